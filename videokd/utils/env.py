@@ -1,0 +1,103 @@
+"""What the run stands on: cores, threads, device, versions, seeds."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from videokd.utils.errors import InputError
+
+_REPORTED_PACKAGES = ("torch", "torchvision", "pytorchvideo", "av", "decord", "fvcore", "numpy")
+
+
+def num_available_cores() -> int:
+    """Return how many cores this process may use (its affinity mask, not the machine's count)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def plan_threads(num_workers: int, num_threads: int) -> tuple[int, int]:
+    """Share the cores between loader workers and the trainer.
+
+    Each worker runs one thread; workers and trainer threads together never exceed the cores:
+    OpenMP barriers spin, and one thread too many makes a step several times slower.
+
+    Args:
+        num_workers: Wanted loader workers; -1 picks a quarter of the cores (none below 4), or
+            fewer where the trainer's threads leave fewer.
+        num_threads: Wanted trainer threads; 0 picks all cores that the workers leave.
+
+    Returns:
+        (num_workers, num_threads), both to be used as they are.
+
+    Raises:
+        InputError: The two add up to more than the cores.
+    """
+    cores = num_available_cores()
+    if num_workers < 0:
+        num_workers = max(0, min(cores // 4, cores - num_threads))
+    if num_threads <= 0:
+        num_threads = max(1, cores - num_workers)
+    if num_workers + num_threads > cores:
+        raise InputError(
+            f"DATA_LOADER.NUM_WORKERS {num_workers} + NUM_THREADS {num_threads} exceed the "
+            f"{cores} cores of this process; set one of them lower (-1 and 0 choose for you)"
+        )
+    return num_workers, num_threads
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device called ``name``: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
+
+    Raises:
+        InputError: Another name, or a CUDA device that is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise InputError(f"DEVICE must be auto, cpu, cuda or cuda:N; got {name!r}")
+    device = torch.device(name)
+    num_gpus = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= num_gpus:
+        raise InputError(f"DEVICE {name} is not there: torch sees {num_gpus} CUDA GPUs; use auto")
+    return device
+
+
+def collect_environment() -> dict[str, Any]:
+    """Return versions, machine and commit as plain JSON values, for ``environment.json``."""
+    versions = {}
+    for package in _REPORTED_PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "missing"
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "cores": num_available_cores(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "versions": versions,
+        "commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str:
+    folder = Path(__file__).resolve().parent
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return result.stdout.strip()
