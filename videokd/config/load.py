@@ -1,0 +1,171 @@
+"""load -> merge -> validate -> freeze, and dump. Files can name data, never code."""
+
+import difflib
+import re
+from ast import literal_eval
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from fvcore.common.config import CfgNode
+
+from videokd.config.defaults import TEMPLATES, default_config
+from videokd.config.validate import validate_config
+from videokd.utils.errors import InputError
+
+# A dataset's name becomes a folder and a module name.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
+    """Return the frozen config of a YAML file with ``KEY VALUE`` overrides applied.
+
+    ``_BASE_`` names local YAML files that are merged first. YAML is always safe-loaded.
+
+    Args:
+        path: The YAML file.
+        overrides: Flat list KEY, VALUE, KEY, VALUE, ... with dotted keys; values are read as
+            Python literals where they are ones, else as strings.
+
+    Raises:
+        InputError: Missing file, unknown key (with the nearest known one), wrong type or value.
+    """
+    values = _load_yaml(Path(path))
+    _check_nodes(values, str(path))
+    cfg = default_config()
+    for section, template in TEMPLATES.items():
+        for name in _section_names(values, section, str(path)):
+            setattr(getattr(cfg, section), name, template())
+    _merge(cfg, dict(_leaves(values)), source=str(path))
+    _merge(cfg, _parse_overrides(overrides), source="the command line")
+    validate_config(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def dump_config(cfg: CfgNode) -> str:
+    """Return ``cfg`` as YAML that ``load_config`` reads back to an equal config."""
+    return cfg.dump(sort_keys=False)
+
+
+def _load_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise InputError(f"config {path} is its own _BASE_; remove the circle")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"config {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"config {path} is not UTF-8 text") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"config {path} is not plain YAML: {_one_line(error)}") from error
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise InputError(f"config {path} must hold KEY: value lines, got {type(values).__name__}")
+    bases = values.pop("_BASE_", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise InputError(f"config {path}: _BASE_ must be a file name or a list of them")
+    merged: dict[str, Any] = {}
+    for base in bases:
+        _overlay(merged, _load_yaml(path.parent / base, (*seen, path.resolve())))
+    _overlay(merged, values)
+    return merged
+
+
+def _overlay(below: dict[str, Any], above: dict[str, Any]) -> None:
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            _overlay(below[key], value)
+        else:
+            below[key] = value
+
+
+def _check_nodes(values: dict[str, Any], source: str) -> None:
+    # "DATA: 3" or "SEED: {A: 1}" would otherwise show up as a baffling unknown key.
+    defaults = default_config()
+    for key, value in values.items():
+        known = defaults.get(key)
+        if isinstance(known, CfgNode) and not isinstance(value, dict):
+            raise InputError(f"{source}: {key} must hold keys of its own, got {value!r}")
+
+
+def _section_names(values: dict[str, Any], section: str, source: str) -> list[str]:
+    names = list(values.get(section) or {})
+    for name in names:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise InputError(
+                f"{source}: {section}.{name}: a name must start with a letter and hold only "
+                "letters, digits and _"
+            )
+    return names
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    if len(overrides) % 2:
+        raise InputError(f"overrides must be KEY VALUE pairs, got {len(overrides)} words")
+    return {
+        key: _parse_value(text) for key, text in zip(overrides[::2], overrides[1::2], strict=True)
+    }
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+def _merge(cfg: CfgNode, leaves: dict[str, Any], *, source: str) -> None:
+    known = dict(_leaves(cfg))
+    for key, value in leaves.items():
+        if key not in known:
+            raise InputError(f"{source}: unknown key {key}{_did_you_mean(key, list(known))}")
+        *nodes, last = key.split(".")
+        node = cfg
+        for name in nodes:
+            node = node[name]
+        node[last] = _coerce(key, value, known[key], source)
+
+
+def _did_you_mean(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if not close:
+        # A right leaf under a wrong node is the other frequent slip.
+        leaf = key.rsplit(".", 1)[-1]
+        close = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
+    return f"; did you mean {close[0]}?" if close else "; --print-config shows all keys"
+
+
+def _coerce(key: str, value: Any, default: Any, source: str) -> Any:
+    if isinstance(default, list) and isinstance(value, (list, tuple)):
+        return [_coerce(key, v, default[0], source) for v in value] if default else list(value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(default, float) and isinstance(value, str):
+        # YAML 1.1 reads 1e-3 (without a dot) as a string.
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if isinstance(default, str) and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if type(value) is not type(default):
+        raise InputError(
+            f"{source}: {key} must be {type(default).__name__} (like {default!r}), got {value!r}"
+        )
+    return value
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,162 @@
+"""What values are allowed, key by key and across keys. Runs before any data is read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from videokd.utils.errors import InputError
+
+LEVEL_NAMES = ("stage1", "stage2", "stage3", "stage4")
+
+_CHOICES: dict[str, Sequence[Any]] = {
+    "DATA.DECODER": ("auto", "pyav", "decord"),
+    "DATA.MIX": ("proportional", "balanced"),
+    "DISTILL.PROJECTOR": ("auto", "always"),
+    "SOLVER.OPTIMIZER": ("adamw", "sgd"),
+    "SYNTHETIC.PROFILE": ("tiny", "demo", "full"),
+    "TEST.NUM_SPATIAL_CROPS": (1, 3),
+}
+_EACH_CHOICES: dict[str, Sequence[Any]] = {
+    "BASELINES": ("B1", "B2", "B4"),
+    "JOINT.LEVELS": LEVEL_NAMES,
+    "EXPORT.FORMATS": ("pth", "safetensors", "onnx"),
+}
+_DATASET_CHOICES: dict[str, Sequence[Any]] = {
+    "FORMAT": ("ucf101", "hmdb51", "kinetics", "folder"),
+    "SPLIT": (1, 2, 3),
+}
+_MODEL_CHOICES: dict[str, Sequence[Any]] = {
+    "PRECISION": ("float32", "bf16"),
+    "MEMORY_FORMAT": ("contiguous", "channels_last_3d"),
+}
+# key -> (low, high, low is allowed); the high end is always allowed.
+_RANGES: dict[str, tuple[float, float, bool]] = {
+    "DATA.NUM_FRAMES": (1, 1024, True),
+    "DATA.SAMPLING_RATE": (1, 1024, True),
+    "DATA.SHORT_SIDE": (8, 4096, True),
+    "DATA.CROP_SIZE": (8, 4096, True),
+    "DATA.COLOR_JITTER": (0, 1, True),
+    "DATA.VAL_FRACTION": (0, 0.5, True),
+    "DATA.MAX_BAD_FRACTION": (0, 1, True),
+    "DATA.FRAME_CACHE_MAX_GIB": (0, 1e6, False),
+    "DATA_LOADER.NUM_WORKERS": (-1, 1024, True),
+    "DATA_LOADER.NUM_THREADS": (0, 1024, True),
+    "DATA_LOADER.TIMEOUT_SEC": (0, 1e6, False),
+    "JOINT.WIDTH": (1, 1e5, True),
+    "JOINT.DROPOUT": (0, 0.99, True),
+    "JOINT.BASE_LR": (0, 1e3, True),
+    "JOINT.MAX_EPOCH": (0, 1e6, True),
+    "DISTILL.W_KD": (0, 1e6, True),
+    "DISTILL.W_FEAT": (0, 1e6, True),
+    "DISTILL.W_CE": (0, 1e6, True),
+    "DISTILL.TEMPERATURE": (0, 1e3, False),
+    "SOLVER.BASE_LR": (0, 1e3, False),
+    "SOLVER.WEIGHT_DECAY": (0, 1e3, True),
+    "SOLVER.MAX_EPOCH": (1, 1e6, True),
+    "SOLVER.WARMUP_EPOCHS": (0, 1e6, True),
+    "SOLVER.CLIP_GRAD_NORM": (0, 1e6, True),
+    "TRAIN.BATCH_SIZE": (2, 1e6, True),
+    "TRAIN.LOG_PERIOD": (1, 1e9, True),
+    "TRAIN.EVAL_PERIOD": (0, 1e6, True),
+    "TRAIN.CHECKPOINT_PERIOD": (0, 1e9, False),
+    "TEST.NUM_ENSEMBLE_VIEWS": (1, 1000, True),
+    "TEST.BATCH_SIZE": (1, 1e6, True),
+    "SEED": (0, 2**31 - 1, True),
+}
+_MODEL_RANGES: dict[str, tuple[float, float, bool]] = {
+    "WIDTH_FACTOR": (0, 16, False),
+    "DEPTH_FACTOR": (0, 16, False),
+    "DROPOUT": (0, 0.99, True),
+    "BASE_LR": (0, 1e3, True),
+}
+
+
+def validate_config(cfg: CfgNode) -> None:
+    """Check every value that can be checked without reading data.
+
+    Raises:
+        InputError: The first value that is not allowed, with what is.
+    """
+    for key, allowed in _CHOICES.items():
+        _check_choice(key, _get(cfg, key), allowed)
+    for key, allowed in _EACH_CHOICES.items():
+        for value in _get(cfg, key):
+            _check_choice(key, value, allowed)
+    for key, limits in _RANGES.items():
+        _check_range(key, _get(cfg, key), limits)
+    for name, node in cfg.DATASETS.items():
+        for key, allowed in _DATASET_CHOICES.items():
+            _check_choice(f"DATASETS.{name}.{key}", node[key], allowed)
+        _check_range(f"DATASETS.{name}.LOSS_WEIGHT", node.LOSS_WEIGHT, (0, 1e6, False))
+    for section in ("EXPERTS", "STUDENTS"):
+        for name, node in cfg[section].items():
+            _check_model(f"{section}.{name}", node)
+    _check_across(cfg)
+
+
+def _check_model(prefix: str, node: CfgNode) -> None:
+    for key, allowed in _MODEL_CHOICES.items():
+        _check_choice(f"{prefix}.{key}", node[key], allowed)
+    for key, limits in _MODEL_RANGES.items():
+        _check_range(f"{prefix}.{key}", node[key], limits)
+    for key in ("MEAN", "STD"):
+        if len(node[key]) != 3:
+            raise InputError(f"{prefix}.{key} must hold 3 numbers (R, G, B), got {node[key]}")
+    if not all(std > 0 for std in node.STD):
+        raise InputError(f"{prefix}.STD must be > 0, got {node.STD}")
+
+
+def _check_across(cfg: CfgNode) -> None:
+    datasets = list(cfg.DATASETS)
+    if not datasets:
+        raise InputError("DATASETS is empty: name at least one dataset, see configs/demo/mlfd.yaml")
+    for section in ("EXPERTS", "STUDENTS"):
+        if sorted(cfg[section]) != sorted(datasets):
+            raise InputError(
+                f"{section} must name the same datasets as DATASETS: "
+                f"got {sorted(cfg[section])}, DATASETS has {sorted(datasets)}"
+            )
+    if not cfg.JOINT.LEVELS:
+        raise InputError(f"JOINT.LEVELS is empty; name one or more of {', '.join(LEVEL_NAMES)}")
+    if list(cfg.JOINT.LEVELS) != sorted(set(cfg.JOINT.LEVELS)):
+        raise InputError(
+            f"JOINT.LEVELS must name each level once, from low to high, got {cfg.JOINT.LEVELS}"
+        )
+    if cfg.JOINT.SHAPES_FROM:
+        _check_choice("JOINT.SHAPES_FROM", cfg.JOINT.SHAPES_FROM, datasets)
+    for key in ("DATA.TRAIN_SCALE_RANGE", "DATA.TRAIN_RATIO_RANGE"):
+        pair = _get(cfg, key)
+        if len(pair) != 2 or not 0 < pair[0] <= pair[1]:
+            raise InputError(f"{key} must be [low, high] with 0 < low <= high, got {pair}")
+    if cfg.DATA.TRAIN_SCALE_RANGE[1] > 1:
+        raise InputError(
+            f"DATA.TRAIN_SCALE_RANGE is a part of the frame: at most 1, got "
+            f"{cfg.DATA.TRAIN_SCALE_RANGE}"
+        )
+    if cfg.DATA.CROP_SIZE > cfg.DATA.SHORT_SIDE:
+        raise InputError(
+            f"DATA.CROP_SIZE {cfg.DATA.CROP_SIZE} must be <= DATA.SHORT_SIDE {cfg.DATA.SHORT_SIDE}"
+        )
+    if cfg.DISTILL.W_KD + cfg.DISTILL.W_FEAT + cfg.DISTILL.W_CE <= 0:
+        raise InputError("DISTILL.W_KD, W_FEAT and W_CE are all 0: nothing would be learnt")
+
+
+def _get(cfg: CfgNode, key: str) -> Any:
+    node: Any = cfg
+    for name in key.split("."):
+        node = node[name]
+    return node
+
+
+def _check_choice(key: str, value: Any, allowed: Sequence[Any]) -> None:
+    if value not in allowed:
+        raise InputError(f"{key} must be one of {', '.join(map(str, allowed))}; got {value!r}")
+
+
+def _check_range(key: str, value: float, limits: tuple[float, float, bool]) -> None:
+    low, high, low_allowed = limits
+    above = value >= low if low_allowed else value > low
+    if not (above and value <= high):
+        sign = ">=" if low_allowed else ">"
+        raise InputError(f"{key} must be {sign} {low:g} and <= {high:g}, got {value!r}")
