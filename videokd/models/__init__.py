@@ -1,0 +1,1 @@
+"""Clips in, features of every level out: one file per architecture family."""

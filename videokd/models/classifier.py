@@ -1,0 +1,80 @@
+"""A backbone with one linear classifier per dataset: experts, students and joint baselines."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from videokd.models.levels import Backbone, Features
+
+MEMORY_FORMATS = {
+    "contiguous": torch.contiguous_format,
+    "channels_last_3d": torch.channels_last_3d,
+}
+
+
+class VideoModel(Protocol):
+    """What tasks and evaluation need: features of clips, and logits per dataset."""
+
+    def __call__(self, clips: Tensor) -> Features:
+        """Map clips (B, 3, T, H, W) in [0, 1] to features."""
+
+    def classify(self, embedding: Tensor, dataset: str) -> Tensor:
+        """Map embeddings (B, D) to the float32 logits (B, K) of ``dataset``'s classes."""
+
+
+class VideoClassifier(nn.Module):
+    """Clips in [0, 1] -> features, and embedding -> logits of a dataset's classes.
+
+    The network's own normalisation, precision and memory layout travel with it, so that teachers
+    and students of different kinds can be fed with the same clips.
+
+    Args:
+        backbone: The network without classifier.
+        num_classes: Dataset name -> number of its classes; one linear classifier each.
+        mean: Per RGB channel, of values in [0, 1].
+        std: Per RGB channel, > 0.
+        dropout: Probability before the classifiers.
+        precision: "float32", or "bf16" for autocast of the backbone; classifiers and everything
+            after them stay in float32.
+        memory_format: "contiguous" or "channels_last_3d".
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: Mapping[str, int],
+        *,
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
+        dropout: float = 0.0,
+        precision: str = "float32",
+        memory_format: str = "contiguous",
+    ) -> None:
+        super().__init__()
+        self.memory_format = MEMORY_FORMATS[memory_format]
+        self.backbone = backbone.to(memory_format=self.memory_format)
+        self.dropout = nn.Dropout(dropout)
+        heads = {name: nn.Linear(backbone.embedding_dim, k) for name, k in num_classes.items()}
+        for head in heads.values():
+            nn.init.normal_(head.weight, std=0.01)
+            nn.init.zeros_(head.bias)
+        self.heads = nn.ModuleDict(heads)
+        self.use_bf16 = precision == "bf16"
+        # Not part of the weights: they are preprocessing, exported in the sidecar.
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1, 1), persistent=False)
+
+    def forward(self, clips: Tensor) -> Features:
+        """Compute the features of clips (B, 3, T, H, W), float32 RGB in [0, 1]."""
+        clips = ((clips - self.mean) / self.std).contiguous(memory_format=self.memory_format)
+        with torch.autocast(clips.device.type, torch.bfloat16, enabled=self.use_bf16):
+            return self.backbone(clips)
+
+    def classify(self, embedding: Tensor, dataset: str) -> Tensor:
+        """Map embeddings (B, D) to the float32 logits (B, K) of ``dataset``'s classes."""
+        return self.heads[dataset](self.dropout(embedding.float()))

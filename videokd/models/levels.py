@@ -1,0 +1,101 @@
+"""What a backbone returns: one feature map per level, and the embedding."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from videokd.utils.errors import InputError
+
+LEVEL_NAMES = ("stage1", "stage2", "stage3", "stage4")
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of a batch of clips.
+
+    They are returned by ``forward`` and not caught by hooks, which a compiled graph would skip.
+    """
+
+    levels: dict[str, Tensor]
+    """Level name ("stage1" ... "stage4", low to high) -> map (B, C, T, H, W)."""
+    embedding: Tensor
+    """(B, D), what the classifier sees."""
+
+
+@dataclass(frozen=True)
+class LevelShapes:
+    """The shapes of ``Features`` for one clip size, without the batch dimension."""
+
+    levels: dict[str, tuple[int, int, int, int]]
+    """Level name -> (C, T, H, W)."""
+    embedding_dim: int
+
+
+class Backbone(nn.Module):
+    """A library's network without its classifier: clips (B, 3, T, H, W) -> Features.
+
+    Attributes:
+        net: The library's network; its classifier is replaced by ``nn.Identity``.
+        head_name: Dotted name of the classifier in ``net``, for export to the plain network.
+        embedding_dim: D of the embedding.
+    """
+
+    head_name: str
+    # Typed loosely: each family reads the attributes of its own library's network.
+    net: Any
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        head = net.get_submodule(self.head_name)
+        if not isinstance(head, nn.Linear):
+            raise TypeError(f"{self.head_name} must be nn.Linear, got {type(head).__name__}")
+        self.embedding_dim = head.in_features
+        net.set_submodule(self.head_name, nn.Identity())
+        self.net = net
+
+    def forward(self, clips: Tensor) -> Features:
+        """Compute the features of normalised clips (B, 3, T, H, W), float."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it computes features")
+
+
+def tokens_to_grid(tokens: Tensor, thw: tuple[int, int, int]) -> Tensor:
+    """Turn tokens (B, 1 + T*H*W, C) with a class token in front into a map (B, C, T, H, W)."""
+    time, height, width = thw
+    return rearrange(tokens[:, 1:], "b (t h w) c -> b c t h w", t=time, h=height, w=width)
+
+
+def compute_level_shapes(backbone: Backbone, clip_shape: tuple[int, int, int, int]) -> LevelShapes:
+    """Return the shapes that ``backbone`` gives at every level, by a forward on the meta device.
+
+    Nothing is computed and no memory is taken; the backbone itself is not touched.
+
+    Args:
+        backbone: The network.
+        clip_shape: (3, T, H, W) of one clip.
+
+    Raises:
+        InputError: The network does not accept this clip size.
+    """
+    was_training = backbone.training
+    try:
+        with torch.no_grad():
+            state = {
+                name: torch.empty_like(value, device="meta")
+                for name, value in [*backbone.named_parameters(), *backbone.named_buffers()]
+            }
+            # Evaluation mode: a batch of one has no batch statistics at a 1x1x1 level.
+            clips = torch.empty(1, *clip_shape, device="meta")
+            features = torch.func.functional_call(backbone.eval(), state, (clips,))
+    except RuntimeError as error:
+        raise InputError(
+            f"the network does not accept clips of shape (C, T, H, W) = {clip_shape}: {error}"
+        ) from error
+    finally:
+        backbone.train(was_training)
+    return LevelShapes(
+        {name: tuple(x.shape[1:]) for name, x in features.levels.items()},
+        features.embedding.shape[1],
+    )

@@ -1,0 +1,41 @@
+"""Backbones of torchvision's MViT family."""
+
+from itertools import accumulate
+
+from torch import Tensor
+from torchvision.models.video.mvit import MViT
+
+from videokd.models.levels import LEVEL_NAMES, Backbone, Features, tokens_to_grid
+
+
+class MViTBackbone(Backbone):
+    """Levels are the tokens after each stage's last block, as a map without the class token.
+
+    Strides over (T, H, W): (2, 4, 4), (2, 8, 8), (2, 16, 16), (2, 32, 32). The embedding is the
+    normalised class token.
+
+    Args:
+        net: The network.
+        depths: Blocks of each of the four stages.
+    """
+
+    head_name = "head.1"
+
+    def __init__(self, net: MViT, depths: tuple[int, int, int, int]) -> None:
+        super().__init__(net)
+        self._last_blocks = {
+            last - 1: name for name, last in zip(LEVEL_NAMES, accumulate(depths), strict=True)
+        }
+
+    def forward(self, clips: Tensor) -> Features:
+        """Compute the features of normalised clips (B, 3, T, H, W), float."""
+        net = self.net
+        patches = net.conv_proj(clips)
+        thw = tuple(patches.shape[2:])
+        tokens = net.pos_encoding(patches.flatten(2).transpose(1, 2))
+        levels = {}
+        for i, block in enumerate(net.blocks):
+            tokens, thw = block(tokens, thw)
+            if i in self._last_blocks:
+                levels[self._last_blocks[i]] = tokens_to_grid(tokens, thw)
+        return Features(levels, net.norm(tokens)[:, 0])

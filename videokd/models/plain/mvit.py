@@ -1,0 +1,65 @@
+"""torchvision's MViTv2 at any clip size, width and depth.
+
+Needs torch and torchvision only. At width 96, depths (1, 2, 11, 2), 16 frames and 224 px it has
+the parameters of ``torchvision.models.video.mvit_v2_s``.
+"""
+
+from torchvision.models.video.mvit import MSBlockConfig, MViT
+
+_NUM_HEADS = (1, 2, 4, 8)
+_KV_STRIDES = (8, 4, 2, 1)  # of the attention's keys and values in space, per stage
+
+
+def build(
+    *,
+    num_classes: int,
+    num_frames: int,
+    crop_size: int,
+    width: int = 96,
+    depths: tuple[int, int, int, int] = (1, 2, 11, 2),
+    stochastic_depth: float = 0.2,
+) -> MViT:
+    """Build the network with random weights.
+
+    Args:
+        num_classes: Outputs of ``head.1``.
+        num_frames: Frames of a clip, a multiple of 2.
+        crop_size: Height and width of a clip in px, a multiple of 4.
+        width: Channels of the first stage, a multiple of 8; each later stage doubles them.
+        depths: Blocks of the four stages, each >= 1.
+        stochastic_depth: Probability of dropping the last block's branches in training.
+    """
+    return MViT(
+        spatial_size=(crop_size, crop_size),
+        temporal_size=num_frames,
+        block_setting=_block_setting(width, depths),
+        residual_pool=True,
+        residual_with_cls_embed=False,
+        rel_pos_embed=True,
+        proj_after_attn=True,
+        dropout=0.0,
+        stochastic_depth_prob=stochastic_depth,
+        num_classes=num_classes,
+    )
+
+
+def _block_setting(width: int, depths: tuple[int, ...]) -> list[MSBlockConfig]:
+    settings = []
+    channels = width
+    for stage, depth in enumerate(depths):
+        for block in range(depth):
+            starts_stage = stage > 0 and block == 0
+            out_channels = width * 2**stage
+            settings.append(
+                MSBlockConfig(
+                    num_heads=_NUM_HEADS[stage],
+                    input_channels=channels,
+                    output_channels=out_channels,
+                    kernel_q=[3, 3, 3],
+                    kernel_kv=[3, 3, 3],
+                    stride_q=[1, 2, 2] if starts_stage else [1, 1, 1],
+                    stride_kv=[1, _KV_STRIDES[stage], _KV_STRIDES[stage]],
+                )
+            )
+            channels = out_channels
+    return settings

@@ -1,0 +1,54 @@
+"""pytorchvideo's X3D at any clip size, width and depth.
+
+Needs torch and pytorchvideo only. Parameters and their names are those of ``create_x3d``; the
+fixed pooling window is replaced by global pooling, and the softmax that pytorchvideo puts into the
+network is left out, so that the network returns logits.
+"""
+
+import warnings
+
+from torch import nn
+
+
+def build(
+    *,
+    num_classes: int,
+    num_frames: int,
+    crop_size: int,
+    width_factor: float = 2.0,
+    depth_factor: float = 2.2,
+    head_dim: int = 2048,
+) -> nn.Module:
+    """Build the network with random weights.
+
+    Args:
+        num_classes: Outputs of ``blocks.5.proj``.
+        num_frames: Frames of a clip, >= 1.
+        crop_size: Height and width of a clip in px.
+        width_factor: 2.0 for x3d_xs and x3d_s.
+        depth_factor: 2.2 for x3d_xs and x3d_s.
+        head_dim: Width of the embedding, 2048 in the paper's networks.
+    """
+    with warnings.catch_warnings():
+        # pytorchvideo imports fvcore.nn, which scripts a function: torch warns that it is old.
+        warnings.simplefilter("ignore")
+        from pytorchvideo.models.x3d import create_x3d
+
+    net = create_x3d(
+        input_clip_length=num_frames,
+        input_crop_size=max(crop_size, 32),  # only sizes the pooling window, replaced below
+        model_num_class=num_classes,
+        dropout_rate=0.0,
+        width_factor=width_factor,
+        depth_factor=depth_factor,
+        head_dim_out=head_dim,
+        head_activation=None,
+    )
+    head = net.blocks[5]
+    head.pool.pool = nn.AdaptiveAvgPool3d(1)
+    head.output_pool = nn.AdaptiveAvgPool3d(1)
+    for module in net.modules():
+        if isinstance(module, nn.Conv3d):
+            # pytorchvideo leaves numpy integers here, which torch.compile and export reject.
+            module.stride = tuple(int(s) for s in module.stride)
+    return net

@@ -1,0 +1,27 @@
+"""Backbones of torchvision's VideoResNet family: r3d_18, mc3_18, r2plus1d_18."""
+
+from torch import Tensor
+
+from videokd.models.levels import LEVEL_NAMES, Backbone, Features
+
+
+class VideoResNetBackbone(Backbone):
+    """Levels are the outputs of ``layer1`` to ``layer4``, the embedding is their global average.
+
+    Strides over (T, H, W): (1, 2, 2), (2, 4, 4), (4, 8, 8), (8, 16, 16) for r3d and r2plus1d;
+    mc3 keeps T.
+    """
+
+    head_name = "fc"
+
+    def forward(self, clips: Tensor) -> Features:
+        """Compute the features of normalised clips (B, 3, T, H, W), float."""
+        net = self.net
+        x = net.stem(clips)
+        levels = {}
+        for name, layer in zip(
+            LEVEL_NAMES, (net.layer1, net.layer2, net.layer3, net.layer4), strict=True
+        ):
+            x = layer(x)
+            levels[name] = x
+        return Features(levels, net.avgpool(x).flatten(1))
