@@ -1,0 +1,1 @@
+"""Frozen experts' features in, one joint teacher's features out."""

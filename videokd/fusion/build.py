@@ -1,0 +1,42 @@
+"""JOINT config node -> joint teacher."""
+
+from collections.abc import Mapping
+
+import torch
+from fvcore.common.config import CfgNode
+
+from videokd.fusion.joint_teacher import JointTeacher
+from videokd.models.classifier import VideoClassifier
+from videokd.models.levels import LevelShapes
+
+
+def build_joint_teacher(
+    cfg: CfgNode,
+    experts: Mapping[str, VideoClassifier],
+    expert_shapes: Mapping[str, LevelShapes],
+    *,
+    shapes: LevelShapes,
+    num_classes: Mapping[str, int],
+    seed: int,
+) -> JointTeacher:
+    """Build the joint teacher of a JOINT node; its initial weights depend on ``seed`` only.
+
+    Args:
+        cfg: The node.
+        experts: Dataset name -> trained expert.
+        expert_shapes: Dataset name -> shapes of its expert's levels.
+        shapes: The student's shapes.
+        num_classes: Dataset name -> number of classes.
+        seed: Of the initial weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return JointTeacher(
+            experts,
+            expert_shapes,
+            shapes=shapes,
+            levels=cfg.LEVELS,
+            num_classes=num_classes,
+            width=cfg.WIDTH,
+            dropout=cfg.DROPOUT,
+        )
