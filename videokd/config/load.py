@@ -70,17 +70,20 @@ def _load_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise InputError(f"config {path}: _BASE_ must be a file name or a list of them")
     merged: dict[str, Any] = {}
     for base in bases:
-        _overlay(merged, _load_yaml(path.parent / base, (*seen, path.resolve())))
-    _overlay(merged, values)
-    return merged
+        merged = _overlay(merged, _load_yaml(path.parent / base, (*seen, path.resolve())))
+    return _overlay(merged, values)
 
 
-def _overlay(below: dict[str, Any], above: dict[str, Any]) -> None:
+def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    # Nothing is changed in place: a YAML alias makes several keys share one dict.
+    merged = dict(below)
     for key, value in above.items():
-        if isinstance(value, dict) and isinstance(below.get(key), dict):
-            _overlay(below[key], value)
+        known = merged.get(key)
+        if isinstance(value, dict) and isinstance(known, dict):
+            merged[key] = _overlay(known, value)
         else:
-            below[key] = value
+            merged[key] = value
+    return merged
 
 
 def _check_nodes(values: dict[str, Any], source: str) -> None:
@@ -90,6 +93,13 @@ def _check_nodes(values: dict[str, Any], source: str) -> None:
         known = defaults.get(key)
         if isinstance(known, CfgNode) and not isinstance(value, dict):
             raise InputError(f"{source}: {key} must hold keys of its own, got {value!r}")
+    for section in TEMPLATES:
+        for name, value in values.get(section, {}).items():
+            if not isinstance(value, dict):
+                raise InputError(
+                    f"{source}: {section}.{name} must hold keys of its own, got {value!r}; "
+                    "write {} for the defaults"
+                )
 
 
 def _section_names(values: dict[str, Any], section: str, source: str) -> list[str]:
@@ -139,11 +149,11 @@ def _merge(cfg: CfgNode, leaves: dict[str, Any], *, source: str) -> None:
 
 
 def _did_you_mean(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if not close:
-        # A right leaf under a wrong node is the other frequent slip.
-        leaf = key.rsplit(".", 1)[-1]
-        close = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
+    # A right leaf under a wrong node says more than any likeness of letters.
+    leaf = key.rsplit(".", 1)[-1]
+    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
+    cutoff = 0.0 if same_leaf else 0.6
+    close = difflib.get_close_matches(key, same_leaf or known, n=1, cutoff=cutoff)
     return f"; did you mean {close[0]}?" if close else "; --print-config shows all keys"
 
 

@@ -4,6 +4,9 @@ Needs torch and torchvision only. At width 64 and depths (2, 2, 2, 2) the module
 their order are those of ``torchvision.models.video.<arch>``.
 """
 
+from contextlib import nullcontext
+
+import torch
 from torch import nn
 from torchvision.models.video.resnet import (
     BasicBlock,
@@ -40,7 +43,9 @@ def build(
     convs = _CONVS[arch]
     factored = arch == "r2plus1d_18"
     stem = R2Plus1dStem if factored else BasicStem
-    net = VideoResNet(BasicBlock, convs, depths, stem, num_classes=num_classes)
+    # At another width all layers are replaced below: no need to draw millions of weights first.
+    with torch.device("meta") if width != 64 else nullcontext():
+        net = VideoResNet(BasicBlock, convs, depths, stem, num_classes=num_classes)
     if width != 64:
         net.stem = _factored_stem(width) if factored else _plain_stem(width)
         net.inplanes = width

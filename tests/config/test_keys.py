@@ -1,0 +1,40 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from videokd.config.defaults import TEMPLATES, default_config
+
+ROOT = Path(__file__).parents[2]
+
+
+def _leaves(node, prefix=""):
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+ALL_KEYS = sorted(
+    [
+        *_leaves(default_config()),
+        *(f"{section}.*.{key}" for section, make in TEMPLATES.items() for key in _leaves(make())),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def readers() -> str:
+    files = [
+        *(ROOT / "videokd").glob("*/build.py"),
+        *(ROOT / "videokd" / "pipeline").glob("*.py"),
+        *(ROOT / "tools").glob("*.py"),
+    ]
+    return "\n".join(path.read_text() for path in files)
+
+
+@pytest.mark.parametrize("key", ALL_KEYS)
+def test_every_key_is_read_somewhere(readers, key):
+    # Attribute access only: a key that is merely named in a message is not read.
+    assert re.search(rf"\.{key.rsplit('.', 1)[-1]}\b(?!\.yaml)", readers), f"{key} has no reader"

@@ -1,0 +1,71 @@
+import logging
+
+import pytest
+
+from videokd.data.formats import read_folder
+from videokd.utils.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    def make(*files):
+        for file in files:
+            path = tmp_path / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return tmp_path
+
+    return make
+
+
+def test_classes_are_folders_sorted_by_name(folder):
+    root = folder("train/b/x_1.MP4", "train/a/y_1.avi", "train/a/notes.txt", "test/b/z.webm")
+    index = read_folder(root, subset="train")
+    assert index.class_names == ("a", "b")
+    assert [(r.path, r.label, r.group) for r in index.records] == [
+        ("train/a/y_1.avi", 0, "y"),
+        ("train/b/x_1.MP4", 1, "x"),
+    ]
+    assert [r.label for r in read_folder(root, subset="test").records] == [1]
+
+
+def test_a_val_folder_serves_as_the_test_part(folder):
+    root = folder("train/a/x.mp4", "val/a/y.mp4")
+    assert read_folder(root, subset="test").records[0].path == "val/a/y.mp4"
+
+
+def test_without_parts_whole_groups_are_drawn_for_testing(folder):
+    root = folder(*(f"{c}/g{g}_{n}.mp4" for c in "ab" for g in range(5) for n in range(2)))
+    train, test = (read_folder(root, subset=s, test_fraction=0.4) for s in ("train", "test"))
+    assert (len(train), len(test)) == (12, 8)
+    assert not {(r.label, r.group) for r in train.records} & {
+        (r.label, r.group) for r in test.records
+    }
+
+
+def test_a_class_without_videos_keeps_its_number_with_a_warning(folder, caplog):
+    root = folder("train/a/x.mp4", "train/b/readme.txt", "train/c/x.mp4")
+    with caplog.at_level(logging.WARNING):
+        index = read_folder(root, subset="train")
+    assert [r.label for r in index.records] == [0, 2]
+    assert "class 'b' has no video" in caplog.text
+
+
+def test_an_unknown_test_class_is_named(folder):
+    with pytest.raises(InputError, match=r"class 'c' is not in .*train; known are a"):
+        read_folder(folder("train/a/x.mp4", "test/c/y.mp4"), subset="test")
+
+
+def test_classes_that_differ_only_in_spelling_are_an_error(folder):
+    with pytest.raises(InputError, match="'Ride bike' and 'ride_bike' differ only in spelling"):
+        read_folder(folder("train/Ride bike/x.mp4", "train/ride_bike/y.mp4"), subset="train")
+
+
+def test_a_folder_without_videos_is_an_error(folder):
+    with pytest.raises(InputError, match="0 videos of 0 listed exist"):
+        read_folder(folder("train/a/x.txt"), subset="train")
+
+
+def test_a_missing_root_is_named(tmp_path):
+    with pytest.raises(InputError, match="root .*nowhere is not a folder"):
+        read_folder(tmp_path / "nowhere", subset="train")

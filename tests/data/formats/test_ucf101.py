@@ -1,0 +1,126 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from videokd.data.formats import count_ucf101, read_ucf101
+from videokd.utils.errors import InputError
+
+REAL = Path(__file__).resolve().parents[4] / "shared" / "annotations" / "ucf101"
+CLASSES = "1 Archery\r\n2 HandstandPushups\r\n"
+TRAIN = ["Archery/v_Archery_g08_c01.avi 1", "HandstandPushups/v_HandStandPushups_g09_c02.avi 2"]
+TEST = ["Archery/v_Archery_g01_c01.avi", "HandstandPushups/v_HandStandPushups_g01_c01.avi"]
+
+
+@pytest.fixture
+def ucf(tmp_path):
+    """A root and its lists; both lists can be changed before reading."""
+
+    def make(train=TRAIN, test=TEST, classes=CLASSES):
+        annotations = tmp_path / "lists"
+        annotations.mkdir()
+        (annotations / "classInd.txt").write_bytes(classes.encode())
+        for name, rows in (("trainlist01.txt", train), ("testlist01.txt", test)):
+            (annotations / name).write_bytes("".join(f"{row}\r\n" for row in rows).encode())
+        for row in TRAIN + TEST:
+            path = tmp_path / "UCF-101" / row.split()[0]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return {"root": tmp_path / "UCF-101", "annotations": annotations, "split": 1}
+
+    return make
+
+
+def read(ucf, subset="train"):
+    return read_ucf101(ucf.pop("root"), subset=subset, **ucf)
+
+
+def test_labels_are_zero_based_and_come_from_the_folder(ucf):
+    index = read(ucf(), "test")
+    assert [(r.path, r.label, r.group) for r in index.records] == [
+        (TEST[0], 0, "g01"),
+        (TEST[1], 1, "g01"),
+    ]
+    assert index.class_names == ("Archery", "HandstandPushups")
+
+
+def test_a_test_list_with_labels_reads_like_one_without(ucf):
+    labelled = [f"{row} {k + 1}" for k, row in enumerate(TEST)]
+    assert [r.label for r in read(ucf(test=labelled), "test").records] == [0, 1]
+
+
+def test_missing_videos_are_left_out_and_named(ucf):
+    layout = ucf()
+    (layout["root"] / TEST[1]).unlink()
+    index = read(layout, "test")
+    assert len(index) == 1
+    assert index.missing == (TEST[1],)
+
+
+def test_a_renamed_file_is_found_with_a_warning(ucf, caplog):
+    layout = ucf()
+    file = layout["root"] / TEST[1]
+    file.rename(file.with_name("v_HandstandPushups_g01_c01.avi"))
+    with caplog.at_level(logging.WARNING):
+        index = read(layout, "test")
+    assert index.records[1].path == "HandstandPushups/v_HandstandPushups_g01_c01.avi"
+    assert "1 videos were found under a normalised name" in caplog.text
+
+
+def test_a_group_in_train_and_test_is_warned_of(ucf, caplog):
+    with caplog.at_level(logging.WARNING):
+        read(ucf(train=["Archery/v_Archery_g01_c04.avi 1", *TRAIN]))
+    assert "share 1 (class, group) pairs, e.g. group g01 of class 0" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train": ["Archery/a.avi"]}, r"trainlist01.txt row 1: 'Archery/a.avi' must be"),
+        ({"train": ["a.avi 1"]}, r"row 1: 'a.avi 1' must name a video as"),
+        ({"train": ["../a.avi 1"]}, r"row 1: '../a.avi 1' must name a video as"),
+        ({"train": [TRAIN[0], "Bowling/a.avi 2"]}, r"row 2: class 'Bowling' is not in"),
+        ({"train": ["Archery/a.avi 2"]}, r"row 1: label 2 but 'Archery' has 1 .* 1 \.\. 2"),
+        ({"train": ["Archery/a.avi 7"]}, r"row 1: label 7 but 'Archery' has 1"),
+        ({"train": [*TRAIN, TRAIN[0]]}, r"g08_c01.avi is listed twice"),
+        ({"train": [*TRAIN, f"{TEST[0]} 1"]}, r"1 videos are in train and test, e.g. Archery"),
+        ({"classes": "1 Archery\n3 Bowling\n"}, r"classInd.txt row 2: '3 Bowling' must be '2 "),
+        ({"classes": "0 Archery\n"}, r"classInd.txt row 1: '0 Archery' must be '1 "),
+    ],
+)
+def test_a_wrong_row_is_named(ucf, change, message):
+    with pytest.raises(InputError, match=message):
+        read(ucf(**change))
+
+
+def test_an_empty_root_says_how_many_videos_were_looked_for(ucf, tmp_path):
+    layout = ucf()
+    layout["root"] = tmp_path / "lists"
+    with pytest.raises(InputError, match=r"0 videos of 2 listed exist under .*lists"):
+        read(layout)
+
+
+@pytest.mark.parametrize("key", ["root", "annotations"])
+def test_a_folder_that_is_not_there_is_named(ucf, key):
+    layout = ucf()
+    layout[key] = layout[key] / "nowhere"
+    with pytest.raises(InputError, match="nowhere is not a folder"):
+        read(layout)
+
+
+def test_the_split_and_the_subset_must_be_known(ucf):
+    layout = ucf()
+    with pytest.raises(InputError, match="must be 1, 2 or 3, got 4"):
+        count_ucf101(layout["annotations"], 4)
+    with pytest.raises(InputError, match="train, test, got 'val'"):
+        read(layout, "val")
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="../shared/annotations is not here")
+@pytest.mark.parametrize(
+    ("split", "train", "test"), [(1, 9537, 3783), (2, 9586, 3734), (3, 9624, 3696)]
+)
+def test_the_real_lists_have_their_known_sizes_and_no_shared_group(split, train, test, caplog):
+    counts = count_ucf101(REAL, split)
+    assert counts == {"train": train, "test": test, "classes": 101}
+    assert "share" not in caplog.text

@@ -1,0 +1,110 @@
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from videokd.data.augment import apply_view
+from videokd.data.batch import BadVideo, ClipRequest, ClipSample, collate
+from videokd.data.dataset import AugmentSpec, ClipDataset, ClipSpec
+from videokd.data.decode import open_video
+from videokd.data.frame_cache import FrameCache
+from videokd.data.index import VideoIndex, VideoRecord
+from videokd.data.mixing import BatchPlan, PlanSampler
+from videokd.utils.errors import InputError
+
+CLIP = ClipSpec(num_frames=4, sampling_rate=3, crop_size=32, short_side=40)
+WHOLE = AugmentSpec(scale_range=(1.0, 1.0), ratio_range=(4 / 3, 4 / 3))
+RANDOM = AugmentSpec(flip=True, color_jitter=0.3)
+
+
+@pytest.fixture
+def index(make_video, tmp_path):
+    names = ["a.avi", "b.mp4", "short.avi"]
+    for name, num_frames in zip(names, (40, 30, 5), strict=True):
+        make_video(name, num_frames, codec="libx264" if name == "b.mp4" else "mpeg4")
+    (tmp_path / "broken.avi").write_bytes(b"not a video")
+    records = [VideoRecord(name, k, "toy", name) for k, name in enumerate([*names, "broken.avi"])]
+    return VideoIndex(tuple(records), ("a", "b", "c", "d"), tmp_path, "toy", "train")
+
+
+def make_dataset(index, augment=RANDOM, seed=0, caches=None):
+    return ClipDataset([index], clip=CLIP, augment=augment, seed=seed, caches=caches)
+
+
+def test_the_frames_of_a_clip_are_those_it_names(index, read_numbers):
+    dataset = make_dataset(index, WHOLE)
+    for position in range(20):
+        sample = dataset[ClipRequest(0, position % 3, 0, position)]
+        assert isinstance(sample, ClipSample)
+        assert sample.clip.shape == (3, 4, 32, 32)
+        assert read_numbers(sample.clip.permute(1, 2, 3, 0)) == sample.frame_indices.tolist()
+        assert sample.label == sample.record_id == position % 3
+
+
+def test_a_short_video_repeats_its_last_frame(index):
+    sample = make_dataset(index)[ClipRequest(0, 2, 0, 0)]
+    assert sample.frame_indices.tolist() == [0, 3, 4, 4]
+
+
+def test_a_clip_depends_on_seed_epoch_and_position_alone(index):
+    request = ClipRequest(0, 0, 2, 5)
+    first, other_object = make_dataset(index), make_dataset(index)
+    other_object[ClipRequest(0, 1, 0, 0)]
+    assert torch.equal(first[request].clip, other_object[request].clip)
+    variants = [
+        make_dataset(index, seed=1)[request],
+        first[ClipRequest(0, 0, 3, 5)],
+        first[ClipRequest(0, 0, 2, 6)],
+    ]
+    assert first[request].view not in [sample.view for sample in variants]
+
+
+def test_a_view_can_be_replayed_from_what_the_sample_carries(index):
+    sample = make_dataset(index)[ClipRequest(0, 1, 0, 3)]
+    with open_video(str(index.root / "b.mp4")) as video:
+        frames = video.get_frames(sample.frame_indices.tolist(), short_side=CLIP.short_side)
+    assert torch.equal(apply_view(frames, sample.view, size=CLIP.crop_size), sample.clip)
+
+
+def test_a_broken_video_is_named_and_not_replaced(index):
+    sample = make_dataset(index)[ClipRequest(0, 3, 0, 0)]
+    assert isinstance(sample, BadVideo)
+    assert (sample.record_id, sample.path) == (3, "broken.avi")
+    assert sample.cause.startswith("not a video file")
+
+
+def test_batches_are_the_same_with_and_without_workers(index):
+    plan = BatchPlan([len(index)], batch_size=2, seed=0)
+
+    def load(num_workers):
+        return list(
+            DataLoader(
+                make_dataset(index),
+                batch_sampler=PlanSampler(plan, 0, 4),
+                collate_fn=collate,
+                num_workers=num_workers,
+                timeout=60 if num_workers else 0,
+            )
+        )
+
+    for here, there in zip(load(0), load(2), strict=True):
+        assert torch.equal(here.clips, there.clips)
+        assert here.views == there.views
+        assert here.bad == there.bad
+
+
+def test_a_frame_cache_changes_nothing(index, tmp_path):
+    cache = FrameCache.build(index, directory=tmp_path / "cache", short_side=40, max_gib=1.0)
+    plain, cached = make_dataset(index), make_dataset(index, caches=[cache])
+    for position in range(8):
+        request = ClipRequest(0, position % 3, 1, position)
+        assert torch.equal(plain[request].clip, cached[request].clip)
+    request = ClipRequest(0, 3, 0, 0)
+    assert cached[request] == plain[request]
+
+
+def test_caches_must_fit(index, tmp_path):
+    cache = FrameCache.build(index, directory=tmp_path / "cache", short_side=24, max_gib=1.0)
+    with pytest.raises(InputError, match="cached with short side 24, clips need 40"):
+        make_dataset(index, caches=[cache])
+    with pytest.raises(InputError, match="1 indexes need as many frame caches, got 0"):
+        make_dataset(index, caches=[])

@@ -1,0 +1,134 @@
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from videokd.data import frame_cache
+from videokd.data.decode import open_video
+from videokd.data.frame_cache import FrameCache
+from videokd.data.index import VideoIndex, VideoRecord
+from videokd.utils.errors import InputError, VideoError
+
+
+@pytest.fixture
+def index(make_video, tmp_path):
+    make_video("videos/a.avi", 20, num_b_frames=2)
+    make_video("videos/b.mp4", 12, codec="libx264")
+    (tmp_path / "videos" / "broken.avi").write_bytes(b"RIFF\0\0\0\0AVI nothing")
+    names = ["a.avi", "broken.avi", "b.mp4"]
+    records = tuple(VideoRecord(name, 0, "toy", name) for name in names)
+    return VideoIndex(records, ("x",), tmp_path / "videos", "toy", "train")
+
+
+@pytest.fixture
+def build(index, tmp_path):
+    def build(**changes):
+        options = {"directory": tmp_path / "cache", "short_side": 24, "max_gib": 1.0} | changes
+        return FrameCache.build(index, **options)
+
+    return build
+
+
+def test_cached_frames_equal_decoded_ones(build, index):
+    cache = build()
+    for record in (index.records[0], index.records[2]):
+        with (
+            open_video(str(index.root / record.path)) as video,
+            cache.reader(record) as stored,
+        ):
+            assert stored.num_frames == video.num_frames
+            assert stored.fps == video.fps
+            assert (stored.height, stored.width) == (24, 32)
+            expected = video.get_frames([7, 3, 3], short_side=24)
+            np.testing.assert_array_equal(stored.get_frames([7, 3, 3], short_side=24), expected)
+
+
+def test_a_bad_video_is_remembered_with_its_cause(build, index):
+    cache = build()
+    assert list(cache.bad_videos) == ["broken.avi"]
+    with pytest.raises(VideoError, match=r"broken\.avi: no video stream"):
+        cache.reader(index.records[1])
+
+
+def test_an_unknown_record_is_a_video_error(build):
+    with pytest.raises(VideoError, match="not in the frame cache"):
+        build().reader(VideoRecord("new.avi", 0, "toy", "g"))
+
+
+def test_progress_counts_to_the_end(build):
+    seen = []
+    build(on_progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(n, 6) for n in range(1, 7)]
+
+
+def test_two_processes_write_the_same_as_one(build, tmp_path, monkeypatch):
+    build()
+    monkeypatch.setattr(frame_cache, "_MIN_VIDEOS_PER_PROCESS", 1)
+    build(directory=tmp_path / "other", num_processes=2)
+    (one,) = (tmp_path / "cache").glob("*/frames.bin")
+    (two,) = (tmp_path / "other").glob("*/frames.bin")
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_fitting_cache_is_used_again(build, monkeypatch):
+    build()
+    monkeypatch.setattr(frame_cache, "_fill", None)
+    build()
+
+
+@pytest.mark.parametrize("change", ["file", "short_side"])
+def test_a_cache_that_does_not_fit_is_not_used(build, index, tmp_path, change):
+    build()
+    if change == "file":
+        os.utime(index.root / "a.avi", (1, 1))
+    build(short_side=48 if change == "short_side" else 24)
+    assert len(list((tmp_path / "cache").glob("*/manifest.json"))) == 2
+
+
+def test_a_cache_cut_off_before_its_manifest_is_built_again(build, tmp_path):
+    build()
+    (manifest,) = (tmp_path / "cache").glob("*/manifest.json")
+    manifest.unlink()
+    (manifest.parent / "frames.bin").write_bytes(b"half")
+    assert len(build().bad_videos) == 1
+    assert sorted(p.name for p in manifest.parent.iterdir()) == ["frames.bin", "manifest.json"]
+
+
+def test_a_damaged_cache_says_what_to_do(build, tmp_path):
+    build()
+    (frames,) = (tmp_path / "cache").glob("*/frames.bin")
+    os.truncate(frames, 100)
+    # 32 frames of 24 x 32 pixels.
+    with pytest.raises(InputError, match=r"damaged \(100 bytes instead of 73728\); delete it"):
+        build()
+
+
+def test_the_size_limit_is_checked_before_anything_is_written(build, tmp_path):
+    message = "needs 0.00 GiB, allowed are 1e-05; .* switch the frame cache off"
+    with pytest.raises(InputError, match=message):
+        build(max_gib=1e-5)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_dataset_without_a_readable_video_is_an_error(index, build):
+    for name in ("a.avi", "b.mp4"):
+        (index.root / name).write_bytes(b"")
+    with pytest.raises(InputError, match=r"none of 3 videos can be read, e.g. a.avi: empty file"):
+        build()
+
+
+def test_a_cache_travels_to_workers_as_a_path(build, index):
+    cache = build()
+    data = pickle.dumps(cache)
+    assert len(data) < 500
+    frames = pickle.loads(data).reader(index.records[0]).get_frames([5])
+    np.testing.assert_array_equal(frames, cache.reader(index.records[0]).get_frames([5]))
+
+
+def test_wrong_requests_to_a_stored_video_are_errors(build, index):
+    stored = build().reader(index.records[0])
+    with pytest.raises(IndexError, match="of 20 do not all exist"):
+        stored.get_frames([0, 20])
+    with pytest.raises(InputError, match="cached with short side 24, got 32"):
+        stored.get_frames([0], short_side=32)

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from videokd.data import dataset
+from videokd.data.batch import BadVideo
+from videokd.data.dataset import ClipSpec
+from videokd.data.frame_cache import FrameCache
+from videokd.data.index import VideoIndex, VideoRecord
+from videokd.data.sampling import uniform_clip_starts
+from videokd.data.views import ViewDataset, collate_views
+from videokd.utils.errors import InputError
+
+CLIP = ClipSpec(num_frames=4, sampling_rate=2, crop_size=48, short_side=48)
+
+
+@pytest.fixture
+def index(make_video, tmp_path):
+    make_video("a.avi", 40)
+    make_video("b.mp4", 25, codec="libx264")
+    (tmp_path / "broken.avi").write_bytes(b"")
+    records = [
+        VideoRecord(name, k, "toy", name) for k, name in enumerate(["a.avi", "broken.avi", "b.mp4"])
+    ]
+    return VideoIndex(tuple(records), ("x", "y", "z"), tmp_path, "toy", "test")
+
+
+def test_views_are_clips_by_crops_in_order(index):
+    views = ViewDataset(index, dataset_id=0, clip=CLIP, num_clips=3, num_crops=3)
+    sample = views[0]
+    assert sample.clips.shape == (9, 3, 4, 48, 48)
+    with dataset.open_record(index, index.records[0], cache=None, backend="auto") as video:
+        every_frame = video.get_frames(range(40))
+    starts = uniform_clip_starts(40, num_clips=3, num_frames=4, sampling_rate=2)
+    for clip, start in enumerate(starts):
+        for crop, left in enumerate((0, 8, 16)):
+            expected = every_frame[start : start + 7 : 2, :, left : left + 48]
+            actual = sample.clips[3 * clip + crop].permute(1, 2, 3, 0).numpy()
+            np.testing.assert_array_equal(actual, expected)
+
+
+def test_one_opening_and_one_read_serve_all_views(index, monkeypatch):
+    opened, read = [], []
+    open_video = dataset.open_video
+
+    def open_and_count(path, **options):
+        opened.append(path)
+        video = open_video(path, **options)
+        get_frames = video.get_frames
+        monkeypatch.setattr(
+            video, "get_frames", lambda *a, **k: read.append(list(a[0])) or get_frames(*a, **k)
+        )
+        return video
+
+    monkeypatch.setattr(dataset, "open_video", open_and_count)
+    ViewDataset(index, dataset_id=0, clip=CLIP, num_clips=10, num_crops=3)[2]
+    assert (len(opened), len(read)) == (1, 1)
+    assert read[0] == sorted(set(read[0]))
+
+
+def test_a_cache_changes_nothing(index, tmp_path):
+    cache = FrameCache.build(index, directory=tmp_path / "cache", short_side=48, max_gib=1.0)
+    options = {"dataset_id": 0, "clip": CLIP, "num_clips": 2, "num_crops": 3}
+    plain, cached = ViewDataset(index, **options), ViewDataset(index, cache=cache, **options)
+    assert torch.equal(plain[0].clips, cached[0].clips)
+    assert plain[1] == cached[1]
+
+
+def test_a_cache_of_another_size_is_an_input_error(index, tmp_path):
+    cache = FrameCache.build(index, directory=tmp_path / "cache", short_side=24, max_gib=1.0)
+    with pytest.raises(InputError, match="cached with short side 24, clips need 48"):
+        ViewDataset(index, dataset_id=0, clip=CLIP, cache=cache)
+
+
+def test_batches_count_the_views_of_every_video_and_name_bad_ones(index):
+    views = ViewDataset(index, dataset_id=5, clip=CLIP, num_clips=2)
+    (batch,) = DataLoader(views, batch_size=3, collate_fn=collate_views)
+    assert len(views) == 3
+    assert len(batch) == 2
+    assert batch.clips.shape == (4, 3, 4, 48, 48)
+    assert batch.counts.tolist() == [2, 2]
+    assert batch.labels.tolist() == [0, 2]
+    assert batch.record_ids.tolist() == [0, 2]
+    assert batch.bad == (BadVideo(5, 1, "broken.avi", "empty file"),)
+    np.testing.assert_array_equal(batch.clips[2:], views[2].clips)
+
+
+def test_a_batch_of_bad_videos_is_empty(index):
+    batch = collate_views([ViewDataset(index, dataset_id=0, clip=CLIP)[1]])
+    assert len(batch) == 0
+    assert batch.clips.shape[:2] == (0, 3)

@@ -1,0 +1,56 @@
+import pytest
+import torch
+from torch import nn
+
+from videokd.distill.projectors import Projectors
+from videokd.models.levels import Features, LevelShapes
+from videokd.utils.errors import InputError
+
+SHAPES = LevelShapes({"stage1": (4, 2, 6, 6), "stage2": (8, 1, 3, 3)}, 8)
+OTHERS = LevelShapes({"stage1": (4, 2, 6, 6), "stage2": (6, 2, 2, 5)}, 7)
+LEVELS = ["stage1", "stage2"]
+
+
+def _features(shapes, dtype=torch.float32):
+    levels = {name: torch.randn(2, *shape).to(dtype) for name, shape in shapes.levels.items()}
+    return Features(levels, torch.randn(2, shapes.embedding_dim).to(dtype))
+
+
+def test_equal_shapes_pass_through_without_parameters():
+    projectors = Projectors(SHAPES, SHAPES, levels=LEVELS)
+    features = _features(SHAPES)
+    projected = projectors(features)
+    assert list(projectors.parameters()) == []
+    assert projected["embedding"] is features.embedding
+    assert all(projected[level] is features.levels[level] for level in LEVELS)
+
+
+def test_different_shapes_are_projected_to_the_teachers():
+    projectors = Projectors(SHAPES, OTHERS, levels=LEVELS)
+    projected = projectors(_features(SHAPES))
+    assert isinstance(projectors.maps["stage1"], nn.Identity)
+    assert projected["stage2"].shape == (2, 6, 2, 2, 5)
+    assert projected["embedding"].shape == (2, 7)
+
+
+def test_always_projects_equal_shapes_too():
+    projectors = Projectors(SHAPES, SHAPES, levels=LEVELS, always=True)
+    features = _features(SHAPES)
+    projected = projectors(features)
+    conv = projectors.maps["stage1"].conv
+    by_hand = torch.einsum("oc,bcthw->bothw", conv.weight[:, :, 0, 0, 0], features.levels["stage1"])
+    torch.testing.assert_close(projected["stage1"], by_hand + conv.bias.view(-1, 1, 1, 1))
+    assert isinstance(projectors.embedding, nn.Linear)
+    assert list(projected) == [*LEVELS, "embedding"]
+
+
+def test_only_the_taught_levels_are_projected_and_bf16_comes_out_as_float32():
+    projectors = Projectors(SHAPES, OTHERS, levels=["stage2"])
+    projected = projectors(_features(SHAPES, torch.bfloat16))
+    assert list(projected) == ["stage2", "embedding"]
+    assert all(value.dtype == torch.float32 for value in projected.values())
+
+
+def test_a_level_that_one_side_lacks_is_refused():
+    with pytest.raises(InputError, match=r"level 'stage3' is not in both the student \(stage1, st"):
+        Projectors(SHAPES, OTHERS, levels=["stage3"])

@@ -1,0 +1,136 @@
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from videokd.engine.checkpoint import (
+    Checkpoint,
+    load_newest_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
+from videokd.utils.errors import InputError
+
+FILES = ["model.safetensors", "optimizer.pt", "state.json", "manifest.json"]
+
+
+def _checkpoint(step):
+    net = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+    net(torch.randn(4, 3)).sum().backward()
+    optimizer.step()
+    return Checkpoint(net.state_dict(), optimizer.state_dict(), {"step": step, "bad_videos": ["x"]})
+
+
+def _damage(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_checkpoint_comes_back_bit_equal(tmp_path):
+    saved = _checkpoint(3)
+    save_checkpoint(tmp_path, saved)
+    loaded = load_newest_checkpoint(tmp_path)
+    assert loaded.state == saved.state
+    assert all(torch.equal(loaded.model[key], value) for key, value in saved.model.items())
+    assert loaded.optimizer["param_groups"] == saved.optimizer["param_groups"]
+    for i, entry in saved.optimizer["state"].items():
+        assert all(torch.equal(loaded.optimizer["state"][i][key], v) for key, v in entry.items())
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert load_newest_checkpoint(tmp_path) is None
+    assert load_newest_checkpoint(tmp_path / "absent") is None
+
+
+def test_the_newest_by_number_is_loaded_and_unfinished_ones_are_not(tmp_path):
+    save_checkpoint(tmp_path, _checkpoint(9))
+    shutil.copytree(tmp_path / "step-9", tmp_path / "kept")
+    save_checkpoint(tmp_path / "other", _checkpoint(10))
+    (tmp_path / "other" / "step-10").rename(tmp_path / "step-10")
+    shutil.copytree(tmp_path / "step-10", tmp_path / "step-11.tmp")
+    assert load_newest_checkpoint(tmp_path).state["step"] == 10
+
+
+def test_older_and_unfinished_checkpoints_are_deleted_when_a_new_one_is_whole(tmp_path):
+    save_checkpoint(tmp_path, _checkpoint(1))
+    (tmp_path / "step-2.tmp").mkdir()
+    save_checkpoint(tmp_path, _checkpoint(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-2"]
+
+
+def test_a_failed_save_leaves_the_older_checkpoint(tmp_path):
+    save_checkpoint(tmp_path, _checkpoint(1))
+    broken = Checkpoint(_checkpoint(2).model, {}, {"step": 2, "loss": float("nan")})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        save_checkpoint(tmp_path, broken)
+    assert load_newest_checkpoint(tmp_path).state["step"] == 1
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("how", ["damaged", "cut off", "missing"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning_for_an_older_one(
+    tmp_path, caplog, name, how
+):
+    save_checkpoint(tmp_path, _checkpoint(1))
+    save_checkpoint(tmp_path / "newer", _checkpoint(2))
+    newest = (tmp_path / "newer" / "step-2").rename(tmp_path / "step-2")
+    if how == "damaged":
+        _damage(newest / name)
+    elif how == "cut off":
+        (newest / name).write_bytes((newest / name).read_bytes()[:-20])
+    else:
+        (newest / name).unlink()
+    assert load_newest_checkpoint(tmp_path).state["step"] == 1
+    assert "step-2 is damaged" in caplog.text
+
+
+def test_when_all_are_damaged_none_is_loaded(tmp_path, caplog):
+    _damage(save_checkpoint(tmp_path, _checkpoint(1)) / "model.safetensors")
+    assert load_newest_checkpoint(tmp_path) is None
+    assert "model.safetensors does not match its SHA-256" in caplog.text
+
+
+def test_a_damaged_checkpoint_of_the_same_step_is_replaced(tmp_path):
+    _damage(save_checkpoint(tmp_path, _checkpoint(1)) / "optimizer.pt")
+    save_checkpoint(tmp_path, _checkpoint(1))
+    assert load_newest_checkpoint(tmp_path).state["step"] == 1
+
+
+def test_weights_in_another_memory_format_come_back_equal(tmp_path):
+    conv = nn.Conv3d(3, 4, 3).to(memory_format=torch.channels_last_3d)
+    save_weights(tmp_path / "w.safetensors", conv.state_dict())
+    other = nn.Conv3d(3, 4, 3)
+    load_weights(other, tmp_path / "w.safetensors")
+    assert torch.equal(other.weight, conv.weight)
+
+
+@pytest.mark.parametrize(
+    ("net", "counts"),
+    [
+        (
+            nn.Linear(3, 2, bias=False),
+            r"0 tensors missing, 1 unexpected, 0 of another shape \(first: bi",
+        ),
+        (nn.Linear(4, 2), r"0 tensors missing, 0 unexpected, 1 of another shape \(first: weight\)"),
+        (nn.Sequential(nn.Linear(3, 2)), r"2 tensors missing, 2 unexpected, 0 .*\(first: 0.bias\)"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused_with_counts_and_an_example(
+    tmp_path, net, counts
+):
+    save_weights(tmp_path / "w.safetensors", nn.Linear(3, 2).state_dict())
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    with pytest.raises(InputError, match=f"are of another architecture: {counts}"):
+        load_weights(net, tmp_path / "w.safetensors")
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+
+
+def test_weights_that_are_no_safetensors_are_refused(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"not safetensors")
+    for name in ("w.safetensors", "absent"):
+        with pytest.raises(InputError, match=f"{name} cannot be read"):
+            load_weights(nn.Linear(3, 2), tmp_path / name)

@@ -1,0 +1,67 @@
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from videokd.engine.meters import Meters
+
+
+def _output(loss, correct):
+    return SimpleNamespace(
+        loss=torch.tensor(loss, requires_grad=True),
+        correct=torch.tensor(correct),
+        terms={"ce": torch.tensor(2 * loss)},
+    )
+
+
+def _summary(meters):
+    line = meters.summarise()
+    return {name: line[name] for name in line if name not in ("clips_per_sec", "data_wait")}
+
+
+def test_losses_are_means_over_steps_and_hits_over_clips():
+    meters = Meters(torch.device("cpu"))
+    meters.add(_output(1.0, [True, False]), 2)
+    meters.add(_output(4.0, [True, True, True, False, False, False]), 6)
+    assert _summary(meters) == {"loss": 2.5, "ce": 5.0, "top1": 50.0}
+
+
+def test_a_summary_starts_anew():
+    meters = Meters(torch.device("cpu"))
+    meters.add(_output(1.0, [True]), 1)
+    meters.summarise()
+    meters.add(_output(3.0, [False]), 1)
+    assert _summary(meters) == {"loss": 3.0, "ce": 6.0, "top1": 0.0}
+    assert _summary(meters) == {}
+    assert Meters.describe(meters.summarise()) == "no readable clip"
+
+
+def test_a_state_passed_through_json_goes_on_bit_for_bit():
+    outputs = [_output(loss, [loss > 0.5, True]) for loss in torch.rand(7).tolist()]
+    whole, first, second = (Meters(torch.device("cpu")) for _ in range(3))
+    for output in outputs:
+        whole.add(output, 2)
+    for output in outputs[:3]:
+        first.add(output, 2)
+    second.load_state(json.loads(json.dumps(first.state())))
+    for output in outputs[3:]:
+        second.add(output, 2)
+    assert _summary(second) == _summary(whole)
+
+
+def test_time_is_split_into_waiting_and_paused(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    meters = Meters(torch.device("cpu"))
+    with meters.data_wait():
+        now[0] += 1.0
+    now[0] += 3.0
+    with meters.paused():
+        now[0] += 100.0
+    meters.add(_output(1.0, [True] * 8), 8)
+    line = meters.summarise()
+    assert line["clips_per_sec"] == pytest.approx(8 / 4)
+    assert line["data_wait"] == pytest.approx(1 / 4)
+    assert Meters.describe(line) == "loss 1.000  top1 100.0     2 clips/s  wait  25%"

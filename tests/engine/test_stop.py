@@ -1,0 +1,41 @@
+import os
+import signal
+
+import pytest
+
+from videokd.engine.stop import Stopped, StopRequest, ignore_interrupts
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_remembered_until_asked_for(number):
+    with StopRequest() as stop:
+        stop.raise_if_set()
+        assert not stop.is_set
+        os.kill(os.getpid(), number)
+        assert stop.is_set
+        with pytest.raises(Stopped, match=""):
+            stop.raise_if_set()
+
+
+def test_a_second_interrupt_interrupts_at_once():
+    with StopRequest():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt, match=""):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_old_handlers_come_back():
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in numbers]
+    with StopRequest():
+        assert [signal.getsignal(number) for number in numbers] != before
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_worker_leaves_interrupts_to_the_trainer():
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        ignore_interrupts(0)
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)

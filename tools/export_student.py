@@ -1,0 +1,45 @@
+"""Export a trained student to files that need no videokd.
+
+    python tools/export_student.py --run runs/demo --dataset UCF --output exported/ucf
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from videokd.config import load_config
+from videokd.engine.stop import StopRequest
+from videokd.pipeline.cli import make_console, run_tool
+from videokd.utils.errors import InputError
+from videokd.utils.log import setup_logging
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse, build, export."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--run", required=True, type=Path, help="run directory")
+    parser.add_argument("--dataset", required=True, help="whose student, as in DATASETS")
+    parser.add_argument("--formats", nargs="+", choices=("pth", "safetensors", "onnx"))
+    parser.add_argument("--output", required=True, type=Path, help="folder to write")
+    args = parser.parse_args(arguments)
+    config = args.run / "config.yaml"
+    if not config.exists():
+        raise InputError(f"{args.run} is not a run directory: it has no config.yaml")
+    # Imported here: --help and a wrong key answer at once, and the processes that generate and
+    # decode videos, which import this file again, stay small.
+    from videokd.pipeline.experiment import export_unit
+    from videokd.pipeline.prepare import prepare_run
+
+    console = make_console()
+    setup_logging(console)
+    cfg = load_config(config, ["OUTPUT_DIR", str(args.run)])
+    with StopRequest() as stop:
+        run = prepare_run(cfg, console, stop, is_dry=True)
+        unit = run.plan.find(f"students/{args.dataset}")
+        formats = tuple(args.formats) if args.formats else None
+        export_unit(run, unit, args.output, formats)
+    return 0
+
+
+if __name__ == "__main__":
+    run_tool(main)

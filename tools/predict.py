@@ -1,0 +1,73 @@
+"""Predict the classes of video files with an exported student.
+
+    python tools/predict.py --model runs/demo/export/UCF101 VIDEO [VIDEO ...]
+
+A file that cannot be used is named on stderr with the cause, and the tool goes on.
+Exit codes: 0 all files predicted; 1 some could not be; 2 the input is wrong (no such model ...).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from videokd.export import Prediction, Predictor
+from videokd.pipeline.cli import EXIT_FAILED, run_tool
+from videokd.utils.errors import VideoError
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the words of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, required=True, help="folder with model.json")
+    parser.add_argument(
+        "videos", nargs="+", metavar="VIDEO", help="put -- before paths that start with -"
+    )
+    parser.add_argument("--top-k", type=_positive, default=5, help="classes to show (5)")
+    parser.add_argument(
+        "--num-clips", type=_positive, default=0, help="along time (as in the test)"
+    )
+    parser.add_argument("--runtime", choices=("torch", "onnx"), default="torch")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line and video")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the tool and return its exit code."""
+    args = parse_args(argv)
+    predictor = Predictor(args.model, runtime=args.runtime, num_clips=args.num_clips)
+    num_failed = 0
+    for video in args.videos:
+        try:
+            prediction = predictor.predict(video, top_k=args.top_k)
+        except VideoError as error:
+            print(f"{error.path}: error: {error.cause}", file=sys.stderr, flush=True)
+            num_failed += 1
+        else:
+            text = json.dumps(asdict(prediction)) if args.json else format_prediction(prediction)
+            print(text, flush=True)
+    return EXIT_FAILED if num_failed else 0
+
+
+def format_prediction(prediction: Prediction) -> str:
+    """Return a line with the path, and one line per class with its probability in percent."""
+    # A file name need not be valid text; what is not is replaced.
+    lines = [prediction.path.encode(errors="surrogateescape").decode(errors="replace")]
+    for label, prob in zip(prediction.labels, prediction.probs, strict=True):
+        lines.append(f"  {100 * prob:5.1f} %  {label}")
+    return "\n".join(lines)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be > 0, got {value}")
+    return value
+
+
+if __name__ == "__main__":
+    run_tool(main)

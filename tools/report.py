@@ -1,0 +1,29 @@
+"""Write the report of a run: one HTML page that needs no network.
+
+    python tools/report.py runs/demo [--output report.html]
+
+It can be made again at any time, also of a run that is not finished.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from videokd.pipeline.cli import run_tool
+from videokd.pipeline.report import write_report
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the tool and return its exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="run directory")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: RUN/report.html")
+    args = parser.parse_args(argv)
+    print(write_report(args.run, args.output))
+    return 0
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,48 @@
+"""Score one model of an experiment on its test splits, from any checkpoint.
+
+    python tools/test_net.py --config-file configs/demo/mlfd.yaml --model students/UCF \
+        --checkpoint runs/demo/students/UCF/model.safetensors TEST.NUM_ENSEMBLE_VIEWS 10
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from videokd.engine.stop import StopRequest
+from videokd.pipeline.cli import add_config_arguments, load_config_of, make_console, run_tool
+from videokd.utils.log import setup_logging
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse, build, score."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_config_arguments(parser)
+    parser.add_argument("--model", required=True, help="like experts/UCF, joint, students/UCF")
+    parser.add_argument("--checkpoint", help="safetensors file; default: the run's own")
+    args = parser.parse_intermixed_args(arguments)
+    cfg = load_config_of(args)
+    # Imported here: --help and a wrong key answer at once, and the processes that generate and
+    # decode videos, which import this file again, stay small.
+    from videokd.engine.checkpoint import load_weights
+    from videokd.pipeline.prepare import prepare_run
+    from videokd.pipeline.run import predict_test
+
+    console = make_console()
+    setup_logging(console)
+    with StopRequest() as stop:
+        run = prepare_run(cfg, console, stop)
+        unit = run.plan.find(args.model)
+        if args.checkpoint:
+            model = unit.make_model()
+            load_weights(model, Path(args.checkpoint))
+        else:
+            model = run.plan.load_model(unit)
+        for name in unit.tested_on:
+            scores = predict_test(run, model.to(run.device), name).scores()
+            numbers = "  ".join(f"{key} {value:.2f}" for key, value in scores.items())
+            console.print(f"{unit.folder} on {name}: {numbers}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    run_tool(main)

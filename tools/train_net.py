@@ -1,0 +1,57 @@
+"""Run a whole experiment, or one part of it.
+
+    python tools/train_net.py --config-file configs/demo/mlfd.yaml [KEY VALUE ...]
+
+What is finished in OUTPUT_DIR is skipped, what was cut off goes on: after Ctrl-C or a preemption,
+run the same command again.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from videokd.config import dump_config
+from videokd.engine.stop import StopRequest
+from videokd.pipeline.cli import (
+    PARTS,
+    add_config_arguments,
+    load_config_of,
+    make_console,
+    run_tool,
+)
+from videokd.utils.log import setup_logging
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse, build, run."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_config_arguments(parser)
+    parser.add_argument("--stage", default="all", choices=("all", *PARTS))
+    parser.add_argument("--eval-only", action="store_true", help="the same as --stage test")
+    parser.add_argument("--print-config", action="store_true", help="print the config and stop")
+    parser.add_argument("--dry-run", action="store_true", help="show sizes and steps, train nothing")
+    args = parser.parse_intermixed_args(arguments)
+    cfg = load_config_of(args)
+    if args.print_config:
+        sys.stdout.write(dump_config(cfg))
+        return 0
+    # Imported here: --help and a wrong key answer at once, and the processes that generate and
+    # decode videos, which import this file again, stay small.
+    from videokd.pipeline.dry_run import show_dry_run
+    from videokd.pipeline.experiment import run_experiment
+    from videokd.pipeline.prepare import prepare_run
+
+    console = make_console()
+    setup_logging(console, None if args.dry_run else Path(cfg.OUTPUT_DIR) / "run.log")
+    with StopRequest() as stop:
+        run = prepare_run(cfg, console, stop, is_dry=args.dry_run)
+        if args.dry_run:
+            show_dry_run(run)
+        else:
+            run_experiment(run, "test" if args.eval_only else args.stage)
+    return 0
+
+
+if __name__ == "__main__":
+    run_tool(main)

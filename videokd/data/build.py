@@ -1,0 +1,234 @@
+"""Config -> datasets and loaders."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from fvcore.common.config import CfgNode
+from torch.utils.data import DataLoader
+
+from videokd.data.batch import ClipBatch, collate
+from videokd.data.dataset import AugmentSpec, ClipDataset, ClipSpec
+from videokd.data.formats import read_folder, read_hmdb51, read_kinetics, read_ucf101
+from videokd.data.frame_cache import FrameCache
+from videokd.data.index import VideoIndex, hold_out_groups
+from videokd.data.mixing import BatchPlan, PlanSampler
+from videokd.data.views import ViewBatch, ViewDataset, collate_views
+from videokd.utils.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DatasetParts:
+    """One dataset, split into what is trained on, chosen on and tested on."""
+
+    name: str
+    train: VideoIndex
+    val: VideoIndex | None
+    """Held out of the training split by group; None when DATA.VAL_FRACTION is 0."""
+    test: VideoIndex
+    caches: Mapping[str, FrameCache] | None = None
+    """Part name ("train", "val", "test") -> its decoded frames; None to decode each time."""
+
+    @property
+    def num_classes(self) -> int:
+        """Size of the label set."""
+        return self.train.num_classes
+
+    def index(self, part: str) -> VideoIndex:
+        """Return the index of "train", "val" or "test"."""
+        index = {"train": self.train, "val": self.val, "test": self.test}[part]
+        if index is None:
+            raise InputError(f"{self.name} has no {part} part; set DATA.VAL_FRACTION above 0")
+        return index
+
+
+def build_datasets(cfg: CfgNode) -> dict[str, DatasetParts]:
+    """Read the annotation lists of all DATASETS and hold out the validation parts.
+
+    Raises:
+        InputError: Anything wrong with folders or lists, or more missing videos than allowed.
+    """
+    datasets = {}
+    for name, node in cfg.DATASETS.items():
+        train = _read_index(name, node, "train", cfg.DATA.MAX_BAD_FRACTION)
+        test = _read_index(name, node, "test", cfg.DATA.MAX_BAD_FRACTION)
+        val = None
+        if cfg.DATA.VAL_FRACTION > 0:
+            train, val = hold_out_groups(train, fraction=cfg.DATA.VAL_FRACTION, seed=cfg.SEED)
+        datasets[name] = DatasetParts(name, train, val, test)
+    return datasets
+
+
+def build_frame_caches(
+    cfg: CfgNode,
+    datasets: Mapping[str, DatasetParts],
+    *,
+    num_processes: int,
+    on_progress: Callable[[str, int, int], None],
+) -> dict[str, DatasetParts]:
+    """Decode every video once into DATA.FRAME_CACHE, where it is set; return the datasets with it.
+
+    Args:
+        cfg: The whole config.
+        datasets: From ``build_datasets``.
+        num_processes: Decoding processes.
+        on_progress: Told (dataset and part, videos done, videos in all).
+    """
+    if not cfg.DATA.FRAME_CACHE:
+        return dict(datasets)
+    cached = {}
+    for name, parts in datasets.items():
+        # One cache for the whole training list: how it is split depends on the seed.
+        held_out = parts.val.records if parts.val is not None else ()
+        records = sorted(parts.train.records + held_out, key=lambda record: record.path)
+        whole = {"train": replace(parts.train, records=tuple(records)), "test": parts.test}
+        caches = {
+            part: FrameCache.build(
+                index,
+                directory=Path(cfg.DATA.FRAME_CACHE),
+                short_side=cfg.DATA.SHORT_SIDE,
+                max_gib=cfg.DATA.FRAME_CACHE_MAX_GIB,
+                num_processes=num_processes,
+                backend=cfg.DATA.DECODER,
+                on_progress=partial(on_progress, f"{name} {part}"),
+            )
+            for part, index in whole.items()
+        }
+        cached[name] = replace(parts, caches={**caches, "val": caches["train"]})
+    return cached
+
+
+def build_batch_plan(cfg: CfgNode, parts: Sequence[DatasetParts]) -> BatchPlan:
+    """Return which training record comes at which step."""
+    return BatchPlan(
+        [len(p.train) for p in parts],
+        batch_size=cfg.TRAIN.BATCH_SIZE,
+        seed=cfg.SEED,
+        mix=cfg.DATA.MIX,
+    )
+
+
+def build_train_loader(
+    cfg: CfgNode,
+    parts: Sequence[DatasetParts],
+    *,
+    num_steps: int,
+    num_workers: int,
+    worker_init: Callable[[int], None],
+    pin_memory: bool,
+) -> Callable[[int], Iterator[ClipBatch]]:
+    """Return a function: first step -> the batches from there to ``num_steps``.
+
+    Args:
+        cfg: The whole config.
+        parts: The datasets that the batches are drawn from; their order gives ``dataset_ids``.
+        num_steps: Steps of the whole training.
+        num_workers: Loader processes, one thread each.
+        worker_init: Called in each of them.
+        pin_memory: Whether batches go to a GPU.
+    """
+    plan = build_batch_plan(cfg, parts)
+    dataset = ClipDataset(
+        [p.train for p in parts],
+        clip=build_clip_spec(cfg),
+        augment=AugmentSpec(
+            scale_range=tuple(cfg.DATA.TRAIN_SCALE_RANGE),
+            ratio_range=tuple(cfg.DATA.TRAIN_RATIO_RANGE),
+            flip=cfg.DATA.RANDOM_FLIP,
+            color_jitter=cfg.DATA.COLOR_JITTER,
+        ),
+        seed=cfg.SEED,
+        backend=cfg.DATA.DECODER,
+        caches=_part_caches(parts, "train"),
+    )
+
+    def make_loader(start_step: int) -> Iterator[ClipBatch]:
+        loader: DataLoader[ClipBatch] = DataLoader(
+            dataset,
+            batch_sampler=PlanSampler(plan, start_step, num_steps - start_step),
+            collate_fn=collate,
+            num_workers=num_workers,
+            worker_init_fn=worker_init,
+            pin_memory=pin_memory,
+            timeout=cfg.DATA_LOADER.TIMEOUT_SEC if num_workers else 0,
+        )
+        return iter(loader)
+
+    return make_loader
+
+
+def build_view_loader(
+    cfg: CfgNode,
+    parts: DatasetParts,
+    part: str,
+    *,
+    num_clips: int,
+    num_crops: int,
+    num_workers: int,
+    worker_init: Callable[[int], None],
+    pin_memory: bool,
+) -> "DataLoader[ViewBatch]":
+    """Return all test views of every video of a part, ``TEST.BATCH_SIZE`` videos at a time."""
+    dataset = ViewDataset(
+        parts.index(part),
+        dataset_id=0,
+        clip=build_clip_spec(cfg),
+        num_clips=num_clips,
+        num_crops=num_crops,
+        backend=cfg.DATA.DECODER,
+        cache=parts.caches[part] if parts.caches is not None else None,
+    )
+    return DataLoader(
+        dataset,
+        batch_size=cfg.TEST.BATCH_SIZE,
+        collate_fn=collate_views,
+        num_workers=num_workers,
+        worker_init_fn=worker_init,
+        pin_memory=pin_memory,
+        timeout=cfg.DATA_LOADER.TIMEOUT_SEC if num_workers else 0,
+    )
+
+
+def build_clip_spec(cfg: CfgNode) -> ClipSpec:
+    """Return the shape of the clips that everybody sees."""
+    return ClipSpec(
+        num_frames=cfg.DATA.NUM_FRAMES,
+        sampling_rate=cfg.DATA.SAMPLING_RATE,
+        crop_size=cfg.DATA.CROP_SIZE,
+        short_side=cfg.DATA.SHORT_SIDE,
+    )
+
+
+def _read_index(name: str, cfg: CfgNode, subset: str, max_missing: float) -> VideoIndex:
+    root, annotations = Path(cfg.ROOT), Path(cfg.ANNOTATIONS)
+    if cfg.FORMAT == "ucf101":
+        index = read_ucf101(
+            root, annotations=annotations, split=cfg.SPLIT, subset=subset, dataset=name
+        )
+    elif cfg.FORMAT == "hmdb51":
+        index = read_hmdb51(
+            root, annotations=annotations, split=cfg.SPLIT, subset=subset, dataset=name
+        )
+    elif cfg.FORMAT == "kinetics":
+        index = read_kinetics(root, annotations=annotations, subset=subset, dataset=name)
+    else:
+        index = read_folder(root, subset=subset, dataset=name)
+    num_listed = len(index) + len(index.missing)
+    if len(index.missing) > max_missing * num_listed:
+        raise InputError(
+            f"{name} {subset}: {len(index.missing)} of {num_listed} listed videos are missing "
+            f"under {root} (first: {index.missing[0]}); DATA.MAX_BAD_FRACTION allows "
+            f"{max_missing:g}"
+        )
+    if index.missing:
+        logger.warning("%s %s: %d videos missing", name, subset, len(index.missing))
+    return index
+
+
+def _part_caches(parts: Sequence[DatasetParts], part: str) -> list[FrameCache] | None:
+    caches = [p.caches[part] for p in parts if p.caches is not None]
+    return caches or None

@@ -1,0 +1,157 @@
+"""Training clips: request -> record -> frames -> clip. No container stays open between clips."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from videokd.data.augment import apply_view, draw_view
+from videokd.data.batch import BadVideo, ClipRequest, ClipSample
+from videokd.data.decode import open_video
+from videokd.data.frame_cache import FrameCache
+from videokd.data.index import VideoIndex, VideoRecord
+from videokd.data.reader import VideoReader
+from videokd.data.sampling import clip_frame_indices, random_clip_start
+from videokd.data.source import check_video_file
+from videokd.utils.errors import InputError, VideoError
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSpec:
+    """The shape of a clip.
+
+    Args:
+        num_frames: Frames in a clip.
+        sampling_rate: Source frames from one frame of the clip to the next.
+        crop_size: Side of the square clip, pixels.
+        short_side: Short side of the decoded frames that crops are cut from, pixels; 0 keeps
+            the size of the video.
+    """
+
+    num_frames: int
+    sampling_rate: int
+    crop_size: int
+    short_side: int
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentSpec:
+    """The ranges that training views are drawn from; see `augment.draw_view`.
+
+    Args:
+        scale_range: Area of the crop as a share of the frame.
+        ratio_range: Width / height of the crop.
+        flip: Mirror half of the clips.
+        color_jitter: Strength of brightness and contrast changes, 0.0 is off.
+    """
+
+    scale_range: tuple[float, float] = (0.5, 1.0)
+    ratio_range: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: bool = False
+    color_jitter: float = 0.0
+
+
+class ClipDataset(Dataset[ClipSample | BadVideo]):
+    """Random augmented clips of the videos of one or several indexes.
+
+    A clip depends on the seed and on the epoch and position of its request alone, not on the
+    worker that makes it or on what was asked before.
+
+    Args:
+        indexes: The datasets; their positions are the dataset ids.
+        clip: Shape of the clips.
+        augment: How views are drawn.
+        seed: Seed of clip starts and views.
+        backend: Decoder, see `decode.open_video`. Not used for datasets that are cached.
+        caches: One frame cache per index, or None to decode the files.
+
+    Raises:
+        InputError: caches do not match the indexes or the short side of the clips.
+    """
+
+    def __init__(
+        self,
+        indexes: Sequence[VideoIndex],
+        *,
+        clip: ClipSpec,
+        augment: AugmentSpec,
+        seed: int,
+        backend: str = "auto",
+        caches: Sequence[FrameCache] | None = None,
+    ) -> None:
+        check_caches(indexes, caches, clip.short_side)
+        self._indexes = tuple(indexes)
+        self._clip = clip
+        self._augment = augment
+        self._seed = seed
+        self._backend = backend
+        self._caches = None if caches is None else tuple(caches)
+
+    def __getitem__(self, request: ClipRequest) -> ClipSample | BadVideo:
+        """Make the clip of a request, or say why its video cannot be used."""
+        index = self._indexes[request.dataset_id]
+        record = index.records[request.record_id]
+        cache = self._caches[request.dataset_id] if self._caches else None
+        try:
+            with open_record(index, record, cache=cache, backend=self._backend) as reader:
+                return self._make_clip(reader, record, request)
+        except VideoError as error:
+            return BadVideo(request.dataset_id, request.record_id, record.path, error.cause)
+
+    def _make_clip(
+        self, reader: VideoReader, record: VideoRecord, request: ClipRequest
+    ) -> ClipSample:
+        rng = np.random.default_rng([self._seed, request.epoch, request.position])
+        clip, augment = self._clip, self._augment
+        shape = {"num_frames": clip.num_frames, "sampling_rate": clip.sampling_rate}
+        start = random_clip_start(reader.num_frames, **shape, rng=rng)
+        indices = clip_frame_indices(start, reader.num_frames, **shape)
+        frames = reader.get_frames(indices.tolist(), short_side=clip.short_side)
+        view = draw_view(
+            frames.shape[1],
+            frames.shape[2],
+            rng=rng,
+            scale_range=augment.scale_range,
+            ratio_range=augment.ratio_range,
+            flip=augment.flip,
+            color_jitter=augment.color_jitter,
+        )
+        return ClipSample(
+            apply_view(frames, view, size=clip.crop_size),
+            record.label,
+            request.dataset_id,
+            request.record_id,
+            view,
+            torch.from_numpy(indices),
+        )
+
+
+def open_record(
+    index: VideoIndex, record: VideoRecord, *, cache: FrameCache | None, backend: str
+) -> VideoReader:
+    """Open a record's video, from the cache when there is one, else from its checked file.
+
+    Raises:
+        VideoError: the video cannot be used.
+    """
+    if cache is not None:
+        return cache.reader(record)
+    return open_video(str(check_video_file(index.root, record.path)), backend=backend)
+
+
+def check_caches(
+    indexes: Sequence[VideoIndex], caches: Sequence[FrameCache] | None, short_side: int
+) -> None:
+    """Raise InputError unless there is one fitting cache per index, or none at all."""
+    if caches is None:
+        return
+    if len(caches) != len(indexes):
+        raise InputError(f"{len(indexes)} indexes need as many frame caches, got {len(caches)}")
+    for index, cache in zip(indexes, caches, strict=True):
+        if cache.short_side != short_side:
+            raise InputError(
+                f"{index.dataset}: frames are cached with short side {cache.short_side}, "
+                f"clips need {short_side}; build the cache with the same"
+            )

@@ -1,0 +1,111 @@
+"""UCF101: `<Class>/v_<Class>_gNN_cNN.avi` with classInd.txt and three train/test lists.
+
+Labels are 1-based in the lists and 0-based here. They come from the folder, never from the file
+name: the files of HandstandPushups are called HandStandPushups.
+"""
+
+import re
+from pathlib import Path, PurePosixPath
+
+from videokd.data.formats.listing import (
+    ListedVideo,
+    build_index,
+    check_disjoint,
+    check_folder,
+    check_subset,
+    check_unique,
+    read_rows,
+)
+from videokd.data.index import VideoIndex
+from videokd.utils.errors import InputError
+
+_GROUP = re.compile(r"_(g\d+)_c\d+$")
+
+
+def read_ucf101(
+    root: Path, *, annotations: Path, split: int, subset: str, dataset: str = "ucf101"
+) -> VideoIndex:
+    """Read one part of one split of UCF101 or of a dataset in its layout.
+
+    Args:
+        root: Folder that holds one folder per class.
+        annotations: Folder with classInd.txt, trainlistNN.txt and testlistNN.txt.
+        split: 1, 2 or 3.
+        subset: "train" or "test".
+        dataset: Name given to the records.
+
+    Raises:
+        InputError: a folder or list is missing, a row is malformed, names an unknown class, is
+            listed twice or is in train and test, or none of the videos exists.
+    """
+    check_subset(subset)
+    class_names, parts = _read_lists(annotations, split)
+    return build_index(
+        parts[subset],
+        root=root,
+        class_names=class_names,
+        dataset=dataset,
+        split=f"split{split}/{subset}",
+    )
+
+
+def count_ucf101(annotations: Path, split: int) -> dict[str, int]:
+    """Count the listed videos of a split: keys "train", "test", "classes". Needs no videos."""
+    class_names, parts = _read_lists(annotations, split)
+    return {
+        "train": len(parts["train"]),
+        "test": len(parts["test"]),
+        "classes": len(class_names),
+    }
+
+
+def _read_lists(
+    annotations: Path, split: int
+) -> tuple[tuple[str, ...], dict[str, list[ListedVideo]]]:
+    check_folder(annotations, "UCF101 annotations")
+    if split not in (1, 2, 3):
+        raise InputError(f"UCF101 split must be 1, 2 or 3, got {split}")
+    class_names = _read_classes(annotations / "classInd.txt")
+    labels = {name: label for label, name in enumerate(class_names)}
+    parts: dict[str, list[ListedVideo]] = {}
+    for subset in ("train", "test"):
+        path = annotations / f"{subset}list{split:02d}.txt"
+        parts[subset] = [_parse_row(path, n, text, labels, subset) for n, text in read_rows(path)]
+        check_unique(parts[subset], str(path))
+    check_disjoint(parts["train"], parts["test"], f"{annotations} split {split}")
+    return class_names, parts
+
+
+def _read_classes(path: Path) -> tuple[str, ...]:
+    names: list[str] = []
+    for row, text in read_rows(path):
+        fields = text.split()
+        if len(fields) != 2 or fields[0] != str(len(names) + 1) or fields[1] in names:
+            raise InputError(
+                f"{path} row {row}: {text!r} must be '{len(names) + 1} <class name>' "
+                "with a name that is new"
+            )
+        names.append(fields[1])
+    return tuple(names)
+
+
+def _parse_row(path: Path, row: int, text: str, labels: dict[str, int], subset: str) -> ListedVideo:
+    fields = text.rsplit(None, 1)
+    has_label = len(fields) == 2 and fields[1].isdecimal()
+    # Test lists of UCF101 have no labels; copies of them sometimes do.
+    if subset == "train" and not has_label:
+        raise InputError(f"{path} row {row}: {text!r} must be '<class>/<file> <label>'")
+    video = PurePosixPath(fields[0] if has_label else text)
+    if len(video.parts) != 2 or ".." in video.parts or video.is_absolute():
+        raise InputError(f"{path} row {row}: {text!r} must name a video as '<class>/<file>'")
+    folder = video.parts[0]
+    if folder not in labels:
+        raise InputError(f"{path} row {row}: class {folder!r} is not in classInd.txt")
+    label = labels[folder]
+    if has_label and int(fields[1]) != label + 1:
+        raise InputError(
+            f"{path} row {row}: label {fields[1]} but {folder!r} has {label + 1} in classInd.txt "
+            f"(allowed are 1 .. {len(labels)})"
+        )
+    match = _GROUP.search(video.stem)
+    return ListedVideo(str(video), label, match.group(1) if match else video.stem)

@@ -1,0 +1,114 @@
+"""What every source of frames offers, whatever library or cache it reads from."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videokd.utils.errors import VideoError
+
+MAX_OUTPUT_BYTES = 8 * 2**30
+
+_Self = TypeVar("_Self", bound="VideoReader")
+
+
+class VideoReader(Protocol):
+    """An open video. Not to be shared between threads or kept across a fork; close it."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that a player shows, > 0."""
+
+    @property
+    def fps(self) -> float:
+        """Average frames per second; 0.0 when the container does not say."""
+
+    @property
+    def height(self) -> int:
+        """Pixels, after rotation."""
+
+    @property
+    def width(self) -> int:
+        """Pixels, after rotation."""
+
+    @property
+    def backend(self) -> str:
+        """What reads the frames: "pyav", "decord" or "cache"."""
+
+    def get_frames(self, indices: Sequence[int], *, short_side: int = 0) -> NDArray[np.uint8]:
+        """Read frames.
+
+        Args:
+            indices: Frames 0 .. num_frames - 1, in any order, repetitions allowed.
+            short_side: Scale the frames so that their short side has this many pixels; 0 leaves
+                them as they are.
+
+        Returns:
+            (len(indices), height, width, 3) uint8, RGB, in the order asked for.
+
+        Raises:
+            VideoError: a frame cannot be decoded.
+            IndexError: an index is not a frame of the video.
+        """
+
+    def close(self) -> None:
+        """Release the file."""
+
+    def __enter__(self: _Self) -> _Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Compute (height, width) after scaling the short side to `short_side`; 0 keeps the size."""
+    if short_side == 0:
+        return height, width
+    scale = short_side / min(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+class FrameSink:
+    """Collects wanted frames into one array, in the order they were asked for.
+
+    Args:
+        path: The video, for messages.
+        indices: Frames asked for, in any order, repetitions allowed.
+        num_frames: Frames in the video.
+
+    Raises:
+        IndexError: an index is not a frame of the video.
+    """
+
+    def __init__(self, path: str, indices: Sequence[int], num_frames: int) -> None:
+        self._path = path
+        self._num_indices = len(indices)
+        self._places: dict[int, list[int]] = defaultdict(list)
+        for place, index in enumerate(indices):
+            if not 0 <= index < num_frames:
+                raise IndexError(f"{path}: frame {index} of {num_frames} does not exist")
+            self._places[int(index)].append(place)
+        self.wanted = sorted(self._places)
+        self.missing = set(self.wanted)
+        self._frames = np.empty((0, 0, 0, 3), np.uint8)
+
+    def put(self, index: int, frame: NDArray[np.uint8]) -> None:
+        """Store a wanted frame, (H, W, 3); all must have the size of the first."""
+        if len(self._frames) == 0:
+            if self._num_indices * frame.nbytes > MAX_OUTPUT_BYTES:
+                raise VideoError(
+                    self._path,
+                    f"{self._num_indices} frames of {frame.shape[1]}x{frame.shape[0]} pixels are "
+                    f"more than {MAX_OUTPUT_BYTES} bytes",
+                )
+            self._frames = np.empty((self._num_indices, *frame.shape), np.uint8)
+        if frame.shape != self._frames.shape[1:]:
+            raise VideoError(self._path, f"frame {index} has another size than those before")
+        self._frames[self._places[index]] = frame
+        self.missing.discard(index)
+
+    def result(self) -> NDArray[np.uint8]:
+        """Return (number of indices, H, W, 3); nothing may be missing."""
+        assert not self.missing, f"{self._path}: frames {sorted(self.missing)} were not put"
+        return self._frames

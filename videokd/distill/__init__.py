@@ -1,0 +1,1 @@
+"""Losses as pure functions, and the tasks: what one training step computes at each stage."""

@@ -1,0 +1,1 @@
+"""One plain training loop and what it stands on. Knows tasks, not distillation."""

@@ -1,0 +1,122 @@
+"""Checkpoints: directories that are whole and verified, or not there.
+
+    checkpoints/step-N/  model.safetensors  optimizer.pt  state.json  manifest.json
+
+A checkpoint is written under another name and renamed when its last file, the manifest with every
+file's SHA-256, is on disk. Loading checks the hashes and falls back to the newest whole one.
+"""
+
+import logging
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from videokd.utils.errors import InputError
+from videokd.utils.io import read_json, sha256_file, write_json
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a stopped training needs to go on exactly."""
+
+    model: dict[str, Tensor]
+    """State dict of the task (frozen teachers are not in it)."""
+    optimizer: dict[str, Any]
+    """State dict of the optimizer."""
+    state: dict[str, Any]
+    """Plain JSON values; ``step`` is the number of steps done."""
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write ``folder/step-N`` and delete the older checkpoints in ``folder``."""
+    target = folder / f"step-{checkpoint.state['step']}"
+    if target.exists():
+        if _find_damage(target) is None:
+            return target
+        shutil.rmtree(target)
+    unfinished = folder / f"{target.name}.tmp"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    save_weights(unfinished / "model.safetensors", checkpoint.model)
+    torch.save(checkpoint.optimizer, unfinished / "optimizer.pt")
+    write_json(unfinished / "state.json", checkpoint.state)
+    files = sorted(path.name for path in unfinished.iterdir())
+    write_json(unfinished / "manifest.json", {n: sha256_file(unfinished / n) for n in files})
+    unfinished.rename(target)
+    for old in folder.iterdir():
+        if old != target:
+            shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """Return the newest whole checkpoint of ``folder``, or None when there is none.
+
+    A damaged checkpoint is passed over with a warning that names the file.
+    """
+    steps = {
+        int(match.group(1)): path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if (match := re.fullmatch(r"step-(\d+)", path.name))
+    }
+    for _, path in sorted(steps.items(), reverse=True):
+        damage = _find_damage(path)
+        if damage is None:
+            return Checkpoint(
+                load_file(path / "model.safetensors"),
+                torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
+                read_json(path / "state.json"),
+            )
+        logger.warning("checkpoint %s is damaged (%s); trying an older one", path, damage)
+    return None
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a state dict as safetensors, on the CPU and contiguous."""
+    # Training keeps some weights in channels_last_3d; safetensors stores plain layouts only.
+    save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, path)
+
+
+def load_weights(module: torch.nn.Module, path: Path) -> None:
+    """Load a safetensors state dict into ``module``, strictly.
+
+    Raises:
+        InputError: No such file, not safetensors, or weights of another architecture.
+    """
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"weights {path} cannot be read: {error}") from error
+    expected = module.state_dict()
+    missing = sorted(expected.keys() - state.keys())
+    unexpected = sorted(state.keys() - expected.keys())
+    reshaped = [n for n in expected.keys() & state.keys() if expected[n].shape != state[n].shape]
+    if missing or unexpected or reshaped:
+        example = (missing or unexpected or sorted(reshaped))[0]
+        raise InputError(
+            f"weights {path} are of another architecture: {len(missing)} tensors missing, "
+            f"{len(unexpected)} unexpected, {len(reshaped)} of another shape (first: {example}); "
+            "use the config that trained them"
+        )
+    module.load_state_dict(state)
+
+
+def _find_damage(path: Path) -> str | None:
+    try:
+        manifest = read_json(path / "manifest.json")
+        for name, expected in manifest.items():
+            if sha256_file(path / name) != expected:
+                return f"{name} does not match its SHA-256"
+    except (OSError, ValueError, AttributeError) as error:
+        return str(error)
+    return None

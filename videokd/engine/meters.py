@@ -1,0 +1,103 @@
+"""Averages between two lines of the log, kept on the device so that steps do not wait for it."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videokd.engine.task import StepOutput
+
+
+class Meters:
+    """Sums of losses, terms and hits, and the time spent waiting for data.
+
+    Args:
+        device: Where the sums live.
+    """
+
+    _sums: dict[str, Tensor]
+    _num_correct: Tensor
+    _num_steps: int
+    _num_clips: int
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._clear()
+
+    def state(self) -> dict[str, Any]:
+        """Return what was added since the last summary, as plain JSON values (not the times)."""
+        return {
+            "sums": {name: value.item() for name, value in self._sums.items()},
+            "num_correct": self._num_correct.item(),
+            "num_steps": self._num_steps,
+            "num_clips": self._num_clips,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state()`` returned."""
+        self._sums = {name: self._zero() + value for name, value in state["sums"].items()}
+        self._num_correct = self._zero() + state["num_correct"]
+        self._num_steps = state["num_steps"]
+        self._num_clips = state["num_clips"]
+
+    def add(self, output: StepOutput, num_clips: int) -> None:
+        """Add one step's loss, terms and hits."""
+        values = {"loss": output.loss.detach(), **output.terms}
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, self._zero()) + value
+        self._num_correct = self._num_correct + output.correct.sum()
+        self._num_steps += 1
+        self._num_clips += num_clips
+
+    @contextmanager
+    def data_wait(self) -> Iterator[None]:
+        """Count the time inside as waiting for data."""
+        start = time.perf_counter()
+        yield
+        self._wait_sec += time.perf_counter() - start
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time inside (an evaluation, a checkpoint) out of the speed."""
+        start = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - start
+
+    def summarise(self) -> dict[str, float]:
+        """Return the means since the last call, and start anew.
+
+        ``loss`` and each term are means over steps; ``top1`` is percent of clips; ``clips_per_sec``
+        and ``data_wait`` (share of the time, 0 to 1) are measured.
+        """
+        line = {name: value.item() / self._num_steps for name, value in self._sums.items()}
+        elapsed = time.perf_counter() - self._start
+        if self._num_clips:
+            line["top1"] = 100 * self._num_correct.item() / self._num_clips
+        line["clips_per_sec"] = self._num_clips / elapsed
+        line["data_wait"] = self._wait_sec / elapsed
+        self._clear()
+        return line
+
+    @staticmethod
+    def describe(line: Mapping[str, float]) -> str:
+        """Return the few numbers of a summary that fit beside a progress bar."""
+        if "loss" not in line:
+            return "no readable clip"
+        return (
+            f"loss {line['loss']:.3f}  top1 {line['top1']:5.1f}  "
+            f"{line['clips_per_sec']:4.0f} clips/s  wait {line['data_wait']:4.0%}"
+        )
+
+    def _zero(self) -> Tensor:
+        return torch.zeros((), device=self._device)
+
+    def _clear(self) -> None:
+        self._sums = {}
+        self._num_correct = self._zero()
+        self._num_steps = 0
+        self._num_clips = 0
+        self._wait_sec = 0.0
+        self._start = time.perf_counter()

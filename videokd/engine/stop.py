@@ -1,0 +1,54 @@
+"""Stopping on a signal without losing work."""
+
+import logging
+import signal
+from types import FrameType
+
+logger = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class Stopped(Exception):  # noqa: N818  (it is not an error: the run goes on later)
+    """The run was asked to stop and left a checkpoint; the same command goes on."""
+
+
+class StopRequest:
+    """Remembers that SIGINT, SIGTERM or SIGUSR1 came; a second SIGINT interrupts at once.
+
+    Use as a context manager: the old handlers come back at its end.
+    """
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._old_handlers: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        for number in _SIGNALS:
+            self._old_handlers[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def raise_if_set(self) -> None:
+        """Raise ``Stopped`` when a signal has come. Call where no work would be lost."""
+        if self._received:
+            raise Stopped
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a signal has come."""
+        return self._received > 0
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._received += 1
+        if number == signal.SIGINT and self._received > 1:
+            raise KeyboardInterrupt
+        logger.warning("%s: stopping at the next safe point", signal.Signals(number).name)
+
+
+def ignore_interrupts(worker_id: int) -> None:
+    """Make a loader worker leave Ctrl-C to the trainer; for DataLoader(worker_init_fn=...)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,21 @@
+"""What the loop asks of a task's result; tasks themselves live elsewhere."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class StepOutput(Protocol):
+    """The result of a task for one batch of B clips."""
+
+    @property
+    def loss(self) -> Tensor:
+        """Scalar float32, what is minimised."""
+
+    @property
+    def correct(self) -> Tensor:
+        """(B,) bool: the model's top-1 is the label."""
+
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        """Term name -> detached scalar, unweighted, for the log."""

@@ -1,0 +1,187 @@
+"""The training loop of every stage: experts, joint teacher, students and baselines."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from videokd.data.batch import BadVideo, ClipBatch
+from videokd.engine.checkpoint import Checkpoint, load_newest_checkpoint, save_checkpoint
+from videokd.engine.meters import Meters
+from videokd.engine.metrics_log import MetricsLog
+from videokd.engine.optim import cosine_lr
+from videokd.engine.stop import Stopped, StopRequest
+from videokd.engine.task import StepOutput
+from videokd.utils.errors import RunError
+
+logger = logging.getLogger(__name__)
+
+_LESS_LEARNING = "try a lower SOLVER.BASE_LR or SOLVER.CLIP_GRAD_NORM 1.0"
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How long and how a task is trained."""
+
+    num_steps: int
+    base_lr: float
+    warmup_steps: float
+    """Steps that the rate rises; at most half of ``num_steps`` is used."""
+    clip_grad_norm: float
+    """Largest L2 norm of the gradient; 0 = no clipping."""
+    seed: int
+    log_period: int
+    """Steps between lines of the log."""
+    eval_period: int
+    """Steps between evaluations; 0 = never."""
+    checkpoint_period_sec: float
+    max_bad_videos: int
+    """Unreadable videos that are put up with before the run stops."""
+
+
+class ProgressBar(Protocol):
+    """What the loop tells the terminal."""
+
+    def update(self, step: int, text: str) -> None:
+        """Show that ``step`` steps are done."""
+
+
+def train(
+    task: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    make_loader: Callable[[int], Iterator[ClipBatch]],
+    *,
+    settings: TrainSettings,
+    folder: Path,
+    evaluate: Callable[[], dict[str, float]],
+    stop: StopRequest,
+    progress: ProgressBar,
+) -> None:
+    """Train ``task`` to ``settings.num_steps`` steps, going on from a checkpoint when there is one.
+
+    What happens at a step depends on (seed, step) only, so that a run that was stopped ends with
+    the weights of one that was not.
+
+    Args:
+        task: Batch -> TaskOutput; on its device already.
+        optimizer: Over the task's trainable parameters.
+        make_loader: First step -> the batches from there on.
+        settings: Lengths, rates and periods.
+        folder: Where ``metrics.jsonl`` and ``checkpoints/`` are kept.
+        evaluate: Called every ``eval_period`` steps; returns numbers for the log.
+        stop: Asked after every step.
+        progress: Told after every step.
+
+    Raises:
+        Stopped: A signal came; the checkpoint is written.
+        RunError: The loss or a weight is not finite, or more videos are unreadable than
+                ``max_bad_videos``.
+    """
+    device = next(task.parameters()).device
+    meters = Meters(device)
+    step, bad = _resume(task, optimizer, meters, folder)
+    log = MetricsLog(folder / "metrics.jsonl", step)
+    loader = make_loader(step)
+    last_save = time.monotonic()
+    task.train()
+    # A loss is read, which waits for the device, at every step where that costs nothing.
+    check_period = 1 if device.type == "cpu" else settings.log_period
+
+    while step < settings.num_steps:
+        with meters.data_wait():
+            batch = next(loader)
+        _count_bad(bad, batch.bad, settings.max_bad_videos)
+        # Random layers draw from (seed, step), not from what was drawn before.
+        torch.manual_seed(settings.seed * 1_000_003 + step)
+        lr = cosine_lr(
+            step / settings.num_steps,
+            base_lr=settings.base_lr,
+            warmup=min(settings.warmup_steps / settings.num_steps, 0.5),
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        if len(batch) > 1:  # batch norm needs two; smaller batches come from unreadable videos
+            batch = batch.to(device, non_blocking=True)
+            output = task(batch)
+            if (step + 1) % check_period == 0:
+                _check_finite(output, batch, step=step, lr=lr)
+            optimizer.zero_grad(set_to_none=True)
+            output.loss.backward()
+            if settings.clip_grad_norm > 0:
+                nn.utils.clip_grad_norm_(task.parameters(), settings.clip_grad_norm)
+            optimizer.step()
+            meters.add(output, len(batch))
+        step += 1
+
+        if step % settings.log_period == 0 or step == settings.num_steps:
+            line = meters.summarise()
+            log.write({"step": step, "lr": lr, "bad_videos": len(bad), **line})
+            progress.update(step, Meters.describe(line))
+        else:
+            progress.update(step, "")
+        is_last = step == settings.num_steps
+        if settings.eval_period and (step % settings.eval_period == 0 or is_last):
+            with meters.paused():
+                log.write({"step": step, **evaluate()})
+            task.train()
+        is_due = time.monotonic() - last_save > settings.checkpoint_period_sec
+        must_stop = stop.is_set  # asked once: a signal between two questions would skip the save
+        if is_due or is_last or must_stop:
+            _check_weights(task, step)
+            state = {"step": step, "bad_videos": sorted(bad), "meters": meters.state()}
+            with meters.paused():
+                snapshot = Checkpoint(task.state_dict(), optimizer.state_dict(), state)
+                save_checkpoint(folder / "checkpoints", snapshot)
+            last_save = time.monotonic()
+        if must_stop and not is_last:
+            raise Stopped
+
+
+def _resume(
+    task: nn.Module, optimizer: torch.optim.Optimizer, meters: Meters, folder: Path
+) -> tuple[int, set[str]]:
+    checkpoint = load_newest_checkpoint(folder / "checkpoints")
+    if checkpoint is None:
+        return 0, set()
+    task.load_state_dict(checkpoint.model)
+    optimizer.load_state_dict(checkpoint.optimizer)
+    meters.load_state(checkpoint.state["meters"])
+    step = checkpoint.state["step"]
+    logger.info("%s: going on at step %d", folder, step)
+    return step, set(checkpoint.state["bad_videos"])
+
+
+def _count_bad(seen: set[str], new: tuple[BadVideo, ...], limit: int) -> None:
+    for video in new:
+        if video.path not in seen:
+            logger.warning("skipped an unreadable video: %s: %s", video.path, video.cause)
+            seen.add(video.path)
+    if len(seen) > limit:
+        raise RunError(
+            f"{len(seen)} unreadable videos, more than the {limit} allowed by "
+            f"DATA.MAX_BAD_FRACTION; first: {', '.join(sorted(seen)[:3])}"
+        )
+
+
+def _check_weights(task: nn.Module, step: int) -> None:
+    # The loss is not read at every step on a GPU, and a bad gradient can follow a finite loss: no
+    # checkpoint may hold what a run could never go on from.
+    for name, weight in task.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise RunError(f"weight {name} is not finite after {step} steps; {_LESS_LEARNING}")
+
+
+def _check_finite(output: StepOutput, batch: ClipBatch, *, step: int, lr: float) -> None:
+    if torch.isfinite(output.loss):
+        return
+    terms = ", ".join(f"{name} {value.item():g}" for name, value in output.terms.items())
+    raise RunError(
+        f"the loss is {output.loss.item()} at step {step}, learning rate {lr:g}: {terms}; "
+        f"dataset ids {batch.dataset_ids.tolist()}, record ids {batch.record_ids.tolist()}; "
+        f"{_LESS_LEARNING}"
+    )

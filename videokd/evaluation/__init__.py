@@ -1,0 +1,1 @@
+"""Multi-view test of any model, and the numbers made from its predictions."""

@@ -1,0 +1,80 @@
+"""Multi-view test: every view of a video through the model, the scores kept view by view."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from videokd.data.batch import BadVideo
+from videokd.data.views import ViewBatch
+from videokd.evaluation.metrics import fuse_views, mean_class_accuracy, top_k_accuracy
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said about the videos of one index."""
+
+    logits: NDArray[np.float32]
+    """(N, V, K): N videos that could be read, V views each."""
+    labels: NDArray[np.int64]
+    """(N,)"""
+    record_ids: NDArray[np.int64]
+    """(N,) positions in the index."""
+    bad: tuple[BadVideo, ...]
+    """Videos that could not be read; they are in no number."""
+
+    def scores(self) -> dict[str, float]:
+        """Return top1, top5 and mean_class_accuracy, all in percent, of the fused views."""
+        probs = fuse_views(self.logits)
+        return {
+            "top1": top_k_accuracy(probs, self.labels, 1),
+            "top5": top_k_accuracy(probs, self.labels, 5),
+            "mean_class_accuracy": mean_class_accuracy(probs, self.labels),
+        }
+
+
+def predict_views(
+    model: nn.Module,
+    dataset: str,
+    batches: Iterable[ViewBatch],
+    *,
+    device: torch.device,
+    after_batch: Callable[[int], None],
+) -> Predictions:
+    """Run ``model`` in eval mode over all views.
+
+    Args:
+        model: Features of clips, and ``classify`` with a head for ``dataset``.
+        dataset: Whose classes to score.
+        batches: The same number of views for every video.
+        device: Where the model is.
+        after_batch: Called with the number of videos done.
+    """
+    model.eval()
+    logits, labels, record_ids = [], [], []
+    bad: list[BadVideo] = []
+    num_done = 0
+    for batch in batches:
+        num_done += len(batch) + len(batch.bad)
+        bad.extend(batch.bad)
+        if len(batch):
+            logits.append(_score(model, dataset, batch, device))
+            labels.append(batch.labels)
+            record_ids.append(batch.record_ids)
+        after_batch(num_done)
+    return Predictions(
+        torch.cat(logits).numpy() if logits else np.zeros((0, 0, 0), np.float32),
+        torch.cat(labels).numpy() if labels else np.zeros(0, np.int64),
+        torch.cat(record_ids).numpy() if record_ids else np.zeros(0, np.int64),
+        tuple(bad),
+    )
+
+
+@torch.inference_mode()
+def _score(model: nn.Module, dataset: str, batch: ViewBatch, device: torch.device) -> Tensor:
+    clips = batch.clips.to(device, non_blocking=True).float() / 255
+    logits = model.classify(model(clips).embedding, dataset)
+    return logits.float().cpu().view(len(batch), -1, logits.shape[1])

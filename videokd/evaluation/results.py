@@ -1,0 +1,76 @@
+"""Test results on disk: ``test/<dataset>.json`` with the numbers, ``.npz`` with every score."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videokd.data.index import VideoIndex
+from videokd.evaluation.multi_view import Predictions
+from videokd.utils.io import read_json, write_json
+
+# See videokd.data.sampling: written into every result, since conventions differ between toolkits.
+CLIP_RULE = "segment_centres"
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """How many views of each video are scored."""
+
+    num_clips: int
+    num_crops: int
+
+
+def write_result(
+    folder: Path, index: VideoIndex, predictions: Predictions, views: ViewPlan, *, fingerprint: str
+) -> dict[str, Any]:
+    """Write the scores and predictions of one model on one test split; return the numbers.
+
+    Args:
+        folder: The model's folder.
+        index: The test split.
+        predictions: On that split.
+        views: How the videos were looked at.
+        fingerprint: Of everything that the result depends on.
+    """
+    target = folder / "test" / f"{index.dataset}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    paths = [index.records[i].path for i in predictions.record_ids]
+    with target.with_suffix(".npz").open("wb") as file:
+        np.savez_compressed(
+            file,
+            logits=predictions.logits,
+            labels=predictions.labels,
+            record_ids=predictions.record_ids,
+            paths=np.array(paths, dtype=np.str_),
+        )
+    result = {
+        "dataset": index.dataset,
+        "split": index.split,
+        **predictions.scores(),
+        "num_videos": len(index),
+        "num_used": len(predictions.labels),
+        "num_missing": len(index.missing),
+        "bad": [{"path": video.path, "cause": video.cause} for video in predictions.bad],
+        "num_clips": views.num_clips,
+        "num_crops": views.num_crops,
+        "clip_rule": CLIP_RULE,
+        "class_names": list(index.class_names),
+        "root": str(index.root.resolve()),
+        "fingerprint": fingerprint,
+    }
+    # The json is written last: where it is, the predictions are complete.
+    write_json(target, result)
+    return result
+
+
+def read_result(folder: Path, dataset: str) -> dict[str, Any] | None:
+    """Return the numbers that ``write_result`` wrote, or None where there are none."""
+    path = folder / "test" / f"{dataset}.json"
+    try:
+        result: dict[str, Any] = read_json(path)
+    except (OSError, json.JSONDecodeError):
+        return None
+    return result

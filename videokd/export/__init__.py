@@ -1,0 +1,15 @@
+"""A student as files that need no videokd, and what reads them back: the predictor."""
+
+from videokd.export.predictor import Prediction, Predictor
+from videokd.export.sidecar import Preprocessing, Sidecar
+from videokd.export.student import FORMATS, ExportReport, export_student
+
+__all__ = [
+    "FORMATS",
+    "ExportReport",
+    "Prediction",
+    "Predictor",
+    "Preprocessing",
+    "Sidecar",
+    "export_student",
+]

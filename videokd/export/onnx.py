@@ -1,0 +1,102 @@
+"""ONNX: the only module that knows the exporter and the runtime, both optional."""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from videokd.export.network import NormalizedNetwork
+from videokd.utils.errors import InputError
+
+INPUT_NAME = "clips"
+OUTPUT_NAME = "logits"
+_NOISY_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
+
+
+def require_onnx(*packages: str) -> None:
+    """Raise InputError unless all ``packages`` can be imported."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f'ONNX needs {", ".join(missing)}, not installed; run `pip install "videokd[onnx]"`'
+        )
+
+
+def convert_to_onnx(network: NormalizedNetwork, example: Tensor) -> bytes:
+    """Convert a network to one ONNX file.
+
+    Args:
+        network: In eval mode, on the CPU.
+        example: (B, 3, T, H, W) with B >= 2, since a batch of one would be taken for a constant.
+            T, H and W are fixed in the file, B stays free.
+
+    Returns:
+        The file: input "clips" float32 (B, 3, T, H, W) in [0, 1], output "logits" (B, K).
+
+    Raises:
+        InputError: A package is missing.
+    """
+    require_onnx("onnx", "onnxscript")
+    with _quiet():
+        program = torch.onnx.export(
+            network,
+            (example,),
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch")}},
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    data: bytes = program.model_proto.SerializeToString()
+    return data
+
+
+def load_onnx(data: bytes) -> Callable[[Tensor], Tensor]:
+    """Make a function clips (B, 3, T, H, W) -> logits (B, K) of an ONNX file, on the CPU.
+
+    Raises:
+        InputError: onnxruntime is missing, or the file is not a model it can run.
+    """
+    require_onnx("onnxruntime")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(
+            data, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's errors derive from nothing narrower
+        raise InputError(f"the ONNX file cannot be run: {str(error).splitlines()[0]}") from error
+
+    def run(clips: Tensor) -> Tensor:
+        values: NDArray[np.float32] = session.run([OUTPUT_NAME], {INPUT_NAME: clips.numpy()})[0]
+        return torch.from_numpy(values)
+
+    return run
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's prints, warnings and log lines off the terminal."""
+    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,166 @@
+"""Video file -> class names and probabilities, with an exported student."""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from videokd.data.batch import BadVideo
+from videokd.data.dataset import ClipSpec
+from videokd.data.index import VideoIndex, VideoRecord
+from videokd.data.views import ViewDataset
+from videokd.export.network import build_network
+from videokd.export.onnx import load_onnx
+from videokd.export.sidecar import Sidecar
+from videokd.utils.errors import InputError, VideoError
+
+RUNTIMES = ("torch", "onnx")
+_MAX_VIEWS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable classes of one video."""
+
+    path: str
+    """As the caller named it."""
+    labels: tuple[str, ...]
+    """Class names, most probable first."""
+    probs: tuple[float, ...]
+    """Of ``labels``: softmax over all classes, averaged over the views; in [0, 1]."""
+    num_views: int
+    """Clips times crops."""
+
+
+class Predictor:
+    """An exported student that predicts the class of video files, on the CPU.
+
+    Decoding, clips, crops and their averaging are those of the test. Nothing in the folder is run
+    as code: the network is built by videokd from the name and arguments in ``model.json``, and
+    weights are read as data and checked against their SHA-256.
+
+    Args:
+        folder: Written by ``export_student``.
+        backend: Decoder, see ``videokd.data.decode.open_video``.
+        runtime: "torch", or "onnx" for onnxruntime.
+        num_clips: Clips along time; 0 = as many as in the test.
+
+    Raises:
+        InputError: No export in ``folder``, a damaged or missing file, or an unknown runtime.
+    """
+
+    def __init__(
+        self, folder: Path, *, backend: str = "auto", runtime: str = "torch", num_clips: int = 0
+    ) -> None:
+        if runtime not in RUNTIMES:
+            raise InputError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+        self.sidecar = Sidecar.read(folder)
+        preprocessing = self.sidecar.preprocessing
+        if num_clips:
+            preprocessing = replace(preprocessing, num_clips=num_clips)
+        self._preprocessing = preprocessing
+        self._backend = backend
+        load = _load_torch if runtime == "torch" else _load_onnx
+        self._run = load(folder, self.sidecar)
+
+    def predict(self, video_path: Path | str, top_k: int = 5) -> Prediction:
+        """Predict the class of one video.
+
+        Args:
+            video_path: A local file; links are followed.
+            top_k: How many classes to return, at most K.
+
+        Raises:
+            VideoError: The video cannot be used; the cause is a few words.
+            InputError: ``top_k`` is not positive.
+        """
+        if top_k <= 0:
+            raise InputError(f"top_k must be > 0, got {top_k}")
+        clips = self._read_views(str(video_path))
+        with torch.inference_mode():
+            probs = torch.cat(
+                [
+                    self._run(part.float() / 255).softmax(dim=1)
+                    for part in clips.split(_MAX_VIEWS_AT_ONCE)
+                ]
+            ).mean(dim=0)
+        values, ids = probs.topk(min(top_k, len(probs)))
+        labels = tuple(self.sidecar.labels[i] for i in ids.tolist())
+        return Prediction(str(video_path), labels, tuple(values.tolist()), len(clips))
+
+    def _read_views(self, path: str) -> Tensor:
+        """Return (V, 3, T, H, W) uint8, made by the code that makes the views of a test."""
+        spec = self._preprocessing
+        # The user named this very file, so a link may lead anywhere: its target is the root.
+        file = Path(os.path.realpath(path))
+        record = VideoRecord(file.name, label=0, dataset=self.sidecar.dataset, group="")
+        index = VideoIndex(
+            (record,), self.sidecar.labels, file.parent, self.sidecar.dataset, "predict"
+        )
+        views = ViewDataset(
+            index,
+            dataset_id=0,
+            clip=ClipSpec(spec.num_frames, spec.sampling_rate, spec.crop_size, spec.short_side),
+            num_clips=spec.num_clips,
+            num_crops=spec.num_crops,
+            backend=self._backend,
+        )
+        sample = views[0]
+        if isinstance(sample, BadVideo):
+            raise VideoError(path, sample.cause)
+        return sample.clips
+
+
+def _load_torch(folder: Path, sidecar: Sidecar) -> Callable[[Tensor], Tensor]:
+    """Build the network and load its weights, from safetensors where there are both."""
+    name = next((n for n in ("student.safetensors", "student.pth") if n in sidecar.files), "")
+    if not name:
+        raise InputError(f"{folder} holds no torch weights; use runtime onnx, or export pth")
+    data = _read_checked(folder, sidecar, name)
+    architecture = sidecar.architecture
+    try:
+        if name.endswith(".pth"):
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        else:
+            state = safetensors.torch.load(data)
+        return build_network(
+            architecture,
+            state,
+            num_classes=len(sidecar.labels),
+            preprocessing=sidecar.preprocessing,
+        )
+    except Exception as error:  # each library has its own errors for a file that does not fit
+        raise InputError(
+            f"{folder / name} and the {architecture.family!r} network in model.json do not fit "
+            f"together ({_first_line(error)}); export the student anew"
+        ) from error
+
+
+def _load_onnx(folder: Path, sidecar: Sidecar) -> Callable[[Tensor], Tensor]:
+    if "student.onnx" not in sidecar.files:
+        raise InputError(f"{folder} holds no student.onnx; use runtime torch, or export onnx")
+    return load_onnx(_read_checked(folder, sidecar, "student.onnx"))
+
+
+def _read_checked(folder: Path, sidecar: Sidecar, name: str) -> bytes:
+    """Read a file of the export whose SHA-256 is the one in the sidecar."""
+    path = folder / name
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); export the student anew"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != sidecar.files[name]:
+        raise InputError(f"{path} does not match the SHA-256 in model.json; export anew")
+    return data
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

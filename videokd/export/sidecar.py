@@ -1,0 +1,163 @@
+"""``model.json``: what has to be known about exported weights, besides the weights."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from videokd.evaluation.results import CLIP_RULE
+from videokd.models.zoo import Architecture
+from videokd.utils.errors import InputError
+from videokd.utils.io import write_json
+
+SIDECAR_NAME = "model.json"
+FORMAT_VERSION = 1
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a video file to the clips that the network takes, and how many of them make a test.
+
+    Raises:
+        InputError: A number is out of its range, or the clip rule is unknown.
+    """
+
+    num_frames: int
+    """Frames of a clip, > 0."""
+    sampling_rate: int
+    """Source frames from one frame of the clip to the next, > 0."""
+    short_side: int
+    """Of the frames that crops are cut from, px; 0 keeps the size of the video."""
+    crop_size: int
+    """Side of the square clip, px, > 0."""
+    mean: tuple[float, float, float]
+    """RGB, of values in [0, 1]."""
+    std: tuple[float, float, float]
+    """RGB, > 0."""
+    num_clips: int
+    """Clips along time, > 0."""
+    num_crops: int
+    """1 (centre) or 3 (along the long side) per clip."""
+    clip_rule: str = CLIP_RULE
+
+    def __post_init__(self) -> None:
+        for name in ("num_frames", "sampling_rate", "crop_size", "num_clips"):
+            _require_int(name, getattr(self, name), minimum=1)
+        _require_int("short_side", self.short_side, minimum=0)
+        for name in ("mean", "std"):
+            _require_rgb(name, getattr(self, name))
+        if min(self.std) <= 0:
+            raise InputError(f"std must be > 0, got {self.std}")
+        if self.num_crops not in (1, 3):
+            raise InputError(f"num_crops must be 1 or 3, got {self.num_crops!r}")
+        if self.clip_rule != CLIP_RULE:
+            raise InputError(f"clip_rule must be {CLIP_RULE!r}, got {self.clip_rule!r}")
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """The content of ``model.json``."""
+
+    dataset: str
+    architecture: Architecture
+    labels: tuple[str, ...]
+    """Class names, in the order of the logits."""
+    preprocessing: Preprocessing
+    files: dict[str, str]
+    """File name -> SHA-256 of every other file of the export."""
+    parity: dict[str, float]
+    """"plain" and "onnx" -> largest absolute difference to videokd's logits on random clips."""
+    videokd_version: str
+
+    def write(self, folder: Path) -> None:
+        """Write ``folder/model.json``, atomically."""
+        architecture = {**asdict(self.architecture), "head_name": self.architecture.head_name}
+        content = {f.name: getattr(self, f.name) for f in fields(self)}
+        content["architecture"] = architecture
+        content["preprocessing"] = asdict(self.preprocessing)
+        write_json(folder / SIDECAR_NAME, {"format_version": FORMAT_VERSION, **content})
+
+    @classmethod
+    def read(cls, folder: Path) -> "Sidecar":
+        """Read and check ``folder/model.json``.
+
+        Raises:
+            InputError: No such file, another format version, or keys missing or of a wrong type.
+        """
+        path = folder / SIDECAR_NAME
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            cause = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"{path} cannot be read ({cause}); name a folder that tools/export_student.py wrote"
+            ) from error
+        try:
+            return _parse(content)
+        except InputError as error:
+            raise InputError(f"{path}: {error}; export the student anew") from error
+
+
+def _parse(content: Any) -> Sidecar:
+    content = _require("content", content, dict)
+    version = content.get("format_version")
+    if version != FORMAT_VERSION:
+        raise InputError(f"format_version must be {FORMAT_VERSION}, got {version!r}")
+    return Sidecar(
+        dataset=_get(content, "dataset", str),
+        architecture=_parse_architecture(_get(content, "architecture", dict)),
+        labels=_parse_labels(_get(content, "labels", list)),
+        preprocessing=_parse_preprocessing(_get(content, "preprocessing", dict)),
+        files=_get(content, "files", dict),
+        parity=_get(content, "parity", dict),
+        videokd_version=_get(content, "videokd_version", str),
+    )
+
+
+def _parse_architecture(value: Mapping[str, Any]) -> Architecture:
+    arguments = _get(value, "arguments", dict)
+    return Architecture(
+        _get(value, "name", str),
+        _get(value, "family", str),
+        # JSON has no tuples.
+        {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()},
+    )
+
+
+def _parse_labels(value: list[Any]) -> tuple[str, ...]:
+    return tuple(_require("label", label, str) for label in value)
+
+
+def _parse_preprocessing(value: Mapping[str, Any]) -> Preprocessing:
+    names = {f.name for f in fields(Preprocessing)}
+    if value.keys() != names:
+        wrong = ", ".join(sorted(value.keys() ^ names))
+        raise InputError(f"preprocessing has missing or unknown keys: {wrong}")
+    rgb = {name: tuple(_get(value, name, list)) for name in ("mean", "std")}
+    return Preprocessing(**{**value, **rgb})
+
+
+def _get(value: Mapping[str, Any], key: str, kind: type[_T]) -> _T:
+    if key not in value:
+        raise InputError(f"key {key} is missing")
+    return _require(key, value[key], kind)
+
+
+def _require(name: str, value: Any, kind: type[_T]) -> _T:
+    if not isinstance(value, kind):
+        raise InputError(f"{name} must be {kind.__name__}, got {value!r:.60}")
+    return value
+
+
+def _require_int(name: str, value: Any, *, minimum: int) -> None:
+    # bool is an int to Python.
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise InputError(f"{name} must be a whole number >= {minimum}, got {value!r:.60}")
+
+
+def _require_rgb(name: str, value: Any) -> None:
+    if len(value) != 3 or not all(isinstance(x, int | float) for x in value):
+        raise InputError(f"{name} must be three numbers, got {value!r:.60}")

@@ -1,0 +1,69 @@
+"""What the command-line tools share: config arguments and exit codes.
+
+0 done; 1 failed; 2 the user's input is wrong; 75 stopped by a signal with a checkpoint.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from fvcore.common.config import CfgNode
+from rich.console import Console
+
+from videokd.config import load_config
+from videokd.engine.stop import Stopped
+from videokd.utils.errors import InputError, RunError, VideoError
+
+# Stages of training, in order, and the parts of an experiment: what --stage chooses from.
+STAGES = ("experts", "joint", "students", "baselines")
+PARTS = (*STAGES, "test", "export", "report")
+
+EXIT_FAILED = 1
+EXIT_WRONG_INPUT = 2
+EXIT_STOPPED = 75
+
+
+def run_tool(main: Callable[[Sequence[str]], int]) -> None:
+    """Run a tool's ``main`` on the command line's words and exit with its code.
+
+    Expected failures are one line on stderr; a traceback means a defect.
+    """
+    try:
+        code = main(sys.argv[1:])
+    except InputError as error:
+        code = _complain(error, EXIT_WRONG_INPUT)
+    except (RunError, VideoError) as error:
+        code = _complain(error, EXIT_FAILED)
+    except Stopped:
+        print("stopped; run the same command again to go on", file=sys.stderr)  # noqa: T201
+        code = EXIT_STOPPED
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config-file`` (or ``--cfg``) and bare or ``--opts`` overrides to a parser."""
+    parser.add_argument("--config-file", "--cfg", required=True, metavar="FILE", help="YAML config")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="KEY VALUE", help="config overrides"
+    )
+    parser.add_argument(
+        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="the same as bare overrides"
+    )
+
+
+def load_config_of(args: argparse.Namespace) -> CfgNode:
+    """Return the frozen config that parsed ``add_config_arguments`` ask for."""
+    return load_config(args.config_file, [*args.overrides, *args.opts])
+
+
+def make_console() -> Console:
+    """Return the console of a tool: wide enough for its tables when it is a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
+def _complain(error: Exception, code: int) -> int:
+    print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    return code

@@ -1,0 +1,66 @@
+"""What an experiment would do: sizes, shapes and steps, without training anything."""
+
+from rich.table import Table
+
+from videokd.data.build import build_batch_plan
+from videokd.models.levels import LEVEL_NAMES
+from videokd.pipeline.run import Run
+
+
+def show_dry_run(run: Run) -> None:
+    """Build every network of the experiment and print what would be trained on what."""
+    run.console.print(_dataset_table(run))
+    run.console.print(_level_table(run))
+    run.console.print(_unit_table(run))
+
+
+def _dataset_table(run: Run) -> Table:
+    table = Table(title="Datasets (videos)")
+    for column in ("dataset", "classes", "train", "held out", "test", "missing"):
+        table.add_column(column, justify="left" if column == "dataset" else "right")
+    for name, parts in run.datasets.items():
+        held_out = 0 if parts.val is None else len(parts.val)
+        missing = len(parts.train.missing) + len(parts.test.missing)
+        counts = (parts.num_classes, len(parts.train), held_out, len(parts.test), missing)
+        table.add_row(name, *map(str, counts))
+    return table
+
+
+def _level_table(run: Run) -> Table:
+    workshop = run.plan.workshop
+    table = Table(title="Levels: C x T x H x W (fused ones marked *)")
+    fused = run.cfg.JOINT.LEVELS
+    table.add_column("network")
+    for level in LEVEL_NAMES:
+        table.add_column(level + ("*" if level in fused else ""), justify="right")
+    table.add_column("embedding*", justify="right")
+    for section in ("EXPERTS", "STUDENTS"):
+        for name in run.datasets:
+            shapes = workshop.shapes(section, name)
+            maps = ["x".join(map(str, shapes.levels[level])) for level in LEVEL_NAMES]
+            title = f"{section}.{name} {workshop.architecture(section, name).name}"
+            table.add_row(title, *maps, str(shapes.embedding_dim))
+    reference = workshop.reference_student()
+    table.caption = f"The joint teacher has the shapes of STUDENTS.{reference} at the fused levels"
+    return table
+
+
+def _unit_table(run: Run) -> Table:
+    workshop = run.plan.workshop
+    experts = {name: workshop.classifier("EXPERTS", name) for name in run.datasets}
+    table = Table(title="Trainings")
+    for column in ("folder", "trained on", "epochs", "steps", "trained parameters"):
+        justify = "left" if column in ("folder", "trained on") else "right"
+        table.add_column(column, justify=justify)
+    for unit in run.plan.units:
+        plan = build_batch_plan(run.cfg, [run.datasets[name] for name in unit.trained_on])
+        # The trained experts are not there yet; fresh ones have the same shapes.
+        model = workshop.joint_teacher(experts) if unit.key == "joint" else unit.make_model()
+        table.add_row(
+            unit.folder,
+            ", ".join(unit.trained_on),
+            str(unit.num_epochs),
+            str(unit.num_epochs * plan.num_steps_per_epoch),
+            f"{sum(p.numel() for p in model.parameters()):,}",
+        )
+    return table

@@ -1,0 +1,105 @@
+"""One experiment from start to end, or one part of it."""
+
+import logging
+from pathlib import Path
+
+from videokd.export.sidecar import SIDECAR_NAME, Preprocessing
+from videokd.export.student import export_student
+from videokd.models.classifier import VideoClassifier
+from videokd.pipeline.cli import PARTS, STAGES
+from videokd.pipeline.plan import Unit
+from videokd.pipeline.report import write_report
+from videokd.pipeline.run import Run, score_unit, train_unit
+from videokd.pipeline.summary import accuracy_table, time_table, write_summary
+from videokd.utils.io import read_json, sha256_file, write_json
+
+logger = logging.getLogger(__name__)
+
+
+def run_experiment(run: Run, part: str = "all") -> None:
+    """Do one part of the experiment, or all of them in order.
+
+    Args:
+        run: From ``prepare_run``.
+        part: "all" or one of ``PARTS``. A training stage needs the stages before it finished.
+    """
+    for name in PARTS if part == "all" else (part,):
+        run.stop.raise_if_set()
+        if name in STAGES:
+            for unit in run.plan.units:
+                if unit.stage == name:
+                    train_unit(run, unit)
+                    run.stop.raise_if_set()
+        elif name == "test":
+            for unit in run.plan.units:
+                score_unit(run, unit)
+                run.stop.raise_if_set()
+            show_results(run)
+        elif name == "export":
+            for unit in run.plan.units:
+                if unit.key == "students":
+                    export_unit(run, unit, run.folder / "export" / unit.trained_on[0])
+        else:
+            write_summary(run)
+            run.console.print(f"report: {write_report(run.folder)}", soft_wrap=True)
+
+
+def show_results(run: Run) -> None:
+    """Write results.json and print its tables."""
+    summary = write_summary(run)
+    run.console.print(time_table(summary))
+    run.console.print(accuracy_table(summary))
+    run.console.print(
+        f"seed {summary['seed']}, peak memory {summary['peak_memory_gib']} GiB, "
+        f"top-1 of {run.cfg.TEST.NUM_ENSEMBLE_VIEWS} x {run.cfg.TEST.NUM_SPATIAL_CROPS} views, "
+        f"run directory {run.folder}",
+        soft_wrap=True,
+    )
+
+
+def export_unit(
+    run: Run, unit: Unit, folder: Path, formats: tuple[str, ...] | None = None
+) -> None:
+    """Export a trained student, or skip it when these weights are exported already.
+
+    Args:
+        run: The run.
+        unit: A student of one dataset.
+        folder: Where to write.
+        formats: Some of "pth", "safetensors", "onnx"; None for EXPORT.FORMATS.
+    """
+    dataset = unit.trained_on[0]
+    wanted = list(formats or run.cfg.EXPORT.FORMATS)
+    weights = run.folder / unit.folder / "model.safetensors"
+    source = {"weights": sha256_file(weights) if weights.exists() else "", "formats": wanted}
+    marker = folder / "source.json"
+    is_whole = marker.exists() and (folder / SIDECAR_NAME).exists()
+    if is_whole and read_json(marker) == source:
+        logger.info("%s: exported before, skipped", folder)
+        return
+    model = run.plan.load_model(unit)
+    assert isinstance(model, VideoClassifier)
+    node = run.cfg.STUDENTS[dataset]
+    report = export_student(
+        model,
+        run.plan.workshop.architecture("STUDENTS", dataset),
+        folder=folder,
+        dataset=dataset,
+        class_names=run.datasets[dataset].train.class_names,
+        preprocessing=Preprocessing(
+            num_frames=run.cfg.DATA.NUM_FRAMES,
+            sampling_rate=run.cfg.DATA.SAMPLING_RATE,
+            short_side=run.cfg.DATA.SHORT_SIDE,
+            crop_size=run.cfg.DATA.CROP_SIZE,
+            mean=tuple(node.MEAN),
+            std=tuple(node.STD),
+            num_clips=run.cfg.TEST.NUM_ENSEMBLE_VIEWS,
+            num_crops=run.cfg.TEST.NUM_SPATIAL_CROPS,
+        ),
+        formats=wanted,
+    )
+    write_json(marker, source)
+    parity = ", ".join(f"{name} {value:.1e}" for name, value in report.parity.items())
+    run.console.print(
+        f"exported {dataset} to {folder}: max logit difference {parity}", soft_wrap=True
+    )

@@ -1,0 +1,81 @@
+"""Progress bars on the terminal."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Bar:
+    """One line of progress.
+
+    Args:
+        progress: The live display it belongs to.
+        name: Shown in front.
+        total: Steps in all.
+    """
+
+    def __init__(self, progress: Progress, name: str, total: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task(name, total=total, text="")
+
+    def update(self, step: int, text: str) -> None:
+        """Show that ``step`` steps are done; an empty ``text`` leaves the old one."""
+        if text:
+            self._progress.update(self._task, completed=step, text=text)
+        else:
+            self._progress.update(self._task, completed=step)
+
+
+@contextmanager
+def progress_bar(console: Console, name: str, total: int) -> Iterator[Bar]:
+    """Show a bar while the body runs; what it cost stays as one line on the terminal."""
+    columns = (
+        TextColumn("{task.description:24s}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    # Into a file or a pipe a live display would only draw its last frame.
+    if not console.is_terminal:
+        yield _LineBar(console, name, total)
+        return
+    with Progress(*columns, console=console) as progress:
+        yield Bar(progress, name, total)
+
+
+class _LineBar(Bar):
+    """For logs: one line about every ten seconds, and one at the end."""
+
+    def __init__(self, console: Console, name: str, total: int) -> None:
+        self._console = console
+        self._name = name
+        self._total = total
+        self._start = self._last = time.monotonic()
+        self._text = ""
+
+    def update(self, step: int, text: str) -> None:
+        self._text = text or self._text
+        now = time.monotonic()
+        if now - self._last > 10 or step == self._total:
+            self._last = now
+            elapsed = now - self._start
+            left = elapsed / max(step, 1) * (self._total - step)
+            self._console.print(
+                f"{self._name}: {step}/{self._total}  {self._text}  "
+                f"{elapsed:.0f} s, {left:.0f} s left",
+                highlight=False,
+                soft_wrap=True,
+            )

@@ -1,0 +1,120 @@
+"""Test videos on the report page: moving pictures with what the models said about them."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videokd.data.decode import open_video
+from videokd.data.source import check_video_file
+from videokd.pipeline.report_data import Scored
+from videokd.utils.errors import VideoError
+
+_NUM_SHOWN_FRAMES = 12
+_SHORT_SIDE_PX = 112
+_QUALITY = 55  # of WebP, 0 to 100
+
+
+@dataclass(frozen=True)
+class ClipCard:
+    """One video on the page."""
+
+    path: str
+    label: str
+    is_right: bool
+    top: tuple[tuple[str, float], ...]
+    """The student's most probable classes and their percentages."""
+    expert: str
+    """The expert's most probable class; "" when it did not see this video."""
+    image: str
+    """Data URI of an animated WebP; "" when there is none."""
+    problem: str
+    """Why there is no picture; "" when there is one."""
+
+
+def make_cards(
+    student: Scored, expert: Scored | None, *, num_each: int, max_bytes: int
+) -> list[ClipCard]:
+    """Choose videos that the student got right and wrong, at random but always the same.
+
+    Args:
+        student: Its predictions.
+        expert: Those of the dataset's expert, if it was tested.
+        num_each: How many right ones and wrong ones to show, at most.
+        max_bytes: Of all pictures together; videos beyond it are shown without one.
+    """
+    expert_says = {}
+    if expert is not None:
+        names = (expert.class_names[k] for k in expert.predicted)
+        expert_says = dict(zip(expert.paths, names, strict=True))
+    is_right = student.predicted == student.labels
+    chosen = [*_choose(student, is_right, num_each), *_choose(student, ~is_right, num_each)]
+    cards: list[ClipCard] = []
+    for row in chosen:
+        left = max_bytes - sum(len(card.image) for card in cards)
+        image, problem = _try_to_draw(student, row, left)
+        cards.append(
+            ClipCard(
+                path=student.paths[row],
+                label=student.class_names[student.labels[row]],
+                is_right=bool(is_right[row]),
+                top=_top_classes(student, row),
+                expert=expert_says.get(student.paths[row], ""),
+                image=image,
+                problem=problem,
+            )
+        )
+    return cards
+
+
+def _choose(scored: Scored, mask: NDArray[np.bool_], limit: int) -> list[int]:
+    """Choose rows of a mask, of different labels as far as possible."""
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(mask)).tolist()
+    seen: set[int] = set()
+    first: list[int] = []
+    later: list[int] = []
+    for row in rows:
+        label = int(scored.labels[row])
+        (later if label in seen else first).append(row)
+        seen.add(label)
+    return [*first, *later][:limit]
+
+
+def _top_classes(scored: Scored, row: int, k: int = 3) -> tuple[tuple[str, float], ...]:
+    order = np.argsort(-scored.probs[row], kind="stable")[:k]
+    return tuple((scored.class_names[i], 100 * float(scored.probs[row, i])) for i in order)
+
+
+def _try_to_draw(scored: Scored, row: int, max_bytes: int) -> tuple[str, str]:
+    """Return (data URI, problem), one of them empty."""
+    try:
+        path = check_video_file(scored.root, scored.paths[row])
+        with open_video(str(path)) as reader:
+            wanted = np.linspace(0, reader.num_frames - 1, _NUM_SHOWN_FRAMES).round().astype(int)
+            frames = reader.get_frames(wanted.tolist(), short_side=_SHORT_SIDE_PX)
+            seconds = reader.num_frames / reader.fps if reader.fps > 0 else 2.0
+    except VideoError as error:
+        return "", error.cause
+    image = _encode_webp(list(frames), seconds)
+    return (image, "") if len(image) <= max_bytes else ("", "left out to keep this page small")
+
+
+def _encode_webp(frames: Sequence[NDArray[np.uint8]], seconds: float) -> str:
+    """Return a looping animation (H, W, 3) x T as a data URI; it lasts 1 to 4 seconds."""
+    from PIL import Image
+
+    pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
+    buffer = io.BytesIO()
+    pictures[0].save(
+        buffer,
+        format="WEBP",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=round(1000 * min(max(seconds, 1.0), 4.0) / len(pictures)),
+        loop=0,
+        quality=_QUALITY,
+    )
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,206 @@
+"""What the report reads from a run directory, and the numbers that it makes of it."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videokd.evaluation.metrics import confusion_matrix, fuse_views
+from videokd.evaluation.results import read_result
+from videokd.utils.errors import InputError
+from videokd.utils.io import read_json
+
+_Z_95 = 1.959964  # quantile of the normal distribution
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files that say what a run is; what is missing is empty."""
+
+    folder: Path
+    summary: dict[str, Any]
+    """``results.json``; always with the keys datasets, models and stages."""
+    environment: dict[str, Any]
+    config: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one model said about the videos of one test split, N videos of K classes."""
+
+    class_names: tuple[str, ...]
+    probs: NDArray[np.float64]
+    """(N, K), averaged over views."""
+    labels: NDArray[np.int64]
+    """(N,)"""
+    paths: tuple[str, ...]
+    """N paths under ``root``."""
+    root: Path
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """(N,) most probable classes."""
+        return self.probs.argmax(axis=1)
+
+    def confusion(self) -> NDArray[np.int64]:
+        """(K, K) counts, rows are labels."""
+        return confusion_matrix(self.predicted, self.labels, len(self.class_names))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the accuracy table; ``value`` of None was not measured."""
+
+    value: float | None
+    interval: tuple[float, float] | None = None
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of the accuracy table: a cell per dataset, then the mean over datasets."""
+
+    title: str
+    cells: tuple[Cell, ...]
+
+
+def read_run(folder: Path) -> RunFiles:
+    """Read what there is in a run directory.
+
+    Raises:
+        InputError: It holds neither ``config.yaml`` nor ``results.json``.
+    """
+    config, results = folder / "config.yaml", folder / "results.json"
+    if not config.is_file() and not results.is_file():
+        raise InputError(f"{folder} is not a run directory: no config.yaml and no results.json")
+    summary = {"datasets": [], "models": [], "stages": [], **_read_object(results)}
+    text = config.read_text(encoding="utf-8") if config.is_file() else ""
+    return RunFiles(folder, summary, _read_object(folder / "environment.json"), text)
+
+
+def read_scores(folder: Path, dataset: str) -> Scored | None:
+    """Read a model's predictions on a test split; None where there are none, or no whole ones.
+
+    Args:
+        folder: Of the model.
+        dataset: Name of the dataset.
+    """
+    result = read_result(folder, dataset)
+    if result is None:
+        return None
+    try:
+        with np.load(folder / "test" / f"{dataset}.npz", allow_pickle=False) as arrays:
+            logits, labels, paths = (arrays[name] for name in ("logits", "labels", "paths"))
+    except (OSError, ValueError, KeyError):
+        return None
+    if not len(labels):
+        return None
+    return Scored(
+        tuple(result["class_names"]),
+        fuse_views(logits),
+        labels,
+        tuple(str(path) for path in paths),
+        Path(result.get("root", "")),
+    )
+
+
+def make_rows(summary: Mapping[str, Any], metric: str) -> list[Row]:
+    """Make the accuracy table of one metric.
+
+    Args:
+        summary: ``RunFiles.summary``.
+        metric: "top1", "top5" or "mean_class". Only the first two count videos and get intervals.
+
+    Returns:
+        One row per model that was tested on some dataset; the best cells of each column marked.
+    """
+    rows = [_make_row(model, summary["datasets"], metric) for model in summary["models"]]
+    rows = [row for row in rows if any(cell.value is not None for cell in row.cells)]
+    columns = zip(*(row.cells for row in rows), strict=True)
+    best = [
+        max((c.value for c in column if c.value is not None), default=None) for column in columns
+    ]
+    return [
+        Row(
+            row.title,
+            tuple(
+                Cell(c.value, c.interval, c.value is not None and c.value == top)
+                for c, top in zip(row.cells, best, strict=True)
+            ),
+        )
+        for row in rows
+    ]
+
+
+def compare_students(summary: Mapping[str, Any]) -> list[Row]:
+    """Return what the students' top-1 is above that of every other model, in points.
+
+    Returns:
+        One row per other model with a dataset in common; no cell is marked.
+    """
+    models = {model["key"]: model for model in summary["models"]}
+    own = models.pop("students", {}).get("top1", {})
+    rows = []
+    for model in models.values():
+        other = model["top1"]
+        gains = {name: own[name] - other[name] for name in own.keys() & other.keys()}
+        if gains:
+            gain = {"title": model["title"], "gain": gains}
+            rows.append(_make_row(gain, summary["datasets"], "gain"))
+    return rows
+
+
+def wilson_interval(percent: float, num_videos: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a share of videos, in percent.
+
+    It covers the choice of test videos, not the spread over seeds.
+
+    Args:
+        percent: The share, 0 to 100.
+        num_videos: That it is a share of, > 0.
+    """
+    share, n = percent / 100, num_videos
+    denominator = 1 + _Z_95**2 / n
+    centre = (share + _Z_95**2 / (2 * n)) / denominator
+    spread = math.sqrt(share * (1 - share) / n + _Z_95**2 / (4 * n**2))
+    half = _Z_95 * spread / denominator
+    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+
+
+def top_confusions(scored: Scored, limit: int) -> list[tuple[str, str, int, int]]:
+    """Return the most frequent mistakes: (label, predicted, count, videos of that label)."""
+    matrix = scored.confusion()
+    sizes = matrix.sum(axis=1)
+    wrong = matrix * (1 - np.eye(len(matrix), dtype=np.int64))
+    names = scored.class_names
+    order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
+    pairs = [divmod(int(flat), len(names)) for flat in order]
+    return [
+        (names[i], names[j], int(wrong[i, j]), int(sizes[i])) for i, j in pairs if wrong[i, j] > 0
+    ]
+
+
+def _make_row(model: Mapping[str, Any], datasets: list[str], metric: str) -> Row:
+    values = [model.get(metric, {}).get(name) for name in datasets]
+    counts = [model.get("num_videos", {}).get(name) for name in datasets]
+    cells = [
+        Cell(v, wilson_interval(v, n) if v is not None and n and metric != "mean_class" else None)
+        for v, n in zip(values, counts, strict=True)
+    ]
+    known = [v for v in values if v is not None]
+    is_whole = len(known) == len(datasets) and known
+    mean = sum(known) / len(known) if is_whole else None
+    return Row(str(model["title"]), (*cells, Cell(mean)))
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = read_json(path)
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,214 @@
+"""Figures of the report as inline SVG that takes its text colour from the page."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videokd.pipeline.report_data import Row, Scored
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Readable on white and on near-black; told apart with common colour blindness.
+COLORS = ("#3b82c4", "#d97706", "#2f9e6e", "#c2528b", "#8b6fd0", "#8a8f98")
+# Stands for the page's text colour; replaced by currentColor in the SVG.
+_INK = "#123456"
+_MAX_POINTS = 200
+_MAX_NAMED_CLASSES = 40
+_MAX_NUMBERED_CLASSES = 12
+_NOT_TERMS = {"step", "lr", "loss", "top1", "bad_videos", "clips_per_sec", "data_wait"}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.18,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    # Names of classes and datasets are text, whatever signs they hold.
+    "text.parse_math": False,
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
+    ),
+    "grid.color": _INK,
+}
+
+Log = Sequence[Mapping[str, Any]]
+
+
+def draw_accuracies(rows: Sequence[Row], datasets: Sequence[str]) -> str:
+    """Draw top-1 with its interval: one panel per dataset, one line per model."""
+    with _style():
+        figure, axes = _panels(len(datasets), height=0.7 + 0.3 * len(rows))
+        places = np.arange(len(rows))[::-1]
+        for column, (axis, name) in enumerate(zip(axes, datasets, strict=True)):
+            for place, row in zip(places, rows, strict=True):
+                cell = row.cells[column]
+                if cell.value is None:
+                    continue
+                low, high = cell.interval or (cell.value, cell.value)
+                color = COLORS[1] if cell.is_best else COLORS[0]
+                axis.plot([low, high], [place, place], color=color, alpha=0.5)
+                axis.plot(cell.value, place, "o", color=color, markersize=5)
+            axis.set(title=name, xlabel="top-1 (%)", ylim=(-0.6, len(rows) - 0.4))
+            axis.set_yticks(
+                places, [row.title for row in rows] if column == 0 else [""] * len(rows)
+            )
+        return _to_svg(figure, "accuracies")
+
+
+def draw_curves(logs: Mapping[str, Log], name: str) -> str:
+    """Draw loss, training top-1 and validation top-1 of several trainings.
+
+    Args:
+        logs: Name of the training -> lines of its ``metrics.jsonl``.
+        name: Of the figure, unique on the page.
+    """
+    with _style():
+        figure, (loss, train, val) = _panels(3, height=2.5)
+        for color, (title, log) in zip(_cycle(len(logs)), logs.items(), strict=True):
+            _plot(loss, log, "loss", color=color, label=title)
+            _plot(train, log, "top1", color=color, label=title)
+            keys = sorted(_val_keys(log))
+            # A model of several datasets is validated on each: then colours tell those apart.
+            colors = _cycle(len(keys)) if len(logs) == 1 else [color] * len(keys)
+            for key, key_color in zip(keys, colors, strict=True):
+                label = key.removeprefix("val_top1_")
+                _plot(val, log, key, color=key_color, label=label, marker="o")
+        loss.set(title="loss", xlabel="step")
+        train.set(title="training top-1 (%)", xlabel="step")
+        val.set(title="validation top-1 (%)", xlabel="step")
+        _legends(loss if len(logs) > 1 else None, val)
+        return _to_svg(figure, name)
+
+
+def draw_terms(logs: Mapping[str, Log], name: str) -> str:
+    """Draw the unweighted terms of the loss on a log scale, one panel per training.
+
+    Returns:
+        The SVG, or "" when no training logs more than one term.
+    """
+    terms = {
+        title: sorted({k for line in log for k in line} - _NOT_TERMS - _val_keys(log))
+        for title, log in logs.items()
+    }
+    terms = {title: keys for title, keys in terms.items() if len(keys) > 1}
+    if not terms:
+        return ""
+    with _style():
+        figure, axes = _panels(len(terms), height=2.5)
+        for axis, (title, keys) in zip(axes, terms.items(), strict=True):
+            for color, key in zip(_cycle(len(keys)), keys, strict=True):
+                _plot(axis, logs[title], key, color=color, label=key)
+            axis.set(title=f"terms of the loss: {title}", xlabel="step", yscale="log")
+            # The usual labels of a log scale are formulas, which are switched off.
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter(_label_2_and_5)
+        _legends(*axes)
+        return _to_svg(figure, name)
+
+
+def draw_confusions(scored: Mapping[str, Scored], name: str) -> str:
+    """Draw one confusion matrix per model, side by side; rows are labels and sum to 1.
+
+    Args:
+        scored: Title -> predictions; all on the same classes.
+        name: Of the figure, unique on the page.
+    """
+    class_names = next(iter(scored.values())).class_names
+    num_classes = len(class_names)
+    is_named = num_classes <= _MAX_NAMED_CLASSES
+    size = min(6.0, max(2.6, 0.24 * num_classes)) if is_named else 4.0
+    with _style({"axes.grid": False, "axes.spines.top": True, "axes.spines.right": True}):
+        figure, axes = _panels(len(scored), height=size + 1.0, width=size + 1.4)
+        for column, (axis, (title, one)) in enumerate(zip(axes, scored.items(), strict=True)):
+            counts = one.confusion()
+            shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+            axis.imshow(_shade(shares), interpolation="none", aspect="equal")
+            axis.set(title=title, xlabel="predicted", ylabel="" if column else "label")
+            names = class_names if is_named else ()
+            axis.set_xticks(range(len(names)), names, rotation=90)
+            axis.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
+            if num_classes <= _MAX_NUMBERED_CLASSES:
+                _write_counts(axis, counts, shares)
+        return _to_svg(figure, name)
+
+
+def _write_counts(axis: "Axes", counts: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
+    for row, column in np.argwhere(counts > 0):
+        color = "#ffffff" if shares[row, column] > 0.55 else _INK
+        text = str(counts[row, column])
+        axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
+
+
+def _shade(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn shares (K, K) into RGBA (K, K, 4): the more, the less transparent."""
+    red, green, blue = (int(COLORS[0][i : i + 2], 16) / 255 for i in (1, 3, 5))
+    rgb = np.broadcast_to(np.array([red, green, blue]), (*shares.shape, 3))
+    return np.concatenate([rgb, shares[..., None]], axis=2)
+
+
+def _plot(axis: "Axes", log: Log, key: str, *, color: str, label: str, marker: str = "") -> None:
+    points = [(line["step"], line[key]) for line in log if isinstance(line.get(key), int | float)]
+    if not points:
+        return
+    steps, values = np.array(points, dtype=np.float64).T
+    # Means over runs of lines: a page needs no more points than it has pixels.
+    parts = np.array_split(np.arange(len(steps)), min(len(steps), _MAX_POINTS))
+    x, y = ([float(series[part].mean()) for part in parts] for series in (steps, values))
+    axis.plot(x, y, color=color, label=label, marker=marker, markersize=3)
+
+
+def _label_2_and_5(value: float, position: float | None) -> str:
+    """Label minor ticks of a log scale whose first digit is 2 or 5."""
+    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
+
+
+def _val_keys(log: Log) -> set[str]:
+    return {key for line in log for key in line if key.startswith("val_top1_")}
+
+
+def _cycle(count: int) -> list[str]:
+    return [COLORS[i % len(COLORS)] for i in range(count)]
+
+
+def _legends(*axes: "Axes | None") -> None:
+    for axis in axes:
+        if axis is not None and axis.get_legend_handles_labels()[1]:
+            axis.legend(fontsize=8)
+
+
+def _style(changes: Mapping[Any, Any] | None = None) -> Any:
+    import matplotlib as mpl
+
+    return mpl.rc_context({**_STYLE, **(changes or {})})
+
+
+def _panels(count: int, *, height: float, width: float = 3.4) -> tuple["Figure", list["Axes"]]:
+    # Not pyplot: it keeps figures in global state and picks a window system.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * count, height), layout="constrained")
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _to_svg(figure: "Figure", name: str) -> str:
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    # The salt keeps ids of different figures on one page apart.
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    # Names such as "axes_1" come back in every figure and nothing refers to them.
+    svg = re.sub(r' id="[a-z0-9.]+_\d+"', "", svg)
+    return svg.replace(_INK, "currentColor")

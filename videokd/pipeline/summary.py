@@ -1,0 +1,100 @@
+"""The result table: read from the run directory, shown on the terminal, kept as results.json."""
+
+import resource
+import sys
+from typing import Any
+
+from rich.table import Table
+
+from videokd.evaluation.results import read_result
+from videokd.pipeline.plan import ExperimentPlan
+from videokd.pipeline.run import Run
+from videokd.utils.io import read_json, write_json
+
+TITLES = {
+    "experts": "Experts (T_i)",
+    "B1": "B1 student alone",
+    "B2": "B2 trained jointly",
+    "B4": "B4 own expert's logits",
+    "joint": "Joint teacher (T*)",
+    "students": "MLFD students",
+}
+
+
+def write_summary(run: Run) -> dict[str, Any]:
+    """Collect all test results and stage times of a run into ``results.json``; return them."""
+    summary = {
+        "datasets": list(run.datasets),
+        "seed": run.cfg.SEED,
+        "models": [_collect_model(run, key) for key in run.plan.keys()],
+        "stages": _collect_stages(run, run.plan),
+        "peak_memory_gib": round(_peak_memory_gib(), 2),
+    }
+    write_json(run.folder / "results.json", summary)
+    return summary
+
+
+def accuracy_table(summary: dict[str, Any]) -> Table:
+    """Return top-1 in percent of every model (rows) on every dataset (columns)."""
+    table = Table(title="Top-1 (%) on the test splits")
+    table.add_column("model")
+    for name in summary["datasets"]:
+        table.add_column(name, justify="right")
+    table.add_column("mean", justify="right")
+    for model in summary["models"]:
+        top1 = [model["top1"].get(name) for name in summary["datasets"]]
+        known = [value for value in top1 if value is not None]
+        mean = f"{sum(known) / len(known):.1f}" if len(known) == len(top1) else "-"
+        cells = ["-" if value is None else f"{value:.1f}" for value in top1]
+        table.add_row(model["title"], *cells, mean)
+    return table
+
+
+def time_table(summary: dict[str, Any]) -> Table:
+    """Return the time that each training took."""
+    table = Table(title="Training time")
+    for column in ("stage", "steps", "seconds", "parameters"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage in summary["stages"]:
+        table.add_row(
+            stage["name"],
+            str(stage["num_steps"]),
+            f"{stage['seconds']:.1f}",
+            f"{stage['num_parameters']:,}",
+        )
+    total = sum(stage["seconds"] for stage in summary["stages"])
+    table.add_row("all", "", f"{total:.1f}", "")
+    return table
+
+
+def _collect_model(run: Run, key: str) -> dict[str, Any]:
+    folders = run.plan.folders(key)
+    results = {name: read_result(run.folder / folder, name) for name, folder in folders.items()}
+    known = {name: result for name, result in results.items() if result is not None}
+    return {
+        "key": key,
+        "title": TITLES[key],
+        "top1": {name: result["top1"] for name, result in known.items()},
+        "top5": {name: result["top5"] for name, result in known.items()},
+        "mean_class": {name: r["mean_class_accuracy"] for name, r in known.items()},
+        "num_videos": {name: result["num_used"] for name, result in known.items()},
+        "folders": folders,
+    }
+
+
+def _collect_stages(run: Run, plan: ExperimentPlan) -> list[dict[str, Any]]:
+    stages = []
+    for unit in plan.units:
+        path = run.folder / unit.folder / "stage.json"
+        stage = read_json(path) if path.exists() else {}
+        if stage.get("is_finished"):
+            names = ("seconds", "num_steps", "num_parameters")
+            stages.append({"name": unit.folder, **{name: stage[name] for name in names}})
+    return stages
+
+
+def _peak_memory_gib() -> float:
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) * unit / 2**30
