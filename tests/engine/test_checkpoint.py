@@ -113,9 +113,9 @@ def test_weights_in_another_memory_format_come_back_equal(tmp_path):
     [
         (
             nn.Linear(3, 2, bias=False),
-            r"0 tensors missing, 1 unexpected, 0 of another shape \(first: bi",
+            r"0 tensors missing, 1 unexpected, 0 .*\(first: bias\)",
         ),
-        (nn.Linear(4, 2), r"0 tensors missing, 0 unexpected, 1 of another shape \(first: weight\)"),
+        (nn.Linear(4, 2), r"0 tensors missing, 0 unexpected, 1 .*\(first: weight\)"),
         (nn.Sequential(nn.Linear(3, 2)), r"2 tensors missing, 2 unexpected, 0 .*\(first: 0.bias\)"),
     ],
 )

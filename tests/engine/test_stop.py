@@ -13,14 +13,14 @@ def test_a_signal_is_remembered_until_asked_for(number):
         assert not stop.is_set
         os.kill(os.getpid(), number)
         assert stop.is_set
-        with pytest.raises(Stopped, match=""):
+        with pytest.raises(Stopped, match="^$"):
             stop.raise_if_set()
 
 
 def test_a_second_interrupt_interrupts_at_once():
     with StopRequest():
         os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt, match=""):
+        with pytest.raises(KeyboardInterrupt, match="^$"):
             os.kill(os.getpid(), signal.SIGINT)
 
 

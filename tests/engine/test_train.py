@@ -111,7 +111,7 @@ def _lines(folder):
 @pytest.mark.parametrize("step", [1, 3, 5])
 def test_a_stopped_run_goes_on_bit_for_bit(run, tmp_path, step):
     whole = run("whole")
-    with pytest.raises(Stopped, match=""):
+    with pytest.raises(Stopped, match="^$"):
         run("halves", progress=_stop_at(step))
     torch.manual_seed(123)
     progress = Progress()
@@ -264,7 +264,7 @@ def test_bad_videos_past_the_budget_end_the_run_with_their_names(run, make_batch
 def test_bad_videos_of_before_a_stop_count_after_it(run, make_batch):
     loader = _loader(make_batch, [["a"], [], ["b"], [], [], []])
     settings = replace(SETTINGS, max_bad_videos=1)
-    with pytest.raises(Stopped, match=""):
+    with pytest.raises(Stopped, match="^$"):
         run("bad", settings=settings, loader=loader, progress=_stop_at(1))
     with pytest.raises(RunError, match="2 unreadable videos"):
         run("bad", settings=settings, loader=loader)

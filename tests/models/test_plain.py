@@ -6,6 +6,9 @@ from torchvision.models import video as library
 from videokd.models.plain import video_resnet
 from videokd.models.zoo import get_architecture
 
+# Importing pytorchvideo imports fvcore.nn, which scripts a function.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+
 RESNETS = ["r3d_18", "mc3_18", "r2plus1d_18"]
 
 

@@ -238,6 +238,12 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path):
     assert "There are no training logs" in text
 
 
+def test_trainings_without_results_are_drawn(run):
+    (run / "results.json").unlink()
+    text = write_report(run).read_text()
+    assert re.findall(r"<h3>([a-z/]+)</h3>", text) == ["experts", "joint", "students"]
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="is not a run directory: no config.yaml"):
         write_report(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from videokd.data.batch import BadVideo, ClipBatch
 from videokd.engine.checkpoint import Checkpoint, load_newest_checkpoint, save_checkpoint
@@ -79,8 +79,7 @@ def train(
 
     Raises:
         Stopped: A signal came; the checkpoint is written.
-        RunError: The loss or a weight is not finite, or more videos are unreadable than
-                ``max_bad_videos``.
+        RunError: Loss or weights are not finite, or more than ``max_bad_videos`` are unreadable.
     """
     device = next(task.parameters()).device
     meters = Meters(device)
@@ -98,33 +97,23 @@ def train(
         _count_bad(bad, batch.bad, settings.max_bad_videos)
         # Random layers draw from (seed, step), not from what was drawn before.
         torch.manual_seed(settings.seed * 1_000_003 + step)
-        lr = cosine_lr(
-            step / settings.num_steps,
-            base_lr=settings.base_lr,
-            warmup=min(settings.warmup_steps / settings.num_steps, 0.5),
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        lr = _set_lr(optimizer, settings, step)
         if len(batch) > 1:  # batch norm needs two; smaller batches come from unreadable videos
             batch = batch.to(device, non_blocking=True)
             output = task(batch)
             if (step + 1) % check_period == 0:
                 _check_finite(output, batch, step=step, lr=lr)
-            optimizer.zero_grad(set_to_none=True)
-            output.loss.backward()
-            if settings.clip_grad_norm > 0:
-                nn.utils.clip_grad_norm_(task.parameters(), settings.clip_grad_norm)
-            optimizer.step()
+            _update(task, optimizer, output.loss, settings.clip_grad_norm)
             meters.add(output, len(batch))
         step += 1
 
-        if step % settings.log_period == 0 or step == settings.num_steps:
+        is_last = step == settings.num_steps
+        if step % settings.log_period == 0 or is_last:
             line = meters.summarise()
             log.write({"step": step, "lr": lr, "bad_videos": len(bad), **line})
             progress.update(step, Meters.describe(line))
         else:
             progress.update(step, "")
-        is_last = step == settings.num_steps
         if settings.eval_period and (step % settings.eval_period == 0 or is_last):
             with meters.paused():
                 log.write({"step": step, **evaluate()})
@@ -132,9 +121,9 @@ def train(
         is_due = time.monotonic() - last_save > settings.checkpoint_period_sec
         must_stop = stop.is_set  # asked once: a signal between two questions would skip the save
         if is_due or is_last or must_stop:
-            _check_weights(task, step)
             state = {"step": step, "bad_videos": sorted(bad), "meters": meters.state()}
             with meters.paused():
+                _check_weights(task, step)
                 snapshot = Checkpoint(task.state_dict(), optimizer.state_dict(), state)
                 save_checkpoint(folder / "checkpoints", snapshot)
             last_save = time.monotonic()
@@ -154,6 +143,27 @@ def _resume(
     step = checkpoint.state["step"]
     logger.info("%s: going on at step %d", folder, step)
     return step, set(checkpoint.state["bad_videos"])
+
+
+def _set_lr(optimizer: torch.optim.Optimizer, settings: TrainSettings, step: int) -> float:
+    lr = cosine_lr(
+        step / settings.num_steps,
+        base_lr=settings.base_lr,
+        warmup=min(settings.warmup_steps / settings.num_steps, 0.5),
+    )
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    return lr
+
+
+def _update(
+    task: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, clip_grad_norm: float
+) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if clip_grad_norm > 0:
+        nn.utils.clip_grad_norm_(task.parameters(), clip_grad_norm)
+    optimizer.step()
 
 
 def _count_bad(seen: set[str], new: tuple[BadVideo, ...], limit: int) -> None:

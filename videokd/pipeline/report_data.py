@@ -24,7 +24,7 @@ class RunFiles:
 
     folder: Path
     summary: dict[str, Any]
-    """``results.json``; always with the keys datasets, models and stages."""
+    """``results.json``, or what stands in for it: always has datasets, models and stages."""
     environment: dict[str, Any]
     config: str
 
@@ -78,7 +78,8 @@ def read_run(folder: Path) -> RunFiles:
     config, results = folder / "config.yaml", folder / "results.json"
     if not config.is_file() and not results.is_file():
         raise InputError(f"{folder} is not a run directory: no config.yaml and no results.json")
-    summary = {"datasets": [], "models": [], "stages": [], **_read_object(results)}
+    begun = {"datasets": [], "models": _find_trainings(folder), "stages": []}
+    summary = {**begun, **_read_object(results)}
     text = config.read_text(encoding="utf-8") if config.is_file() else ""
     return RunFiles(folder, summary, _read_object(folder / "environment.json"), text)
 
@@ -196,6 +197,18 @@ def _make_row(model: Mapping[str, Any], datasets: list[str], metric: str) -> Row
     is_whole = len(known) == len(datasets) and known
     mean = sum(known) / len(known) if is_whole else None
     return Row(str(model["title"]), (*cells, Cell(mean)))
+
+
+def _find_trainings(folder: Path) -> list[dict[str, Any]]:
+    """List the trainings of a run without results as models that were not tested."""
+    models: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.rglob("metrics.jsonl")):
+        name = path.parent.relative_to(folder)
+        # experts/UCF -> experts, baselines/B1/UCF -> baselines/B1, joint -> joint
+        key = (name.parent if len(name.parts) > 1 else name).as_posix()
+        model = models.setdefault(key, {"key": key, "title": key, "top1": {}, "folders": {}})
+        model["folders"][name.name] = name.as_posix()
+    return list(models.values())
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -57,13 +57,13 @@ def draw_performance(rng: np.random.Generator) -> Performance:
     return Performance(
         tempo_hz=rng.uniform(0.9, 1.7),
         phase_rad=rng.uniform(0.0, 2.0 * np.pi),
-        amplitude=rng.uniform(0.65, 1.1),
+        amplitude=rng.uniform(0.7, 1.1),
         lean_rad=rng.uniform(-0.08, 0.15),
         onset_sec=rng.uniform(0.05, 0.4),
         duration_sec=rng.uniform(0.45, 0.85),
         extent=(rng.uniform(0.0, 0.2), rng.uniform(0.75, 1.0)),
         lead=int(rng.integers(2)),
-        habit_rad=rng.uniform(-0.25, 0.25, (2, 2, 2)),
+        habit_rad=rng.uniform(-0.18, 0.18, (2, 2, 2)),
         sway_hz=rng.uniform(0.4, 1.0),
     )
 

@@ -36,7 +36,7 @@ class Domain:
         contrast: Least and largest distance of the clothes from the backdrop, grey levels.
         saturation: How coloured the clothes are, grey levels.
         shading: 0.0 for flat figures; else how dark the rims of the limbs are.
-        num_movers: Most things that cross the scene behind the actor, >= 1.
+        num_movers: Most things that cross the scene behind the actor, >= 0.
         mover_radius_px: Least and largest half width of such a thing.
         min_yaw_rad: Least turn of the actor away from the pure side view.
         max_yaw_rad: Largest turn.
@@ -141,7 +141,7 @@ def _draw_movers(
     movers = []
     num_frames = len(camera)
     steps = np.arange(num_frames) - (num_frames - 1) / 2.0
-    for _ in range(rng.integers(1, domain.num_movers + 1)):
+    for _ in range(rng.integers(0, domain.num_movers + 1)):
         x = rng.uniform(0.0, WIDTH_PX) + rng.uniform(-1.2, 1.2) * steps
         radius_px = rng.uniform(*domain.mover_radius_px)
         bottom = HEIGHT_PX * rng.uniform(0.4, 0.95)
@@ -166,10 +166,10 @@ DOMAINS = {
         max_pan_px=0.35,
         shake_px=0.0,
         grain=0.0,
-        contrast=(45.0, 95.0),
+        contrast=(55.0, 105.0),
         saturation=45.0,
         shading=0.35,
-        num_movers=2,
+        num_movers=1,
         mover_radius_px=(3.0, 6.0),
         min_yaw_rad=0.35,
         max_yaw_rad=0.85,
@@ -179,10 +179,10 @@ DOMAINS = {
         max_pan_px=0.15,
         shake_px=0.7,
         grain=7.0,
-        contrast=(32.0, 65.0),
+        contrast=(38.0, 72.0),
         saturation=12.0,
         shading=0.35,
-        num_movers=2,
+        num_movers=1,
         mover_radius_px=(3.0, 7.0),
         min_yaw_rad=0.0,
         max_yaw_rad=0.6,
@@ -192,10 +192,10 @@ DOMAINS = {
         max_pan_px=0.0,
         shake_px=0.0,
         grain=0.0,
-        contrast=(50.0, 90.0),
+        contrast=(55.0, 100.0),
         saturation=20.0,
         shading=0.0,
-        num_movers=3,
+        num_movers=1,
         mover_radius_px=(3.0, 6.0),
         min_yaw_rad=0.35,
         max_yaw_rad=0.85,

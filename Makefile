@@ -1,0 +1,46 @@
+# `make demo` and `make test` are all that is needed; each makes .venv when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread more than there are cores makes a step several times slower; tests need one.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: demo test check test-slow test-gpu format clean
+
+demo: $(VENV)/.installed
+	@echo "== three experts, one joint teacher, three students, on generated videos (about 12 minutes on 2 cores; Ctrl-C and 'make demo' again goes on)"
+	$(BIN)/python tools/train_net.py --config-file configs/demo/mlfd.yaml
+
+test: $(VENV)/.installed check
+	@echo "== unit tests (under 3 minutes)"
+	$(TEST_ENV) $(BIN)/python -m pytest -q
+
+check: $(VENV)/.installed
+	@echo "== style and types"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-slow: $(VENV)/.installed
+	@echo "== slow tests (minutes): the data's controls, an experiment end to end"
+	$(TEST_ENV) $(BIN)/python -m pytest -q -m slow
+
+test-gpu: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -m gpu
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Made anew when the dependencies change.
+$(VENV)/.installed: setup.cfg pyproject.toml
+	@echo "== making $(VENV) and installing videokd with its dependencies (minutes, once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "Python >= 3.10 is needed; name one: make PYTHON=python3.11 ..."; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[onnx,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) runs data build *.egg-info
