@@ -59,6 +59,12 @@ def test_every_class_keeps_a_training_group_and_gives_one(fraction):
     assert {r.label for r in train.records} == {r.label for r in validation.records} == {0, 1, 2}
 
 
+def test_a_source_that_several_classes_share_is_held_out_of_all_of_them():
+    index = make_index(num_groups=12)
+    train, validation = hold_out_groups(index, fraction=0.3, seed=0)
+    assert not {r.group for r in train.records} & {r.group for r in validation.records}
+
+
 def test_the_choice_depends_on_the_seed_alone():
     index = make_index(num_groups=12)
     first, again, other = (hold_out_groups(index, fraction=0.3, seed=s)[1] for s in (0, 0, 1))

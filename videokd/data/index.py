@@ -88,7 +88,10 @@ def hold_out_groups(
     """Split an index into training and validation parts along whole groups, class by class.
 
     In every class, groups are taken in random order until the validation part holds at least
-    `fraction` of the videos of the class; one group always stays in training.
+    `fraction` of the videos of the class; one group always stays in training. The order is one for
+    all classes: a film or scene that several of them share is held out of all of them, as far as
+    their sizes allow. Else a network that has learnt "this scene goes with the other classes" is
+    marked wrong on purpose.
 
     Args:
         index: The index to split.
@@ -105,8 +108,11 @@ def hold_out_groups(
     if not 0.0 < fraction < 1.0:
         raise InputError(f"fraction to hold out must be inside (0, 1), got {fraction}")
     held_out: set[tuple[int, str]] = set()
+    names = sorted({record.group for record in index.records})
+    order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     for label, sizes in sorted(_group_sizes(index).items()):
-        held_out.update((label, g) for g in _choose_groups(sizes, fraction, (seed, label)))
+        own = [group for group in order if group in sizes]
+        held_out.update((label, group) for group in _choose_groups(own, sizes, fraction))
         if len(sizes) == 1:
             _logger.warning(
                 "%s: class %r has a single group, nothing of it is held out",
@@ -129,14 +135,13 @@ def _group_sizes(index: VideoIndex) -> dict[int, dict[str, int]]:
     return sizes
 
 
-def _choose_groups(sizes: dict[str, int], fraction: float, seed: tuple[int, int]) -> list[str]:
+def _choose_groups(order: list[str], sizes: dict[str, int], fraction: float) -> list[str]:
     target = fraction * sum(sizes.values())
-    order = np.random.default_rng(seed).permutation(sorted(sizes))
     chosen: list[str] = []
     num_held = 0
     for group in order[:-1]:
         if num_held >= target:
             break
-        chosen.append(str(group))
-        num_held += sizes[str(group)]
+        chosen.append(group)
+        num_held += sizes[group]
     return chosen

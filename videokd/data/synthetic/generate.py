@@ -18,7 +18,7 @@ from videokd.utils.io import atomic_write_bytes, read_json, write_json
 logger = logging.getLogger(__name__)
 
 # Raise it whenever the same profile and seed would give other frames or other files.
-GENERATOR_VERSION = 3
+GENERATOR_VERSION = 4
 _MANIFEST = "manifest.json"
 # Present while the datasets are incomplete; says what they will be.
 _UNFINISHED = "manifest.unfinished.json"

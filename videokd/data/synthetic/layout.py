@@ -168,13 +168,15 @@ def _kinetics_subset(counts: GroupCounts, group: int) -> str:
 
 
 def _kinetics_stem(name: str, group: int, take: int) -> str:
-    start_sec = 7 * group + take
-    return f"{_kinetics_id(name, group, take)}_{start_sec:06d}_{start_sec + _KINETICS_CLIP_SEC:06d}"
+    # As in the real dataset, several clips are cut from one upload: here one scene, all classes.
+    place = list(KINETICS_CLASSES).index(name) + len(KINETICS_CLASSES) * take
+    start_sec = _KINETICS_CLIP_SEC * place
+    return f"{_kinetics_id(group)}_{start_sec:06d}_{start_sec + _KINETICS_CLIP_SEC:06d}"
 
 
-def _kinetics_id(name: str, group: int, take: int) -> str:
+def _kinetics_id(group: int) -> str:
     """Return 11 characters as YouTube makes them; some start with "-" or "_"."""
-    digest = hashlib.sha256(f"{name}/{group}/{take}".encode()).digest()
+    digest = hashlib.sha256(f"upload {group}".encode()).digest()
     first = {0: "-", 1: "_"}.get(group % 5, "")
     return (first + base64.urlsafe_b64encode(digest).decode())[:11]
 
