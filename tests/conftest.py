@@ -1,15 +1,18 @@
-"""Fixtures and factories of all tests: tiny models and random batches, nothing from disk."""
+"""Fixtures and factories of all tests: tiny models, random batches, a tiny experiment."""
 
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from videokd.data.augment import ViewParams
 from videokd.data.batch import BadVideo, ClipBatch
+from videokd.data.synthetic import generate_datasets
 from videokd.models.classifier import VideoClassifier
 from videokd.models.zoo import Architecture, get_architecture
 
@@ -96,3 +99,59 @@ def make_batch() -> Callable[..., ClipBatch]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded datasets in the tiny profile, and a cache of their frames. Not to be changed."""
+    return generate_datasets(tmp_path_factory.mktemp("tiny"), profile="tiny", num_processes=1)
+
+
+@pytest.fixture
+def write_config(tiny_data: Path, tmp_path: Path) -> Callable[..., Path]:
+    """``write_config(datasets=("UCF", ...), **top-level nodes)``: an experiment of seconds.
+
+    UCF's expert differs from its student in kind, HMDB's too; that of KINETICS is its student.
+    """
+
+    def write(datasets: Sequence[str] = ("UCF", "HMDB", "KINETICS"), **nodes: object) -> Path:
+        experts = {"UCF": "r2plus1d_18", "HMDB": "mc3_18", "KINETICS": "r3d_18"}
+        config = {
+            "OUTPUT_DIR": str(tmp_path / "run"),
+            "DATASETS": {name: _tiny_dataset(name, tiny_data) for name in datasets},
+            "EXPERTS": {name: _tiny_model(experts[name]) for name in datasets},
+            "STUDENTS": {name: _tiny_model("r3d_18") for name in datasets},
+            "DATA": {
+                **{"NUM_FRAMES": 4, "SAMPLING_RATE": 4, "SHORT_SIDE": 32, "CROP_SIZE": 32},
+                "FRAME_CACHE": str(tiny_data / "frames"),
+            },
+            "SOLVER": {"MAX_EPOCH": 2, "WARMUP_EPOCHS": 0.5},
+            "TRAIN": {"BATCH_SIZE": 8, "LOG_PERIOD": 2, "EVAL_PERIOD": 1},
+            "TEST": {"NUM_ENSEMBLE_VIEWS": 2, "NUM_SPATIAL_CROPS": 1},
+            "JOINT": {"WIDTH": 8, "DROPOUT": 0.5},
+            "EXPORT": {"FORMATS": ["pth", "safetensors"]},
+            "DATA_LOADER": {"NUM_WORKERS": 0, "NUM_THREADS": 1},
+        }
+        for key, value in nodes.items():
+            known = config.get(key)
+            is_node = isinstance(value, dict) and isinstance(known, dict)
+            config[key] = {**known, **value} if is_node else value
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
+        return path
+
+    return write
+
+
+def _tiny_dataset(name: str, root: Path) -> dict[str, object]:
+    folders = {
+        "UCF": ("ucf101", "ucf_style/UCF-101", "ucf_style/ucfTrainTestlist"),
+        "HMDB": ("hmdb51", "hmdb_style/videos", "hmdb_style/testTrainMulti_7030_splits"),
+        "KINETICS": ("kinetics", "kinetics_style", "kinetics_style/annotations"),
+    }
+    kind, videos, annotations = folders[name]
+    return {"FORMAT": kind, "ROOT": str(root / videos), "ANNOTATIONS": str(root / annotations)}
+
+
+def _tiny_model(arch: str) -> dict[str, object]:
+    return {"ARCH": arch, "WIDTH_FACTOR": 0.125, "DEPTH_FACTOR": 0.5}

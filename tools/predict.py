@@ -12,10 +12,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from videokd.export import Prediction, Predictor
 from videokd.pipeline.cli import EXIT_FAILED, run_tool
 from videokd.utils.errors import VideoError
+
+if TYPE_CHECKING:
+    from videokd.export import Prediction
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
@@ -39,6 +42,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """Run the tool and return its exit code."""
     args = parse_args(argv)
+    # Imported here: torch reads its thread settings when it is imported, and --help is quick.
+    from videokd.export import Predictor
+
     predictor = Predictor(args.model, runtime=args.runtime, num_clips=args.num_clips)
     num_failed = 0
     for video in args.videos:
@@ -53,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     return EXIT_FAILED if num_failed else 0
 
 
-def format_prediction(prediction: Prediction) -> str:
+def format_prediction(prediction: "Prediction") -> str:
     """Return a line with the path, and one line per class with its probability in percent."""
     # A file name need not be valid text; what is not is replaced.
     lines = [prediction.path.encode(errors="surrogateescape").decode(errors="replace")]

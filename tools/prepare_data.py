@@ -1,7 +1,7 @@
 """Prepare datasets: generate the embedded ones, count the real ones' lists.
 
-    python tools/prepare_data.py demo --output data/demo
-    python tools/prepare_data.py count --format ucf101 --annotations DIR --split 1
+python tools/prepare_data.py demo --output data/demo
+python tools/prepare_data.py count --format ucf101 --annotations DIR --split 1
 """
 
 import argparse
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from videokd.data.formats import count_hmdb51, count_ucf101
 from videokd.data.synthetic import PROFILES
+from videokd.engine.stop import StopRequest
 from videokd.pipeline.cli import make_console, run_tool
 from videokd.utils.log import setup_logging
 
@@ -33,7 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     console = make_console()
     setup_logging(console)
     if args.command == "demo":
-        generate_synthetic(args.output, args.profile, console)
+        with StopRequest() as stop:
+            generate_synthetic(args.output, args.profile, console, stop)
         console.print(f"embedded datasets: {args.output}")
     else:
         counter = count_ucf101 if args.format == "ucf101" else count_hmdb51

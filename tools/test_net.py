@@ -1,7 +1,7 @@
-"""Score one model of an experiment on its test splits, from any checkpoint.
+"""Score one model of an experiment on its test splits, from any checkpoint; write nothing.
 
-    python tools/test_net.py --config-file configs/demo/mlfd.yaml --model students/UCF \
-        --checkpoint runs/demo/students/UCF/model.safetensors TEST.NUM_ENSEMBLE_VIEWS 10
+python tools/test_net.py --config-file configs/demo/mlfd.yaml --model students/UCF \
+    --checkpoint runs/demo/students/UCF/model.safetensors TEST.NUM_ENSEMBLE_VIEWS 10
 """
 
 import argparse

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--stage", default="all", choices=("all", *PARTS))
     parser.add_argument("--eval-only", action="store_true", help="the same as --stage test")
     parser.add_argument("--print-config", action="store_true", help="print the config and stop")
-    parser.add_argument("--dry-run", action="store_true", help="show sizes and steps, train nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show sizes and steps and stop")
     args = parser.parse_intermixed_args(arguments)
     cfg = load_config_of(args)
     if args.print_config:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     # decode videos, which import this file again, stay small.
     from videokd.pipeline.dry_run import show_dry_run
     from videokd.pipeline.experiment import run_experiment
-    from videokd.pipeline.prepare import prepare_run
+    from videokd.pipeline.prepare import open_run_directory, prepare_run
 
     console = make_console()
     setup_logging(console, None if args.dry_run else Path(cfg.OUTPUT_DIR) / "run.log")
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         if args.dry_run:
             show_dry_run(run)
         else:
+            open_run_directory(run)
             run_experiment(run, "test" if args.eval_only else args.stage)
     return 0
 

@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from videokd.config import dump_config, load_config
 from videokd.config.defaults import TEMPLATES, default_config
+from videokd.config.load import RESERVED_NAMES
 from videokd.utils.errors import InputError
 
 MINIMAL = """
@@ -224,3 +226,17 @@ def _leaf_names(node):
             yield from _leaf_names(value)
         else:
             yield key
+
+
+@pytest.mark.parametrize("name", ["train", "keys", "type"])
+def test_names_that_a_module_cannot_hold_are_refused(tmp_path, name):
+    path = tmp_path / "c.yaml"
+    nodes = "".join(f"{s}: {{{name}: {{}}}}\n" for s in ("DATASETS", "EXPERTS", "STUDENTS"))
+    path.write_text(nodes)
+    with pytest.raises(InputError, match=rf"DATASETS\.{name}: the name .*; take another, like"):
+        load_config(path)
+
+
+def test_every_public_attribute_of_a_module_is_reserved():
+    public = {name for name in dir(nn.ModuleDict()) if not name.startswith("_")}
+    assert public <= RESERVED_NAMES

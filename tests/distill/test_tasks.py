@@ -199,6 +199,16 @@ def test_a_mixed_batch_costs_what_the_datasets_cost_one_by_one(make_classifier, 
     torch.testing.assert_close(output.loss, total / 6)
 
 
+def test_a_mixed_batch_says_how_many_clips_each_term_is_of(make_classifier, make_batch):
+    model = make_classifier(num_classes={"a": 3, "b": 5, "c": 4}).eval()
+    output = ClassificationTask(model, dict.fromkeys("abc", 1.0))(make_batch((0, 1, 0, 0)))
+    assert {name: n.item() for name, n in output.counts.items()} == {
+        "ce_a": 3,
+        "ce_b": 1,
+        "ce_c": 0,
+    }
+
+
 def test_a_head_gets_gradient_from_its_own_datasets_clips_only(make_classifier, make_batch):
     model = make_classifier(num_classes={"a": 3, "b": 5})
     task = ClassificationTask(model, {"a": 1.0, "b": 1.0})

@@ -1,4 +1,6 @@
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,11 +57,70 @@ def test_the_newest_by_number_is_loaded_and_unfinished_ones_are_not(tmp_path):
     assert load_newest_checkpoint(tmp_path).state["step"] == 10
 
 
-def test_older_and_unfinished_checkpoints_are_deleted_when_a_new_one_is_whole(tmp_path):
-    save_checkpoint(tmp_path, _checkpoint(1))
+def _names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_two_newest_whole_checkpoints_are_kept(tmp_path):
+    for step in (1, 9, 10):
+        save_checkpoint(tmp_path, _checkpoint(step))
+    assert _names(tmp_path) == ["step-10", "step-9"]
+
+
+def test_damaged_and_unfinished_checkpoints_are_deleted_when_a_new_one_is_whole(tmp_path):
+    for step in (1, 4):
+        save_checkpoint(tmp_path, _checkpoint(step))
     (tmp_path / "step-2.tmp").mkdir()
-    save_checkpoint(tmp_path, _checkpoint(2))
-    assert [path.name for path in tmp_path.iterdir()] == ["step-2"]
+    _damage(tmp_path / "step-4" / "optimizer.pt")
+    # A training that went on from step 1 gets to 3 before it gets to 4.
+    save_checkpoint(tmp_path, _checkpoint(3))
+    assert _names(tmp_path) == ["step-1", "step-3"]
+
+
+def test_everything_is_on_disk_before_a_checkpoint_gets_its_name(tmp_path, monkeypatch):
+    events = []
+    names = {}
+    fsync, rename, open_file = os.fsync, Path.rename, os.open
+
+    def remember(path, *arguments, **options):
+        handle = open_file(path, *arguments, **options)
+        names[handle] = os.path.basename(os.fspath(path))
+        return handle
+
+    monkeypatch.setattr(os, "open", remember)
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (events.append(names.get(handle)), fsync(handle))[1]
+    )
+    monkeypatch.setattr(
+        Path, "rename", lambda self, target: (events.append("rename"), rename(self, target))[1]
+    )
+    save_checkpoint(tmp_path / "checkpoints", _checkpoint(1))
+    before, after = events[: events.index("rename")], events[events.index("rename") + 1 :]
+    assert {"model.safetensors.tmp", "optimizer.pt", "step-1.tmp"} <= set(before)
+    assert before[-1] == "step-1.tmp"
+    assert after == ["checkpoints"]
+
+
+def test_weights_cut_off_while_they_are_written_leave_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, nn.Linear(3, 2).state_dict())
+    before = path.read_bytes()
+
+    def fail(handle):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_weights(path, nn.Linear(3, 2).state_dict())
+    assert path.read_bytes() == before
+
+
+def test_the_model_of_a_trainings_checkpoint_can_be_loaded_alone(tmp_path):
+    task = nn.ModuleDict({"model": nn.Linear(3, 2), "projectors": nn.Linear(2, 2)})
+    save_weights(tmp_path / "w.safetensors", task.state_dict())
+    model = nn.Linear(3, 2)
+    load_weights(model, tmp_path / "w.safetensors")
+    assert torch.equal(model.weight, task["model"].weight)
 
 
 def test_a_failed_save_leaves_the_older_checkpoint(tmp_path):

@@ -8,11 +8,12 @@ import torch
 from videokd.engine.meters import Meters
 
 
-def _output(loss, correct):
+def _output(loss, correct, **counts):
     return SimpleNamespace(
         loss=torch.tensor(loss, requires_grad=True),
         correct=torch.tensor(correct),
-        terms={"ce": torch.tensor(2 * loss)},
+        terms={"ce": torch.tensor(2 * loss), **{name: torch.tensor(loss) for name in counts}},
+        counts={name: torch.tensor(count) for name, count in counts.items()},
     )
 
 
@@ -21,11 +22,21 @@ def _summary(meters):
     return {name: line[name] for name in line if name not in ("clips_per_sec", "data_wait")}
 
 
-def test_losses_are_means_over_steps_and_hits_over_clips():
+def test_losses_and_hits_are_means_over_clips():
     meters = Meters(torch.device("cpu"))
     meters.add(_output(1.0, [True, False]), 2)
     meters.add(_output(4.0, [True, True, True, False, False, False]), 6)
-    assert _summary(meters) == {"loss": 2.5, "ce": 5.0, "top1": 50.0}
+    assert _summary(meters) == {"loss": 3.25, "ce": 6.5, "top1": 50.0}
+
+
+def test_a_term_is_the_mean_over_the_clips_that_it_was_computed_of():
+    meters = Meters(torch.device("cpu"))
+    meters.add(_output(1.0, [True] * 4, ce_a=4, ce_b=0, ce_c=0), 4)
+    meters.add(_output(5.0, [True] * 4, ce_a=1, ce_b=3, ce_c=0), 4)
+    line = _summary(meters)
+    assert line["ce_a"] == (4 * 1.0 + 1 * 5.0) / 5
+    assert line["ce_b"] == 5.0
+    assert "ce_c" not in line
 
 
 def test_a_summary_starts_anew():
@@ -39,7 +50,7 @@ def test_a_summary_starts_anew():
 
 
 def test_a_state_passed_through_json_goes_on_bit_for_bit():
-    outputs = [_output(loss, [loss > 0.5, True]) for loss in torch.rand(7).tolist()]
+    outputs = [_output(loss, [loss > 0.5, True], ce_a=1) for loss in torch.rand(7).tolist()]
     whole, first, second = (Meters(torch.device("cpu")) for _ in range(3))
     for output in outputs:
         whole.add(output, 2)

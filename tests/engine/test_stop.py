@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from videokd.engine.stop import Stopped, StopRequest, ignore_interrupts
+from videokd.engine.stop import Stopped, StopRequest, ignore_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])
@@ -24,6 +24,17 @@ def test_a_second_interrupt_interrupts_at_once():
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGUSR1])
+def test_an_interrupt_after_another_signal_is_the_first_interrupt(first):
+    with StopRequest() as stop:
+        os.kill(os.getpid(), first)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), first)
+        assert stop.is_set
+        with pytest.raises(KeyboardInterrupt, match="^$"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_the_old_handlers_come_back():
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     before = [signal.getsignal(number) for number in numbers]
@@ -32,10 +43,13 @@ def test_the_old_handlers_come_back():
     assert [signal.getsignal(number) for number in numbers] == before
 
 
-def test_a_worker_leaves_interrupts_to_the_trainer():
-    before = signal.getsignal(signal.SIGINT)
+def test_a_worker_leaves_signals_to_the_trainer():
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in numbers]
     try:
-        ignore_interrupts(0)
-        os.kill(os.getpid(), signal.SIGINT)
+        ignore_signals(0)
+        for number in numbers:
+            os.kill(os.getpid(), number)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

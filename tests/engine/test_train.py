@@ -1,3 +1,4 @@
+import math
 import os
 import signal
 from dataclasses import replace
@@ -43,7 +44,8 @@ class TinyTask(nn.Module):
         logits = self.net(batch.clips.float().mean(dim=(3, 4)).flatten(1) / 255)
         loss = F.cross_entropy(logits, batch.labels)
         terms = {"ce": loss.detach(), "twice": 2 * loss.detach()}
-        return SimpleNamespace(loss=loss, correct=logits.argmax(1) == batch.labels, terms=terms)
+        correct = logits.argmax(1) == batch.labels
+        return SimpleNamespace(loss=loss, correct=correct, terms=terms, counts={})
 
 
 class Progress:
@@ -160,8 +162,16 @@ def test_the_log_holds_the_periods_that_were_asked_for(run, tmp_path):
         *("step", "lr", "bad_videos", "loss", "ce", "twice", "top1", "clips_per_sec", "data_wait")
     }
     assert lines[0]["twice"] == pytest.approx(2 * lines[0]["ce"])
-    # Warm-up over 2 of 5 steps: the second step has half of the peak.
-    assert lines[0]["lr"] == pytest.approx(0.005)
+    # Warm-up over 2 of 5 steps: the second step has the peak.
+    assert lines[0]["lr"] == pytest.approx(0.01)
+
+
+def test_no_step_is_wasted_on_a_rate_of_zero(run, tmp_path):
+    run("lr", settings=replace(SETTINGS, warmup_steps=2.5, log_period=1))
+    rates = [x["lr"] for x in read_metrics(tmp_path / "lr" / "metrics.jsonl") if "lr" in x]
+    # Up at 0.4, 0.8 and (2.5 is less than a whole step) 1.0 of the peak; then down from step 3 on.
+    falling = [0.5 * (1 + math.cos(math.pi * (step - 2.5) / 3.5)) for step in (3, 4, 5)]
+    assert rates == pytest.approx([0.01 * x for x in (0.4, 0.8, 1.0, *falling)])
 
 
 def test_steps_are_those_of_a_hand_written_loop(run, make_batch):
@@ -204,6 +214,9 @@ class BreakingTask(TinyTask):
         self.num_calls += 1
         if self.num_calls != 4:
             return output
+        if self.how == "statistics":
+            self.net[1].running_var.data.fill_(torch.inf)
+            return output
         if self.how == "gradient":
             # The square root of exactly zero is finite and has an infinite slope.
             return replace_loss(output, output.loss + (self.net[0].bias * 0).sum().sqrt())
@@ -225,10 +238,13 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_what_is_needed_to_find_it(r
     assert load_newest_checkpoint(tmp_path / "nan" / "checkpoints") is None
 
 
-def test_weights_that_are_not_finite_never_reach_a_checkpoint(run, tmp_path):
+@pytest.mark.parametrize(
+    ("how", "name"), [("gradient", r"net\.0\.bias"), ("statistics", r"net\.1\.running_var")]
+)
+def test_weights_that_are_not_finite_never_reach_a_checkpoint(run, tmp_path, how, name):
     always = replace(SETTINGS, checkpoint_period_sec=1e-9)
-    with pytest.raises(RunError, match=r"weight net\.0\.bias is not finite after 4 steps"):
-        run("inf", task=BreakingTask("gradient"), settings=always)
+    with pytest.raises(RunError, match=f"weight {name} is not finite after 4 steps"):
+        run("inf", task=BreakingTask(how), settings=always)
     assert load_newest_checkpoint(tmp_path / "inf" / "checkpoints").state["step"] == 3
 
 
@@ -253,6 +269,17 @@ def test_bad_videos_within_the_budget_are_counted_once_and_named(run, make_batch
     assert [line["bad_videos"] for line in lines if "loss" in line] == [2, 2, 2]
     assert caplog.text.count("skipped an unreadable video") == 2
     assert "skipped an unreadable video: b: cut off" in caplog.text
+
+
+def test_files_of_one_name_in_two_datasets_are_two_bad_videos(run, make_batch, tmp_path):
+    bad = [BadVideo(0, 3, "a", "cut off"), BadVideo(1, 5, "a", "cut off")]
+
+    def loader(step):
+        while True:
+            yield make_batch(num_frames=2, crop_size=4, bad=bad)
+
+    run("bad", settings=replace(SETTINGS, max_bad_videos=2), loader=loader)
+    assert read_metrics(tmp_path / "bad" / "metrics.jsonl")[0]["bad_videos"] == 2
 
 
 def test_bad_videos_past_the_budget_end_the_run_with_their_names(run, make_batch):

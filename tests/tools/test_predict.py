@@ -32,7 +32,7 @@ def tool():
 
 @pytest.fixture
 def main(tool, monkeypatch):
-    monkeypatch.setattr(tool, "Predictor", FakePredictor)
+    monkeypatch.setattr("videokd.export.Predictor", FakePredictor)
     return lambda *arguments: tool.main(["--model", "m", *arguments])
 
 

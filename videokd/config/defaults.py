@@ -83,6 +83,7 @@ def _solver() -> CfgNode:
     node = CfgNode()
     node.OPTIMIZER = "adamw"  # adamw | sgd (Nesterov momentum 0.9)
     node.BASE_LR = 1e-3
+    node.BETA2 = 0.999  # of AdamW: lower where a training has less than thousands of steps
     node.WEIGHT_DECAY = 0.05  # not on 1-d parameters
     node.MAX_EPOCH = 30
     node.WARMUP_EPOCHS = 2.0
@@ -113,6 +114,7 @@ def model_template() -> CfgNode:
     node.PRECISION = "float32"  # float32 | bf16 (autocast)
     node.MEMORY_FORMAT = "contiguous"  # contiguous | channels_last_3d
     node.BASE_LR = 0.0  # 0 = SOLVER.BASE_LR
+    node.MAX_EPOCH = 0  # 0 = SOLVER.MAX_EPOCH; of an expert, or of a student in all its trainings
     return node
 
 

@@ -16,6 +16,22 @@ from videokd.utils.errors import InputError
 
 # A dataset's name becomes a folder and a module name.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+# What torch.nn.ModuleDict has as attributes, it cannot have as modules. Spelled out, because
+# importing torch takes seconds that --print-config has no need of; a test compares.
+RESERVED_NAMES = frozenset(
+    """
+    T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda
+    double dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter
+    get_submodule half ipu items keys load_state_dict modules mtia named_buffers named_children
+    named_modules named_parameters parameters pop register_backward_hook register_buffer
+    register_forward_hook register_forward_pre_hook register_full_backward_hook
+    register_full_backward_pre_hook register_load_state_dict_post_hook
+    register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state
+    set_submodule share_memory state_dict to to_empty train training type update values xpu
+    zero_grad
+    """.split()  # noqa: SIM905  (as a list it is 60 lines)
+)
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
@@ -109,6 +125,11 @@ def _section_names(values: dict[str, Any], section: str, source: str) -> list[st
             raise InputError(
                 f"{source}: {section}.{name}: a name must start with a letter and hold only "
                 "letters, digits and _"
+            )
+        if name in RESERVED_NAMES:
+            raise InputError(
+                f"{source}: {section}.{name}: the name {name} means something to torch; take "
+                f"another, like {name.upper()} or my_{name}"
             )
     return names
 

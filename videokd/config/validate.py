@@ -52,6 +52,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "DISTILL.W_CE": (0, 1e6, True),
     "DISTILL.TEMPERATURE": (0, 1e3, False),
     "SOLVER.BASE_LR": (0, 1e3, False),
+    "SOLVER.BETA2": (0, 0.99999, False),
     "SOLVER.WEIGHT_DECAY": (0, 1e3, True),
     "SOLVER.MAX_EPOCH": (1, 1e6, True),
     "SOLVER.WARMUP_EPOCHS": (0, 1e6, True),
@@ -69,6 +70,7 @@ _MODEL_RANGES: dict[str, tuple[float, float, bool]] = {
     "DEPTH_FACTOR": (0, 16, False),
     "DROPOUT": (0, 0.99, True),
     "BASE_LR": (0, 1e3, True),
+    "MAX_EPOCH": (0, 1e6, True),
 }
 
 

@@ -1,10 +1,10 @@
 """Config -> datasets and loaders."""
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 from torch.utils.data import DataLoader
@@ -14,11 +14,10 @@ from videokd.data.dataset import AugmentSpec, ClipDataset, ClipSpec
 from videokd.data.formats import read_folder, read_hmdb51, read_kinetics, read_ucf101
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex, hold_out_groups
+from videokd.data.loader import iterate_batches
 from videokd.data.mixing import BatchPlan, PlanSampler
 from videokd.data.views import ViewBatch, ViewDataset, collate_views
 from videokd.utils.errors import InputError
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,17 @@ def build_frame_caches(
 
 
 def build_batch_plan(cfg: CfgNode, parts: Sequence[DatasetParts]) -> BatchPlan:
-    """Return which training record comes at which step."""
+    """Return which training record comes at which step.
+
+    Raises:
+        InputError: The datasets do not fill one batch.
+    """
+    num_videos = sum(len(p.train) for p in parts)
+    if num_videos < cfg.TRAIN.BATCH_SIZE:
+        raise InputError(
+            f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} must be <= {num_videos}, the training "
+            f"videos of {', '.join(p.name for p in parts)}"
+        )
     return BatchPlan(
         [len(p.train) for p in parts],
         batch_size=cfg.TRAIN.BATCH_SIZE,
@@ -120,8 +129,8 @@ def build_train_loader(
     num_workers: int,
     worker_init: Callable[[int], None],
     pin_memory: bool,
-) -> Callable[[int], Iterator[ClipBatch]]:
-    """Return a function: first step -> the batches from there to ``num_steps``.
+) -> Callable[[int], Generator[ClipBatch, None, None]]:
+    """Return a function: first step -> the batches from there to ``num_steps``, to be closed.
 
     Args:
         cfg: The whole config.
@@ -146,8 +155,8 @@ def build_train_loader(
         caches=_part_caches(parts, "train"),
     )
 
-    def make_loader(start_step: int) -> Iterator[ClipBatch]:
-        loader: DataLoader[ClipBatch] = DataLoader(
+    def make_loader(start_step: int) -> Generator[ClipBatch, None, None]:
+        loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=PlanSampler(plan, start_step, num_steps - start_step),
             collate_fn=collate,
@@ -156,7 +165,7 @@ def build_train_loader(
             pin_memory=pin_memory,
             timeout=cfg.DATA_LOADER.TIMEOUT_SEC if num_workers else 0,
         )
-        return iter(loader)
+        return iterate_batches(loader)
 
     return make_loader
 
@@ -171,8 +180,11 @@ def build_view_loader(
     num_workers: int,
     worker_init: Callable[[int], None],
     pin_memory: bool,
-) -> "DataLoader[ViewBatch]":
-    """Return all test views of every video of a part, ``TEST.BATCH_SIZE`` videos at a time."""
+) -> Generator[ViewBatch, None, None]:
+    """Return all test views of every video of a part, ``TEST.BATCH_SIZE`` videos at a time.
+
+    Close the generator when it is not read to its end.
+    """
     dataset = ViewDataset(
         parts.index(part),
         dataset_id=0,
@@ -182,7 +194,7 @@ def build_view_loader(
         backend=cfg.DATA.DECODER,
         cache=parts.caches[part] if parts.caches is not None else None,
     )
-    return DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_size=cfg.TEST.BATCH_SIZE,
         collate_fn=collate_views,
@@ -191,6 +203,7 @@ def build_view_loader(
         pin_memory=pin_memory,
         timeout=cfg.DATA_LOADER.TIMEOUT_SEC if num_workers else 0,
     )
+    return iterate_batches(loader)
 
 
 def build_clip_spec(cfg: CfgNode) -> ClipSpec:
@@ -204,6 +217,9 @@ def build_clip_spec(cfg: CfgNode) -> ClipSpec:
 
 
 def _read_index(name: str, cfg: CfgNode, subset: str, max_missing: float) -> VideoIndex:
+    for key in ("ROOT",) if cfg.FORMAT == "folder" else ("ROOT", "ANNOTATIONS"):
+        if not cfg[key]:
+            raise InputError(f"DATASETS.{name}.{key} is empty; set it to a folder of the dataset")
     root, annotations = Path(cfg.ROOT), Path(cfg.ANNOTATIONS)
     if cfg.FORMAT == "ucf101":
         index = read_ucf101(
@@ -224,8 +240,6 @@ def _read_index(name: str, cfg: CfgNode, subset: str, max_missing: float) -> Vid
             f"under {root} (first: {index.missing[0]}); DATA.MAX_BAD_FRACTION allows "
             f"{max_missing:g}"
         )
-    if index.missing:
-        logger.warning("%s %s: %d videos missing", name, subset, len(index.missing))
     return index
 
 

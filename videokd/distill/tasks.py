@@ -5,7 +5,7 @@ neither its parameters nor its state. Tasks never wait for the device.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,8 @@ class TaskOutput:
     """(B,) bool: the model's top-1 is the label."""
     terms: dict[str, Tensor]
     """Term name -> scalar, unweighted and detached, for the log."""
+    counts: dict[str, Tensor] = field(default_factory=dict)
+    """Term name -> scalar, how many clips the term is a mean of; all B where it is missing."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,14 @@ class ClassificationTask(nn.Module):
         self.weights = dict(weights)
 
     def forward(self, batch: ClipBatch) -> TaskOutput:
-        """Compute the loss of a batch; ``terms`` holds the mean cross-entropy of each dataset."""
+        """Compute the loss of a batch.
+
+        ``terms``: ce_<dataset>, the mean cross-entropy of each dataset's clips (0 of none).
+        """
         embedding = self.model(to_float_clips(batch)).embedding
         losses = torch.zeros(len(batch), device=embedding.device)
         correct = torch.zeros(len(batch), dtype=torch.bool, device=embedding.device)
-        terms = {}
+        terms, counts = {}, {}
         for i, (name, weight) in enumerate(self.weights.items()):
             # All clips pass each (small) head and are masked after: picking them out by a boolean
             # index would wait for the device to say how many there are.
@@ -74,8 +79,9 @@ class ClassificationTask(nn.Module):
             ce = F.cross_entropy(logits, labels, reduction="none") * mine
             losses = losses + weight * ce
             correct = correct | ((logits.argmax(dim=1) == batch.labels) & mine)
+            counts[f"ce_{name}"] = mine.sum()
             terms[f"ce_{name}"] = ce.detach().sum() / mine.sum().clamp(min=1)
-        return TaskOutput(losses.mean(), correct, terms)
+        return TaskOutput(losses.mean(), correct, terms, counts)
 
 
 class StudentTask(nn.Module):

@@ -7,6 +7,7 @@ file's SHA-256, is on disk. Loading checks the hashes and falls back to the newe
 """
 
 import logging
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -24,6 +25,9 @@ from videokd.utils.io import read_json, sha256_file, write_json
 
 logger = logging.getLogger(__name__)
 
+# A second one is there for the day that the newest cannot be read.
+_NUM_KEPT = 2
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -38,7 +42,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write ``folder/step-N`` and delete the older checkpoints in ``folder``."""
+    """Write ``folder/step-N``; keep it and the newest whole one before it, delete the others."""
     target = folder / f"step-{checkpoint.state['step']}"
     if target.exists():
         if _find_damage(target) is None:
@@ -49,13 +53,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     unfinished.mkdir(parents=True)
     save_weights(unfinished / "model.safetensors", checkpoint.model)
     torch.save(checkpoint.optimizer, unfinished / "optimizer.pt")
+    _sync(unfinished / "optimizer.pt")
     write_json(unfinished / "state.json", checkpoint.state)
     files = sorted(path.name for path in unfinished.iterdir())
     write_json(unfinished / "manifest.json", {n: sha256_file(unfinished / n) for n in files})
+    _sync(unfinished)
     unfinished.rename(target)
-    for old in folder.iterdir():
-        if old != target:
-            shutil.rmtree(old, ignore_errors=True)
+    _sync(folder)
+    _delete_old(folder, target)
     return target
 
 
@@ -64,12 +69,7 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
 
     A damaged checkpoint is passed over with a warning that names the file.
     """
-    steps = {
-        int(match.group(1)): path
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if (match := re.fullmatch(r"step-(\d+)", path.name))
-    }
-    for _, path in sorted(steps.items(), reverse=True):
+    for path in _list_newest_first(folder):
         damage = _find_damage(path)
         if damage is None:
             return Checkpoint(
@@ -82,13 +82,20 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write a state dict as safetensors, on the CPU and contiguous."""
+    """Write a state dict as safetensors, on the CPU and contiguous; the file is whole or absent."""
     # Training keeps some weights in channels_last_3d; safetensors stores plain layouts only.
-    save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, path)
+    plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    unfinished = path.with_name(f"{path.name}.tmp")
+    save_file(plain, unfinished)
+    _sync(unfinished)
+    unfinished.replace(path)
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> None:
     """Load a safetensors state dict into ``module``, strictly.
+
+    The file holds the module's own weights, or those of a task (a training's checkpoint), whose
+    model they are then taken from.
 
     Raises:
         InputError: No such file, not safetensors, or weights of another architecture.
@@ -97,6 +104,8 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"weights {path} cannot be read: {error}") from error
+    if all(name.startswith(("model.", "projectors.")) for name in state):
+        state = {n.removeprefix("model."): v for n, v in state.items() if n.startswith("model.")}
     expected = module.state_dict()
     missing = sorted(expected.keys() - state.keys())
     unexpected = sorted(state.keys() - expected.keys())
@@ -109,6 +118,36 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
             "use the config that trained them"
         )
     module.load_state_dict(state)
+
+
+def _list_newest_first(folder: Path) -> list[Path]:
+    steps = {
+        int(match.group(1)): path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if (match := re.fullmatch(r"step-(\d+)", path.name))
+    }
+    return [path for _, path in sorted(steps.items(), reverse=True)]
+
+
+def _delete_old(folder: Path, newest: Path) -> None:
+    num_kept = 0
+    for path in _list_newest_first(folder):
+        is_kept = num_kept < _NUM_KEPT and (path == newest or _find_damage(path) is None)
+        num_kept += is_kept
+        if not is_kept:
+            shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob("step-*.tmp"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    # A rename can reach the disk before what was written: after a power cut the name would be
+    # there and the content not.
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _find_damage(path: Path) -> str | None:

@@ -19,8 +19,8 @@ class Meters:
     """
 
     _sums: dict[str, Tensor]
+    _counts: dict[str, Tensor]
     _num_correct: Tensor
-    _num_steps: int
     _num_clips: int
 
     def __init__(self, device: torch.device) -> None:
@@ -31,25 +31,26 @@ class Meters:
         """Return what was added since the last summary, as plain JSON values (not the times)."""
         return {
             "sums": {name: value.item() for name, value in self._sums.items()},
+            "counts": {name: value.item() for name, value in self._counts.items()},
             "num_correct": self._num_correct.item(),
-            "num_steps": self._num_steps,
             "num_clips": self._num_clips,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what ``state()`` returned."""
         self._sums = {name: self._zero() + value for name, value in state["sums"].items()}
+        self._counts = {name: self._zero() + value for name, value in state["counts"].items()}
         self._num_correct = self._zero() + state["num_correct"]
-        self._num_steps = state["num_steps"]
         self._num_clips = state["num_clips"]
 
     def add(self, output: StepOutput, num_clips: int) -> None:
         """Add one step's loss, terms and hits."""
         values = {"loss": output.loss.detach(), **output.terms}
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, self._zero()) + value
+            count = output.counts.get(name, num_clips)
+            self._sums[name] = self._sums.get(name, self._zero()) + value * count
+            self._counts[name] = self._counts.get(name, self._zero()) + count
         self._num_correct = self._num_correct + output.correct.sum()
-        self._num_steps += 1
         self._num_clips += num_clips
 
     @contextmanager
@@ -69,10 +70,12 @@ class Meters:
     def summarise(self) -> dict[str, float]:
         """Return the means since the last call, and start anew.
 
-        ``loss`` and each term are means over steps; ``top1`` is percent of clips; ``clips_per_sec``
-        and ``data_wait`` (share of the time, 0 to 1) are measured.
+        ``loss`` and each term are means over the clips that they were computed of; a term that no
+        clip took part in is left out. ``top1`` is percent of clips; ``clips_per_sec`` and
+        ``data_wait`` (share of the time, 0 to 1) are measured.
         """
-        line = {name: value.item() / self._num_steps for name, value in self._sums.items()}
+        counts = {name: value.item() for name, value in self._counts.items()}
+        line = {n: value.item() / counts[n] for n, value in self._sums.items() if counts[n]}
         elapsed = time.perf_counter() - self._start
         if self._num_clips:
             line["top1"] = 100 * self._num_correct.item() / self._num_clips
@@ -96,8 +99,8 @@ class Meters:
 
     def _clear(self) -> None:
         self._sums = {}
+        self._counts = {}
         self._num_correct = self._zero()
-        self._num_steps = 0
         self._num_clips = 0
         self._wait_sec = 0.0
         self._start = time.perf_counter()

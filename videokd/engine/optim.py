@@ -7,7 +7,7 @@ from torch import nn
 
 
 def build_optimizer(
-    module: nn.Module, *, name: str, base_lr: float, weight_decay: float
+    module: nn.Module, *, name: str, base_lr: float, weight_decay: float, beta2: float = 0.999
 ) -> torch.optim.Optimizer:
     """Build an optimizer over the parameters of ``module`` that require a gradient.
 
@@ -18,6 +18,7 @@ def build_optimizer(
         name: "adamw", or "sgd" with Nesterov momentum 0.9.
         base_lr: Peak learning rate.
         weight_decay: Of parameters with two or more dimensions.
+        beta2: Of AdamW, in (0, 1): the decay of the average of squared gradients.
     """
     trainable = [p for p in module.parameters() if p.requires_grad]
     groups = [
@@ -25,7 +26,7 @@ def build_optimizer(
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=base_lr)
+        return torch.optim.AdamW(groups, lr=base_lr, betas=(0.9, beta2))
     if name == "sgd":
         return torch.optim.SGD(groups, lr=base_lr, momentum=0.9, nesterov=True)
     raise ValueError(f"optimizer must be adamw or sgd, got {name!r}")
@@ -35,7 +36,9 @@ def cosine_lr(progress: float, *, base_lr: float, warmup: float) -> float:
     """Return the learning rate of a linear warm-up followed by a half cosine to zero.
 
     Args:
-        progress: Share of the steps done, in [0, 1).
+        progress: Share of the training, in [0, 1]. The rate of a step is that at its end while the
+            rate rises and that at its start while it falls, so that no step has the rate zero;
+            see ``videokd.engine.train``.
         base_lr: The peak, reached where ``progress`` equals ``warmup``.
         warmup: Share of the steps that the rate rises linearly from zero, in [0, 1).
     """

@@ -14,13 +14,14 @@ class Stopped(Exception):  # noqa: N818  (it is not an error: the run goes on la
 
 
 class StopRequest:
-    """Remembers that SIGINT, SIGTERM or SIGUSR1 came; a second SIGINT interrupts at once.
+    """Remembers that SIGINT, SIGTERM or SIGUSR1 came; only a second SIGINT interrupts at once.
 
     Use as a context manager: the old handlers come back at its end.
     """
 
     def __init__(self) -> None:
-        self._received = 0
+        self._is_set = False
+        self._num_interrupts = 0
         self._old_handlers: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -34,21 +35,26 @@ class StopRequest:
 
     def raise_if_set(self) -> None:
         """Raise ``Stopped`` when a signal has come. Call where no work would be lost."""
-        if self._received:
+        if self._is_set:
             raise Stopped
 
     @property
     def is_set(self) -> bool:
         """Whether a signal has come."""
-        return self._received > 0
+        return self._is_set
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._received += 1
-        if number == signal.SIGINT and self._received > 1:
+        self._is_set = True
+        self._num_interrupts += number == signal.SIGINT
+        if self._num_interrupts > 1 and number == signal.SIGINT:
             raise KeyboardInterrupt
         logger.warning("%s: stopping at the next safe point", signal.Signals(number).name)
 
 
-def ignore_interrupts(worker_id: int) -> None:
-    """Make a loader worker leave Ctrl-C to the trainer; for DataLoader(worker_init_fn=...)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def ignore_signals(worker_id: int) -> None:
+    """Make a loader worker leave signals to the trainer; for DataLoader(worker_init_fn=...).
+
+    Ctrl-C and preemption signal the whole process group; the trainer decides when workers end.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

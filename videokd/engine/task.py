@@ -19,3 +19,7 @@ class StepOutput(Protocol):
     @property
     def terms(self) -> dict[str, Tensor]:
         """Term name -> detached scalar, unweighted, for the log."""
+
+    @property
+    def counts(self) -> dict[str, Tensor]:
+        """Term name -> scalar, how many clips the term is a mean of; all B where it is missing."""

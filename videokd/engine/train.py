@@ -21,6 +21,8 @@ from videokd.utils.errors import RunError
 
 logger = logging.getLogger(__name__)
 
+_VideoKey = tuple[int, str]  # dataset id, path
+
 _LESS_LEARNING = "try a lower SOLVER.BASE_LR or SOLVER.CLIP_GRAD_NORM 1.0"
 
 
@@ -133,7 +135,7 @@ def train(
 
 def _resume(
     task: nn.Module, optimizer: torch.optim.Optimizer, meters: Meters, folder: Path
-) -> tuple[int, set[str]]:
+) -> tuple[int, set[_VideoKey]]:
     checkpoint = load_newest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         return 0, set()
@@ -142,15 +144,16 @@ def _resume(
     meters.load_state(checkpoint.state["meters"])
     step = checkpoint.state["step"]
     logger.info("%s: going on at step %d", folder, step)
-    return step, set(checkpoint.state["bad_videos"])
+    return step, {(dataset_id, path) for dataset_id, path in checkpoint.state["bad_videos"]}
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, settings: TrainSettings, step: int) -> float:
-    lr = cosine_lr(
-        step / settings.num_steps,
-        base_lr=settings.base_lr,
-        warmup=min(settings.warmup_steps / settings.num_steps, 0.5),
-    )
+    warmup = min(settings.warmup_steps / settings.num_steps, 0.5)
+    progress = step / settings.num_steps
+    if progress < warmup:
+        # The rate at the end of the step: at the start of the first it is zero.
+        progress = min((step + 1) / settings.num_steps, warmup)
+    lr = cosine_lr(progress, base_lr=settings.base_lr, warmup=warmup)
     for group in optimizer.param_groups:
         group["lr"] = lr
     return lr
@@ -166,22 +169,24 @@ def _update(
     optimizer.step()
 
 
-def _count_bad(seen: set[str], new: tuple[BadVideo, ...], limit: int) -> None:
+def _count_bad(seen: set[_VideoKey], new: tuple[BadVideo, ...], limit: int) -> None:
     for video in new:
-        if video.path not in seen:
+        # Two datasets may have files of one name.
+        if (video.dataset_id, video.path) not in seen:
             logger.warning("skipped an unreadable video: %s: %s", video.path, video.cause)
-            seen.add(video.path)
+            seen.add((video.dataset_id, video.path))
     if len(seen) > limit:
+        first = ", ".join(path for _, path in sorted(seen)[:3])
         raise RunError(
             f"{len(seen)} unreadable videos, more than the {limit} allowed by "
-            f"DATA.MAX_BAD_FRACTION; first: {', '.join(sorted(seen)[:3])}"
+            f"DATA.MAX_BAD_FRACTION; first: {first}; mend or remove them, or allow more"
         )
 
 
 def _check_weights(task: nn.Module, step: int) -> None:
     # The loss is not read at every step on a GPU, and a bad gradient can follow a finite loss: no
-    # checkpoint may hold what a run could never go on from.
-    for name, weight in task.named_parameters():
+    # checkpoint may hold what a run could never go on from. Norm statistics count as weights.
+    for name, weight in task.state_dict().items():
         if not torch.isfinite(weight).all():
             raise RunError(f"weight {name} is not finite after {step} steps; {_LESS_LEARNING}")
 

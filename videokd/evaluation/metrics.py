@@ -22,24 +22,26 @@ def fuse_views(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 def top_k_accuracy(probs: NDArray[np.float64], labels: NDArray[np.int64], k: int) -> float:
     """Return the percentage of rows whose label is among the ``k`` highest scores.
 
-    Ties count against the label, so that a constant score is not right by the order of classes.
+    Ties count against the label, so that a constant score is not right by the order of classes;
+    so do scores that are not a number.
 
     Args:
         probs: (N, K) scores, N > 0.
         labels: (N,) in [0, K).
         k: >= 1; with k >= K the result is 100.
     """
-    own = probs[np.arange(len(labels)), labels]
-    # The label itself is among those at least as high as it.
-    rank = (probs >= own[:, None]).sum(axis=1)
-    return float(100 * (rank <= k).mean()) if k < probs.shape[1] else 100.0
+    return float(100 * (_label_ranks(probs, labels) <= k).mean()) if k < probs.shape[1] else 100.0
 
 
 def mean_class_accuracy(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Return the mean over the classes that occur of the class's top-1 accuracy, in percent."""
-    matrix = confusion_matrix(probs.argmax(axis=1), labels, probs.shape[1])
-    counts = matrix.sum(axis=1)
-    return float(100 * (np.diag(matrix)[counts > 0] / counts[counts > 0]).mean())
+    """Return the mean over the classes that occur of the class's top-1 accuracy, in percent.
+
+    Args:
+        probs: (N, K) scores, N > 0; ties count against the label.
+        labels: (N,) in [0, K).
+    """
+    is_right = _label_ranks(probs, labels) == 1
+    return float(100 * np.mean([is_right[labels == label].mean() for label in np.unique(labels)]))
 
 
 def confusion_matrix(
@@ -48,3 +50,10 @@ def confusion_matrix(
     """Count the pairs (label, predicted class): (K, K), rows are labels."""
     flat = labels * num_classes + predicted
     return np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def _label_ranks(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return 1 + the number of other classes with a score not below the label's: (N,)."""
+    own = probs[np.arange(len(labels)), labels]
+    # Not ">=", which NaN never is. The label itself is counted.
+    return (~(probs < own[:, None])).sum(axis=1)

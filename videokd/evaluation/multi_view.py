@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from videokd.data.batch import BadVideo
 from videokd.data.views import ViewBatch
 from videokd.evaluation.metrics import fuse_views, mean_class_accuracy, top_k_accuracy
+from videokd.models.classifier import VideoModel
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Predictions:
     """Videos that could not be read; they are in no number."""
 
     def scores(self) -> dict[str, float]:
-        """Return top1, top5 and mean_class_accuracy, all in percent, of the fused views."""
+        """Return top1, top5 and mean_class_accuracy, all in percent, of the fused views; N > 0."""
         probs = fuse_views(self.logits)
         return {
             "top1": top_k_accuracy(probs, self.labels, 1),
@@ -61,7 +63,7 @@ def predict_views(
         num_done += len(batch) + len(batch.bad)
         bad.extend(batch.bad)
         if len(batch):
-            logits.append(_score(model, dataset, batch, device))
+            logits.append(_score(cast(VideoModel, model), dataset, batch, device))
             labels.append(batch.labels)
             record_ids.append(batch.record_ids)
         after_batch(num_done)
@@ -74,7 +76,7 @@ def predict_views(
 
 
 @torch.inference_mode()
-def _score(model: nn.Module, dataset: str, batch: ViewBatch, device: torch.device) -> Tensor:
+def _score(model: VideoModel, dataset: str, batch: ViewBatch, device: torch.device) -> Tensor:
     clips = batch.clips.to(device, non_blocking=True).float() / 255
     logits = model.classify(model(clips).embedding, dataset)
     return logits.float().cpu().view(len(batch), -1, logits.shape[1])

@@ -11,7 +11,8 @@ from videokd.data.index import VideoIndex
 from videokd.evaluation.multi_view import Predictions
 from videokd.utils.io import read_json, write_json
 
-# See videokd.data.sampling: written into every result, since conventions differ between toolkits.
+# See videokd.data.sampling: written into every result and every exported model, since conventions
+# differ between toolkits.
 CLIP_RULE = "segment_centres"
 
 

@@ -21,7 +21,7 @@ from videokd.export.onnx import convert_to_onnx, load_onnx, require_onnx
 from videokd.export.sidecar import SIDECAR_NAME, Preprocessing, Sidecar
 from videokd.models.classifier import VideoClassifier
 from videokd.models.zoo import Architecture
-from videokd.utils.errors import InputError
+from videokd.utils.errors import InputError, RunError
 from videokd.utils.io import atomic_write_bytes, sha256_file
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def export_student(
     Raises:
         InputError: Unknown format or dataset, class names that do not fit, or ONNX is asked for
             and a package is missing.
-        RuntimeError: An export does not give the model's logits: more than 1e-6 away for the
+        RunError: An export does not give the model's logits: more than 1e-6 away for the
             plain network, more than 1e-4 for ONNX.
     """
     _check_request(model, dataset, class_names, formats)
@@ -169,7 +169,7 @@ def _compare(
         difference = (run(clips) - expected).abs().max().item()
     # Written so that NaN fails too.
     if not difference <= tolerance:
-        raise RuntimeError(
+        raise RunError(
             f"the {name} export does not give the model's logits: off by {difference:g}, allowed "
             f"is {tolerance:g}; check that preprocessing has the model's own mean and std"
         )

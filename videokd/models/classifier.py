@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from videokd.models.levels import Backbone, Features
+from videokd.models.precision import guard_bf16
 
 MEMORY_FORMATS = {
     "contiguous": torch.contiguous_format,
@@ -37,7 +38,8 @@ class VideoClassifier(nn.Module):
         std: Per RGB channel, > 0.
         dropout: Probability before the classifiers.
         precision: "float32", or "bf16" for autocast of the backbone; classifiers and everything
-            after them stay in float32.
+            after them stay in float32. The first training step on a device and clip size checks
+            the backbone's convolutions, see ``precision.guard_bf16``.
         memory_format: "contiguous" or "channels_last_3d".
     """
 
@@ -65,6 +67,7 @@ class VideoClassifier(nn.Module):
             nn.init.zeros_(head.bias)
         self.heads = nn.ModuleDict(heads)
         self.use_bf16 = precision == "bf16"
+        self._guarded: set[tuple[str, torch.Size]] = set()
         # Not part of the weights: they are preprocessing, exported in the sidecar.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1, 1), persistent=False)
@@ -72,9 +75,20 @@ class VideoClassifier(nn.Module):
     def forward(self, clips: Tensor) -> Features:
         """Compute the features of clips (B, 3, T, H, W), float32 RGB in [0, 1]."""
         clips = ((clips - self.mean) / self.std).contiguous(memory_format=self.memory_format)
+        if self.use_bf16 and self.training and torch.is_grad_enabled():
+            self._guard(clips)
         with torch.autocast(clips.device.type, torch.bfloat16, enabled=self.use_bf16):
             return self.backbone(clips)
 
     def classify(self, embedding: Tensor, dataset: str) -> Tensor:
         """Map embeddings (B, D) to the float32 logits (B, K) of ``dataset``'s classes."""
         return self.heads[dataset](self.dropout(embedding.float()))
+
+    def _guard(self, clips: Tensor) -> None:
+        # Only here are device and clip size known, and only training needs right gradients: frozen
+        # experts and evaluation never pay for the check.
+        key = (clips.device.type, clips.shape[1:])
+        if key not in self._guarded:
+            self._guarded.add(key)
+            channels, time, height, width = clips.shape[1:]
+            guard_bf16(self.backbone, (channels, time, height, width), clips.device)

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -28,14 +29,17 @@ def run_tool(main: Callable[[Sequence[str]], int]) -> None:
 
     Expected failures are one line on stderr; a traceback means a defect.
     """
+    # Read when torch is imported, which tools leave to main(). OpenMP threads that spin while they
+    # wait make a step ten times slower as soon as another process is busy on the same cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = main(sys.argv[1:])
     except InputError as error:
         code = _complain(error, EXIT_WRONG_INPUT)
-    except (RunError, VideoError) as error:
+    except (RunError, VideoError, OSError) as error:
         code = _complain(error, EXIT_FAILED)
     except Stopped:
-        print("stopped; run the same command again to go on", file=sys.stderr)  # noqa: T201
+        sys.stderr.write("stopped; run the same command again to go on\n")
         code = EXIT_STOPPED
     except KeyboardInterrupt:
         code = 130
@@ -65,5 +69,5 @@ def make_console() -> Console:
 
 
 def _complain(error: Exception, code: int) -> int:
-    print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    sys.stderr.write(f"error: {error}\n")
     return code

@@ -2,7 +2,6 @@
 
 from rich.table import Table
 
-from videokd.data.build import build_batch_plan
 from videokd.models.levels import LEVEL_NAMES
 from videokd.pipeline.run import Run
 
@@ -49,18 +48,16 @@ def _unit_table(run: Run) -> Table:
     workshop = run.plan.workshop
     experts = {name: workshop.classifier("EXPERTS", name) for name in run.datasets}
     table = Table(title="Trainings")
-    for column in ("folder", "trained on", "epochs", "steps", "trained parameters"):
-        justify = "left" if column in ("folder", "trained on") else "right"
-        table.add_column(column, justify=justify)
+    for column in ("folder", "trained on", "epochs", "steps", "parameters"):
+        table.add_column(column, justify="left" if column in ("folder", "trained on") else "right")
     for unit in run.plan.units:
-        plan = build_batch_plan(run.cfg, [run.datasets[name] for name in unit.trained_on])
         # The trained experts are not there yet; fresh ones have the same shapes.
         model = workshop.joint_teacher(experts) if unit.key == "joint" else unit.make_model()
         table.add_row(
             unit.folder,
             ", ".join(unit.trained_on),
             str(unit.num_epochs),
-            str(unit.num_epochs * plan.num_steps_per_epoch),
+            str(unit.num_steps),
             f"{sum(p.numel() for p in model.parameters()):,}",
         )
     return table

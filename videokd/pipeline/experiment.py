@@ -1,17 +1,20 @@
 """One experiment from start to end, or one part of it."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
+from videokd import __version__
+from videokd.export.onnx import require_onnx
 from videokd.export.sidecar import SIDECAR_NAME, Preprocessing
 from videokd.export.student import export_student
 from videokd.models.classifier import VideoClassifier
 from videokd.pipeline.cli import PARTS, STAGES
-from videokd.pipeline.plan import Unit
 from videokd.pipeline.report import write_report
 from videokd.pipeline.run import Run, score_unit, train_unit
 from videokd.pipeline.summary import accuracy_table, time_table, write_summary
-from videokd.utils.io import read_json, sha256_file, write_json
+from videokd.pipeline.unit import Unit
+from videokd.utils.io import read_json, sha256_file, sha256_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +25,15 @@ def run_experiment(run: Run, part: str = "all") -> None:
     Args:
         run: From ``prepare_run``.
         part: "all" or one of ``PARTS``. A training stage needs the stages before it finished.
+
+    Raises:
+        InputError: A stage before is not finished, or a package that the export needs is missing.
+        RunError: A training or an export failed.
+        Stopped: A signal came; the same call goes on.
     """
+    if part in ("all", "export") and "onnx" in run.cfg.EXPORT.FORMATS:
+        # Said now and not after hours of training.
+        require_onnx("onnx", "onnxscript", "onnxruntime")
     for name in PARTS if part == "all" else (part,):
         run.stop.raise_if_set()
         if name in STAGES:
@@ -57,9 +68,7 @@ def show_results(run: Run) -> None:
     )
 
 
-def export_unit(
-    run: Run, unit: Unit, folder: Path, formats: tuple[str, ...] | None = None
-) -> None:
+def export_unit(run: Run, unit: Unit, folder: Path, formats: tuple[str, ...] | None = None) -> None:
     """Export a trained student, or skip it when these weights are exported already.
 
     Args:
@@ -70,36 +79,41 @@ def export_unit(
     """
     dataset = unit.trained_on[0]
     wanted = list(formats or run.cfg.EXPORT.FORMATS)
-    weights = run.folder / unit.folder / "model.safetensors"
-    source = {"weights": sha256_file(weights) if weights.exists() else "", "formats": wanted}
-    marker = folder / "source.json"
-    is_whole = marker.exists() and (folder / SIDECAR_NAME).exists()
-    if is_whole and read_json(marker) == source:
-        logger.info("%s: exported before, skipped", folder)
-        return
     model = run.plan.load_model(unit)
     assert isinstance(model, VideoClassifier)
-    node = run.cfg.STUDENTS[dataset]
+    preprocessing = _preprocessing(run, dataset)
+    weights = sha256_file(run.folder / unit.folder / "model.safetensors")
+    source = sha256_json([weights, wanted, asdict(preprocessing), __version__])
+    marker = folder / "source.json"
+    is_whole = marker.exists() and (folder / SIDECAR_NAME).exists()
+    if is_whole and read_json(marker) == {"fingerprint": source}:
+        logger.info("%s: exported before, skipped", folder)
+        return
     report = export_student(
         model,
         run.plan.workshop.architecture("STUDENTS", dataset),
         folder=folder,
         dataset=dataset,
         class_names=run.datasets[dataset].train.class_names,
-        preprocessing=Preprocessing(
-            num_frames=run.cfg.DATA.NUM_FRAMES,
-            sampling_rate=run.cfg.DATA.SAMPLING_RATE,
-            short_side=run.cfg.DATA.SHORT_SIDE,
-            crop_size=run.cfg.DATA.CROP_SIZE,
-            mean=tuple(node.MEAN),
-            std=tuple(node.STD),
-            num_clips=run.cfg.TEST.NUM_ENSEMBLE_VIEWS,
-            num_crops=run.cfg.TEST.NUM_SPATIAL_CROPS,
-        ),
+        preprocessing=preprocessing,
         formats=wanted,
     )
-    write_json(marker, source)
+    write_json(marker, {"fingerprint": source})
     parity = ", ".join(f"{name} {value:.1e}" for name, value in report.parity.items())
     run.console.print(
         f"exported {dataset} to {folder}: max logit difference {parity}", soft_wrap=True
+    )
+
+
+def _preprocessing(run: Run, dataset: str) -> Preprocessing:
+    data, node = run.cfg.DATA, run.cfg.STUDENTS[dataset]
+    return Preprocessing(
+        num_frames=data.NUM_FRAMES,
+        sampling_rate=data.SAMPLING_RATE,
+        short_side=data.SHORT_SIDE,
+        crop_size=data.CROP_SIZE,
+        mean=tuple(node.MEAN),
+        std=tuple(node.STD),
+        num_clips=run.cfg.TEST.NUM_ENSEMBLE_VIEWS,
+        num_crops=run.cfg.TEST.NUM_SPATIAL_CROPS,
     )

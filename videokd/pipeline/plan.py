@@ -1,43 +1,29 @@
 """What is trained in an experiment, in which order, from what, and where it is kept."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from videokd.data.build import DatasetParts
+from videokd.data.build import DatasetParts, build_batch_plan
+from videokd.data.synthetic.generate import GENERATOR_VERSION
 from videokd.distill.tasks import ClassificationTask, StudentTask
 from videokd.engine.checkpoint import load_weights
 from videokd.models.classifier import VideoClassifier
+from videokd.pipeline.stage import read_stage
+from videokd.pipeline.unit import Unit
 from videokd.pipeline.workshop import Workshop
 from videokd.utils.errors import InputError
 from videokd.utils.io import sha256_json
 
-
-@dataclass(frozen=True)
-class Unit:
-    """One training: a model, its task, and the folder that keeps it."""
-
-    key: str
-    """Row of the result table: experts, joint, students, B1, B2, B4."""
-    stage: str
-    """One of ``videokd.pipeline.cli.STAGES``."""
-    folder: str
-    """Relative to the run directory, like "experts/UCF"."""
-    trained_on: tuple[str, ...]
-    """Datasets, in the order of the batches' ``dataset_ids``."""
-    tested_on: tuple[str, ...]
-    num_epochs: int
-    base_lr: float
-    fingerprint: str
-    """Hash of everything that its weights depend on."""
-    make_model: Callable[[], nn.Module] = field(repr=False)
-    """The model with initial weights."""
-    make_task: Callable[[Any], nn.Module] = field(repr=False)
-    """model -> task."""
+# Where frames are kept, which videos are held out (their digest says it) and how many may be
+# missing: no weight depends on these.
+_NOT_LEARNT_FROM = ("FRAME_CACHE", "FRAME_CACHE_MAX_GIB", "VAL_FRACTION", "MAX_BAD_FRACTION")
 
 
 class ExperimentPlan:
@@ -47,6 +33,10 @@ class ExperimentPlan:
         cfg: The whole config.
         datasets: Dataset name -> its parts, in the order of DATASETS.
         run: The run directory.
+
+    Raises:
+        InputError: An unknown architecture, one that does not take the clips, or a dataset that
+            does not fill a batch: at once and not when the stage is reached.
     """
 
     def __init__(self, cfg: CfgNode, datasets: Mapping[str, DatasetParts], run: Path) -> None:
@@ -55,6 +45,9 @@ class ExperimentPlan:
         self._run = run
         self._names = tuple(datasets)
         self.workshop = Workshop(cfg, {n: parts.num_classes for n, parts in datasets.items()})
+        for section in ("EXPERTS", "STUDENTS"):
+            for name in self._names:
+                self.workshop.shapes(section, name)
         self.units = self._make_units()
 
     def folders(self, key: str) -> dict[str, str]:
@@ -70,8 +63,9 @@ class ExperimentPlan:
                 found.setdefault(name, f"experts/{name}")
         return found
 
-    def keys(self) -> list[str]:
-        """Return the rows of the result table, in order."""
+    @property
+    def rows(self) -> list[str]:
+        """Keys of the result table's rows, in order."""
         baselines = [key for key in ("B1", "B2", "B4") if key in self._cfg.BASELINES]
         return ["experts", *baselines, "joint", "students"]
 
@@ -79,16 +73,23 @@ class ExperimentPlan:
         """Build the model of a unit that is trained, with its weights.
 
         Raises:
-            InputError: It is not trained yet.
+            InputError: It is not trained yet, or from another config.
         """
+        folder = self._run / unit.folder
+        if not read_stage(folder, unit.inputs)["is_finished"]:
+            raise InputError(f"{folder} is not trained yet; run --stage {unit.stage} first")
         model = unit.make_model()
-        path = self._run / unit.folder / "model.safetensors"
-        if not path.exists():
-            raise InputError(
-                f"{self._run / unit.folder} is not trained yet; run --stage {unit.stage} first"
-            )
-        load_weights(model, path)
+        load_weights(model, folder / "model.safetensors")
         return model
+
+    def check_folders(self) -> None:
+        """Check that what is trained in the run directory, or was begun, is of this config.
+
+        Raises:
+            InputError: A folder holds something else.
+        """
+        for unit in self.units:
+            read_stage(self._run / unit.folder, unit.inputs)
 
     def find(self, folder: str) -> Unit:
         """Return the unit kept in ``folder``.
@@ -123,9 +124,7 @@ class ExperimentPlan:
         folder = f"baselines/B1/{name}"
         return self._classifier_unit("B1", "baselines", folder, "STUDENTS", name)
 
-    def _classifier_unit(
-        self, key: str, stage: str, folder: str, section: str, name: str
-    ) -> Unit:
+    def _classifier_unit(self, key: str, stage: str, folder: str, section: str, name: str) -> Unit:
         node = self._cfg[section][name]
         return Unit(
             key=key,
@@ -133,29 +132,31 @@ class ExperimentPlan:
             folder=folder,
             trained_on=(name,),
             tested_on=(name,),
-            num_epochs=self._cfg.SOLVER.MAX_EPOCH,
-            base_lr=node.BASE_LR or self._cfg.SOLVER.BASE_LR,
-            fingerprint=self._fingerprint(name, model=node),
+            **self._schedule((name,), node.BASE_LR, node.MAX_EPOCH),
+            inputs=self._inputs(
+                (name,), node.BASE_LR, node.MAX_EPOCH, **self._network(section, name)
+            ),
             make_model=lambda: self.workshop.classifier(section, name),
             make_task=lambda model: ClassificationTask(model, {name: 1.0}),
         )
 
     def _joint(self, experts: Mapping[str, Unit]) -> Unit:
         node = self._cfg.JOINT
-        reference = self._cfg.STUDENTS[self.workshop.reference_student()]
+        reference = self.workshop.architecture("STUDENTS", self.workshop.reference_student())
+        schedule = (self._names, node.BASE_LR, node.MAX_EPOCH)
         return Unit(
             key="joint",
             stage="joint",
             folder="joint",
             trained_on=self._names,
             tested_on=self._names,
-            num_epochs=node.MAX_EPOCH or self._cfg.SOLVER.MAX_EPOCH,
-            base_lr=node.BASE_LR or self._cfg.SOLVER.BASE_LR,
-            fingerprint=self._fingerprint(
-                *self._names,
-                joint=node,
-                student=reference,
-                experts=[unit.fingerprint for unit in experts.values()],
+            **self._schedule(*schedule),
+            inputs=self._inputs(
+                *schedule,
+                joint={k: node[k] for k in ("LEVELS", "WIDTH", "DROPOUT")},
+                loss_weights=self._loss_weights(),
+                student=asdict(reference),
+                experts={name: unit.fingerprint for name, unit in experts.items()},
             ),
             make_model=lambda: self.workshop.joint_teacher(
                 {name: self._load_classifier(unit) for name, unit in experts.items()}
@@ -170,8 +171,9 @@ class ExperimentPlan:
         return self._distilled("B4", "baselines", f"baselines/B4/{name}", name, expert)
 
     def _distilled(self, key: str, stage: str, folder: str, name: str, teacher: Unit) -> Unit:
-        node = self._cfg.STUDENTS[name]
+        node, distill = self._cfg.STUDENTS[name], self._cfg.DISTILL
         is_joint = teacher.key == "joint"
+        used = distill if is_joint else {k: distill[k] for k in ("W_KD", "W_CE", "TEMPERATURE")}
 
         def make_task(model: VideoClassifier) -> nn.Module:
             return StudentTask(
@@ -188,10 +190,14 @@ class ExperimentPlan:
             folder=folder,
             trained_on=(name,),
             tested_on=(name,),
-            num_epochs=self._cfg.SOLVER.MAX_EPOCH,
-            base_lr=node.BASE_LR or self._cfg.SOLVER.BASE_LR,
-            fingerprint=self._fingerprint(
-                name, model=node, distill=self._cfg.DISTILL, teacher=teacher.fingerprint
+            **self._schedule((name,), node.BASE_LR, node.MAX_EPOCH),
+            inputs=self._inputs(
+                (name,),
+                node.BASE_LR,
+                node.MAX_EPOCH,
+                **self._network("STUDENTS", name),
+                distill=used,
+                teacher=teacher.fingerprint,
             ),
             make_model=lambda: self.workshop.classifier("STUDENTS", name),
             make_task=make_task,
@@ -210,13 +216,18 @@ class ExperimentPlan:
                 Unit(
                     key="B2",
                     stage="baselines",
-                    folder=f"baselines/B2/{'_'.join(names)}",
+                    folder=f"baselines/B2/{'-'.join(names)}",
                     trained_on=self._names,
                     tested_on=tuple(names),
-                    num_epochs=self._cfg.SOLVER.MAX_EPOCH,
-                    base_lr=node.BASE_LR or self._cfg.SOLVER.BASE_LR,
-                    fingerprint=self._fingerprint(*self._names, model=node),
-                    make_model=lambda first=first: self.workshop.shared_student(first),
+                    **self._schedule(self._names, node.BASE_LR, node.MAX_EPOCH),
+                    inputs=self._inputs(
+                        self._names,
+                        node.BASE_LR,
+                        node.MAX_EPOCH,
+                        **self._network("STUDENTS", first),
+                        loss_weights=self._loss_weights(),
+                    ),
+                    make_model=partial(self.workshop.shared_student, first),
                     make_task=lambda model: ClassificationTask(model, self._loss_weights()),
                 )
             )
@@ -233,16 +244,39 @@ class ExperimentPlan:
     def _expert_is_student(self, name: str) -> bool:
         return bool(self._cfg.EXPERTS[name] == self._cfg.STUDENTS[name])
 
-    def _fingerprint(self, *trained_on: str, **parts: Any) -> str:
-        data = {k: v for k, v in self._cfg.DATA.items() if not k.startswith("FRAME_CACHE")}
-        return sha256_json(
-            {
-                "seed": self._cfg.SEED,
-                "data": data,
-                "solver": self._cfg.SOLVER,
-                "batch_size": self._cfg.TRAIN.BATCH_SIZE,
-                "train": {n: self._datasets[n].train.digest() for n in trained_on},
-                "weights": {n: self._cfg.DATASETS[n].LOSS_WEIGHT for n in trained_on},
-                **parts,
-            }
-        )
+    def _schedule(
+        self, trained_on: tuple[str, ...], base_lr: float, max_epoch: int = 0
+    ) -> dict[str, Any]:
+        parts = [self._datasets[name] for name in trained_on]
+        return {
+            "num_epochs": max_epoch or self._cfg.SOLVER.MAX_EPOCH,
+            "num_steps_per_epoch": build_batch_plan(self._cfg, parts).num_steps_per_epoch,
+            "base_lr": base_lr or self._cfg.SOLVER.BASE_LR,
+        }
+
+    def _network(self, section: str, name: str) -> dict[str, Any]:
+        node = {
+            k: v for k, v in self._cfg[section][name].items() if k not in ("BASE_LR", "MAX_EPOCH")
+        }
+        # The place seeds the initial weights.
+        return {"model": node, "place": self._names.index(name)}
+
+    def _inputs(
+        self, trained_on: tuple[str, ...], base_lr: float, max_epoch: int = 0, **parts: Any
+    ) -> dict[str, Any]:
+        cfg = self._cfg
+        synthetic = {"generator": GENERATOR_VERSION} if cfg.SYNTHETIC.ROOT else {}
+        inputs = {
+            "SEED": cfg.SEED,
+            "DATA": {k: v for k, v in cfg.DATA.items() if k not in _NOT_LEARNT_FROM},
+            "SOLVER": {k: v for k, v in cfg.SOLVER.items() if k not in ("BASE_LR", "MAX_EPOCH")},
+            "TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE,
+            "trained_on": trained_on,
+            "videos": {name: self._datasets[name].train.digest() for name in trained_on},
+            **synthetic,
+            **self._schedule(trained_on, base_lr, max_epoch),
+            **parts,
+        }
+        # As it will be read back: without tuples and config nodes.
+        plain: dict[str, Any] = json.loads(json.dumps(inputs))
+        return plain

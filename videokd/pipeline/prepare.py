@@ -1,6 +1,8 @@
 """From a config to a Run: data generated, read and cached, threads set, the plan made."""
 
-import logging
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -22,51 +24,66 @@ from videokd.utils.env import (
 )
 from videokd.utils.io import atomic_write_text, write_json
 
-logger = logging.getLogger(__name__)
-
 
 def prepare_run(cfg: CfgNode, console: Console, stop: StopRequest, *, is_dry: bool = False) -> Run:
-    """Prepare everything that training and testing need.
+    """Prepare everything that training and testing need; write nothing to OUTPUT_DIR.
 
     Args:
         cfg: The whole config.
         console: For the progress bars.
         stop: Asked between videos.
-        is_dry: Write nothing to OUTPUT_DIR and decode no videos.
+        is_dry: Decode no videos.
+
+    Raises:
+        InputError: Something in the config does not fit the data, the machine or the networks.
+        Stopped: A signal came.
     """
     num_workers, num_threads = plan_threads(
         cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.NUM_THREADS
     )
     torch.set_num_threads(num_threads)
     folder = Path(cfg.OUTPUT_DIR)
-    if not is_dry:
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(folder / "config.yaml", dump_config(cfg))
-        environment = collect_environment()
-        threads = {"num_workers": num_workers, "num_threads": num_threads}
-        write_json(folder / "environment.json", {**environment, **threads})
+    device = pick_device(cfg.DEVICE)
     if cfg.SYNTHETIC.ROOT:
-        generate_synthetic(cfg.SYNTHETIC.ROOT, cfg.SYNTHETIC.PROFILE, console)
+        generate_synthetic(cfg.SYNTHETIC.ROOT, cfg.SYNTHETIC.PROFILE, console, stop)
     stop.raise_if_set()
     datasets = build_datasets(cfg)
+    # The plan is checked before minutes go into decoding.
+    plan = ExperimentPlan(cfg, datasets, folder)
     if not is_dry:
-        datasets = _cache_frames(cfg, datasets, console)
+        datasets = _cache_frames(cfg, datasets, console, stop)
     stop.raise_if_set()
     return Run(
         cfg=cfg,
         datasets=datasets,
-        plan=ExperimentPlan(cfg, datasets, folder),
+        plan=plan,
         folder=folder,
-        device=pick_device(cfg.DEVICE),
+        device=device,
         num_workers=num_workers,
         console=console,
         stop=stop,
     )
 
 
-def generate_synthetic(root: str, profile: str, console: Console) -> None:
-    """Generate the embedded datasets under ``root``, unless they are there already."""
-    with _LazyBar(console) as bar:
+def open_run_directory(run: Run) -> None:
+    """Make OUTPUT_DIR the directory of this run: write config.yaml and environment.json.
+
+    Raises:
+        InputError: It holds trainings of another config; nothing is written then.
+    """
+    run.plan.check_folders()
+    atomic_write_text(run.folder / "config.yaml", dump_config(run.cfg))
+    threads = {"num_workers": run.num_workers, "num_threads": torch.get_num_threads()}
+    write_json(run.folder / "environment.json", {**collect_environment(), **threads})
+
+
+def generate_synthetic(root: str, profile: str, console: Console, stop: StopRequest) -> None:
+    """Generate the embedded datasets under ``root``, unless they are there already.
+
+    Raises:
+        Stopped: A signal came; the same call goes on.
+    """
+    with _lazy_bar(console, stop) as bar:
         generate_datasets(
             Path(root),
             profile=profile,
@@ -76,9 +93,9 @@ def generate_synthetic(root: str, profile: str, console: Console) -> None:
 
 
 def _cache_frames(
-    cfg: CfgNode, datasets: dict[str, DatasetParts], console: Console
+    cfg: CfgNode, datasets: dict[str, DatasetParts], console: Console, stop: StopRequest
 ) -> dict[str, DatasetParts]:
-    with _LazyBar(console) as bar:
+    with _lazy_bar(console, stop) as bar:
         return build_frame_caches(
             cfg,
             datasets,
@@ -87,32 +104,32 @@ def _cache_frames(
         )
 
 
+@contextmanager
+def _lazy_bar(console: Console, stop: StopRequest) -> Iterator["_LazyBar"]:
+    with ExitStack() as stack:
+        try:
+            yield _LazyBar(console, stop, stack)
+        except (BrokenProcessPool, KeyboardInterrupt):
+            # The signal reached the processes too.
+            stop.raise_if_set()
+            raise
+
+
 class _LazyBar:
     """A progress bar that appears with the first report, and anew when the name changes."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, stop: StopRequest, stack: ExitStack) -> None:
         self._console = console
+        self._stop = stop
+        self._stack = stack
         self._name = ""
-        self._context = None
         self._bar: Bar | None = None
-
-    def __enter__(self) -> "_LazyBar":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._close()
 
     def update(self, name: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` are done in the part called ``name``."""
-        if name != self._name:
-            self._close()
+        if self._bar is None or name != self._name:
+            self._stack.close()
             self._name = name
-            self._context = progress_bar(self._console, name, total)
-            self._bar = self._context.__enter__()
-        assert self._bar is not None
+            self._bar = self._stack.enter_context(progress_bar(self._console, name, total))
         self._bar.update(done, "")
-
-    def _close(self) -> None:
-        if self._context is not None:
-            self._context.__exit__(None, None, None)
-            self._context = None
+        self._stop.raise_if_set()

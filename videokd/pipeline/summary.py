@@ -26,7 +26,7 @@ def write_summary(run: Run) -> dict[str, Any]:
     summary = {
         "datasets": list(run.datasets),
         "seed": run.cfg.SEED,
-        "models": [_collect_model(run, key) for key in run.plan.keys()],
+        "models": [_collect_model(run, key) for key in run.plan.rows],
         "stages": _collect_stages(run, run.plan),
         "peak_memory_gib": round(_peak_memory_gib(), 2),
     }

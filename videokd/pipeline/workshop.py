@@ -1,7 +1,6 @@
 """Builds the models of an experiment with fresh weights; knows nothing of training or disks."""
 
 from collections.abc import Mapping
-from functools import cache
 
 import torch
 from fvcore.common.config import CfgNode
@@ -30,8 +29,7 @@ class Workshop:
     def __init__(self, cfg: CfgNode, num_classes: Mapping[str, int]) -> None:
         self._cfg = cfg
         self._num_classes = dict(num_classes)
-        # Shapes need a network built and run on the meta device: once per node is enough.
-        self.shapes = cache(self._compute_shapes)
+        self._shapes: dict[str, LevelShapes] = {}
 
     def architecture(self, section: str, dataset: str) -> Architecture:
         """Return the architecture of ``section`` ("EXPERTS" or "STUDENTS") for a dataset."""
@@ -39,6 +37,21 @@ class Workshop:
         return build_architecture(
             self._cfg[section][dataset], num_frames=data.NUM_FRAMES, crop_size=data.CROP_SIZE
         )
+
+    def shapes(self, section: str, dataset: str) -> LevelShapes:
+        """Return the shapes of the levels of a model in ``section``.
+
+        Raises:
+            InputError: Its architecture is unknown, or does not take the clips.
+        """
+        architecture = self.architecture(section, dataset)
+        # Shapes need a network built and run on the meta device: once per kind is enough.
+        key = repr(architecture)
+        if key not in self._shapes:
+            data = self._cfg.DATA
+            clip_shape = (3, data.NUM_FRAMES, data.CROP_SIZE, data.CROP_SIZE)
+            self._shapes[key] = compute_level_shapes(architecture.build_backbone(), clip_shape)
+        return self._shapes[key]
 
     def classifier(self, section: str, dataset: str) -> VideoClassifier:
         """Build an expert or a student, with the classes of its dataset."""
@@ -92,11 +105,4 @@ class Workshop:
             self.architecture(section, dataset),
             num_classes,
             seed=self._cfg.SEED * 1000 + place,
-        )
-
-    def _compute_shapes(self, section: str, dataset: str) -> LevelShapes:
-        data = self._cfg.DATA
-        backbone = self.architecture(section, dataset).build_backbone()
-        return compute_level_shapes(
-            backbone, (3, data.NUM_FRAMES, data.CROP_SIZE, data.CROP_SIZE)
         )

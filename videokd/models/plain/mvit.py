@@ -4,6 +4,7 @@ Needs torch and torchvision only. At width 96, depths (1, 2, 11, 2), 16 frames a
 the parameters of ``torchvision.models.video.mvit_v2_s``.
 """
 
+from torch import nn
 from torchvision.models.video.mvit import MSBlockConfig, MViT
 
 _NUM_HEADS = (1, 2, 4, 8)
@@ -29,7 +30,7 @@ def build(
         depths: Blocks of the four stages, each >= 1.
         stochastic_depth: Probability of dropping the last block's branches in training.
     """
-    return MViT(
+    net = MViT(
         spatial_size=(crop_size, crop_size),
         temporal_size=num_frames,
         block_setting=_block_setting(width, depths),
@@ -41,6 +42,17 @@ def build(
         stochastic_depth_prob=stochastic_depth,
         num_classes=num_classes,
     )
+    if width < 96:
+        _widen_init(net)
+    return net
+
+
+def _widen_init(net: MViT) -> None:
+    # MViT starts every linear layer with std 0.02, which suits hundreds of channels. With a few
+    # dozen the branches would add almost nothing to their residuals, and training would not start.
+    for module in net.blocks.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)
 
 
 def _block_setting(width: int, depths: tuple[int, ...]) -> list[MSBlockConfig]:

@@ -1,0 +1,90 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from videokd.data.batch import BadVideo
+from videokd.data.views import ViewBatch
+from videokd.evaluation.multi_view import predict_views
+
+
+class FakeModel(nn.Module):
+    """Its embedding is the clip's mean; dataset "b" scores it the other way round."""
+
+    def forward(self, clips):
+        assert not self.training
+        assert torch.is_inference_mode_enabled()
+        return SimpleNamespace(embedding=clips.mean(dim=(1, 2, 3, 4))[:, None])
+
+    def classify(self, embedding, dataset):
+        sign = {"a": 1.0, "b": -1.0}[dataset]
+        return torch.cat([0 * embedding, sign * (embedding - 0.5), -9 + 0 * embedding], dim=1)
+
+
+def _batch(values, labels, first_id, bad=()):
+    """Videos of one view per number in 0 .. 255."""
+    clips = [torch.full((3, 2, 4, 4), value) for views in values for value in views]
+    return ViewBatch(
+        torch.stack(clips).to(torch.uint8) if clips else torch.empty(0, 3, 0, 0, 0).byte(),
+        torch.tensor([len(views) for views in values], dtype=torch.int64),
+        torch.tensor(labels, dtype=torch.int64),
+        torch.arange(first_id, first_id + len(values)),
+        tuple(bad),
+    )
+
+
+@pytest.fixture
+def batches():
+    bad = BadVideo(0, 2, "x.avi", "cut off")
+    return [
+        _batch([[0, 51], [255, 204]], [0, 1], 0, [bad]),
+        _batch([], [], 2, [bad]),
+        _batch([[204, 0]], [1], 3),
+    ]
+
+
+def _predict(batches, dataset="a", done=None):
+    return predict_views(
+        FakeModel().train(),
+        dataset,
+        batches,
+        device=torch.device("cpu"),
+        after_batch=(done if done is not None else []).append,
+    )
+
+
+def test_logits_are_kept_video_by_video_and_view_by_view(batches):
+    predictions = _predict(batches)
+    assert predictions.logits.shape == (3, 2, 3)
+    assert predictions.logits.dtype == np.float32
+    expected = [[-0.5, -0.3], [0.5, 0.3], [0.3, -0.5]]
+    np.testing.assert_allclose(predictions.logits[:, :, 1], expected, atol=1e-6)
+    assert predictions.record_ids.tolist() == [0, 1, 3]
+    assert predictions.labels.tolist() == [0, 1, 1]
+
+
+def test_bad_videos_are_set_aside_and_counted_as_done(batches):
+    done = []
+    predictions = _predict(batches, done=done)
+    assert done == [3, 4, 5]
+    assert [video.path for video in predictions.bad] == ["x.avi", "x.avi"]
+
+
+def test_scores_are_percent_of_the_fused_views(batches):
+    # The third video's views disagree, and the wrong one is the surer.
+    scores = _predict(batches).scores()
+    assert scores["top1"] == pytest.approx(100 * 2 / 3)
+    assert scores["top5"] == 100
+    assert scores["mean_class_accuracy"] == pytest.approx((100 + 50) / 2)
+
+
+def test_the_head_of_the_dataset_is_asked(batches):
+    assert _predict(batches, "b").scores()["top1"] == pytest.approx(100 / 3)
+
+
+def test_without_a_readable_video_nothing_is_predicted(batches):
+    predictions = _predict(batches[1:2])
+    assert len(predictions.logits) == len(predictions.labels) == len(predictions.record_ids) == 0
+    assert len(predictions.bad) == 1

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from videokd.data.batch import BadVideo
+from videokd.data.index import VideoIndex, VideoRecord
+from videokd.evaluation import results
+from videokd.evaluation.multi_view import Predictions
+from videokd.evaluation.results import ViewPlan, read_result, write_result
+from videokd.export import sidecar
+
+
+@pytest.fixture
+def index():
+    records = tuple(VideoRecord(f"v{i}.avi", i % 2, "UCF", f"g{i}") for i in range(4))
+    return VideoIndex(records, ("run", "sit"), Path("videos"), "UCF", "split1/test", ("gone.avi",))
+
+
+@pytest.fixture
+def predictions():
+    logits = np.array([[[2, 0], [1, 0]], [[0, 3], [0, 1]], [[0, 1], [0, 5]]], np.float32)
+    bad = (BadVideo(0, 1, "v1.avi", "cut off"),)
+    return Predictions(logits, np.array([0, 0, 1]), np.array([0, 2, 3]), bad)
+
+
+def test_numbers_come_back_as_they_were_written(tmp_path, index, predictions):
+    written = write_result(tmp_path, index, predictions, ViewPlan(2, 1), fingerprint="abc")
+    assert read_result(tmp_path, "UCF") == written
+    assert written["top1"] == pytest.approx(100 * 2 / 3)
+    counts = {key: written[key] for key in ("num_videos", "num_used", "num_missing")}
+    assert counts == {"num_videos": 4, "num_used": 3, "num_missing": 1}
+    assert written["bad"] == [{"path": "v1.avi", "cause": "cut off"}]
+    assert (written["num_clips"], written["num_crops"]) == (2, 1)
+    assert written["fingerprint"] == "abc"
+    assert Path(written["root"]).is_absolute()
+
+
+def test_scores_are_kept_with_the_paths_of_their_videos(tmp_path, index, predictions):
+    write_result(tmp_path, index, predictions, ViewPlan(2, 1), fingerprint="")
+    with np.load(tmp_path / "test" / "UCF.npz", allow_pickle=False) as arrays:
+        assert np.array_equal(arrays["logits"], predictions.logits)
+        assert arrays["paths"].tolist() == ["v0.avi", "v2.avi", "v3.avi"]
+        assert arrays["labels"].tolist() == [0, 0, 1]
+
+
+def test_there_is_no_result_where_none_was_finished(tmp_path, index, predictions):
+    assert read_result(tmp_path, "UCF") is None
+    write_result(tmp_path, index, predictions, ViewPlan(2, 1), fingerprint="")
+    path = tmp_path / "test" / "UCF.json"
+    path.write_text(path.read_text()[:-30])
+    assert read_result(tmp_path, "UCF") is None
+
+
+def test_results_and_exported_models_name_one_clip_rule():
+    assert sidecar.CLIP_RULE is results.CLIP_RULE

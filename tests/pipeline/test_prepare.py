@@ -1,0 +1,83 @@
+import os
+import signal
+
+import pytest
+import torch
+from rich.console import Console
+
+from videokd.config import load_config
+from videokd.engine.stop import Stopped, StopRequest
+from videokd.pipeline.dry_run import show_dry_run
+from videokd.pipeline.prepare import generate_synthetic, open_run_directory, prepare_run
+from videokd.pipeline.stage import read_stage, write_stage
+from videokd.utils.errors import InputError
+from videokd.utils.io import read_json
+
+
+def test_preparing_writes_nothing_to_the_run_directory(make_run):
+    assert not make_run(is_dry=False).folder.exists()
+
+
+def test_training_and_held_out_parts_read_one_cache(make_run, tiny_data):
+    run = make_run(is_dry=False)
+    parts = run.datasets["UCF"]
+    assert parts.caches["train"] is parts.caches["val"]
+    assert len({*parts.train.records, *parts.val.records}) == 24
+    for part in ("train", "val", "test"):
+        for record in parts.index(part).records:
+            assert parts.caches[part].reader(record).num_frames == 32
+
+
+def test_a_run_directory_says_what_it_is_of(make_run):
+    run = make_run("SEED", 3)
+    open_run_directory(run)
+    assert load_config(run.folder / "config.yaml") == run.cfg
+    environment = read_json(run.folder / "environment.json")
+    assert (environment["num_workers"], environment["num_threads"]) == (0, 1)
+
+
+def test_a_run_directory_of_another_config_is_left_as_it_is(make_run):
+    run = make_run()
+    open_run_directory(run)
+    unit = run.plan.units[0]
+    write_stage(run.folder / unit.folder, read_stage(run.folder, unit.inputs))
+    with pytest.raises(InputError, match=r"experts/UCF holds .*\(SEED was 0, is 1;"):
+        open_run_directory(make_run("SEED", 1))
+    assert load_config(run.folder / "config.yaml").SEED == 0
+    # What no weight depends on may change.
+    open_run_directory(make_run("TEST.NUM_ENSEMBLE_VIEWS", 5))
+
+
+def test_the_trainer_gets_the_threads_that_were_asked_for(make_run):
+    torch.set_num_threads(2)
+    make_run()
+    assert torch.get_num_threads() == 1
+
+
+def test_a_signal_stops_between_videos_and_the_same_call_goes_on(write_config, tmp_path):
+    overrides = ["DATA.FRAME_CACHE", str(tmp_path / "cache")]
+    cfg = load_config(write_config(["UCF"]), overrides)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Stopped, match="^$"):
+            generate_synthetic(str(tmp_path / "new"), "tiny", Console(), stop)
+        assert not (tmp_path / "new" / "manifest.json").exists()
+        with pytest.raises(Stopped, match="^$"):
+            prepare_run(cfg, Console(), stop)
+    run = prepare_run(cfg, Console(), StopRequest())
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert run.datasets["UCF"].caches is not None
+
+
+def test_a_dry_run_shows_sizes_shapes_and_steps(make_run, capsys):
+    run = make_run()
+    show_dry_run(run)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert not run.folder.exists()
+    # classes, train, held out, test, missing
+    assert "UCF │ 8 │ 16 │ 8 │ 16 │ 0" in shown
+    assert "EXPERTS.HMDB mc3_18 │ 8x4x16x16 │" in shown
+    assert "The joint teacher has the shapes of STUDENTS.UCF" in shown
+    # folder, trained on, epochs, steps
+    assert "joint │ UCF, HMDB, KINETICS │ 2 │ 14 │" in shown
+    assert "experts/UCF │ UCF │ 2 │ 4 │" in shown

@@ -1,0 +1,60 @@
+import pytest
+from rich.console import Console
+
+from videokd.pipeline.stage import read_stage, write_stage
+from videokd.pipeline.summary import TITLES, accuracy_table, time_table, write_summary
+from videokd.utils.io import read_json, write_json
+
+
+def _show(table):
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(table)
+    return [line.replace("│", " ").split() for line in capture.get().splitlines()]
+
+
+@pytest.fixture
+def run(make_run):
+    """Experts tested on UCF and HMDB, the joint teacher on all; one expert's time is known."""
+    run = make_run()
+    tops = {"experts/UCF": ["UCF"], "experts/HMDB": ["HMDB"], "joint": ["UCF", "HMDB", "KINETICS"]}
+    for folder, names in tops.items():
+        for i, name in enumerate(names):
+            numbers = {"top1": 50.0 + i, "top5": 90.0, "mean_class_accuracy": 49.0, "num_used": 16}
+            write_json(run.folder / folder / "test" / f"{name}.json", numbers)
+    unit = run.plan.find("experts/UCF")
+    stage = read_stage(run.folder / unit.folder, unit.inputs)
+    finished = {"is_finished": True, "seconds": 12.34, "num_steps": 4, "num_parameters": 5678}
+    write_stage(run.folder / unit.folder, {**stage, **finished})
+    unfinished = run.plan.find("experts/HMDB")
+    write_stage(
+        run.folder / unfinished.folder, read_stage(run.folder / "absent", unfinished.inputs)
+    )
+    return run
+
+
+def test_results_json_holds_what_was_tested_and_trained(run):
+    summary = write_summary(run)
+    assert read_json(run.folder / "results.json") == summary
+    assert summary["datasets"] == ["UCF", "HMDB", "KINETICS"]
+    models = {model["key"]: model for model in summary["models"]}
+    assert list(models) == ["experts", "B1", "B2", "B4", "joint", "students"] == list(TITLES)
+    assert models["experts"]["top1"] == {"UCF": 50.0, "HMDB": 50.0}
+    assert models["joint"]["top1"] == {"UCF": 50.0, "HMDB": 51.0, "KINETICS": 52.0}
+    assert models["joint"]["folders"] == dict.fromkeys(("UCF", "HMDB", "KINETICS"), "joint")
+    assert models["students"]["top1"] == {}
+    expected = {"name": "experts/UCF", "seconds": 12.34, "num_steps": 4, "num_parameters": 5678}
+    assert summary["stages"] == [expected]
+
+
+def test_the_accuracy_table_has_a_mean_where_all_datasets_were_tested(run):
+    rows = _show(accuracy_table(write_summary(run)))
+    assert ["Joint", "teacher", "(T*)", "50.0", "51.0", "52.0", "51.0"] in rows
+    assert ["Experts", "(T_i)", "50.0", "50.0", "-", "-"] in rows
+    assert ["MLFD", "students", "-", "-", "-", "-"] in rows
+
+
+def test_the_time_table_has_a_sum(run):
+    rows = _show(time_table(write_summary(run)))
+    assert ["experts/UCF", "4", "12.3", "5,678"] in rows
+    assert ["all", "12.3"] in rows

@@ -1,0 +1,140 @@
+import importlib.util
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from videokd.pipeline.benchmarks import data, distill, figures, models, timing
+from videokd.pipeline.benchmarks.figures import Figure, median_interval, to_rows
+from videokd.pipeline.benchmarks.workloads import ModelCase
+from videokd.utils.errors import InputError
+
+TOOL = Path(__file__).parents[2] / "tools" / "benchmark.py"
+CPU = torch.device("cpu")
+CASES = (
+    ModelCase("r3d_18", 2, 16, 2, width_factor=0.125, depth_factor=0.5),
+    ModelCase("mc3_18", 4, 16, 2, width_factor=0.125, depth_factor=0.5),
+)
+
+
+@pytest.fixture
+def tool():
+    spec = importlib.util.spec_from_file_location("benchmark_tool", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _ratio(variant, value, low, high):
+    return Figure(f"models/x3d_s/train/{variant}/ratio", value, low, high, models._RATIO_UNIT)
+
+
+def test_the_interval_is_of_order_statistics():
+    assert median_interval([3.0, 1.0, 2.0]) == (1.0, 3.0)
+    # 9 samples: 1 - 2 * (1 + 9) / 512 = 96 % from the second to the second to last.
+    assert median_interval([float(i) for i in range(9)]) == (1.0, 7.0)
+    assert median_interval([5.0]) == (5.0, 5.0)
+
+
+@pytest.mark.parametrize("num_samples", [6, 9, 15, 30])
+def test_the_interval_holds_the_median_as_often_as_it_says(num_samples):
+    rng = np.random.default_rng(0)
+    samples = rng.exponential(size=(2000, num_samples))
+    held = [low <= math.log(2) <= high for low, high in map(median_interval, samples)]
+    assert 0.935 < np.mean(held) <= 1.0
+
+
+def test_alternatives_take_turns_and_the_order_turns_around():
+    calls = []
+    works = {name: lambda name=name: calls.append(name) for name in "ab"}
+    times = timing.time_interleaved(works, device=CPU, num_rounds=3)
+    assert "".join(calls) == "aaabbb" + "ab" + "ba" + "ab"
+    assert {name: len(samples) for name, samples in times.items()} == {"a": 3, "b": 3}
+    assert timing.paired_ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
+
+
+def test_a_winner_must_beat_the_reference_with_its_whole_interval():
+    assert models.describe_winners(
+        [
+            _ratio("float32/contiguous", 1.0, 1.0, 1.0),
+            _ratio("float32/channels_last_3d", 0.9, 0.85, 0.95),
+            _ratio("bf16/contiguous", 0.5, 0.4, 1.1),
+        ]
+    ) == ["fastest for x3d_s train: float32/channels_last_3d (0.90 of float32/contiguous)"]
+    (line,) = models.describe_winners([_ratio("bf16/contiguous", 0.5, 0.4, 1.1)])
+    assert line == "fastest for x3d_s train: float32/contiguous, or no difference"
+
+
+def test_models_are_measured_in_every_variant_and_mode():
+    found = models.benchmark_models(CPU, num_rounds=1, cases=CASES[:1])
+    names = {figure.name for figure in found}
+    assert len(names) == len(found) == 2 * 4 * 2
+    assert "models/r3d_18/train/bf16/channels_last_3d/ratio" in names
+    reference = [f for f in found if f.name.endswith("float32/contiguous/ratio")]
+    assert [f.value for f in reference] == [1.0, 1.0]
+
+
+def test_a_student_is_measured_with_and_without_teachers():
+    found = {f.name: f for f in distill.benchmark_distill(CPU, num_rounds=1, cases=CASES)}
+    assert found.keys() == {
+        f"distill/{teacher}/{what}"
+        for teacher in ("alone", "expert_logits", "joint_teacher")
+        for what in ("ms", "ratio")
+    }
+    assert found["distill/alone/ratio"].value == 1.0
+
+
+@pytest.fixture(scope="module")
+def data_figures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmark")
+    return {f.name: f for f in data.benchmark_data(folder, num_rounds=1, num_videos=2)}
+
+
+@pytest.mark.parametrize("name", ["avi", "avi_b_frames", "mp4"])
+def test_one_open_and_one_decode_of_each_frame_serve_all_views(data_figures, name):
+    assert data_figures[f"data/{name}/opens_per_test_video"].value == 1.0
+    assert data_figures[f"data/{name}/opens_per_clip"].value == 1.0
+    assert data_figures[f"data/{name}/opens_10x3_over_1x1"].value == 1.0
+    assert 0 < data_figures[f"data/{name}/decodes_per_frame_in_test"].value <= 1.0
+    # 8 frames with a step of 3 span 22; no clip is longer than its video.
+    assert data_figures[f"data/{name}/frames_decoded_per_clip"].value >= 22
+    assert data_figures[f"data/{name}/cache_speedup"].value > 0
+
+
+def test_counting_leaves_the_reader_as_it_was():
+    before = data.decode._PyavReader._open
+    with data.count_decoding():
+        assert data.decode._PyavReader._open is not before
+    assert data.decode._PyavReader._open is before
+
+
+def test_the_tool_shows_and_writes_every_figure(tool, monkeypatch, tmp_path, capsys):
+    found = [
+        Figure.of_samples("models/a/ms", [1.0, 2.0, 3.0], "ms"),
+        Figure.of_count("data/b/opens", 2.0, "opens", must=1, goal=1),
+    ]
+    asked = []
+    monkeypatch.setattr(tool, "measure", lambda *arguments: asked.append(arguments) or found)
+    out = tmp_path / "figures.json"
+    assert tool.main(["models", "--device", "cpu", "--quick", "--json", str(out)]) == 0
+    assert asked == [("models", CPU, 6)]
+    printed = capsys.readouterr().out
+    assert "2.000  [1.000 .. 3.000] ms" in printed
+    assert "2.000 opens (must be 1: NOT MET)" in printed
+    rows = json.loads(out.read_text())
+    assert rows == to_rows(found, figures.describe_hardware(CPU))
+    assert rows[1].keys() == {
+        *("name", "value", "low", "high", "must", "goal", "better", "unit", "hardware")
+    }
+    assert (rows[0]["must"], rows[1]["must"]) == (None, 1)
+
+
+def test_unknown_benchmarks_and_devices_are_refused(tool, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        tool.main(["engines"])
+    assert "invalid choice" in capsys.readouterr().err
+    with pytest.raises(InputError, match="DEVICE must be auto, cpu, cuda"):
+        tool.main(["models", "--device", "tpu"])

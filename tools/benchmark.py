@@ -1,0 +1,90 @@
+"""Measure this machine: model variants, the price of teachers, the data path.
+
+    python tools/benchmark.py models|distill|data [--device cpu|cuda] [--json FILE] [--quick]
+
+`models` times a training and an evaluation step per family in float32 and bf16, contiguous and
+channels_last_3d: choose PRECISION and MEMORY_FORMAT by it. `distill` compares a student's step
+with and without teachers. `data` counts opens and decoded frames, and times the frame cache.
+Alternatives run in turn; a value is a median with its 95 % interval. On a CPU one thread is used.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from videokd.pipeline.benchmarks import (
+    Figure,
+    benchmark_data,
+    benchmark_distill,
+    benchmark_models,
+    describe_winners,
+    to_rows,
+)
+from videokd.pipeline.benchmarks.figures import describe_hardware
+from videokd.pipeline.cli import run_tool
+from videokd.utils.env import pick_device
+from videokd.utils.io import write_json
+
+_NUM_ROUNDS = 15
+_NUM_QUICK_ROUNDS = 6
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse, measure, show, write."""
+    args = parse_args(arguments)
+    device = pick_device("cpu" if args.what == "data" else args.device)
+    torch.manual_seed(0)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    num_rounds = _NUM_QUICK_ROUNDS if args.quick else _NUM_ROUNDS
+    hardware = describe_hardware(device)
+    print(f"{args.what} on {hardware}, {num_rounds} rounds", flush=True)
+    figures = measure(args.what, device, num_rounds)
+    for figure in figures:
+        print(format_figure(figure))
+    for line in describe_winners(figures):
+        print(line)
+    if args.json is not None:
+        write_json(args.json, to_rows(figures, hardware))
+    return 0
+
+
+def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the words of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("models", "distill", "data"))
+    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, wider intervals")
+    return parser.parse_args(arguments)
+
+
+def measure(what: str, device: torch.device, num_rounds: int) -> list[Figure]:
+    """Run one of the benchmarks."""
+    if what == "models":
+        return benchmark_models(device, num_rounds=num_rounds)
+    if what == "distill":
+        return benchmark_distill(device, num_rounds=num_rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        return benchmark_data(Path(folder), num_rounds=num_rounds)
+
+
+def format_figure(figure: Figure) -> str:
+    """Return one line: name, value, interval, unit, and what is promised."""
+    line = f"{figure.name:<55} {figure.value:9.3f}"
+    if figure.low < figure.high:
+        line += f"  [{figure.low:.3f} .. {figure.high:.3f}]"
+    line += f" {figure.unit}"
+    if figure.must is None:
+        return line
+    is_met = figure.high <= figure.must if figure.better == "lower" else figure.low >= figure.must
+    return f"{line} (must be {figure.must:g}: {'met' if is_met else 'NOT MET'})"
+
+
+if __name__ == "__main__":
+    run_tool(main)

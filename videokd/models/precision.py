@@ -1,0 +1,248 @@
+"""A guard for bf16 training: finds convolutions whose bf16 kernel is wrong, runs them in float32.
+
+oneDNN (torch 2.14 on CPUs with AVX512-BF16) returns uninitialised memory as the weight gradient of
+a convolution with temporal padding whenever its input has more than one frame but fewer than its
+kernel: r2plus1d_18 meets that with clips of 8 frames. Nothing here relies on that rule: what is
+wrong is found by comparing every convolution with float32 at the shapes that the network uses.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videokd.models.levels import Backbone, compute_level_shapes
+
+logger = logging.getLogger(__name__)
+
+ClipShape = tuple[int, int, int, int]
+
+# bf16 keeps 8 bits: a right kernel is about 0.003 off, what a wrong one returns is unbounded.
+MAX_RELATIVE_ERROR = 0.05
+
+_NUM_REPEATS = 2
+_BATCH_SIZE = 2
+# Larger layers are checked on a part of their height and width, lest a CPU take minutes.
+_MAX_CPU_MULTIPLICATIONS = 200_000_000
+_POISON_BYTES = tuple(2**i for i in range(10, 23))
+
+
+@dataclass(frozen=True)
+class BrokenConv:
+    """Convolutions of one kind whose bf16 results are wrong at one input shape."""
+
+    names: tuple[str, ...]
+    """Dotted names in the backbone, one or more."""
+    kernel_size: tuple[int, ...]
+    """Over (T, H, W)."""
+    input_shape: ClipShape
+    """(C, T, H, W) that they see in the network."""
+    errors: dict[str, float]
+    """"output", "input gradient", "weight gradient" -> worst relative L2 error; inf for NaN."""
+
+
+class Float32Conv3d(nn.Conv3d):
+    """A convolution that computes in float32 under autocast and keeps its input's dtype."""
+
+    @classmethod
+    def replacing(cls, conv: nn.Conv3d) -> "Float32Conv3d":
+        """Return one that stands for ``conv`` and shares its parameters."""
+        new = cls(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]
+            stride=conv.stride,  # type: ignore[arg-type]
+            padding=conv.padding,  # type: ignore[arg-type]
+            dilation=conv.dilation,  # type: ignore[arg-type]
+            groups=conv.groups,
+            bias=conv.bias is not None,
+            padding_mode=conv.padding_mode,
+            device="meta",
+        )
+        # The very same objects: an optimizer may hold them already.
+        new.weight, new.bias = conv.weight, conv.bias
+        return new.train(conv.training)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve (B, C, T, H, W) of any float dtype; the result has that dtype."""
+        if input.is_meta:  # autocast knows no such device
+            return super().forward(input)
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.to(self.weight.dtype)).to(input.dtype)
+
+
+def guard_bf16(backbone: Backbone, clip_shape: ClipShape, device: torch.device) -> list[BrokenConv]:
+    """Make ``backbone`` train correctly in bf16: wrong convolutions run in float32 from now on.
+
+    Says so in one warning. Parameters, their names and their memory layout stay as they are.
+
+    Args:
+        backbone: The network; changed in place.
+        clip_shape: (3, T, H, W) of one clip.
+        device: Where it will be trained.
+
+    Returns:
+        What was found, empty when bf16 is right everywhere.
+    """
+    broken = check_bf16_convs(backbone, clip_shape, device)
+    for entry in broken:
+        for name in entry.names:
+            conv = backbone.get_submodule(name)
+            # A layer can be found at two input shapes.
+            if isinstance(conv, nn.Conv3d) and not isinstance(conv, Float32Conv3d):
+                backbone.set_submodule(name, Float32Conv3d.replacing(conv))
+    if broken:
+        logger.warning(
+            "bf16 is wrong on this %s (torch %s) for some convolutions, which run in float32: %s",
+            device.type,
+            torch.__version__,
+            "; ".join(_describe(entry) for entry in broken),
+        )
+    return broken
+
+
+def check_bf16_convs(
+    backbone: Backbone, clip_shape: ClipShape, device: torch.device
+) -> list[BrokenConv]:
+    """Compare every Conv3d of ``backbone`` in bf16 autocast with float32, on random data.
+
+    Output, input gradient and weight gradient are compared with a batch of two, at the input
+    shapes of a clip, in both memory layouts, twice each and over memory that was filled with NaN:
+    a kernel that leaves a part of its result unwritten would otherwise be right by luck. Weights
+    and the global random generators are not touched.
+
+    Args:
+        backbone: The network.
+        clip_shape: (3, T, H, W) of one clip.
+        device: Where to compute.
+
+    Returns:
+        The convolutions that are more than ``MAX_RELATIVE_ERROR`` off.
+
+    Raises:
+        InputError: The network does not accept this clip size.
+    """
+    kinds: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+    for name, shapes in _find_input_shapes(backbone, clip_shape).items():
+        conv: Any = backbone.get_submodule(name)
+        if isinstance(conv, Float32Conv3d):
+            continue
+        layout = (tuple(conv.weight.shape), conv.weight.stride())
+        options = (conv.stride, conv.padding, conv.dilation, conv.groups)
+        for shape in sorted(shapes):
+            kinds[(layout, options, shape)].append(name)
+    broken = []
+    for (_, options, shape), names in kinds.items():
+        weight = backbone.get_parameter(f"{names[0]}.weight")
+        size = _cut(shape, weight, options[0]) if device.type == "cpu" else shape
+        errors = _measure(weight, options, size, device)
+        if max(errors.values()) > MAX_RELATIVE_ERROR:
+            broken.append(BrokenConv(tuple(names), tuple(weight.shape[2:]), shape, errors))
+    return broken
+
+
+def _find_input_shapes(backbone: Backbone, clip_shape: ClipShape) -> dict[str, set[ClipShape]]:
+    """Return Conv3d name -> the (C, T, H, W) of its inputs, by a forward on the meta device."""
+    found: dict[str, set[ClipShape]] = defaultdict(set)
+
+    def make_hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            channels, time, height, width = inputs[0].shape[-4:]
+            found[name].add((channels, time, height, width))
+
+        return hook
+
+    handles = [
+        module.register_forward_pre_hook(make_hook(name))
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.Conv3d)
+    ]
+    try:
+        compute_level_shapes(backbone, clip_shape)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _cut(shape: ClipShape, weight: Tensor, stride: tuple[int, ...]) -> ClipShape:
+    channels, time, height, width = shape
+    positions = time * height * width / (stride[0] * stride[1] * stride[2])
+    share = _MAX_CPU_MULTIPLICATIONS / (positions * weight.numel())
+    if share >= 1:
+        return shape
+    height, width = (max(8, int(side * share**0.5)) for side in (height, width))
+    return channels, time, height, width
+
+
+def _measure(
+    like: Tensor, options: tuple[Any, ...], input_shape: ClipShape, device: torch.device
+) -> dict[str, float]:
+    """Return the worst relative L2 error of bf16's output and gradients over all repeats.
+
+    Args:
+        like: The weight whose shape and layout are used, with random values.
+        options: Stride, padding, dilation and groups.
+        input_shape: (C, T, H, W).
+        device: Where to compute.
+    """
+    rng = torch.Generator(device).manual_seed(0)
+    weight = torch.empty_like(like.detach(), device=device).normal_(generator=rng)
+    clips = torch.randn(_BATCH_SIZE, *input_shape, generator=rng, device=device)
+    expected = _convolve(clips, weight, options, use_bf16=False)
+    worst = dict.fromkeys(expected, 0.0)
+    # The layout of what comes in picks the kernel, and it changes within some networks.
+    for memory_format in (torch.contiguous_format, torch.channels_last_3d):
+        same_clips = clips.to(memory_format=memory_format)
+        for _ in range(_NUM_REPEATS):
+            values = _convolve(same_clips, weight, options, use_bf16=True)
+            for name, value in values.items():
+                worst[name] = max(worst[name], _relative_error(value, expected[name]))
+    return worst
+
+
+def _convolve(
+    clips: Tensor, weight: Tensor, options: tuple[Any, ...], *, use_bf16: bool
+) -> Mapping[str, Tensor]:
+    inputs = (clips.clone().requires_grad_(), weight.clone().requires_grad_())
+    _poison_free_memory(clips.device)
+    with (
+        torch.enable_grad(),
+        torch.autocast(clips.device.type, torch.bfloat16, enabled=use_bf16),
+    ):
+        output = F.conv3d(*inputs, None, *options)
+    rng = torch.Generator(clips.device).manual_seed(1)
+    slope = torch.randn(output.shape, generator=rng, device=clips.device).to(output.dtype)
+    _poison_free_memory(clips.device)
+    gradients = torch.autograd.grad(output, inputs, slope)
+    names = ("output", "input gradient", "weight gradient")
+    return dict(zip(names, (output.detach(), *gradients), strict=True))
+
+
+def _poison_free_memory(device: torch.device) -> None:
+    """Leave blocks of many sizes full of NaN (in bf16 and float32) to the allocator."""
+    blocks = [torch.full((size,), 255, dtype=torch.uint8, device=device) for size in _POISON_BYTES]
+    del blocks
+
+
+def _relative_error(value: Tensor, expected: Tensor) -> float:
+    # In float64: a wild value must not overflow, and a weight that sees padding only has norm 0.
+    scale = expected.double().norm().clamp(min=1e-12)
+    error = ((value.double() - expected.double()).norm() / scale).item()
+    return error if error < float("inf") else float("inf")
+
+
+def _describe(entry: BrokenConv) -> str:
+    wrong = ", ".join(
+        f"{name} off by {error:.2g}"
+        for name, error in entry.errors.items()
+        if error > MAX_RELATIVE_ERROR
+    )
+    kernel = "x".join(map(str, entry.kernel_size))
+    shape = "x".join(map(str, entry.input_shape))
+    return f"{', '.join(entry.names)} (kernel {kernel}, input {shape}: {wrong})"

@@ -1,0 +1,72 @@
+"""One measured number with its interval, and what it is compared with."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_CPU_INFO = Path("/proc/cpuinfo")
+_COVERAGE = 0.95
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a benchmark."""
+
+    name: str
+    """Parts from the general to the special, joined by "/"."""
+    value: float
+    low: float
+    """Ends of the interval; both equal ``value`` for a count."""
+    high: float
+    unit: str
+    better: str = "lower"
+    """"lower" or "higher"."""
+    must: float | None = None
+    """What is promised, None where nothing is."""
+    goal: float | None = None
+
+    @classmethod
+    def of_count(cls, name: str, value: float, unit: str, **options: Any) -> "Figure":
+        """Return an exact number."""
+        return cls(name, value, value, value, unit, **options)
+
+    @classmethod
+    def of_samples(cls, name: str, samples: Sequence[float], unit: str, **options: Any) -> "Figure":
+        """Return the median of repeated measurements with its interval."""
+        return cls(name, statistics.median(samples), *median_interval(samples), unit, **options)
+
+
+def median_interval(samples: Sequence[float]) -> tuple[float, float]:
+    """Return the narrowest pair of order statistics that holds the median with 95 %.
+
+    P(x_(k+1) <= median <= x_(n-k)) = 1 - 2 P(Binomial(n, 1/2) <= k), whatever the distribution.
+    Fewer than 6 samples do not reach 95 %: their smallest and largest are returned.
+
+    Args:
+        samples: At least one.
+    """
+    ordered, num = sorted(samples), len(samples)
+    k, tail = 0, 2.0**-num
+    while 2 * (tail + math.comb(num, k + 1) * 2.0**-num) <= 1 - _COVERAGE:
+        k += 1
+        tail += math.comb(num, k) * 2.0**-num
+    return ordered[k], ordered[num - 1 - k]
+
+
+def to_rows(figures: Iterable[Figure], hardware: str) -> list[dict[str, Any]]:
+    """Return figures as plain JSON values, each with the hardware that it was measured on."""
+    return [{**asdict(figure), "hardware": hardware} for figure in figures]
+
+
+def describe_hardware(device: torch.device) -> str:
+    """Return the GPU's or the CPU's name with torch's version."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    lines = _CPU_INFO.read_text().splitlines() if _CPU_INFO.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else 'CPU'}, one thread, torch {torch.__version__}"

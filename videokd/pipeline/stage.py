@@ -1,0 +1,63 @@
+"""``stage.json``: what the model of a folder is trained from, and whether that is finished."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from videokd.utils.errors import InputError
+from videokd.utils.io import read_json, write_json
+
+_NUM_DIFFERENCES = 3
+
+
+def read_stage(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``stage.json`` says, or what it says of a training that has not begun.
+
+    Args:
+        folder: The model's folder.
+        inputs: Everything that its weights depend on, as plain JSON values.
+
+    Returns:
+        inputs, is_finished, seconds; of a finished one also num_steps and num_parameters.
+
+    Raises:
+        InputError: The folder holds a training from other inputs.
+    """
+    path = folder / "stage.json"
+    if not path.exists():
+        return {"inputs": dict(inputs), "is_finished": False, "seconds": 0.0}
+    try:
+        stage: dict[str, Any] = read_json(path)
+        known = stage["inputs"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not of this version; delete {folder}") from error
+    if known != inputs:
+        raise InputError(
+            f"{folder} holds a training of another config or other data "
+            f"({_describe_differences(known, inputs)}); choose another OUTPUT_DIR or delete "
+            "that folder"
+        )
+    return stage
+
+
+def write_stage(folder: Path, stage: Mapping[str, Any]) -> None:
+    """Write ``stage.json``."""
+    write_json(folder / "stage.json", dict(stage))
+
+
+def _describe_differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    old, new = dict(_leaves(known)), dict(_leaves(wanted))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    texts = [f"{key} was {old.get(key)!r:.24}, is {new.get(key)!r:.24}" for key in keys]
+    more = f", and {len(texts) - _NUM_DIFFERENCES} more" if len(texts) > _NUM_DIFFERENCES else ""
+    return "; ".join(texts[:_NUM_DIFFERENCES]) + more
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    leaves: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            leaves += _leaves(value, f"{prefix}{key}.")
+        else:
+            leaves.append((f"{prefix}{key}", value))
+    return leaves
