@@ -1,5 +1,6 @@
 import os
 import signal
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from rich.console import Console
 
 from videokd.config import load_config
 from videokd.engine.stop import Stopped, StopRequest
+from videokd.pipeline import prepare
 from videokd.pipeline.dry_run import show_dry_run
 from videokd.pipeline.prepare import generate_synthetic, open_run_directory, prepare_run
 from videokd.pipeline.stage import read_stage, write_stage
@@ -81,3 +83,19 @@ def test_a_dry_run_shows_sizes_shapes_and_steps(make_run, capsys):
     # folder, trained on, epochs, steps
     assert "joint │ UCF, HMDB, KINETICS │ 2 │ 14 │" in shown
     assert "experts/UCF │ UCF │ 2 │ 4 │" in shown
+
+
+@pytest.mark.parametrize(
+    ("is_signalled", "expected"), [(True, Stopped), (False, BrokenProcessPool)]
+)
+def test_processes_that_a_signal_ended_mean_that_the_run_was_stopped(
+    monkeypatch, tmp_path, is_signalled, expected
+):
+    def generate(root, **options):
+        if is_signalled:
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(prepare, "generate_datasets", generate)
+    with StopRequest() as stop, pytest.raises(expected, match="^$"):
+        generate_synthetic(str(tmp_path), "tiny", Console(), stop)

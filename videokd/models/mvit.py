@@ -6,13 +6,14 @@ from torch import Tensor
 from torchvision.models.video.mvit import MViT
 
 from videokd.models.levels import LEVEL_NAMES, Backbone, Features, tokens_to_grid
+from videokd.models.plain.mvit import GapMViT
 
 
 class MViTBackbone(Backbone):
     """Levels are the tokens after each stage's last block, as a map without the class token.
 
     Strides over (T, H, W): (2, 4, 4), (2, 8, 8), (2, 16, 16), (2, 32, 32). The embedding is the
-    normalised class token.
+    normalised class token, or the mean of the other normalised tokens for ``GapMViT``.
 
     Args:
         net: The network.
@@ -38,4 +39,6 @@ class MViTBackbone(Backbone):
             tokens, thw = block(tokens, thw)
             if i in self._last_blocks:
                 levels[self._last_blocks[i]] = tokens_to_grid(tokens, thw)
-        return Features(levels, net.norm(tokens)[:, 0])
+        tokens = net.norm(tokens)
+        is_mean = isinstance(net, GapMViT)
+        return Features(levels, tokens[:, 1:].mean(dim=1) if is_mean else tokens[:, 0])

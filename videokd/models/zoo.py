@@ -110,6 +110,7 @@ def _scale_mvit(
         "width": _round_to_8(96 * width_factor),
         "depths": _scale_depths((1, 2, 11, 2), depth_factor),
         "stochastic_depth": 0.2 * min(1.0, depth_factor),
+        "pool": "mean" if name.endswith("_gap") else "class_token",
     }
 
 
@@ -129,6 +130,7 @@ _FAMILIES = {
     "x3d_xs": "x3d",
     "x3d_s": "x3d",
     "mvit_v2_s": "mvit",
+    "mvit_v2_s_gap": "mvit",
 }
 _SCALERS: dict[str, Callable[[str, dict[str, int], float, float], dict[str, Any]]] = {
     "video_resnet": _scale_video_resnet,

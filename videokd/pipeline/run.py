@@ -129,7 +129,7 @@ def predict_test(run: Run, model: nn.Module, name: str, *, title: str = "test") 
             run.stop.raise_if_set()
 
         predictions = _predict(run, model, name, "test", views, after_batch=after_batch)
-    _check_bad(run, name, predictions)
+    _check_bad(run, name, "test", predictions)
     return predictions
 
 
@@ -162,8 +162,7 @@ def _validate(run: Run, unit: Unit, model: nn.Module) -> dict[str, float]:
     for name in unit.trained_on:
         views = ViewPlan(1, 1)
         predictions = _predict(run, model, name, "val", views, after_batch=lambda num_done: None)
-        if predictions.bad:
-            logger.warning("%s: %d held-out videos are unreadable", name, len(predictions.bad))
+        _check_bad(run, name, "val", predictions)
         if len(predictions.labels):
             line[f"val_top1_{name}"] = predictions.scores()["top1"]
     return line
@@ -197,13 +196,13 @@ def _settings(run: Run, unit: Unit) -> TrainSettings:
     )
 
 
-def _check_bad(run: Run, name: str, predictions: Predictions) -> None:
-    num_videos = len(run.datasets[name].test)
+def _check_bad(run: Run, name: str, part: str, predictions: Predictions) -> None:
+    num_videos = len(run.datasets[name].index(part))
     is_over = len(predictions.bad) > run.cfg.DATA.MAX_BAD_FRACTION * num_videos
-    if is_over or not len(predictions.labels):
+    if is_over or (part == "test" and not len(predictions.labels)):
         first = predictions.bad[0]
         raise InputError(
-            f"{name} test: {len(predictions.bad)} of {num_videos} videos cannot be read (first: "
+            f"{name} {part}: {len(predictions.bad)} of {num_videos} videos cannot be read (first: "
             f"{first.path}: {first.cause}); DATA.MAX_BAD_FRACTION allows "
             f"{run.cfg.DATA.MAX_BAD_FRACTION:g}"
         )

@@ -4,8 +4,25 @@ Needs torch and torchvision only. At width 96, depths (1, 2, 11, 2), 16 frames a
 the parameters of ``torchvision.models.video.mvit_v2_s``.
 """
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.video.mvit import MSBlockConfig, MViT
+
+
+class GapMViT(MViT):
+    """MViT that classifies the mean of the last block's tokens instead of the class token.
+
+    The parameters and their names are MViT's own. On small datasets the class token is learnt from
+    so slowly that training does not start; the mean is the usual way out for small transformers.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map clips (B, 3, T, H, W) to logits (B, K)."""
+        x = self.conv_proj(x)
+        thw = tuple(x.shape[2:])
+        x = self.pos_encoding(x.flatten(2).transpose(1, 2))
+        for block in self.blocks:
+            x, thw = block(x, thw)
+        return self.head(self.norm(x)[:, 1:].mean(dim=1))
 
 _NUM_HEADS = (1, 2, 4, 8)
 _KV_STRIDES = (8, 4, 2, 1)  # of the attention's keys and values in space, per stage
@@ -19,6 +36,7 @@ def build(
     width: int = 96,
     depths: tuple[int, int, int, int] = (1, 2, 11, 2),
     stochastic_depth: float = 0.2,
+    pool: str = "class_token",
 ) -> MViT:
     """Build the network with random weights.
 
@@ -29,8 +47,9 @@ def build(
         width: Channels of the first stage, a multiple of 8; each later stage doubles them.
         depths: Blocks of the four stages, each >= 1.
         stochastic_depth: Probability of dropping the last block's branches in training.
+        pool: "class_token" as torchvision has it, or "mean" over the other tokens.
     """
-    net = MViT(
+    net = (GapMViT if pool == "mean" else MViT)(
         spatial_size=(crop_size, crop_size),
         temporal_size=num_frames,
         block_setting=_block_setting(width, depths),
