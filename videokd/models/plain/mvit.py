@@ -24,6 +24,7 @@ class GapMViT(MViT):
             x, thw = block(x, thw)
         return self.head(self.norm(x)[:, 1:].mean(dim=1))
 
+
 _NUM_HEADS = (1, 2, 4, 8)
 _KV_STRIDES = (8, 4, 2, 1)  # of the attention's keys and values in space, per stage
 
