@@ -13,7 +13,9 @@ def _arguments(name, **options):
 def test_all_names_are_known_and_an_unknown_one_is_refused_with_them():
     for name in architecture_names():
         assert get_architecture(name, num_frames=8, crop_size=64).name == name
-    with pytest.raises(InputError, match="unknown ARCH 'r3d_19'; known are mc3_18, mvit_v2_s, mvit"):
+    with pytest.raises(
+        InputError, match="unknown ARCH 'r3d_19'; known are mc3_18, mvit_v2_s, mvit"
+    ):
         get_architecture("r3d_19", num_frames=8, crop_size=64)
 
 
@@ -36,7 +38,9 @@ def test_mvit_refuses_clips_that_its_patches_do_not_divide(clip):
         _arguments("mvit_v2_s", **clip)
 
 
-@pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18", "x3d_s", "mvit_v2_s", "mvit_v2_s_gap"])
+@pytest.mark.parametrize(
+    "name", ["r3d_18", "mc3_18", "r2plus1d_18", "x3d_s", "mvit_v2_s", "mvit_v2_s_gap"]
+)
 def test_a_backbones_weights_come_back_bit_equal_through_the_plain_network(make_architecture, name):
     architecture = make_architecture(name)
     backbone = architecture.build_backbone().eval()
@@ -66,7 +70,7 @@ def test_mean_pooled_mvit_has_the_parameters_of_mvit_and_the_mean_of_its_tokens(
     assert network.state_dict().keys() == plain.build_plain(3).state_dict().keys()
     backbone = gap.build_backbone().eval()
     tokens = []
-    backbone.net.norm.register_forward_hook(lambda module, inputs, output: tokens.append(output))
+    backbone.net.norm.register_forward_hook(lambda *call: tokens.append(call[2]))
     size = gap.arguments["crop_size"]
     embedding = backbone(torch.randn(2, 3, gap.arguments["num_frames"], size, size)).embedding
     torch.testing.assert_close(embedding, tokens[0][:, 1:].mean(dim=1))
