@@ -14,8 +14,10 @@ def cfg():
     return node
 
 
-def test_the_defaults_are_allowed(cfg):
+def test_the_defaults_are_allowed_and_left_as_they_are(cfg):
+    before = cfg.clone()
     validate_config(cfg)
+    assert cfg == before
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,10 @@ def test_two_processes_write_the_same_as_one(build, tmp_path, monkeypatch):
 
 def test_a_fitting_cache_is_used_again(build, monkeypatch):
     build()
-    monkeypatch.setattr(frame_cache, "_fill", None)
+    filled = []
+    monkeypatch.setattr(frame_cache, "_fill", lambda *arguments: filled.append(arguments))
     build()
+    assert not filled
 
 
 @pytest.mark.parametrize("change", ["file", "short_side"])

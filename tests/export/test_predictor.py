@@ -87,8 +87,9 @@ def test_a_url_is_not_opened(exported):
 
 
 def test_predictor_runs_no_code_of_the_folder(folder, video):
+    expected = Predictor(folder).predict(video)
     (folder / "architecture.py").write_text("raise SystemExit('was run')")
-    Predictor(folder).predict(video)
+    assert Predictor(folder).predict(video) == expected
 
 
 def test_changed_weights_are_refused(folder):

@@ -118,8 +118,12 @@ def test_a_new_export_removes_the_files_of_an_older_one(export):
 
 def test_architecture_file_reads_safetensors_where_there_is_no_pth(export):
     report = export(formats=["safetensors"])
-    code = "import architecture; architecture.load_student()"
-    subprocess.run([sys.executable, "-c", code], cwd=report.folder, check=True, timeout=120)
+    code = "import architecture as a; print(sum(p.numel() for p in a.load_student().parameters()))"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(
+        command, cwd=report.folder, check=True, timeout=120, capture_output=True, text=True
+    )
+    assert int(result.stdout) == report.num_parameters
 
 
 def test_wrong_normalisation_fails_the_parity_check(export, preprocessing, tmp_path):

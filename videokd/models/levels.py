@@ -1,5 +1,6 @@
 """What a backbone returns: one feature map per level, and the embedding."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,7 @@ class LevelShapes:
     embedding_dim: int
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """A library's network without its classifier: clips (B, 3, T, H, W) -> Features.
 
     Attributes:
@@ -56,9 +57,9 @@ class Backbone(nn.Module):
         net.set_submodule(self.head_name, nn.Identity())
         self.net = net
 
+    @abstractmethod
     def forward(self, clips: Tensor) -> Features:
         """Compute the features of normalised clips (B, 3, T, H, W), float."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it computes features")
 
 
 def tokens_to_grid(tokens: Tensor, thw: tuple[int, int, int]) -> Tensor:
