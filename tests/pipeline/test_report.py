@@ -195,8 +195,8 @@ def test_videos_that_cannot_be_shown_are_named_with_the_cause(page):
     assert "1 of the videos could not be read" in page
 
 
-def test_terms_of_the_loss_are_drawn_for_students_only(page):
-    assert page.count("terms of the loss:") == 2
+def test_logged_terms_are_drawn_for_students_only(page):
+    assert page.count("logged terms:") == 2
 
 
 def test_figures_take_the_colour_of_the_page(page):

@@ -91,7 +91,7 @@ def draw_curves(logs: Mapping[str, Log], name: str) -> str:
 
 
 def draw_terms(logs: Mapping[str, Log], name: str) -> str:
-    """Draw the unweighted terms of the loss on a log scale, one panel per training.
+    """Draw what a training logs besides its loss, unweighted, on a log scale; one panel each.
 
     Returns:
         The SVG, or "" when no training logs more than one term.
@@ -104,15 +104,19 @@ def draw_terms(logs: Mapping[str, Log], name: str) -> str:
     if not terms:
         return ""
     with _style():
-        figure, axes = _panels(len(terms), height=2.5)
+        figure, axes = _panels(len(terms), height=3.2)
         for axis, (title, keys) in zip(axes, terms.items(), strict=True):
             for color, key in zip(_cycle(len(keys)), keys, strict=True):
                 _plot(axis, logs[title], key, color=color, label=key)
-            axis.set(title=f"terms of the loss: {title}", xlabel="step", yscale="log")
+            axis.set(title=f"logged terms: {title}", xlabel="step", yscale="log")
             # The usual labels of a log scale are formulas, which are switched off.
             axis.yaxis.set_major_formatter("{x:g}")
             axis.yaxis.set_minor_formatter(_label_2_and_5)
-        _legends(*axes)
+            # Colours come round after some curves; the second round is dashed.
+            for line in axis.lines[len(COLORS) :]:
+                line.set_linestyle("--")
+            # Below the panel: eight curves leave no free corner inside.
+            axis.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
         return _to_svg(figure, name)
 
 
