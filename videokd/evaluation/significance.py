@@ -1,0 +1,219 @@
+"""How sure a difference of two accuracies is: paired tests and intervals over videos and seeds.
+
+Everywhere ``pairs`` holds one pair per seed: which videos model a gets right and which model b
+does, two boolean arrays (N,) over the same videos in the same order, the same for every seed. A
+difference is a minus b. ``groups`` (N,) names what each video was cut from (class and group in
+UCF101): videos of one group are near copies, so they are drawn, or exchanged, together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pairs = Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
+
+# Random numbers held at once: 32 MiB of int64.
+_MAX_DRAWN = 2**22
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """The result of ``mcnemar``."""
+
+    num_only_a_right: int
+    num_only_b_right: int
+    p_value: float
+    """Two-sided."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean difference and its interval, in percentage points."""
+
+    mean: float
+    low: float
+    high: float
+    level: float
+    """The share of resamples between ``low`` and ``high``."""
+
+
+def mcnemar(pairs: Pairs) -> McNemar:
+    """Test whether a and b are right equally often, from the videos that only one gets right.
+
+    Exact: two-sided binomial with probability 1/2, whatever the number of videos. The counts of
+    all seeds are added. That takes a video seen under two seeds for two independent videos, which
+    it is not: with several seeds the p value is too small, and ``paired_permutation_test`` is the
+    one to quote.
+
+    Raises:
+        ValueError: No pair, or arrays that do not fit together.
+    """
+    from scipy.stats import binomtest
+
+    difference = _differences(pairs)
+    num_a, num_b = int((difference > 0).sum()), int((difference < 0).sum())
+    p_value = float(binomtest(num_a, num_a + num_b).pvalue) if num_a + num_b else 1.0
+    return McNemar(num_a, num_b, p_value)
+
+
+def paired_permutation_test(
+    pairs: Pairs, groups: NDArray[Any] | None = None, *, num_resamples: int = 10_000, seed: int
+) -> float:
+    """Return the two-sided p value of the mean difference when a and b may be exchanged.
+
+    Null hypothesis: for the given networks it does not matter which one is called a, video by
+    video (or group by group). All seeds of a video are exchanged together, so the number of seeds
+    does not make the videos more. With one seed and no groups it is ``mcnemar``. Like the latter
+    it says nothing about networks trained from other seeds.
+
+    Args:
+        pairs: See the module.
+        groups: (N,) of any type that sorts; without it every video is its own.
+        num_resamples: Random exchanges; all of them are counted where there are no more than this.
+        seed: Of the exchanges.
+
+    Raises:
+        ValueError: No pair, or arrays that do not fit together.
+    """
+    from scipy.stats import permutation_test
+
+    totals = _group_totals(_differences(pairs), groups)[0].sum(axis=0)
+    # A total of 0 stays 0 when exchanged; without these, few videos can be counted out exactly.
+    totals = totals[totals != 0]
+    if not len(totals):
+        return 1.0
+    result = permutation_test(
+        (totals,),
+        lambda exchanged, axis: exchanged.sum(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=num_resamples,
+        batch=max(1, _MAX_DRAWN // len(totals)),
+        random_state=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+def paired_bootstrap(
+    pairs: Pairs,
+    groups: NDArray[Any] | None = None,
+    *,
+    resample_seeds: bool = False,
+    num_resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int,
+) -> Interval:
+    """Return the mean difference over seeds and videos with its percentile interval.
+
+    Each resample draws as many videos (or groups) as there are, with replacement, the same ones
+    for all seeds. The interval then covers the choice of test videos for the networks at hand,
+    and no more. With ``resample_seeds`` it draws the pairs of networks with replacement too,
+    independently of the videos (Owen 2007, the pigeonhole bootstrap), and covers the choice of
+    seeds as well; with S seeds their variance comes out (S - 1) / S of its size, so that the
+    interval is too narrow for a handful of them.
+
+    Args:
+        pairs: See the module.
+        groups: (N,) of any type that sorts; without it every video is its own.
+        resample_seeds: Whether to draw seeds too.
+        num_resamples: > 0.
+        level: In (0, 1).
+        seed: Of the draws.
+
+    Raises:
+        ValueError: No pair, arrays that do not fit together, or one seed to be resampled.
+    """
+    difference = _differences(pairs)
+    num_seeds = len(difference)
+    if resample_seeds and num_seeds < 2:
+        raise ValueError("resample_seeds needs two seeds or more, got 1")
+    totals, sizes = _group_totals(difference, groups)
+    rng = np.random.default_rng(seed)
+    means = _resampled_means(totals, sizes, num_resamples, rng)
+    if resample_seeds:
+        drawn = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), num_resamples)
+        means = means * drawn
+    resampled = 100 * means.sum(axis=1) / num_seeds
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(100 * difference.mean()), float(low), float(high), level)
+
+
+def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Adjust the p values of several tests so that a level bounds the chance of any false alarm.
+
+    Holm (1979): the i-th smallest of m, counted from 0, is multiplied by m - i, then raised to the
+    largest before it and cut at 1. Those at or below the level are the differences to claim.
+
+    Args:
+        p_values: (m,) in [0, 1].
+
+    Returns:
+        (m,) in the order given.
+
+    Raises:
+        ValueError: A p value is outside [0, 1] or not a number.
+    """
+    p = np.asarray(p_values, np.float64)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p values must be in [0, 1], got {p.tolist()}")
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    factors = np.arange(len(p), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
+    return adjusted
+
+
+def mean_and_std(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+    """Return the mean and the sample standard deviation (n - 1), which is nan for one value."""
+    values = np.asarray(values, np.float64)
+    return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _differences(pairs: Pairs) -> NDArray[np.int64]:
+    """Return right under a minus right under b, each 0 or 1: (S, N)."""
+    arrays = [np.asarray(is_right) for pair in pairs for is_right in pair]
+    if not arrays or not arrays[0].size:
+        raise ValueError("there is nothing to compare: no pair of arrays, or no videos in them")
+    if any(a.ndim != 1 or a.shape != arrays[0].shape or a.dtype != bool for a in arrays):
+        seen = ", ".join(sorted({f"{a.dtype} {a.shape}" for a in arrays}))
+        raise ValueError(f"pairs must be boolean arrays (N,) over the same N videos, got {seen}")
+    stacked = np.stack(arrays).astype(np.int64).reshape(-1, 2, arrays[0].size)
+    return stacked[:, 0] - stacked[:, 1]
+
+
+def _group_totals(
+    difference: NDArray[np.int64], groups: NDArray[Any] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sums (S, G) of ``difference`` (S, N) over each group, and the sizes (G,)."""
+    num_videos = difference.shape[1]
+    if groups is None:
+        return difference, np.ones(num_videos, np.int64)
+    if np.shape(groups) != (num_videos,):
+        raise ValueError(f"groups must be ({num_videos},), one per video, got {np.shape(groups)}")
+    _, group_of_video, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    totals = np.zeros((len(difference), len(sizes)), np.int64)
+    for total, row in zip(totals, difference, strict=True):
+        np.add.at(total, group_of_video, row)
+    return totals, sizes
+
+
+def _resampled_means(
+    totals: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    num_resamples: int,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Return the mean difference of each seed in each resample of the groups: (R, S)."""
+    num_groups = len(sizes)
+    share = np.full(num_groups, 1 / num_groups)
+    at_once = max(1, _MAX_DRAWN // num_groups)
+    means = []
+    for start in range(0, num_resamples, at_once):
+        # How often each group is drawn: (at most at_once, G). As float64 the products use BLAS.
+        drawn = rng.multinomial(num_groups, share, min(at_once, num_resamples - start))
+        weights = drawn.astype(np.float64)
+        means.append((weights @ totals.T) / (weights @ sizes)[:, None])
+    return np.concatenate(means)
