@@ -1,9 +1,10 @@
 import pickle
+from dataclasses import fields, replace
 
 import torch
 
 from videokd.data.augment import ViewParams
-from videokd.data.batch import BadVideo, ClipSample, collate
+from videokd.data.batch import BadVideo, ClipSample, ViewKey, collate
 
 VIEW = ViewParams((0, 0, 4, 4))
 
@@ -28,11 +29,39 @@ def test_collate_stacks_clips_and_sets_bad_videos_aside():
     assert batch.bad == (bad,)
 
 
+def test_view_keys_follow_the_clips_and_stay_on_the_host():
+    samples = [replace(make_sample(1), view_number=4), BadVideo(0, 7, "a.avi", "empty file")]
+    batch = collate([*samples, make_sample(2)])
+    assert batch.view_keys == (ViewKey(1, 11, 4), ViewKey(1, 12, -1))
+    moved = batch.to("meta")
+    assert moved.view_keys == ((1, 11, 4), (1, 12, -1))
+    assert {type(value) for key in moved.view_keys for value in key} == {int}
+
+
+def test_plain_clips_are_stacked_and_moved_where_there_are_any():
+    plain = [replace(make_sample(n), plain_clip=make_sample(10 * n).clip) for n in (1, 2)]
+    batch = collate([plain[0], BadVideo(0, 7, "a.avi", "empty file"), plain[1]])
+    assert batch.plain_clips.shape == batch.clips.shape
+    assert batch.plain_clips[:, 0, 0, 0, 0].tolist() == [10, 20]
+    assert batch.to("meta").plain_clips.device.type == "meta"
+    assert collate([make_sample(1)]).plain_clips is None
+    assert collate([make_sample(1)]).to("meta").plain_clips is None
+
+
+def test_pinning_reaches_every_tensor(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.to("meta"))
+    batch = collate([replace(make_sample(1), plain_clip=make_sample(3).clip)]).pin_memory()
+    tensors = [getattr(batch, field.name) for field in fields(batch)]
+    tensors = [value for value in tensors if isinstance(value, torch.Tensor)]
+    assert [value.device.type for value in tensors] == ["meta"] * 6
+
+
 def test_a_batch_of_bad_videos_is_empty():
     batch = collate([BadVideo(0, 7, "a.avi", "empty file")])
     assert len(batch) == 0
     assert batch.clips.shape == (0, 3, 0, 0, 0)
     assert batch.frame_indices.shape == (0, 0)
+    assert (batch.view_keys, batch.plain_clips) == ((), None)
     assert batch.labels.dtype == batch.dataset_ids.dtype == batch.record_ids.dtype == torch.int64
 
 

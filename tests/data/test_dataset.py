@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from videokd.data.augment import apply_view
+from videokd.data.augment import apply_view, center_view
 from videokd.data.batch import BadVideo, ClipRequest, ClipSample, collate
 from videokd.data.dataset import AugmentSpec, ClipDataset, ClipSpec
 from videokd.data.decode import open_video
@@ -26,8 +26,8 @@ def index(make_video, tmp_path):
     return VideoIndex(tuple(records), ("a", "b", "c", "d"), tmp_path, "toy", "train")
 
 
-def make_dataset(index, augment=RANDOM, seed=0, caches=None):
-    return ClipDataset([index], clip=CLIP, augment=augment, seed=seed, caches=caches)
+def make_dataset(index, augment=RANDOM, seed=0, **options):
+    return ClipDataset([index], clip=CLIP, augment=augment, seed=seed, **options)
 
 
 def test_the_frames_of_a_clip_are_those_it_names(index, read_numbers):
@@ -58,6 +58,52 @@ def test_a_clip_depends_on_seed_epoch_and_position_alone(index):
     assert first[request].view not in [sample.view for sample in variants]
 
 
+def test_fresh_views_have_no_number(index):
+    dataset = make_dataset(index)
+    assert {dataset[ClipRequest(0, 0, epoch, 0)].view_number for epoch in range(4)} == {-1}
+
+
+def test_fixed_views_come_in_turn_wherever_in_the_epoch_their_video_comes(index):
+    dataset = make_dataset(index, views_per_video=3)
+    pool = [dataset[ClipRequest(0, 0, epoch, 0)] for epoch in range(3)]
+    assert [sample.view_number for sample in pool] == [0, 1, 2]
+    assert len({sample.view for sample in pool}) == 3
+    for epoch, position in ((3, 5), (7, 1), (11, 40)):
+        sample = dataset[ClipRequest(0, 0, epoch, position)]
+        first = pool[epoch % 3]
+        assert (sample.view_number, sample.view) == (first.view_number, first.view)
+        assert torch.equal(sample.frame_indices, first.frame_indices)
+        assert torch.equal(sample.clip, first.clip)
+
+
+def test_fixed_views_differ_between_videos_datasets_and_seeds(index):
+    options = {"clip": CLIP, "augment": RANDOM, "views_per_video": 2}
+    dataset = ClipDataset([index, index], seed=0, **options)
+    other_seed = ClipDataset([index, index], seed=1, **options)
+    requests = [ClipRequest(0, 0, 0, 0), ClipRequest(0, 1, 0, 0), ClipRequest(1, 0, 0, 0)]
+    views = {made[request].view for made in (dataset, other_seed) for request in requests}
+    assert len(views) == 6
+
+
+def test_the_number_of_views_must_not_be_negative(index):
+    with pytest.raises(InputError, match=r"views_per_video must be >= 0 \(0 = fresh\), got -1"):
+        make_dataset(index, views_per_video=-1)
+
+
+@pytest.mark.parametrize("views_per_video", [0, 2])
+def test_a_plain_clip_has_the_same_frames_in_the_centre_view(index, views_per_video):
+    request = ClipRequest(0, 1, 1, 3)
+    options = {"views_per_video": views_per_video}
+    sample = make_dataset(index, with_plain_clip=True, **options)[request]
+    with open_video(str(index.root / "b.mp4")) as video:
+        frames = video.get_frames(sample.frame_indices.tolist(), short_side=CLIP.short_side)
+    view = center_view(*frames.shape[1:3], CLIP.crop_size)
+    assert torch.equal(sample.plain_clip, apply_view(frames, view, size=CLIP.crop_size))
+    alone = make_dataset(index, **options)[request]
+    assert alone.plain_clip is None
+    assert torch.equal(alone.clip, sample.clip)
+
+
 def test_a_view_can_be_replayed_from_what_the_sample_carries(index):
     sample = make_dataset(index)[ClipRequest(0, 1, 0, 3)]
     with open_video(str(index.root / "b.mp4")) as video:
@@ -78,7 +124,7 @@ def test_batches_are_the_same_with_and_without_workers(index):
     def load(num_workers):
         return list(
             DataLoader(
-                make_dataset(index),
+                make_dataset(index, views_per_video=2, with_plain_clip=True),
                 batch_sampler=PlanSampler(plan, 0, 4),
                 collate_fn=collate,
                 num_workers=num_workers,
@@ -88,6 +134,8 @@ def test_batches_are_the_same_with_and_without_workers(index):
 
     for here, there in zip(load(0), load(2), strict=True):
         assert torch.equal(here.clips, there.clips)
+        assert torch.equal(here.plain_clips, there.plain_clips)
+        assert here.view_keys == there.view_keys
         assert here.views == there.views
         assert here.bad == there.bad
 

@@ -1,5 +1,6 @@
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def test_a_checkpoint_comes_back_bit_equal(tmp_path):
     assert loaded.optimizer["param_groups"] == saved.optimizer["param_groups"]
     for i, entry in saved.optimizer["state"].items():
         assert all(torch.equal(loaded.optimizer["state"][i][key], v) for key, v in entry.items())
+
+
+def test_an_average_comes_back_bit_equal_and_is_watched_like_the_rest(tmp_path, caplog):
+    average = nn.Linear(3, 2).state_dict()
+    save_checkpoint(tmp_path, _checkpoint(1))
+    save_checkpoint(tmp_path, replace(_checkpoint(2), average=average))
+    loaded = load_newest_checkpoint(tmp_path)
+    assert all(torch.equal(loaded.average[key], value) for key, value in average.items())
+    (tmp_path / "step-2" / "average.safetensors").unlink()
+    older = load_newest_checkpoint(tmp_path)
+    assert (older.state["step"], older.average) == (1, None)
+    assert "step-2 is damaged" in caplog.text
 
 
 def test_no_checkpoint_is_none(tmp_path):
@@ -116,7 +129,7 @@ def test_weights_cut_off_while_they_are_written_leave_the_old_file(tmp_path, mon
 
 
 def test_the_model_of_a_trainings_checkpoint_can_be_loaded_alone(tmp_path):
-    task = nn.ModuleDict({"model": nn.Linear(3, 2), "projectors": nn.Linear(2, 2)})
+    task = nn.ModuleDict({"model": nn.Linear(3, 2), "objective": nn.Linear(2, 2)})
     save_weights(tmp_path / "w.safetensors", task.state_dict())
     model = nn.Linear(3, 2)
     load_weights(model, tmp_path / "w.safetensors")

@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from videokd.data.batch import BadVideo
+from videokd.engine.averaging import WeightAverage
 from videokd.engine.checkpoint import load_newest_checkpoint
 from videokd.engine.metrics_log import read_metrics
 from videokd.engine.optim import build_optimizer
 from videokd.engine.stop import Stopped, StopRequest
-from videokd.engine.train import TrainSettings, train
-from videokd.utils.errors import RunError
+from videokd.engine.train import Learner, TrainSettings, train
+from videokd.utils.errors import InputError, RunError
 
 SETTINGS = TrainSettings(
     num_steps=6,
@@ -39,7 +40,7 @@ class TinyTask(nn.Module):
             nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3)
         )
 
-    def forward(self, batch):
+    def forward(self, batch, progress):
         assert self.training
         logits = self.net(batch.clips.float().mean(dim=(3, 4)).flatten(1) / 255)
         loss = F.cross_entropy(logits, batch.labels)
@@ -62,7 +63,10 @@ class Progress:
 
 @pytest.fixture
 def run(tmp_path, make_batch):
-    """``run(name, ...)``: train a fresh TinyTask in its folder, going on from what is there."""
+    """``run(name, ...)``: train a fresh TinyTask in its folder, going on from what is there.
+
+    Returns the task, or with ``decay`` the module with the average of its weights.
+    """
 
     def batches(step):
         while True:
@@ -70,14 +74,23 @@ def run(tmp_path, make_batch):
             step += 1
 
     def run_training(
-        name, *, settings=SETTINGS, progress=None, task=None, loader=batches, sgd=False
+        name,
+        *,
+        settings=SETTINGS,
+        progress=None,
+        task=None,
+        loader=batches,
+        sgd=False,
+        decay=None,
+        **groups,
     ):
         torch.manual_seed(0)
         task = task or TinyTask()
         options = {"name": "sgd", "base_lr": 0.01, "weight_decay": 0.0} if sgd else {}
         optimizer = build_optimizer(
-            task, **{"name": "adamw", "base_lr": 0.01, "weight_decay": 0.05, **options}
+            task, **{"name": "adamw", "base_lr": 0.01, "weight_decay": 0.05, **options, **groups}
         )
+        average = None if decay is None else WeightAverage(task, decay=decay)
 
         def evaluate():
             task.eval()
@@ -85,8 +98,7 @@ def run(tmp_path, make_batch):
 
         with StopRequest() as stop:
             train(
-                task,
-                optimizer,
+                Learner(task, optimizer, average),
                 loader,
                 settings=settings,
                 folder=tmp_path / name,
@@ -94,13 +106,22 @@ def run(tmp_path, make_batch):
                 stop=stop,
                 progress=progress or Progress(),
             )
-        return task
+        return task if average is None else average.module
 
     return run_training
 
 
 def _stop_at(step):
     return Progress(step, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+
+
+def _is_equal(state, other):
+    assert state.keys() == other.keys()
+    return all(torch.equal(value, other[name]) for name, value in state.items())
+
+
+def _last(folder):
+    return load_newest_checkpoint(folder / "checkpoints")
 
 
 def _lines(folder):
@@ -110,17 +131,87 @@ def _lines(folder):
     ]
 
 
+@pytest.mark.parametrize("decay", [None, 0.2])
 @pytest.mark.parametrize("step", [1, 3, 5])
-def test_a_stopped_run_goes_on_bit_for_bit(run, tmp_path, step):
-    whole = run("whole")
+def test_a_stopped_run_goes_on_bit_for_bit(run, tmp_path, step, decay):
+    whole = run("whole", decay=decay)
     with pytest.raises(Stopped, match="^$"):
-        run("halves", progress=_stop_at(step))
+        run("halves", decay=decay, progress=_stop_at(step))
     torch.manual_seed(123)
     progress = Progress()
-    resumed = run("halves", progress=progress)
+    resumed = run("halves", decay=decay, progress=progress)
     assert progress.steps == list(range(step + 1, 7))
-    assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in whole.state_dict().items())
+    assert _is_equal(resumed.state_dict(), whole.state_dict())
+    assert _is_equal(_last(tmp_path / "halves").model, _last(tmp_path / "whole").model)
+    assert _last(tmp_path / "halves").state == _last(tmp_path / "whole").state
     assert _lines(tmp_path / "halves") == _lines(tmp_path / "whole")
+
+
+def test_an_average_is_of_the_weights_after_each_step(run):
+    task, progress, seen = TinyTask(), Progress(), []
+    expected = task.net[0].weight.detach().clone()
+    progress.update = lambda step, text: seen.append(task.net[0].weight.detach().clone())
+    average = run("average", task=task, progress=progress, decay=0.3)
+    assert len(seen) == 6
+    for decay, weight in zip((0.1, 2 / 11, 0.25, 0.3, 0.3, 0.3), seen, strict=True):
+        expected = decay * expected + (1 - decay) * weight
+    torch.testing.assert_close(average.net[0].weight, expected)
+
+
+def test_an_average_changes_nothing_about_the_training(run, tmp_path):
+    run("average", decay=0.9)
+    assert _is_equal(_last(tmp_path / "average").model, run("plain").state_dict())
+    assert _lines(tmp_path / "average") == _lines(tmp_path / "plain")
+
+
+def test_a_checkpoint_without_an_average_has_no_trace_of_one(run, tmp_path):
+    run("plain")
+    folder = tmp_path / "plain" / "checkpoints" / "step-6"
+    names = {"model.safetensors", "optimizer.pt", "state.json", "manifest.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert _last(tmp_path / "plain").state.keys() == {"step", "bad_videos", "meters"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [(None, 0.9, "only this training has an average"), (0.9, None, "only the checkpoint has an")],
+)
+def test_an_average_cannot_come_or_go_in_the_middle_of_a_training(run, first, second, message):
+    with pytest.raises(Stopped, match="^$"):
+        run("run", decay=first, progress=_stop_at(2))
+    with pytest.raises(InputError, match=message):
+        run("run", decay=second)
+
+
+def test_a_step_without_learning_is_not_averaged(run, make_batch, tmp_path):
+    run("small", loader=_loader(make_batch, [[]] * 6, 1), decay=0.9)
+    assert _last(tmp_path / "small").state["num_averaged"] == 0
+
+
+def test_tasks_are_told_the_share_of_the_training_that_is_done(run):
+    class ListeningTask(TinyTask):
+        def forward(self, batch, progress):
+            told.append(progress)
+            return super().forward(batch, progress)
+
+    told = []
+    settings = replace(SETTINGS, num_steps=4)
+    with pytest.raises(Stopped, match="^$"):
+        run("told", settings=settings, task=ListeningTask(), progress=_stop_at(3))
+    run("told", settings=settings, task=ListeningTask())
+    assert told == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_scaled_rates_follow_the_schedule_and_the_log_shows_the_base(run, tmp_path):
+    settings = replace(SETTINGS, num_steps=2, warmup_steps=0, log_period=1)
+    scales = {"net.0": 0.25}
+    with pytest.raises(Stopped, match="^$"):
+        run("slow", settings=settings, progress=_stop_at(1), lr_scales=scales)
+    run("slow", settings=settings, lr_scales=scales)
+    lines = read_metrics(tmp_path / "slow" / "metrics.jsonl")
+    assert [line["lr"] for line in lines if "lr" in line] == pytest.approx([0.01, 0.005])
+    saved = _last(tmp_path / "slow").optimizer["param_groups"]
+    assert [group["lr"] for group in saved] == pytest.approx([0.005, 0.005, 0.00125, 0.00125])
 
 
 def test_a_run_that_is_killed_goes_on_from_its_last_checkpoint_bit_for_bit(run, tmp_path):
@@ -132,9 +223,9 @@ def test_a_run_that_is_killed_goes_on_from_its_last_checkpoint_bit_for_bit(run, 
     always = replace(SETTINGS, checkpoint_period_sec=1e-9)
     with pytest.raises(MemoryError, match="killed"):
         run("killed", settings=always, progress=Progress(4, die))
-    assert load_newest_checkpoint(tmp_path / "killed" / "checkpoints").state["step"] == 3
+    assert _last(tmp_path / "killed").state["step"] == 3
     resumed = run("killed")
-    assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in whole.state_dict().items())
+    assert _is_equal(resumed.state_dict(), whole.state_dict())
     assert _lines(tmp_path / "killed") == _lines(tmp_path / "whole")
 
 
@@ -145,12 +236,12 @@ def test_a_finished_run_is_not_trained_further(run, tmp_path):
     again = run("done", progress=progress)
     assert progress.steps == []
     assert read_metrics(tmp_path / "done" / "metrics.jsonl") == lines
-    assert all(torch.equal(v, again.state_dict()[k]) for k, v in first.state_dict().items())
+    assert _is_equal(again.state_dict(), first.state_dict())
 
 
 def test_a_signal_at_the_last_step_does_not_stop_a_finished_run(run, tmp_path):
     run("done", progress=_stop_at(6))
-    assert load_newest_checkpoint(tmp_path / "done" / "checkpoints").state["step"] == 6
+    assert _last(tmp_path / "done").state["step"] == 6
 
 
 def test_the_log_holds_the_periods_that_were_asked_for(run, tmp_path):
@@ -183,7 +274,7 @@ def test_steps_are_those_of_a_hand_written_loop(run, make_batch):
         torch.manual_seed(5 * 1_000_003 + step)
         optimizer.param_groups[0]["lr"] = lr
         optimizer.zero_grad()
-        task(make_batch(num_frames=2, crop_size=4, seed=step)).loss.backward()
+        task(make_batch(num_frames=2, crop_size=4, seed=step), step / 2).loss.backward()
         optimizer.step()
     for key, value in task.state_dict().items():
         torch.testing.assert_close(trained.state_dict()[key], value)
@@ -209,8 +300,8 @@ class BreakingTask(TinyTask):
         self.how = how
         self.num_calls = 0
 
-    def forward(self, batch):
-        output = super().forward(batch)
+    def forward(self, batch, progress):
+        output = super().forward(batch, progress)
         self.num_calls += 1
         if self.num_calls != 4:
             return output
@@ -235,7 +326,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_what_is_needed_to_find_it(r
     )
     with pytest.raises(RunError, match=message):
         run("nan", task=BreakingTask("loss"))
-    assert load_newest_checkpoint(tmp_path / "nan" / "checkpoints") is None
+    assert _last(tmp_path / "nan") is None
 
 
 @pytest.mark.parametrize(
@@ -245,7 +336,7 @@ def test_weights_that_are_not_finite_never_reach_a_checkpoint(run, tmp_path, how
     always = replace(SETTINGS, checkpoint_period_sec=1e-9)
     with pytest.raises(RunError, match=f"weight {name} is not finite after 4 steps"):
         run("inf", task=BreakingTask(how), settings=always)
-    assert load_newest_checkpoint(tmp_path / "inf" / "checkpoints").state["step"] == 3
+    assert _last(tmp_path / "inf").state["step"] == 3
 
 
 def _bad(*names):
@@ -303,6 +394,5 @@ def test_a_batch_too_small_for_batch_norm_is_a_step_without_learning(
 ):
     trained = run("small", loader=_loader(make_batch, [[]] * 6, num_clips))
     torch.manual_seed(0)
-    untrained = TinyTask().state_dict()
-    assert all(torch.equal(v, untrained[k]) for k, v in trained.state_dict().items())
+    assert _is_equal(trained.state_dict(), TinyTask().state_dict())
     assert "loss" not in read_metrics(tmp_path / "small" / "metrics.jsonl")[0]

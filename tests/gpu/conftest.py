@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+from videokd.distill.objective import DistillObjective, DistillOptions
 from videokd.distill.projectors import Projectors
-from videokd.distill.tasks import ClassificationTask, DistillWeights, StudentTask
+from videokd.distill.tasks import ClassificationTask, StudentTask
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.levels import compute_level_shapes
 
@@ -68,8 +69,11 @@ def make_task(make_classifier, make_joint_teacher) -> Callable[..., torch.nn.Mod
             student,
             make_joint_teacher(experts, **options),
             dataset="a",
-            weights=DistillWeights(),
-            projectors=Projectors(shapes, shapes, levels=LEVELS, always=True),
+            objective=DistillObjective(
+                DistillOptions(),
+                projectors=Projectors(shapes, shapes, levels=[*LEVELS, "embedding"], always=True),
+                num_levels=len(LEVELS) + 1,
+            ),
         )
 
     return make

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from videokd.data.views import ViewBatch
-from videokd.distill.tasks import to_float_clips
+from videokd.distill.tasks import to_float
 from videokd.engine.meters import Meters
 from videokd.engine.optim import build_optimizer
 from videokd.engine.stop import Stopped
-from videokd.engine.train import TrainSettings, train
+from videokd.engine.train import Learner, TrainSettings, train
 from videokd.evaluation.multi_view import predict_views
 from videokd.models.precision import check_bf16_convs, guard_bf16
 
@@ -53,7 +53,7 @@ def test_bf16_features_are_close_to_float32(
     make_classifier, make_batch, device, name, memory_format
 ):
     model = make_classifier(name, memory_format=memory_format).to(device).eval()
-    clips = to_float_clips(make_batch().to(device))
+    clips = to_float(make_batch().to(device).clips)
     with torch.no_grad():
         expected = model(clips)
         model.use_bf16 = True
@@ -141,8 +141,7 @@ def test_a_training_goes_on_where_it_stopped(make_task, make_batch, device, tmp_
         optimizer = build_optimizer(task, name="sgd", base_lr=0.01, weight_decay=0.05)
         folder = tmp_path / name
         train(
-            task,
-            optimizer,
+            Learner(task, optimizer),
             loader,
             settings=settings,
             folder=folder,

@@ -129,6 +129,7 @@ def build_train_loader(
     num_workers: int,
     worker_init: Callable[[int], None],
     pin_memory: bool,
+    with_plain_clips: bool = False,
 ) -> Callable[[int], Generator[ClipBatch, None, None]]:
     """Return a function: first step -> the batches from there to ``num_steps``, to be closed.
 
@@ -139,6 +140,7 @@ def build_train_loader(
         num_workers: Loader processes, one thread each.
         worker_init: Called in each of them.
         pin_memory: Whether batches go to a GPU.
+        with_plain_clips: Whether batches carry the clips without augmentation too.
     """
     plan = build_batch_plan(cfg, parts)
     dataset = ClipDataset(
@@ -153,6 +155,8 @@ def build_train_loader(
         seed=cfg.SEED,
         backend=cfg.DATA.DECODER,
         caches=_part_caches(parts, "train"),
+        views_per_video=cfg.DATA.VIEWS_PER_VIDEO,
+        with_plain_clip=with_plain_clips,
     )
 
     def make_loader(start_step: int) -> Generator[ClipBatch, None, None]:

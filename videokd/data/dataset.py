@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from videokd.data.augment import apply_view, draw_view
+from videokd.data.augment import ViewParams, apply_view, center_view, draw_view
 from videokd.data.batch import BadVideo, ClipRequest, ClipSample
 from videokd.data.decode import open_video
 from videokd.data.frame_cache import FrameCache
@@ -56,8 +56,10 @@ class AugmentSpec:
 class ClipDataset(Dataset[ClipSample | BadVideo]):
     """Random augmented clips of the videos of one or several indexes.
 
-    A clip depends on the seed and on the epoch and position of its request alone, not on the
-    worker that makes it or on what was asked before.
+    A clip depends on the seed and on its request alone, not on the worker that makes it or on what
+    was asked before. Its start and view are either fresh at each epoch and position, or one of a
+    few that each video has and that come in turn, so that what a frozen network says about them
+    can be kept (dataset reinforcement, Faghri et al. 2023).
 
     Args:
         indexes: The datasets; their positions are the dataset ids.
@@ -66,9 +68,14 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
         seed: Seed of clip starts and views.
         backend: Decoder, see `decode.open_video`. Not used for datasets that are cached.
         caches: One frame cache per index, or None to decode the files.
+        views_per_video: 0: clips are drawn from (seed, epoch, position). V > 0: from (seed,
+            dataset_id, record_id, epoch % V) and nothing else, V different ones per video.
+        with_plain_clip: Samples also carry the same frames through `augment.center_view`: without
+            crop jitter, flip and colours.
 
     Raises:
-        InputError: caches do not match the indexes or the short side of the clips.
+        InputError: caches do not match the indexes or the short side of the clips, or
+            views_per_video is negative.
     """
 
     def __init__(
@@ -80,14 +87,20 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
         seed: int,
         backend: str = "auto",
         caches: Sequence[FrameCache] | None = None,
+        views_per_video: int = 0,
+        with_plain_clip: bool = False,
     ) -> None:
         check_caches(indexes, caches, clip.short_side)
+        if views_per_video < 0:
+            raise InputError(f"views_per_video must be >= 0 (0 = fresh), got {views_per_video}")
         self._indexes = tuple(indexes)
         self._clip = clip
         self._augment = augment
         self._seed = seed
         self._backend = backend
         self._caches = None if caches is None else tuple(caches)
+        self._views_per_video = views_per_video
+        self._with_plain_clip = with_plain_clip
 
     def __getitem__(self, request: ClipRequest) -> ClipSample | BadVideo:
         """Make the clip of a request, or say why its video cannot be used."""
@@ -103,21 +116,16 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
     def _make_clip(
         self, reader: VideoReader, record: VideoRecord, request: ClipRequest
     ) -> ClipSample:
-        rng = np.random.default_rng([self._seed, request.epoch, request.position])
-        clip, augment = self._clip, self._augment
+        clip = self._clip
+        view_number = request.epoch % self._views_per_video if self._views_per_video else -1
+        rng = self._make_rng(request, view_number)
         shape = {"num_frames": clip.num_frames, "sampling_rate": clip.sampling_rate}
         start = random_clip_start(reader.num_frames, **shape, rng=rng)
         indices = clip_frame_indices(start, reader.num_frames, **shape)
         frames = reader.get_frames(indices.tolist(), short_side=clip.short_side)
-        view = draw_view(
-            frames.shape[1],
-            frames.shape[2],
-            rng=rng,
-            scale_range=augment.scale_range,
-            ratio_range=augment.ratio_range,
-            flip=augment.flip,
-            color_jitter=augment.color_jitter,
-        )
+        height, width = frames.shape[1:3]
+        view = self._draw_view(height, width, rng)
+        plain = center_view(height, width, clip.crop_size) if self._with_plain_clip else None
         return ClipSample(
             apply_view(frames, view, size=clip.crop_size),
             record.label,
@@ -125,6 +133,28 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
             request.record_id,
             view,
             torch.from_numpy(indices),
+            view_number,
+            None if plain is None else apply_view(frames, plain, size=clip.crop_size),
+        )
+
+    def _make_rng(self, request: ClipRequest, view_number: int) -> np.random.Generator:
+        place = (
+            (request.epoch, request.position)
+            if view_number < 0
+            else (request.dataset_id, request.record_id, view_number)
+        )
+        return np.random.default_rng([self._seed, *place])
+
+    def _draw_view(self, height: int, width: int, rng: np.random.Generator) -> ViewParams:
+        augment = self._augment
+        return draw_view(
+            height,
+            width,
+            rng=rng,
+            scale_range=augment.scale_range,
+            ratio_range=augment.ratio_range,
+            flip=augment.flip,
+            color_jitter=augment.color_jitter,
         )
 
 

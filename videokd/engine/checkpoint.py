@@ -1,6 +1,7 @@
 """Checkpoints: directories that are whole and verified, or not there.
 
-    checkpoints/step-N/  model.safetensors  optimizer.pt  state.json  manifest.json
+    checkpoints/step-N/  model.safetensors  [average.safetensors]  optimizer.pt  state.json
+                         manifest.json
 
 A checkpoint is written under another name and renamed when its last file, the manifest with every
 file's SHA-256, is on disk. Loading checks the hashes and falls back to the newest whole one.
@@ -39,6 +40,8 @@ class Checkpoint:
     """State dict of the optimizer."""
     state: dict[str, Any]
     """Plain JSON values; ``step`` is the number of steps done."""
+    average: dict[str, Tensor] | None = None
+    """State dict of the running average of the weights; None for a training without one."""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -52,6 +55,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     save_weights(unfinished / "model.safetensors", checkpoint.model)
+    if checkpoint.average is not None:
+        save_weights(unfinished / "average.safetensors", checkpoint.average)
     torch.save(checkpoint.optimizer, unfinished / "optimizer.pt")
     _sync(unfinished / "optimizer.pt")
     write_json(unfinished / "state.json", checkpoint.state)
@@ -72,10 +77,12 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
     for path in _list_newest_first(folder):
         damage = _find_damage(path)
         if damage is None:
+            average = path / "average.safetensors"
             return Checkpoint(
                 load_file(path / "model.safetensors"),
                 torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
                 read_json(path / "state.json"),
+                load_file(average) if average.exists() else None,
             )
         logger.warning("checkpoint %s is damaged (%s); trying an older one", path, damage)
     return None
@@ -104,7 +111,7 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"weights {path} cannot be read: {error}") from error
-    if all(name.startswith(("model.", "projectors.")) for name in state):
+    if all(name.startswith(("model.", "objective.")) for name in state):
         state = {n.removeprefix("model."): v for n, v in state.items() if n.startswith("model.")}
     expected = module.state_dict()
     missing = sorted(expected.keys() - state.keys())

@@ -21,6 +21,7 @@ class Meters:
     _sums: dict[str, Tensor]
     _counts: dict[str, Tensor]
     _num_correct: Tensor
+    _num_labelled: Tensor
     _num_clips: int
 
     def __init__(self, device: torch.device) -> None:
@@ -33,6 +34,7 @@ class Meters:
             "sums": {name: value.item() for name, value in self._sums.items()},
             "counts": {name: value.item() for name, value in self._counts.items()},
             "num_correct": self._num_correct.item(),
+            "num_labelled": self._num_labelled.item(),
             "num_clips": self._num_clips,
         }
 
@@ -41,6 +43,7 @@ class Meters:
         self._sums = {name: self._zero() + value for name, value in state["sums"].items()}
         self._counts = {name: self._zero() + value for name, value in state["counts"].items()}
         self._num_correct = self._zero() + state["num_correct"]
+        self._num_labelled = self._zero() + state["num_labelled"]
         self._num_clips = state["num_clips"]
 
     def add(self, output: StepOutput, num_clips: int) -> None:
@@ -51,6 +54,7 @@ class Meters:
             self._sums[name] = self._sums.get(name, self._zero()) + value * count
             self._counts[name] = self._counts.get(name, self._zero()) + count
         self._num_correct = self._num_correct + output.correct.sum()
+        self._num_labelled = self._num_labelled + output.counts.get("top1", num_clips)
         self._num_clips += num_clips
 
     @contextmanager
@@ -71,14 +75,15 @@ class Meters:
         """Return the means since the last call, and start anew.
 
         ``loss`` and each term are means over the clips that they were computed of; a term that no
-        clip took part in is left out. ``top1`` is percent of clips; ``clips_per_sec`` and
-        ``data_wait`` (share of the time, 0 to 1) are measured.
+        clip took part in is left out. ``top1`` is percent of the clips that have a label;
+        ``clips_per_sec`` and ``data_wait`` (share of the time, 0 to 1) are measured.
         """
         counts = {name: value.item() for name, value in self._counts.items()}
         line = {n: value.item() / counts[n] for n, value in self._sums.items() if counts[n]}
         elapsed = time.perf_counter() - self._start
-        if self._num_clips:
-            line["top1"] = 100 * self._num_correct.item() / self._num_clips
+        num_labelled = self._num_labelled.item()
+        if num_labelled:
+            line["top1"] = 100 * self._num_correct.item() / num_labelled
         line["clips_per_sec"] = self._num_clips / elapsed
         line["data_wait"] = self._wait_sec / elapsed
         self._clear()
@@ -101,6 +106,7 @@ class Meters:
         self._sums = {}
         self._counts = {}
         self._num_correct = self._zero()
+        self._num_labelled = self._zero()
         self._num_clips = 0
         self._wait_sec = 0.0
         self._start = time.perf_counter()

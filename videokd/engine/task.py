@@ -1,4 +1,8 @@
-"""What the loop asks of a task's result; tasks themselves live elsewhere."""
+"""What the loop asks of a task's result; tasks themselves live elsewhere.
+
+The loop calls ``task(batch, progress)``: a ClipBatch on the task's device, and the share of the
+training that is done, step / num_steps in [0, 1).
+"""
 
 from typing import Protocol
 

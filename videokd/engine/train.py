@@ -5,19 +5,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from videokd.data.batch import BadVideo, ClipBatch
+from videokd.engine.averaging import WeightAverage
 from videokd.engine.checkpoint import Checkpoint, load_newest_checkpoint, save_checkpoint
 from videokd.engine.meters import Meters
 from videokd.engine.metrics_log import MetricsLog
-from videokd.engine.optim import cosine_lr
+from videokd.engine.optim import cosine_lr, scale_lr
 from videokd.engine.stop import Stopped, StopRequest
 from videokd.engine.task import StepOutput
-from videokd.utils.errors import RunError
+from videokd.utils.errors import InputError, RunError
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,18 @@ class TrainSettings:
     """Unreadable videos that are put up with before the run stops."""
 
 
+@dataclass(frozen=True)
+class Learner:
+    """What a training changes and a checkpoint holds."""
+
+    task: nn.Module
+    """(batch, progress) -> StepOutput, see ``videokd.engine.task``; on its device already."""
+    optimizer: torch.optim.Optimizer
+    """Over the task's trainable parameters."""
+    average: WeightAverage | None = None
+    """Of the task's model, when an average is wanted; ``average.module`` is the result then."""
+
+
 class ProgressBar(Protocol):
     """What the loop tells the terminal."""
 
@@ -54,8 +67,7 @@ class ProgressBar(Protocol):
 
 
 def train(
-    task: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    learner: Learner,
     make_loader: Callable[[int], Iterator[ClipBatch]],
     *,
     settings: TrainSettings,
@@ -64,14 +76,13 @@ def train(
     stop: StopRequest,
     progress: ProgressBar,
 ) -> None:
-    """Train ``task`` to ``settings.num_steps`` steps, going on from a checkpoint when there is one.
+    """Train to ``settings.num_steps`` steps, going on from a checkpoint when there is one.
 
     What happens at a step depends on (seed, step) only, so that a run that was stopped ends with
     the weights of one that was not.
 
     Args:
-        task: Batch -> TaskOutput; on its device already.
-        optimizer: Over the task's trainable parameters.
+        learner: What is trained.
         make_loader: First step -> the batches from there on.
         settings: Lengths, rates and periods.
         folder: Where ``metrics.jsonl`` and ``checkpoints/`` are kept.
@@ -82,10 +93,12 @@ def train(
     Raises:
         Stopped: A signal came; the checkpoint is written.
         RunError: Loss or weights are not finite, or more than ``max_bad_videos`` are unreadable.
+        InputError: The checkpoint has a weight average and the learner has none, or the reverse.
     """
+    task = learner.task
     device = next(task.parameters()).device
     meters = Meters(device)
-    step, bad = _resume(task, optimizer, meters, folder)
+    step, bad = _resume(learner, meters, folder)
     log = MetricsLog(folder / "metrics.jsonl", step)
     loader = make_loader(step)
     last_save = time.monotonic()
@@ -99,13 +112,13 @@ def train(
         _count_bad(bad, batch.bad, settings.max_bad_videos)
         # Random layers draw from (seed, step), not from what was drawn before.
         torch.manual_seed(settings.seed * 1_000_003 + step)
-        lr = _set_lr(optimizer, settings, step)
+        lr = _set_lr(learner.optimizer, settings, step)
         if len(batch) > 1:  # batch norm needs two; smaller batches come from unreadable videos
             batch = batch.to(device, non_blocking=True)
-            output = task(batch)
+            output = task(batch, step / settings.num_steps)
             if (step + 1) % check_period == 0:
                 _check_finite(output, batch, step=step, lr=lr)
-            _update(task, optimizer, output.loss, settings.clip_grad_norm)
+            _update(learner, output.loss, settings.clip_grad_norm)
             meters.add(output, len(batch))
         step += 1
 
@@ -126,21 +139,35 @@ def train(
             state = {"step": step, "bad_videos": sorted(bad), "meters": meters.state()}
             with meters.paused():
                 _check_weights(task, step)
-                snapshot = Checkpoint(task.state_dict(), optimizer.state_dict(), state)
-                save_checkpoint(folder / "checkpoints", snapshot)
+                save_checkpoint(folder / "checkpoints", _snapshot(learner, state))
             last_save = time.monotonic()
         if must_stop and not is_last:
             raise Stopped
 
 
-def _resume(
-    task: nn.Module, optimizer: torch.optim.Optimizer, meters: Meters, folder: Path
-) -> tuple[int, set[_VideoKey]]:
+def _snapshot(learner: Learner, state: dict[str, Any]) -> Checkpoint:
+    weights, momenta = learner.task.state_dict(), learner.optimizer.state_dict()
+    if learner.average is None:
+        return Checkpoint(weights, momenta, state)
+    state = {**state, "num_averaged": learner.average.num_updates}
+    return Checkpoint(weights, momenta, state, learner.average.module.state_dict())
+
+
+def _resume(learner: Learner, meters: Meters, folder: Path) -> tuple[int, set[_VideoKey]]:
     checkpoint = load_newest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         return 0, set()
-    task.load_state_dict(checkpoint.model)
-    optimizer.load_state_dict(checkpoint.optimizer)
+    if (learner.average is None) != (checkpoint.average is None):
+        owner = "the checkpoint has" if learner.average is None else "this training has"
+        raise InputError(
+            f"{folder}: only {owner} an average of the weights; go on with the settings that the "
+            "training began with, or begin in another folder"
+        )
+    learner.task.load_state_dict(checkpoint.model)
+    learner.optimizer.load_state_dict(checkpoint.optimizer)
+    if learner.average is not None and checkpoint.average is not None:
+        num_updates = checkpoint.state["num_averaged"]
+        learner.average.load(checkpoint.average, num_updates=num_updates)
     meters.load_state(checkpoint.state["meters"])
     step = checkpoint.state["step"]
     logger.info("%s: going on at step %d", folder, step)
@@ -154,19 +181,18 @@ def _set_lr(optimizer: torch.optim.Optimizer, settings: TrainSettings, step: int
         # The rate at the end of the step: at the start of the first it is zero.
         progress = min((step + 1) / settings.num_steps, warmup)
     lr = cosine_lr(progress, base_lr=settings.base_lr, warmup=warmup)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+    scale_lr(optimizer, lr)
     return lr
 
 
-def _update(
-    task: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, clip_grad_norm: float
-) -> None:
-    optimizer.zero_grad(set_to_none=True)
+def _update(learner: Learner, loss: Tensor, clip_grad_norm: float) -> None:
+    learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if clip_grad_norm > 0:
-        nn.utils.clip_grad_norm_(task.parameters(), clip_grad_norm)
-    optimizer.step()
+        nn.utils.clip_grad_norm_(learner.task.parameters(), clip_grad_norm)
+    learner.optimizer.step()
+    if learner.average is not None:
+        learner.average.update()
 
 
 def _count_bad(seen: set[_VideoKey], new: tuple[BadVideo, ...], limit: int) -> None:

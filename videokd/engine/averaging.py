@@ -1,0 +1,66 @@
+"""A running average of weights over the steps of a training."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class WeightAverage:
+    """The exponential moving average of a model's weights, norm statistics included.
+
+    At update n (0-based), with d = min(decay, (1 + n) / (10 + n)), each average becomes
+    d * average + (1 - d) * weight: the warm-up of d keeps the random start from outweighing a
+    short training. What is not a float (batch norm's count of batches, a module's extra state) is
+    copied: an average rounded to integers would stand still.
+
+    Why not torch's ``AveragedModel``: its counter is moved to the device at each update, which
+    waits for it, and it rounds the counts.
+
+    Args:
+        model: What is averaged, on its device already; it is read at every update.
+        decay: In [0, 1); 0.999 averages over the last thousand steps or so.
+
+    Raises:
+        ValueError: decay is not in [0, 1).
+    """
+
+    module: nn.Module
+    """A copy of the model with the averaged weights, in eval mode and without gradient."""
+    num_updates: int
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        if not 0.0 <= decay < 1.0:
+            raise ValueError(f"decay must be in [0, 1), got {decay}")
+        self.module = deepcopy(model).eval().requires_grad_(False)
+        self.num_updates = 0
+        self._model = model
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the model's present weights; to be called after each step of the optimizer."""
+        decay = min(self._decay, (1 + self.num_updates) / (10 + self.num_updates))
+        pairs = list(zip(_tensors(self.module), _tensors(self._model), strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        averages, weights = map(list, zip(*floats, strict=True))
+        get_ema_multi_avg_fn(decay)(averages, weights, self.num_updates)
+        for count, newest in pairs:
+            if not count.is_floating_point():
+                count.copy_(newest)
+        for mine, theirs in zip(self.module.modules(), self._model.modules(), strict=True):
+            if type(mine).get_extra_state is not nn.Module.get_extra_state:
+                mine.set_extra_state(theirs.get_extra_state())
+        self.num_updates += 1
+
+    def load(self, weights: Mapping[str, Tensor], *, num_updates: int) -> None:
+        """Go on from ``module.state_dict()`` and ``num_updates`` of before."""
+        self.module.load_state_dict(weights)
+        self.num_updates = num_updates
+
+
+def _tensors(module: nn.Module) -> chain[Tensor]:
+    return chain(module.parameters(), module.buffers())
