@@ -1,0 +1,110 @@
+"""Losses of the relations between a batch's clips: student and teacher share only the clips.
+
+Features are flattened to one vector per clip, and both losses are made of the inner products of
+those vectors alone: beside copies of the features themselves, nothing larger than B^3 is held.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videokd.distill.losses.checks import check_same_batch
+from videokd.distill.losses.vectors import EPS, unit
+
+# Distances below this share of the batch's spread count as zero. Its square exceeds what rounding
+# leaves of the squared distance of two clips that coincide, be it negative.
+_TINY = 1e-6
+
+
+def relational(
+    student: Tensor, teacher: Tensor, *, distance_weight: float = 1.0, angle_weight: float = 2.0
+) -> Tensor:
+    """Compute RKD: how the distances and angles between a batch's clips differ.
+
+    loss = distance_weight * mean over pairs i != j of h(d^S_ij - d^T_ij) + angle_weight * mean over
+    triplets of distinct i, j, k of h(a^S_ijk - a^T_ijk),  d_ij = |x_i - x_j| / mean over pairs,
+    a_ijk = cos of the angle at x_j, h = Huber with delta 1 (Park et al. 2019, "Relational
+    Knowledge Distillation", sections 3.2.1 and 3.2.2; the weights are in the paper's ratio).
+    Shifts, scalings and rotations of all features leave it as it is. Computed in float64.
+
+    Fewer than 2 clips have no pairs, fewer than 3 no triplets: the term is zero. Where clips
+    coincide, the distance is 0, the cosine counts as 0, and the gradient is finite.
+
+    Args:
+        student: (B, C, T, H, W) or (B, D), any float dtype. Memory grows with B^3.
+        teacher: The same B, all else may differ; carries no gradient.
+        distance_weight: Weight of the distances' term.
+        angle_weight: Weight of the angles' term.
+
+    Returns:
+        Scalar float32 >= 0.
+
+    Raises:
+        ValueError: B differs.
+    """
+    check_same_batch(student, teacher)
+    num_clips = len(student)
+    num_pairs = num_clips * (num_clips - 1)
+    distances, angles = _distances_and_angles(student)
+    teacher_distances, teacher_angles = _distances_and_angles(teacher.detach())
+    distance_term = F.smooth_l1_loss(distances, teacher_distances, reduction="sum")
+    angle_term = F.smooth_l1_loss(angles, teacher_angles, reduction="sum")
+    loss = distance_weight * distance_term / max(num_pairs, 1)
+    loss = loss + angle_weight * angle_term / max(num_pairs * (num_clips - 2), 1)
+    return loss.float()
+
+
+def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
+    """Compute how the similarities between a batch's clips differ.
+
+    loss = 1 / B^2 * |G_S - G_T|^2 (Frobenius),  G = the inner products x_i . x_j (B, B), each row
+    divided by its length (Tung & Mori 2019, "Similarity-Preserving Knowledge Distillation",
+    section 3). Scalings and rotations of all features leave it as it is. A single clip (not all
+    zero) is similar to itself only: the loss is zero. Computed in float64.
+
+    Args:
+        student: (B, C, T, H, W) or (B, D), any float dtype.
+        teacher: The same B, all else may differ; carries no gradient.
+
+    Returns:
+        Scalar float32 in [0, 4 / B].
+
+    Raises:
+        ValueError: B differs.
+    """
+    check_same_batch(student, teacher)
+    mine, theirs = _similarities(student), _similarities(teacher.detach())
+    return F.mse_loss(mine, theirs).float()
+
+
+def _distances_and_angles(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return distances over their mean (B, B), and cosines (B, B, B) of the angles i, j, k at j."""
+    # In float64: squared distances are small differences of large products, which float32 (and
+    # TF32 or autocast, had they a say) would round away. The products are few.
+    vectors = features.flatten(1).double()
+    gram = _gram(vectors - vectors.mean(dim=0))
+    num_clips, sizes = len(gram), gram.diagonal()
+    squares = sizes[:, None] + sizes - 2 * gram
+    distances = (squares + _TINY**2).sqrt() - _TINY
+    mean_distance = distances.sum() / max(num_clips * (num_clips - 1), 1)
+    # (x_i - x_j) . (x_k - x_j), at [i, j, k].
+    products = gram[:, None, :] - gram[:, :, None] - gram + sizes[:, None]
+    inverse = (squares + EPS).rsqrt()
+    cosines = products * inverse[:, :, None] * inverse
+    is_triplet = ~torch.eye(num_clips, dtype=torch.bool, device=gram.device)[:, None, :]
+    return distances / mean_distance.clamp(min=_TINY), cosines * is_triplet
+
+
+def _similarities(features: Tensor) -> Tensor:
+    """Return the inner products (B, B), each row divided by its length."""
+    return unit(_gram(features.flatten(1).double()), dim=1)
+
+
+def _gram(vectors: Tensor) -> Tensor:
+    """Return the inner products (B, B) of vectors (B, D) scaled to a mean square length of 1.
+
+    The losses here ignore the scale, so it gets no gradient; it gives the epsilons their meaning.
+    """
+    length = vectors.detach().square().sum(dim=1).mean().sqrt()
+    vectors = vectors / length.clamp(min=1e-30)
+    return vectors @ vectors.T
