@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch import nn
 
-from videokd.fusion.adaptors import EmbeddingAdaptor, MapAdaptor, resample
+from videokd.fusion.adaptors import EmbeddingAdaptor, MapAdaptor, adapt, resample
+from videokd.fusion.standardise import PhiStandardiser, RunningStandardiser
 
 
 def test_resampling_to_the_own_grid_changes_nothing():
@@ -47,3 +49,36 @@ def test_adaptors_take_bf16_and_give_float32():
     assert maps.dtype == embeddings.dtype == torch.float32
     assert maps.shape == (2, 4, 1, 2, 2)
     assert embeddings.shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "num_parameters"),
+    [
+        ("none", nn.Identity, 0),
+        ("batch_norm", nn.BatchNorm3d, 6),
+        ("running", RunningStandardiser, 0),
+        ("phi_s", PhiStandardiser, 0),
+    ],
+)
+def test_each_standardisation_comes_before_the_convolution(name, kind, num_parameters):
+    adaptor = MapAdaptor(3, 4, grid=(1, 2, 2), standardise=name)
+    feature = 5 + torch.randn(8, 3, 1, 2, 2)
+    assert type(adaptor.norm) is kind
+    assert sum(p.numel() for p in adaptor.norm.parameters()) == num_parameters
+    adaptor(feature)
+    adaptor.eval()
+    torch.testing.assert_close(adaptor(feature), adaptor.conv(adaptor.norm(feature)))
+    embedding = EmbeddingAdaptor(3, 4, standardise=name)
+    assert isinstance(embedding.norm, nn.BatchNorm1d if name == "batch_norm" else kind)
+
+
+def test_weights_multiply_what_comes_out_of_the_adaptors_clip_by_clip():
+    adaptors = nn.ModuleDict({"a": EmbeddingAdaptor(3, 4), "b": EmbeddingAdaptor(2, 4)}).eval()
+    features = {"b": torch.randn(2, 2), "a": torch.randn(2, 3)}
+    plain = adapt(adaptors, features, None)
+    torch.testing.assert_close(plain[0], adaptors["a"](features["a"]))
+    weights = {"a": torch.tensor([0.0, 2.0]), "b": torch.tensor([1.0, 3.0])}
+    first, second = adapt(adaptors, features, weights)
+    assert not first[0].any()
+    torch.testing.assert_close(first[1], 2 * plain[0][1])
+    torch.testing.assert_close(second, plain[1] * torch.tensor([[1.0], [3.0]]))

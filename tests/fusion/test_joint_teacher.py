@@ -1,59 +1,50 @@
-import math
+import copy
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from videokd.fusion.joint_teacher import FusedEmbedding, FusedLevel, JointTeacher
-from videokd.models.levels import LevelShapes, compute_level_shapes
+from videokd.fusion.expert_drop import draw_expert_weights
+from videokd.fusion.joint_teacher import JointTeacher
+from videokd.fusion.options import FINE_TUNES, STANDARDISERS, TOPOLOGIES, FusionOptions
+from videokd.models.levels import Features, LevelShapes
 from videokd.utils.errors import InputError
 
 NUM_CLASSES = {"a": 3, "b": 4}
+ALL_LEVELS = ("stage1", "stage2", "stage3", "stage4")
 
 
-@pytest.fixture
-def make_joint(make_classifier):
-    """``make_joint(order=..., levels=..., clip=...)``: T* of an r3d and an x3d for an r2plus1d."""
-    experts = {"a": make_classifier("r3d_18"), "b": make_classifier("x3d_s")}
-
-    def make(order=("a", "b"), *, levels=("stage2", "stage3"), clip=(4, 32), dropout=0.0):
-        clip_shape = (3, clip[0], clip[1], clip[1])
-        student = make_classifier("r2plus1d_18").backbone
-        return JointTeacher(
-            {name: experts[name] for name in order},
-            {name: compute_level_shapes(experts[name].backbone, clip_shape) for name in order},
-            shapes=compute_level_shapes(student, clip_shape),
-            levels=levels,
-            num_classes=NUM_CLASSES,
-            width=6,
-            dropout=dropout,
-        )
-
-    return make
-
-
-def _randomise(module):
-    """Give norms and weights values that a wrong formula cannot hide behind."""
-    for name, value in [*module.named_parameters(), *module.named_buffers()]:
-        if value.is_floating_point():
-            low = 0.5 if "var" in name else -1.0
-            value.data.uniform_(low, 1.5)
-    return module.eval()
-
-
-@pytest.mark.parametrize("clip", [(4, 32), (5, 33), (3, 45)])
-@pytest.mark.parametrize("levels", [["stage3"], ["stage1", "stage2", "stage3", "stage4"]])
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize(
+    ("clip", "levels"),
+    [
+        ((4, 32), ()),
+        ((4, 32), ALL_LEVELS),
+        ((5, 33), ("stage1", "stage4")),
+        ((5, 33), ALL_LEVELS),
+        ((3, 45), ("stage3",)),
+        ((3, 45), ALL_LEVELS),
+    ],
+)
 def test_shapes_are_the_students_own_for_even_and_odd_clips(
-    make_joint, make_classifier, clip, levels
+    make_joint, make_classifier, topology, clip, levels
 ):
     student = make_classifier("r2plus1d_18")
     clips = torch.rand(2, 3, clip[0], clip[1], clip[1])
-    features, expected = make_joint(levels=levels, clip=clip)(clips), student(clips)
-    assert list(features.levels) == levels
+    joint = make_joint(levels=levels, clip=clip, topology=topology)
+    features, expected = joint(clips), student(clips)
+    assert tuple(features.levels) == levels
     for level in levels:
         assert features.levels[level].shape == expected.levels[level].shape
     assert features.embedding.shape == expected.embedding.shape
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("order", ["c", "abc"])
+def test_any_number_of_experts_is_fused(make_joint, topology, order):
+    joint = make_joint(tuple(order), topology=topology)
+    features = joint(torch.rand(2, 3, 4, 32, 32))
+    assert list(joint.fusions["stage2"].adaptors) == list(order)
+    assert all(x.isfinite().all() for x in (*features.levels.values(), features.embedding))
 
 
 def test_each_dataset_gets_logits_of_its_own_classes(make_joint):
@@ -63,18 +54,79 @@ def test_each_dataset_gets_logits_of_its_own_classes(make_joint):
         assert joint.classify(embedding, name).shape == (2, num_classes)
 
 
-def test_gradients_reach_every_own_parameter_and_no_expert(make_joint):
-    joint = make_joint()
-    features = joint.train()(torch.rand(4, 3, 4, 32, 32))
-    logits = [joint.classify(features.embedding, name) for name in NUM_CLASSES]
-    sum((x * torch.randn_like(x)).sum() for x in logits).backward()
-    silent = [name for name, p in joint.named_parameters() if p.grad is None or not p.grad.any()]
+def _classify_all(joint, clips):
+    embedding = joint(clips).embedding
+    return torch.cat([joint.classify(embedding, name) for name in NUM_CLASSES], dim=1)
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("standardise", STANDARDISERS)
+@pytest.mark.parametrize("fine_tune", FINE_TUNES)
+def test_logits_reach_every_trainable_parameter(make_joint, topology, standardise, fine_tune):
+    joint = make_joint(topology=topology, standardise=standardise, fine_tune=fine_tune).train()
+    logits = _classify_all(joint, torch.rand(4, 3, 4, 32, 32))
+    (logits * torch.randn_like(logits)).sum().backward()
+    trainable = {name: p for name, p in joint.named_parameters() if p.requires_grad}
+    silent = [name for name, p in trainable.items() if p.grad is None or not p.grad.any()]
     assert silent == []
-    for expert in joint.experts.values():
-        assert all(p.grad is None and not p.requires_grad for p in expert.module.parameters())
+    assert any(name.startswith("experts.") for name in trainable) == (fine_tune != "none")
+    assert all(p.grad is None for p in joint.parameters() if not p.requires_grad)
 
 
-def test_experts_are_in_eval_mode_and_in_no_state_after_train(make_joint):
+@pytest.mark.parametrize("order", ["a", "b", "c"])
+@pytest.mark.parametrize("levels", [(), ("stage1",), ("stage4",)])
+def test_in_a_trunk_only_what_it_sees_of_the_experts_is_trained(make_joint, order, levels):
+    for fine_tune in ("last_stage", "all"):
+        joint = make_joint(order, levels=levels, topology="trunk", fine_tune=fine_tune).train()
+        _classify_all(joint, torch.rand(4, 3, 4, 32, 32)).pow(2).sum().backward()
+        for name, parameter in joint.experts.named_parameters():
+            assert (parameter.grad is not None) == parameter.requires_grad, name
+
+
+def _step(joint, num_steps=3):
+    # Weight decay would show in whatever the optimizer can get at.
+    trained = [p for p in joint.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=0.1, weight_decay=0.1)
+    for _ in range(num_steps):
+        joint.train()
+        optimizer.zero_grad()
+        _classify_all(joint, torch.rand(4, 3, 4, 32, 32)).logsumexp(dim=1).sum().backward()
+        optimizer.step()
+
+
+def _list_changed(module, before):
+    state = module.state_dict()
+    assert list(state) == list(before)
+    return {name for name, value in state.items() if not torch.equal(value, before[name])}
+
+
+def test_frozen_experts_do_not_change_by_one_bit(make_joint):
+    joint = make_joint(("a", "b", "c"))
+    before = {name: copy.deepcopy(e.module.state_dict()) for name, e in joint.experts.items()}
+    own = copy.deepcopy(joint.state_dict())
+    _step(joint)
+    for name, expert in joint.experts.items():
+        assert _list_changed(expert.module, before[name]) == set()
+        assert all(p.grad is None for p in expert.module.parameters())
+    assert len(_list_changed(joint, own)) == len(own)
+
+
+@pytest.mark.parametrize("fine_tune", ["last_stage", "all"])
+def test_fine_tuning_changes_the_named_part_of_a_copy_and_nothing_else(make_joint, fine_tune):
+    originals = {n: e.module for n, e in make_joint(("a", "b", "c")).experts.items()}
+    before = {name: copy.deepcopy(model.state_dict()) for name, model in originals.items()}
+    joint = make_joint(("a", "b", "c"), fine_tune=fine_tune)
+    _step(joint)
+    for name, expert in joint.experts.items():
+        assert _list_changed(originals[name], before[name]) == set()
+        parts = originals[name].backbone.parts()
+        tuned = list(parts) if fine_tune == "all" else ["stage4", "embedding"]
+        prefixes = tuple(f"backbone.net.{module}." for part in tuned for module in parts[part])
+        inside = {key for key in before[name] if key.startswith(prefixes)}
+        assert _list_changed(expert.module, before[name]) == inside
+
+
+def test_frozen_experts_are_in_eval_mode_and_in_no_state_after_train(make_joint):
     joint = make_joint().train()
     for expert in joint.experts.values():
         assert not any(module.training for module in expert.module.modules())
@@ -83,11 +135,51 @@ def test_experts_are_in_eval_mode_and_in_no_state_after_train(make_joint):
     assert sum(p.numel() for p in joint.parameters()) == own
 
 
-def test_permuted_experts_permute_the_adaptors_slices_and_nothing_else(make_joint):
-    forward, backward = make_joint(("a", "b")), make_joint(("b", "a"))
-    _randomise(forward)
+def test_fine_tuned_experts_are_in_the_state(make_joint):
+    joint, fresh = (make_joint(fine_tune="last_stage") for _ in range(2))
+    _step(joint)
+    fresh.load_state_dict(joint.state_dict())
+    clips = torch.rand(2, 3, 4, 32, 32)
+    assert torch.equal(fresh.eval()(clips).embedding, joint.eval()(clips).embedding)
+
+
+def test_what_was_seen_can_be_kept_and_fused_later(make_joint):
+    joint = make_joint(levels=("stage2", "stage4")).eval()
+    clips = torch.rand(3, 3, 4, 32, 32)
+    seen = joint.see(clips)
+    assert {name: list(f.levels) for name, f in seen.items()} == {
+        name: ["stage2", "stage4"] for name in ("a", "b")
+    }
+    kept = {
+        name: Features({k: x[:2].clone() for k, x in f.levels.items()}, f.embedding[:2].clone())
+        for name, f in reversed(seen.items())
+    }
+    fused, expected = joint.fuse(kept), joint(clips)
+    for level, value in expected.levels.items():
+        torch.testing.assert_close(fused.levels[level], value[:2], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fused.embedding, expected.embedding[:2], rtol=1e-4, atol=1e-5)
+
+
+def test_a_trunk_sees_one_level(make_joint):
+    joint = make_joint(levels=("stage2", "stage4"), topology="trunk")
+    seen = joint.see(torch.rand(2, 3, 4, 32, 32))
+    assert [list(features.levels) for features in seen.values()] == [["stage2"], ["stage2"]]
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("standardise", STANDARDISERS)
+def test_permuted_experts_permute_the_adaptors_slices_and_nothing_else(
+    make_joint, randomise, topology, standardise
+):
+    options = {"topology": topology, "standardise": standardise}
+    forward, backward = make_joint(("a", "b"), **options), make_joint(("b", "a"), **options)
+    randomise(forward)
+    concatenated = {"embed.linear.weight"} if topology == "pyramid" else set()
     backward.load_state_dict(
-        {name: _swap_experts(name, value) for name, value in forward.state_dict().items()}
+        {
+            name: _swap_experts(value) if ".mix" in name or name in concatenated else value
+            for name, value in forward.state_dict().items()
+        }
     )
     clips = torch.rand(2, 3, 4, 32, 32)
     expected, features = forward.eval()(clips), backward.eval()(clips)
@@ -96,15 +188,45 @@ def test_permuted_experts_permute_the_adaptors_slices_and_nothing_else(make_join
     torch.testing.assert_close(features.embedding, expected.embedding, rtol=1e-4, atol=1e-4)
 
 
-def _swap_experts(name, value, width=6):
-    """Swap the slices of the two experts where a weight sees their concatenation."""
-    if ".mix_norm." in name and value.ndim == 1:
-        first, second, rest = value[:width], value[width : 2 * width], value[2 * width :]
-        return torch.cat([second, first, rest])
-    if name.endswith(".mix.weight") or name == "embed.linear.weight":
-        first, second, rest = value[:, :width], value[:, width : 2 * width], value[:, 2 * width :]
-        return torch.cat([second, first, rest], dim=1)
-    return value
+def _swap_experts(value, width=6):
+    """Swap the slices of the two experts in a value over their concatenation."""
+    if value.ndim == 0:  # the number of batches that a norm has seen
+        return value
+    dim = min(value.ndim - 1, 1)
+    first, second, rest = value.split([width, width, value.shape[dim] - 2 * width], dim)
+    return torch.cat([second, first, rest], dim)
+
+
+def test_a_dropped_expert_is_missing_at_every_level_of_its_clip(make_joint):
+    joint = make_joint(expert_drop=0.5, standardise="none").train()
+    for module in joint.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()  # batch statistics would tie the clips together
+    seen = joint.see(torch.rand(8, 3, 4, 32, 32))
+    torch.manual_seed(1)
+    weights = draw_expert_weights(8, 2, probability=0.5, device=torch.device("cpu"))
+    outputs = [_fuse(joint, seen)]
+    for name in seen:
+        other = Features({k: x + 1 for k, x in seen[name].levels.items()}, seen[name].embedding + 1)
+        outputs.append(_fuse(joint, {**seen, name: other}))
+    for i in range(2):
+        assert 0 < (weights[:, i] > 0).sum() < 8
+        for before, after in zip(outputs[0], outputs[i + 1], strict=True):
+            changed = (before != after).flatten(1).any(dim=1)
+            assert torch.equal(changed, weights[:, i] > 0)
+
+
+def _fuse(joint, seen):
+    torch.manual_seed(1)
+    fused = joint.fuse(seen)
+    return [*fused.levels.values(), fused.embedding]
+
+
+def test_no_expert_is_dropped_in_evaluation(make_joint):
+    joint, plain = make_joint(expert_drop=0.9), make_joint()
+    plain.load_state_dict(joint.state_dict())
+    clips = torch.rand(2, 3, 4, 32, 32)
+    assert torch.equal(joint.eval()(clips).embedding, plain.eval()(clips).embedding)
 
 
 def test_a_level_that_an_expert_or_the_student_lacks_is_refused_with_its_owner():
@@ -115,84 +237,29 @@ def test_a_level_that_an_expert_or_the_student_lacks_is_refused_with_its_owner()
         JointTeacher({}, {"a": both, "b": one}, shapes=both, **options)
     with pytest.raises(InputError, match="level 'stage2' is not one of the student's: stage1"):
         JointTeacher({}, {"a": both}, shapes=one, **options)
-    with pytest.raises(InputError, match="at least one fused level, got none"):
-        JointTeacher({}, {"a": both}, shapes=both, **{**options, "levels": []})
+    with pytest.raises(InputError, match="at least one expert, got none"):
+        JointTeacher({}, {}, shapes=both, **options)
 
 
-# The formula of JointTeacher's docstring, cell by cell in float64. The experts' maps lie on the
-# level's own grid: resampling is tested by itself.
+def test_a_trunks_experts_need_its_lowest_level_only(make_classifier):
+    maps = {"stage1": (8, 4, 16, 16), "stage2": (16, 2, 8, 8)}
+    joint = JointTeacher(
+        {"a": make_classifier()},
+        {"a": LevelShapes({"stage1": maps["stage1"]}, 64)},
+        shapes=LevelShapes(maps, 64),
+        levels=["stage1", "stage2"],
+        num_classes={"a": 3},
+        width=4,
+        dropout=0.0,
+        options=FusionOptions(topology="trunk"),
+    )
+    assert joint(torch.rand(2, 3, 4, 32, 32)).levels["stage2"].shape == (2, 16, 2, 8, 8)
 
 
-def _numpy(value):
-    return value.detach().double().numpy()
-
-
-def _norm(module, x):
-    """Batch norm in evaluation of a vector of channels."""
-    scale = _numpy(module.weight) / np.sqrt(_numpy(module.running_var) + module.eps)
-    return (x - _numpy(module.running_mean)) * scale + _numpy(module.bias)
-
-
-def _gelu(x):
-    return np.array([0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x])
-
-
-def _strided_cell(conv, x, cell):
-    """One cell of a 3x3x3 convolution with padding 1 of x (C, T, H, W)."""
-    weight, total = _numpy(conv.weight), _numpy(conv.bias).copy()
-    for offset in np.ndindex(3, 3, 3):
-        place = [c * s + o - 1 for c, s, o in zip(cell, conv.stride, offset, strict=True)]
-        if all(0 <= p < size for p, size in zip(place, x.shape[1:], strict=True)):
-            total += weight[(slice(None), slice(None), *offset)] @ x[(slice(None), *place)]
-    return total
-
-
-def test_a_fused_level_is_the_documented_formula():
-    grid = (2, 2, 3)
-    channels = {"a": 3, "b": 5}
-    level = _randomise(FusedLevel(channels, (4, *grid), below=(2, 4, 4, 6), width=6))
-    maps = {name: torch.randn(1, c, *grid) for name, c in channels.items()}
-    below = torch.randn(1, 2, 4, 4, 6)
-    assert level.down.stride == (2, 2, 2)
-    with torch.no_grad():
-        fused = level(maps, below)[0]
-    for cell in np.ndindex(*grid):
-        parts = []
-        for name, adaptor in level.adaptors.items():
-            x = _norm(adaptor.norm, _numpy(maps[name])[(0, slice(None), *cell)])
-            parts.append(_numpy(adaptor.conv.weight)[:, :, 0, 0, 0] @ x + _numpy(adaptor.conv.bias))
-        parts.append(_strided_cell(level.down, _numpy(below)[0], cell))
-        mixed = _gelu(_norm(level.mix_norm, np.concatenate(parts)))
-        expected = _gelu(_norm(level.norm, _numpy(level.mix.weight)[:, :, 0, 0, 0] @ mixed))
-        np.testing.assert_allclose(
-            _numpy(fused[(slice(None), *cell)]), expected, rtol=1e-4, atol=1e-5
-        )
-
-
-def test_the_fused_embedding_is_the_documented_formula():
-    dims = {"a": 3, "b": 5}
-    embed = _randomise(FusedEmbedding(dims, 4, 7, width=6))
-    embeddings = {name: torch.randn(2, dim) for name, dim in dims.items()}
-    top = torch.randn(2, 4, 1, 2, 3)
-    with torch.no_grad():
-        fused = embed(embeddings, top)
-    for i in range(2):
-        parts = [
-            _numpy(adaptor.linear.weight) @ _norm(adaptor.norm, _numpy(embeddings[name][i]))
-            + _numpy(adaptor.linear.bias)
-            for name, adaptor in embed.adaptors.items()
-        ]
-        parts.append([_numpy(top[i, c]).mean() for c in range(4)])
-        expected = _gelu(_norm(embed.norm, _numpy(embed.linear.weight) @ np.concatenate(parts)))
-        np.testing.assert_allclose(_numpy(fused[i]), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_the_lowest_level_has_no_map_below():
-    level = FusedLevel({"a": 3}, (4, 1, 2, 2), below=None, width=6)
-    assert level.down is None
-    assert level({"a": torch.randn(2, 3, 1, 2, 2)}, None).shape == (2, 4, 1, 2, 2)
-    assert isinstance(level.mix, nn.Conv3d)
-    assert level.mix.in_channels == 6
+@pytest.mark.parametrize("levels", [("stage3", "stage2"), ("stage2", "stage2")])
+def test_levels_out_of_order_or_twice_are_refused(make_joint, levels):
+    with pytest.raises(InputError, match=r"once, from low to high, got \['stage"):
+        make_joint(levels=levels)
 
 
 def test_dropout_is_before_the_classifiers_in_training_only(make_joint):

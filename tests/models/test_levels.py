@@ -103,6 +103,36 @@ def _stage_of(name, key):
     return int(part[0].removeprefix("layer")) if part[0].startswith("layer") else 0
 
 
+@pytest.mark.parametrize("name", [*FAMILIES, "mvit_v2_s_gap"])
+def test_parts_hold_every_parameter_and_buffer_once_in_the_order_of_the_forward(
+    make_architecture, name
+):
+    backbone = make_architecture(name).build_backbone()
+    parts = backbone.parts()
+    assert list(parts) == ["stem", *LEVEL_NAMES, "embedding"]
+    held = [
+        f"net.{module}.{key}"
+        for modules in parts.values()
+        for module in modules
+        for key in backbone.net.get_submodule(module).state_dict()
+    ]
+    assert held == list(backbone.state_dict())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_level_hangs_on_the_parts_up_to_its_own(make_architecture, name):
+    backbone = make_architecture(name).build_backbone().eval()
+    features = backbone(torch.randn(2, 3, 4, 32, 32))
+    parts = list(backbone.parts().items())
+    for i, level in enumerate(LEVEL_NAMES, start=1):
+        features.levels[level].pow(2).sum().backward(retain_graph=True)
+        for j, (_, modules) in enumerate(parts):
+            parameters = [p for m in modules for p in backbone.net.get_submodule(m).parameters()]
+            has_gradient = any(p.grad is not None and p.grad.any() for p in parameters)
+            assert has_gradient == (j <= i and len(parameters) > 0)
+        backbone.zero_grad()
+
+
 def test_tokens_become_the_grid_that_an_explicit_loop_gives():
     batch, channels, (time, height, width) = 2, 3, (2, 3, 4)
     tokens = torch.randn(batch, 1 + time * height * width, channels)

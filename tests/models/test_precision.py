@@ -30,6 +30,9 @@ class TwoConvs(Backbone):
         stage = self.net.time(F.relu(self.net.space(clips)))
         return Features({"stage1": stage}, stage.mean(dim=(2, 3, 4)))
 
+    def parts(self):
+        return {"stem": ("space",), "stage1": ("time",), "embedding": ()}
+
 
 @pytest.fixture
 def break_bf16(monkeypatch):

@@ -1,1 +1,1 @@
-"""Frozen experts' features in, one joint teacher's features out."""
+"""Experts' features in, one joint teacher's features out."""

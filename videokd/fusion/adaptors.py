@@ -1,23 +1,30 @@
 """Bringing one expert's features to a common width and grid (METHOD, stage 2, steps 1 and 2)."""
 
+from collections.abc import Callable, Mapping
+
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from videokd.fusion.standardise import PhiStandardiser, RunningStandardiser
 
 Grid = tuple[int, int, int]
 
 
 class MapAdaptor(nn.Module):
-    """BatchNorm over C, a 1x1x1 convolution to ``width`` channels, then resampling to a grid.
+    """Standardisation over C, a 1x1x1 convolution to ``width`` channels, resampling to a grid.
 
     Args:
         in_channels: C of the expert's map.
         width: Channels of the result.
         grid: (T, H, W) of the result.
+        standardise: One of ``FusionOptions.standardise``.
     """
 
-    def __init__(self, in_channels: int, width: int, *, grid: Grid) -> None:
+    def __init__(
+        self, in_channels: int, width: int, *, grid: Grid, standardise: str = "batch_norm"
+    ) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm3d(in_channels)
+        self.norm = _make_norm(standardise, in_channels, nn.BatchNorm3d)
         self.conv = nn.Conv3d(in_channels, width, 1)
         self.grid = grid
 
@@ -28,21 +35,38 @@ class MapAdaptor(nn.Module):
 
 
 class EmbeddingAdaptor(nn.Module):
-    """BatchNorm over D, then a linear layer to ``width``: the adaptor of the last level.
+    """Standardisation over D, then a linear layer to ``width``: the adaptor of the last level.
 
     Args:
         in_dim: D of the expert's embedding.
         width: Size of the result.
+        standardise: One of ``FusionOptions.standardise``.
     """
 
-    def __init__(self, in_dim: int, width: int) -> None:
+    def __init__(self, in_dim: int, width: int, *, standardise: str = "batch_norm") -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(in_dim)
+        self.norm = _make_norm(standardise, in_dim, nn.BatchNorm1d)
         self.linear = nn.Linear(in_dim, width)
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Map (B, D) of any float dtype to float32 (B, width)."""
         return self.linear(self.norm(embedding.float()))
+
+
+def adapt(
+    adaptors: nn.ModuleDict, features: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None
+) -> list[Tensor]:
+    """Pass each expert's features through its adaptor, in the order of the adaptors.
+
+    Args:
+        adaptors: Expert name -> adaptor.
+        features: Expert name -> (B, C, ...).
+        weights: Expert name -> (B,), what each clip's result is multiplied by; None for 1.
+    """
+    adapted = {name: adaptor(features[name]) for name, adaptor in adaptors.items()}
+    if weights is None:
+        return list(adapted.values())
+    return [x * weights[name].view(-1, *(1,) * (x.ndim - 1)) for name, x in adapted.items()]
 
 
 def resample(feature: Tensor, grid: Grid) -> Tensor:
@@ -60,3 +84,15 @@ def resample(feature: Tensor, grid: Grid) -> Tensor:
     if smaller != grid:
         feature = F.interpolate(feature, size=grid, mode="trilinear", align_corners=False)
     return feature
+
+
+def _make_norm(
+    standardise: str, channels: int, batch_norm: Callable[[int], nn.Module]
+) -> nn.Module:
+    makers: dict[str, Callable[[int], nn.Module]] = {
+        "none": nn.Identity,
+        "batch_norm": batch_norm,
+        "running": RunningStandardiser,
+        "phi_s": PhiStandardiser,
+    }
+    return makers[standardise](channels)

@@ -6,6 +6,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from videokd.fusion.joint_teacher import JointTeacher
+from videokd.fusion.options import FusionOptions
 from videokd.models.classifier import VideoClassifier
 from videokd.models.levels import LevelShapes
 
@@ -39,4 +40,10 @@ def build_joint_teacher(
             num_classes=num_classes,
             width=cfg.WIDTH,
             dropout=cfg.DROPOUT,
+            options=FusionOptions(
+                topology=cfg.TOPOLOGY,
+                standardise=cfg.STANDARDISE,
+                fine_tune=cfg.FINE_TUNE,
+                expert_drop=cfg.EXPERT_DROP,
+            ),
         )

@@ -1,39 +1,51 @@
-"""The joint teacher T*: frozen experts fused at several levels, one classifier per dataset."""
+"""The joint teacher T*: experts fused at several levels, one classifier per dataset."""
 
+import copy
 from collections.abc import Mapping, Sequence
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from videokd.fusion.adaptors import EmbeddingAdaptor, Grid, MapAdaptor, resample
+from videokd.fusion.expert_drop import draw_expert_weights
+from videokd.fusion.options import FusionOptions
+from videokd.fusion.topology import FusedEmbedding, FusedLevel, PooledEmbedding, TrunkLevel
 from videokd.models.classifier import VideoClassifier
 from videokd.models.frozen import Frozen
 from videokd.models.levels import Features, LevelShapes
+from videokd.models.tuned import Tuned
 from videokd.utils.errors import InputError
+
+_DEFAULTS = FusionOptions()
 
 
 class JointTeacher(nn.Module):
-    """Fuse the experts' features of a clip, level by level (METHOD, stage 2, ``pyramid``).
+    """Fuse the experts' features of a clip, level by level (METHOD, stage 2).
 
-    For the levels l = l1 < l2 < ... and experts i:
-        a_i^l = resample(conv1x1x1(BN(f_i^l)), grid of l)                  width channels each
+    For the levels l = l1 < l2 < ... and experts i, in a ``pyramid``:
+        a_i^l = resample(conv1x1x1(S(f_i^l)), grid of l)                   width channels each
         F^l   = GELU(BN(conv1x1x1(GELU(BN(cat(a_1^l .. a_N^l, down(F^(l-1))))))))
-    where down is a strided 3x3x3 convolution to ``width`` channels, absent at l1, and
+    where S standardises (by default: BN) and down is a strided 3x3x3 convolution to ``width``
+    channels, absent at l1, and
         embedding = GELU(BN(linear(cat(a_1^emb .. a_N^emb, avgpool(F^top)))))
+    In a ``trunk`` F^l1 is the same, and the experts are looked at no more above it:
+        F^l = GELU(BN(conv(F^(l-1)))),  conv as in ``TrunkLevel``
+        embedding = linear(avgpool(F^top))
+    Without levels both are the pyramid's embedding, without a map.
     The clip may come from any dataset; every expert sees it, with its own normalisation.
 
     Args:
-        experts: Dataset name -> its expert. They stay frozen and outside ``state_dict()``.
+        experts: Dataset name -> its expert; at least one. They stay as they are: frozen ones are
+            outside ``state_dict()``, of those that are fine-tuned the teacher owns a copy.
         expert_shapes: Dataset name -> shapes of its expert's levels.
         shapes: The shapes of the result: the student's own, so that it needs no projector.
-        levels: Names of the fused levels, low to high.
+        levels: Names of the fused levels, low to high; none for the embedding only.
         num_classes: Dataset name -> number of classes; one classifier each.
         width: Channels of every adaptor.
         dropout: Probability before the classifiers.
+        options: Topology, standardisation, fine-tuning, dropping of experts.
 
     Raises:
-        InputError: A level that an expert or ``shapes`` does not have.
+        InputError: No expert, levels out of order, or a level that ``shapes`` or an expert that is
+            tapped there does not have.
     """
 
     def __init__(
@@ -46,21 +58,33 @@ class JointTeacher(nn.Module):
         num_classes: Mapping[str, int],
         width: int,
         dropout: float,
+        options: FusionOptions = _DEFAULTS,
     ) -> None:
         super().__init__()
-        _check_levels(levels, {**expert_shapes, "the student": shapes})
-        self.experts = nn.ModuleDict({name: Frozen(expert) for name, expert in experts.items()})
-        self.fusions = nn.ModuleDict()
-        below: tuple[int, int, int, int] | None = None
-        for level in levels:
-            channels = {name: expert_shapes[name].levels[level][0] for name in experts}
-            self.fusions[level] = FusedLevel(
-                channels, shapes.levels[level], below=below, width=width
+        is_trunk = options.topology == "trunk" and len(levels) > 0
+        self.tapped = tuple(levels[:1] if is_trunk else levels)
+        _check_levels(levels, shapes)
+        _check_experts(experts, expert_shapes, self.tapped)
+        self.shapes, self.width, self.options = shapes, width, options
+        self.expert_shapes = {name: expert_shapes[name] for name in experts}
+        top = self.tapped[0] if is_trunk else "embedding"
+        self.experts = nn.ModuleDict(
+            {name: _wrap(expert, options.fine_tune, top) for name, expert in experts.items()}
+        )
+        self.fusions, self.trunk = nn.ModuleDict(), nn.ModuleDict()
+        self._add_levels(levels)
+        top_channels = shapes.levels[levels[-1]][0] if levels else 0
+        self.embed: FusedEmbedding | PooledEmbedding
+        if is_trunk:
+            self.embed = PooledEmbedding(top_channels, shapes.embedding_dim)
+        else:
+            self.embed = FusedEmbedding(
+                {name: s.embedding_dim for name, s in self.expert_shapes.items()},
+                top_channels,
+                shapes.embedding_dim,
+                width=width,
+                standardise=options.standardise,
             )
-            below = shapes.levels[level]
-        assert below is not None
-        dims = {name: expert_shapes[name].embedding_dim for name in experts}
-        self.embed = FusedEmbedding(dims, below[0], shapes.embedding_dim, width=width)
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleDict(
             {name: nn.Linear(shapes.embedding_dim, k) for name, k in num_classes.items()}
@@ -68,96 +92,89 @@ class JointTeacher(nn.Module):
 
     def forward(self, clips: Tensor) -> Features:
         """Fuse the experts' features of clips (B, 3, T, H, W), float32 RGB in [0, 1]."""
-        seen = {name: expert(clips) for name, expert in self.experts.items()}
+        return self.fuse(self.see(clips))
+
+    def see(self, clips: Tensor) -> dict[str, Features]:
+        """Return expert name -> its features of clips (B, 3, T, H, W), float32 RGB in [0, 1].
+
+        Of the levels, those that are fused. While the experts are frozen, the result is the same
+        whenever it is asked for, and may be kept.
+        """
+        seen = {}
+        for name, expert in self.experts.items():
+            features = expert(clips)
+            levels = {level: features.levels[level] for level in self.tapped}
+            seen[name] = Features(levels, features.embedding)
+        return seen
+
+    def fuse(self, seen: Mapping[str, Features]) -> Features:
+        """Fuse the experts' features, from ``see``."""
+        weights = self._draw_weights(seen)
         levels: dict[str, Tensor] = {}
         fused: Tensor | None = None
         for level, fusion in self.fusions.items():
-            fused = fusion({name: f.levels[level] for name, f in seen.items()}, fused)
+            fused = fusion({name: f.levels[level] for name, f in seen.items()}, fused, weights)
             levels[level] = fused
-        embedding = self.embed({name: f.embedding for name, f in seen.items()}, fused)
-        return Features(levels, embedding)
+        for level, step in self.trunk.items():
+            fused = step(fused)
+            levels[level] = fused
+        if isinstance(self.embed, PooledEmbedding):
+            return Features(levels, self.embed(fused))
+        embeddings = {name: f.embedding for name, f in seen.items()}
+        return Features(levels, self.embed(embeddings, fused, weights))
 
     def classify(self, embedding: Tensor, dataset: str) -> Tensor:
         """Map embeddings (B, D) to the float32 logits (B, K) of ``dataset``'s classes."""
         return self.heads[dataset](self.dropout(embedding.float()))
 
-
-class FusedLevel(nn.Module):
-    """One fused map F^l from the experts' maps and the fused map of the level below.
-
-    Args:
-        channels: Expert name -> C of its map.
-        shape: (C, T, H, W) of the result.
-        below: (C, T, H, W) of F^(l-1); None at the lowest level.
-        width: Channels of every adaptor.
-    """
-
-    def __init__(
-        self,
-        channels: Mapping[str, int],
-        shape: tuple[int, int, int, int],
-        *,
-        below: tuple[int, int, int, int] | None,
-        width: int,
-    ) -> None:
-        super().__init__()
-        out_channels, *grid = shape
-        self.grid: Grid = (grid[0], grid[1], grid[2])
-        self.adaptors = nn.ModuleDict(
-            {name: MapAdaptor(c, width, grid=self.grid) for name, c in channels.items()}
-        )
-        self.down: nn.Module | None = None
-        if below is not None:
-            t, h, w = (max(1, round(b / g)) for b, g in zip(below[1:], self.grid, strict=True))
-            self.down = nn.Conv3d(below[0], width, 3, stride=(t, h, w), padding=1)
-        num_inputs = len(channels) + (below is not None)
-        self.mix_norm = nn.BatchNorm3d(num_inputs * width)
-        self.mix = nn.Conv3d(num_inputs * width, out_channels, 1, bias=False)
-        self.norm = nn.BatchNorm3d(out_channels)
-
-    def forward(self, maps: Mapping[str, Tensor], below: Tensor | None) -> Tensor:
-        """Fuse maps (B, C_i, t, h, w) and F^(l-1), when there is one, to (B, C, T, H, W)."""
-        parts = [adaptor(maps[name]) for name, adaptor in self.adaptors.items()]
-        if self.down is not None:
-            # Odd sizes can leave the strided map one cell off the grid.
-            parts.append(resample(self.down(below), self.grid))
-        mixed = self.mix(F.gelu(self.mix_norm(torch.cat(parts, dim=1))))
-        return F.gelu(self.norm(mixed))
-
-
-class FusedEmbedding(nn.Module):
-    """The fused embedding from the experts' embeddings and the top fused map.
-
-    Args:
-        dims: Expert name -> D of its embedding.
-        top_channels: C of the top fused map.
-        out_dim: D of the result.
-        width: Size of every adaptor's result.
-    """
-
-    def __init__(
-        self, dims: Mapping[str, int], top_channels: int, out_dim: int, *, width: int
-    ) -> None:
-        super().__init__()
-        self.adaptors = nn.ModuleDict(
-            {name: EmbeddingAdaptor(dim, width) for name, dim in dims.items()}
-        )
-        self.linear = nn.Linear(len(dims) * width + top_channels, out_dim, bias=False)
-        self.norm = nn.BatchNorm1d(out_dim)
-
-    def forward(self, embeddings: Mapping[str, Tensor], top: Tensor) -> Tensor:
-        """Fuse embeddings (B, D_i) and the top map (B, C, T, H, W) to (B, D)."""
-        parts = [adaptor(embeddings[name]) for name, adaptor in self.adaptors.items()]
-        parts.append(top.mean(dim=(2, 3, 4)))
-        return F.gelu(self.norm(self.linear(torch.cat(parts, dim=1))))
-
-
-def _check_levels(levels: Sequence[str], shapes: Mapping[str, LevelShapes]) -> None:
-    if not levels:
-        raise InputError("the joint teacher needs at least one fused level, got none")
-    for owner, known in shapes.items():
+    def _add_levels(self, levels: Sequence[str]) -> None:
+        below, width, standardise = None, self.width, self.options.standardise
         for level in levels:
-            if level not in known.levels:
-                raise InputError(
-                    f"level {level!r} is not one of {owner}'s: {', '.join(known.levels)}"
+            shape = self.shapes.levels[level]
+            if below is None or level in self.tapped:
+                channels = {name: s.levels[level][0] for name, s in self.expert_shapes.items()}
+                self.fusions[level] = FusedLevel(
+                    channels, shape, below=below, width=width, standardise=standardise
                 )
+            else:
+                self.trunk[level] = TrunkLevel(below, shape)
+            below = shape
+
+    def _draw_weights(self, seen: Mapping[str, Features]) -> dict[str, Tensor] | None:
+        """Draw expert name -> (B,), the same for all levels of a clip; None while none drops."""
+        if not self.training or self.options.expert_drop == 0:
+            return None
+        first = next(iter(seen.values())).embedding
+        weights = draw_expert_weights(
+            len(first), len(seen), probability=self.options.expert_drop, device=first.device
+        )
+        return dict(zip(self.experts, weights.unbind(dim=1), strict=True))
+
+
+def _wrap(expert: VideoClassifier, fine_tune: str, top: str) -> nn.Module:
+    if fine_tune == "none":
+        return Frozen(expert)
+    return Tuned(copy.deepcopy(expert), fine_tune, top=top)
+
+
+def _check_levels(levels: Sequence[str], shapes: LevelShapes) -> None:
+    _check_known(levels, "the student", shapes)
+    if list(levels) != [level for level in shapes.levels if level in levels]:
+        raise InputError(f"levels must name each level once, from low to high, got {list(levels)}")
+
+
+def _check_experts(
+    experts: Mapping[str, VideoClassifier],
+    shapes: Mapping[str, LevelShapes],
+    tapped: Sequence[str],
+) -> None:
+    for name, known in shapes.items():
+        _check_known(tapped, name, known)
+    if not experts:
+        raise InputError("the joint teacher needs at least one expert, got none")
+
+
+def _check_known(levels: Sequence[str], owner: str, shapes: LevelShapes) -> None:
+    for level in levels:
+        if level not in shapes.levels:
+            raise InputError(f"level {level!r} is not one of {owner}'s: {', '.join(shapes.levels)}")

@@ -61,6 +61,14 @@ class Backbone(nn.Module, ABC):
     def forward(self, clips: Tensor) -> Features:
         """Compute the features of normalised clips (B, 3, T, H, W), float."""
 
+    @abstractmethod
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """Return part -> dotted names of its submodules in ``net``, in the order of the forward.
+
+        Parts are "stem", the levels, and "embedding": what lies between the last level and the
+        embedding, which may be nothing. Together they hold every parameter and buffer once.
+        """
+
 
 def tokens_to_grid(tokens: Tensor, thw: tuple[int, int, int]) -> Tensor:
     """Turn tokens (B, 1 + T*H*W, C) with a class token in front into a map (B, C, T, H, W)."""
@@ -80,7 +88,8 @@ def compute_level_shapes(backbone: Backbone, clip_shape: tuple[int, int, int, in
     Raises:
         InputError: The network does not accept this clip size.
     """
-    was_training = backbone.training
+    # Module by module: in a network that is tuned in part, the modes differ.
+    modes = [(module, module.training) for module in backbone.modules()]
     try:
         with torch.no_grad():
             state = {
@@ -95,7 +104,8 @@ def compute_level_shapes(backbone: Backbone, clip_shape: tuple[int, int, int, in
             f"the network does not accept clips of shape (C, T, H, W) = {clip_shape}: {error}"
         ) from error
     finally:
-        backbone.train(was_training)
+        for module, was_training in modes:
+            module.training = was_training
     return LevelShapes(
         {name: tuple(x.shape[1:]) for name, x in features.levels.items()},
         features.embedding.shape[1],

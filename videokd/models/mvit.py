@@ -42,3 +42,11 @@ class MViTBackbone(Backbone):
         tokens = net.norm(tokens)
         is_mean = isinstance(net, GapMViT)
         return Features(levels, tokens[:, 1:].mean(dim=1) if is_mean else tokens[:, 0])
+
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """Return part -> dotted names of its submodules in ``net``; see ``Backbone``."""
+        stages, start = {}, 0
+        for last, name in self._last_blocks.items():
+            stages[name] = tuple(f"blocks.{i}" for i in range(start, last + 1))
+            start = last + 1
+        return {"stem": ("conv_proj", "pos_encoding"), **stages, "embedding": ("norm",)}

@@ -25,3 +25,8 @@ class VideoResNetBackbone(Backbone):
             x = layer(x)
             levels[name] = x
         return Features(levels, net.avgpool(x).flatten(1))
+
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """Return part -> dotted names of its submodules in ``net``; see ``Backbone``."""
+        layers = {name: (f"layer{i}",) for i, name in enumerate(LEVEL_NAMES, start=1)}
+        return {"stem": ("stem",), **layers, "embedding": ()}

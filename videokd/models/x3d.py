@@ -23,3 +23,9 @@ class X3DBackbone(Backbone):
             x = stage(x)
             levels[name] = x
         return Features(levels, head.pool(x).flatten(1))
+
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """Return part -> dotted names of its submodules in ``net``; see ``Backbone``."""
+        return {
+            part: (f"blocks.{i}",) for i, part in enumerate(("stem", *LEVEL_NAMES, "embedding"))
+        }

@@ -1,0 +1,40 @@
+"""One classifier over the classes of all datasets, as one list (baseline B3)."""
+
+from collections.abc import Mapping
+from itertools import accumulate
+
+from torch import Tensor, nn
+
+from videokd.models.classifier import VideoClassifier
+from videokd.models.levels import Features
+
+HEAD = "joined"
+
+
+class JoinedClassifier(nn.Module):
+    """A backbone with one head of sum K_i classes: those of the first dataset, of the second, ...
+
+    Args:
+        classifier: With one head, ``HEAD``, of as many classes as all datasets have together.
+        num_classes: Dataset name -> number of classes, in the order of the head.
+    """
+
+    def __init__(self, classifier: VideoClassifier, num_classes: Mapping[str, int]) -> None:
+        super().__init__()
+        self.classifier = classifier
+        ends = list(accumulate(num_classes.values()))
+        self.first_class = dict(zip(num_classes, [0, *ends], strict=False))
+        self.num_classes = dict(num_classes)
+
+    def forward(self, clips: Tensor) -> Features:
+        """Compute the features of clips (B, 3, T, H, W), float32 RGB in [0, 1]."""
+        return self.classifier(clips)
+
+    def classify_all(self, embedding: Tensor) -> Tensor:
+        """Map embeddings (B, D) to the float32 logits (B, sum K_i) of all classes."""
+        return self.classifier.classify(embedding, HEAD)
+
+    def classify(self, embedding: Tensor, dataset: str) -> Tensor:
+        """Map embeddings (B, D) to the float32 logits (B, K) of ``dataset``'s classes."""
+        first = self.first_class[dataset]
+        return self.classify_all(embedding)[:, first : first + self.num_classes[dataset]]
