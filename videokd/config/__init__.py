@@ -1,5 +1,5 @@
 """The config: fvcore CfgNode defaults, loading, checks."""
 
-from videokd.config.load import dump_config, load_config
+from videokd.config.load import dump_config, load_config, override_config
 
-__all__ = ["dump_config", "load_config"]
+__all__ = ["dump_config", "load_config", "override_config"]

@@ -6,6 +6,8 @@ their names are the user's. Key names follow SlowFast and detectron2 where those
 
 from fvcore.common.config import CfgNode
 
+LEVEL_NAMES = ("stage1", "stage2", "stage3", "stage4")
+
 # Where a number may be 0 or an empty string, the comment says what that means; None is not used.
 
 
@@ -18,23 +20,22 @@ def default_config() -> CfgNode:
     cfg.DATASETS = CfgNode()  # NAME -> dataset_template()
     cfg.EXPERTS = CfgNode()  # NAME -> model_template(), one per dataset
     cfg.STUDENTS = CfgNode()  # NAME -> model_template(), one per dataset
-    cfg.BASELINES = ["B1", "B2", "B4"]  # alone | trained jointly | logits of the own expert
+    cfg.BASELINES = ["B1", "B2", "B4"]  # some of B1 B2 B3 B4 B5 B7, see pipeline/units.py
     cfg.SYNTHETIC = CfgNode()
     cfg.SYNTHETIC.ROOT = ""  # where the embedded datasets are generated on first use; "" = none
     cfg.SYNTHETIC.PROFILE = "demo"  # tiny | demo | full
+    cfg.SYNTHETIC.SEED = 0  # of all scenes and performances
     cfg.DATA = _data()
     cfg.DATA_LOADER = CfgNode()
     cfg.DATA_LOADER.NUM_WORKERS = -1  # processes; -1 = a quarter of the cores
     cfg.DATA_LOADER.NUM_THREADS = 0  # trainer threads; 0 = the cores that the workers leave
     cfg.DATA_LOADER.TIMEOUT_SEC = 120.0  # a worker silent for longer ends the run
     cfg.JOINT = _joint()
-    cfg.DISTILL = CfgNode()
-    cfg.DISTILL.W_KD = 0.6  # published weights (METHOD: 0.6 / 0.2 / 0.2, temperature 2)
-    cfg.DISTILL.W_FEAT = 0.2
-    cfg.DISTILL.W_CE = 0.2
-    cfg.DISTILL.TEMPERATURE = 2.0
-    cfg.DISTILL.PROJECTOR = "auto"  # auto = only where shapes differ | always
+    cfg.DISTILL = _distill()
     cfg.SOLVER = _solver()
+    cfg.MIXUP = CfgNode()  # clips of one dataset mixed within a batch; teacher and student see it
+    cfg.MIXUP.ALPHA = 0.0  # of mixup's beta distribution; 0 = off
+    cfg.MIXUP.CUTMIX_ALPHA = 0.0  # of cutmix's; 0 = off; with both on, each batch picks one
     cfg.TRAIN = CfgNode()
     cfg.TRAIN.BATCH_SIZE = 16  # clips per step
     cfg.TRAIN.LOG_PERIOD = 10  # steps
@@ -46,6 +47,7 @@ def default_config() -> CfgNode:
     cfg.TEST.BATCH_SIZE = 8  # videos per step
     cfg.EXPORT = CfgNode()
     cfg.EXPORT.FORMATS = ["pth", "safetensors", "onnx"]
+    cfg.VARIANTS = CfgNode()  # NAME -> variant_template(): what tools/run_study.py compares
     return cfg
 
 
@@ -63,6 +65,9 @@ def _data() -> CfgNode:
     node.MIX = "proportional"  # proportional | balanced: datasets within joint batches
     node.VAL_FRACTION = 0.15  # of the training records, whole groups, held out to choose on
     node.MAX_BAD_FRACTION = 0.01  # videos that may be missing or unreadable before the run stops
+    node.VIEWS_PER_VIDEO = (
+        0  # V > 0: V fixed views of each video, in turn; 0 = a new view each time
+    )
     node.FRAME_CACHE = ""  # folder for decoded frames of small datasets; "" = decode each epoch
     node.FRAME_CACHE_MAX_GIB = 2.0
     return node
@@ -70,12 +75,52 @@ def _data() -> CfgNode:
 
 def _joint() -> CfgNode:
     node = CfgNode()
-    node.LEVELS = ["stage2", "stage3"]  # fused maps; the embedding is always fused
+    node.TOPOLOGY = "pyramid"  # pyramid: experts fused at every level | trunk: at the lowest only
+    node.SCOPE = "all"  # all: one teacher for all datasets | target: one per dataset, on its clips
+    node.EXPERTS = []  # datasets whose experts are fused; [] = all
+    node.LEVELS = ["stage2", "stage3"]  # fused maps; [] = the embedding only, which is always fused
     node.WIDTH = 64  # channels of every adaptor
     node.DROPOUT = 0.9  # before the classifiers (the published heads mostly use 0.9)
+    node.STANDARDISE = "batch_norm"  # of the experts' features: none | batch_norm | running | phi_s
+    node.EXPERT_DROP = 0.0  # share of clips for which an expert is left out while training
+    node.FINE_TUNE = "none"  # what is trained of the experts' copies: none | last_stage | all
+    node.FINE_TUNE_LR_SCALE = 0.1  # their learning rate over that of the fused layers
     node.SHAPES_FROM = ""  # dataset whose student gives the levels' shapes; "" = the first
     node.BASE_LR = 0.0  # 0 = SOLVER.BASE_LR
     node.MAX_EPOCH = 0  # 0 = SOLVER.MAX_EPOCH
+    return node
+
+
+def _distill() -> CfgNode:
+    node = CfgNode()
+    node.W_KD = 0.6  # published weights (METHOD: 0.6 / 0.2 / 0.2, temperature 2)
+    node.W_FEAT = 0.2
+    node.W_CE = 0.2
+    node.TEMPERATURE = 2.0
+    node.LOGIT_LOSS = "kd"  # kd | dkd | dist
+    node.STANDARDISE_LOGITS = False  # zero mean and unit variance over classes, before LOGIT_LOSS
+    node.DKD_ALPHA = 1.0  # weight of the target class's part
+    node.DKD_BETA = 8.0  # weight of the other classes' part
+    node.DIST_BETA = 1.0  # weight of the relations between classes
+    node.DIST_GAMMA = 1.0  # weight of the relations within a class
+    # mse | smooth_l1_cosine | attention | relational | similarity
+    node.FEATURE_LOSS = "mse"
+    node.STANDARDISE = "none"  # of the teacher's features before the loss: none | running | phi_s
+    node.LEVEL_WEIGHTS = CfgNode()
+    node.LEVEL_SCHEDULES = (
+        CfgNode()
+    )  # over the training: constant | rising | falling (half cosines)
+    for level in (*LEVEL_NAMES, "embedding"):
+        node.LEVEL_WEIGHTS[level] = 1.0  # 0 = not taught
+        node.LEVEL_SCHEDULES[level] = "constant"
+    node.PROJECTOR = "auto"  # auto = only where shapes differ | always
+    node.TEACHING = "consistent"  # the teacher sees: consistent = the student's view | fixed = the
+    # same frames without augmentation, as published
+    # own: the student's dataset | all: of all datasets; labels count for its own alone (DUNE)
+    node.CLIPS = "own"
+    node.TEACHER_DROP = 0.0  # share of clips that the teacher says nothing about
+    # Memory for what frozen networks say of fixed views; 0 = asked anew at every step.
+    node.CACHE_GIB = 0.0
     return node
 
 
@@ -88,6 +133,7 @@ def _solver() -> CfgNode:
     node.MAX_EPOCH = 30
     node.WARMUP_EPOCHS = 2.0
     node.CLIP_GRAD_NORM = 0.0  # L2; 0 = off
+    node.EMA_DECAY = 0.0  # of the averaged weights that are tested and kept; 0 = the last weights
     return node
 
 
@@ -118,8 +164,20 @@ def model_template() -> CfgNode:
     return node
 
 
+def variant_template() -> CfgNode:
+    """Return the typed template of VARIANTS.<NAME>."""
+    node = CfgNode()
+    node.TITLE = ""  # in tables; "" = the name
+    node.GROUP = "main"  # table that it stands in
+    node.ROW = "students"  # whose results: experts | joint | students | one of BASELINES
+    node.OPTS = []  # KEY, VALUE, ... over the config
+    node.NUM_SEEDS = 0  # the first so many of the study's seeds; 0 = all
+    return node
+
+
 TEMPLATES = {
     "DATASETS": dataset_template,
     "EXPERTS": model_template,
     "STUDENTS": model_template,
+    "VARIANTS": variant_template,
 }

@@ -4,6 +4,7 @@ import difflib
 import re
 from ast import literal_eval
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,28 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
     validate_config(cfg)
     cfg.freeze()
     return cfg
+
+
+def override_config(cfg: CfgNode, overrides: Sequence[Any], *, source: str) -> CfgNode:
+    """Return a frozen copy of a config with KEY, VALUE, KEY, VALUE, ... applied.
+
+    Args:
+        cfg: Stays as it is.
+        overrides: Dotted keys; values that are strings are read as on the command line.
+        source: Who says so, for messages.
+
+    Raises:
+        InputError: As of ``load_config``; it names ``source``.
+    """
+    changed = cfg.clone()
+    changed.defrost()
+    with _named(source):
+        values = _parse_overrides(overrides)
+    _merge(changed, values, source=source)
+    with _named(source):
+        validate_config(changed)
+    changed.freeze()
+    return changed
 
 
 def dump_config(cfg: CfgNode) -> str:
@@ -142,15 +165,24 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+@contextmanager
+def _named(source: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+
+
+def _parse_overrides(overrides: Sequence[Any]) -> dict[str, Any]:
     if len(overrides) % 2:
         raise InputError(f"overrides must be KEY VALUE pairs, got {len(overrides)} words")
-    return {
-        key: _parse_value(text) for key, text in zip(overrides[::2], overrides[1::2], strict=True)
-    }
+    pairs = zip(overrides[::2], overrides[1::2], strict=True)
+    return {str(key): _parse_value(value) for key, value in pairs}
 
 
-def _parse_value(text: str) -> Any:
+def _parse_value(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
     try:
         return literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

@@ -5,20 +5,33 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from videokd.config.defaults import LEVEL_NAMES
 from videokd.utils.errors import InputError
 
-LEVEL_NAMES = ("stage1", "stage2", "stage3", "stage4")
+SCHEDULES = ("constant", "rising", "falling")
+BASELINES = ("B1", "B2", "B3", "B4", "B5", "B7")  # B6 is the joint teacher, which always is
 
 _CHOICES: dict[str, Sequence[Any]] = {
     "DATA.DECODER": ("auto", "pyav", "decord"),
     "DATA.MIX": ("proportional", "balanced"),
+    "DISTILL.CLIPS": ("own", "all"),
+    "DISTILL.FEATURE_LOSS": (
+        *("mse", "smooth_l1_cosine", "attention", "relational", "similarity"),
+    ),
+    "DISTILL.LOGIT_LOSS": ("kd", "dkd", "dist"),
     "DISTILL.PROJECTOR": ("auto", "always"),
+    "DISTILL.STANDARDISE": ("none", "running", "phi_s"),
+    "DISTILL.TEACHING": ("consistent", "fixed"),
+    "JOINT.FINE_TUNE": ("none", "last_stage", "all"),
+    "JOINT.SCOPE": ("all", "target"),
+    "JOINT.STANDARDISE": ("none", "batch_norm", "running", "phi_s"),
+    "JOINT.TOPOLOGY": ("pyramid", "trunk"),
     "SOLVER.OPTIMIZER": ("adamw", "sgd"),
     "SYNTHETIC.PROFILE": ("tiny", "demo", "full"),
     "TEST.NUM_SPATIAL_CROPS": (1, 3),
 }
 _EACH_CHOICES: dict[str, Sequence[Any]] = {
-    "BASELINES": ("B1", "B2", "B4"),
+    "BASELINES": BASELINES,
     "JOINT.LEVELS": LEVEL_NAMES,
     "EXPORT.FORMATS": ("pth", "safetensors", "onnx"),
 }
@@ -43,6 +56,9 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "DATA_LOADER.NUM_WORKERS": (-1, 1024, True),
     "DATA_LOADER.NUM_THREADS": (0, 1024, True),
     "DATA_LOADER.TIMEOUT_SEC": (0, 1e6, False),
+    "DATA.VIEWS_PER_VIDEO": (0, 1e6, True),
+    "JOINT.EXPERT_DROP": (0, 0.99, True),
+    "JOINT.FINE_TUNE_LR_SCALE": (0, 1e3, False),
     "JOINT.WIDTH": (1, 1e5, True),
     "JOINT.DROPOUT": (0, 0.99, True),
     "JOINT.BASE_LR": (0, 1e3, True),
@@ -51,12 +67,22 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "DISTILL.W_FEAT": (0, 1e6, True),
     "DISTILL.W_CE": (0, 1e6, True),
     "DISTILL.TEMPERATURE": (0, 1e3, False),
+    "DISTILL.DKD_ALPHA": (0, 1e6, True),
+    "DISTILL.DKD_BETA": (0, 1e6, True),
+    "DISTILL.DIST_BETA": (0, 1e6, True),
+    "DISTILL.DIST_GAMMA": (0, 1e6, True),
+    "DISTILL.TEACHER_DROP": (0, 0.99, True),
+    "DISTILL.CACHE_GIB": (0, 1e6, True),
+    "MIXUP.ALPHA": (0, 1e3, True),
+    "MIXUP.CUTMIX_ALPHA": (0, 1e3, True),
     "SOLVER.BASE_LR": (0, 1e3, False),
     "SOLVER.BETA2": (0, 0.99999, False),
     "SOLVER.WEIGHT_DECAY": (0, 1e3, True),
     "SOLVER.MAX_EPOCH": (1, 1e6, True),
     "SOLVER.WARMUP_EPOCHS": (0, 1e6, True),
     "SOLVER.CLIP_GRAD_NORM": (0, 1e6, True),
+    "SOLVER.EMA_DECAY": (0, 0.99999, True),
+    "SYNTHETIC.SEED": (0, 2**31 - 1, True),
     "TRAIN.BATCH_SIZE": (2, 1e6, True),
     "TRAIN.LOG_PERIOD": (1, 1e9, True),
     "TRAIN.EVAL_PERIOD": (0, 1e6, True),
@@ -119,12 +145,12 @@ def _check_across(cfg: CfgNode) -> None:
                 f"{section} must name the same datasets as DATASETS: "
                 f"got {sorted(cfg[section])}, DATASETS has {sorted(datasets)}"
             )
-    if not cfg.JOINT.LEVELS:
-        raise InputError(f"JOINT.LEVELS is empty; name one or more of {', '.join(LEVEL_NAMES)}")
     if list(cfg.JOINT.LEVELS) != sorted(set(cfg.JOINT.LEVELS)):
         raise InputError(
             f"JOINT.LEVELS must name each level once, from low to high, got {cfg.JOINT.LEVELS}"
         )
+    _check_joint(cfg, datasets)
+    _check_teaching(cfg)
     if cfg.JOINT.SHAPES_FROM:
         _check_choice("JOINT.SHAPES_FROM", cfg.JOINT.SHAPES_FROM, datasets)
     for key in ("DATA.TRAIN_SCALE_RANGE", "DATA.TRAIN_RATIO_RANGE"):
@@ -142,6 +168,50 @@ def _check_across(cfg: CfgNode) -> None:
         )
     if cfg.DISTILL.W_KD + cfg.DISTILL.W_FEAT + cfg.DISTILL.W_CE <= 0:
         raise InputError("DISTILL.W_KD, W_FEAT and W_CE are all 0: nothing would be learnt")
+
+
+def _check_joint(cfg: CfgNode, datasets: Sequence[str]) -> None:
+    for name in cfg.JOINT.EXPERTS:
+        _check_choice("JOINT.EXPERTS", name, datasets)
+    if list(cfg.JOINT.EXPERTS) != [name for name in datasets if name in cfg.JOINT.EXPERTS]:
+        raise InputError(
+            f"JOINT.EXPERTS must name each expert once, in the order of DATASETS "
+            f"({', '.join(datasets)}), got {cfg.JOINT.EXPERTS}"
+        )
+
+
+def _check_teaching(cfg: CfgNode) -> None:
+    distill = cfg.DISTILL
+    for level, schedule in distill.LEVEL_SCHEDULES.items():
+        _check_choice(f"DISTILL.LEVEL_SCHEDULES.{level}", schedule, SCHEDULES)
+    for level, weight in distill.LEVEL_WEIGHTS.items():
+        _check_range(f"DISTILL.LEVEL_WEIGHTS.{level}", weight, (0, 1e6, True))
+    is_mixed = cfg.MIXUP.ALPHA > 0 or cfg.MIXUP.CUTMIX_ALPHA > 0
+    if is_mixed and distill.LOGIT_LOSS == "dkd":
+        raise InputError(
+            "DISTILL.LOGIT_LOSS dkd needs clips of one class each; set MIXUP.ALPHA and "
+            "MIXUP.CUTMIX_ALPHA to 0, or choose kd or dist"
+        )
+    if is_mixed and distill.TEACHING == "fixed":
+        raise InputError(
+            "DISTILL.TEACHING fixed shows the teacher other clips than the student, which cannot "
+            "be mixed alike; set MIXUP.ALPHA and MIXUP.CUTMIX_ALPHA to 0, or TEACHING consistent"
+        )
+    if distill.CLIPS == "all" and distill.LOGIT_LOSS == "dkd":
+        raise InputError(
+            "DISTILL.LOGIT_LOSS dkd needs a label of the student's dataset for each clip; set "
+            "DISTILL.CLIPS own, or choose kd or dist"
+        )
+    if distill.CACHE_GIB > 0 and is_mixed:
+        raise InputError(
+            "DISTILL.CACHE_GIB keeps what is said of whole clips; set it, or MIXUP.ALPHA and "
+            "MIXUP.CUTMIX_ALPHA, to 0"
+        )
+    if distill.CACHE_GIB > 0 and not cfg.DATA.VIEWS_PER_VIDEO:
+        raise InputError(
+            "DISTILL.CACHE_GIB keeps what is said of views that come again; set "
+            "DATA.VIEWS_PER_VIDEO to their number, or DISTILL.CACHE_GIB to 0"
+        )
 
 
 def _get(cfg: CfgNode, key: str) -> Any:

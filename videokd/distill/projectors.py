@@ -19,7 +19,7 @@ class Projectors(nn.Module):
     Args:
         student: Shapes of the student's levels.
         teacher: Shapes of the teacher's levels.
-        levels: Names of the levels that are taught, without the embedding.
+        levels: Names of the levels that are taught; "embedding" may be one.
         always: Project even where the shapes agree.
 
     Raises:
@@ -35,29 +35,36 @@ class Projectors(nn.Module):
         always: bool = False,
     ) -> None:
         super().__init__()
-        self.maps = nn.ModuleDict()
+        self.levels = tuple(levels)
+        self.projections = nn.ModuleDict()
         for level in levels:
+            if level == "embedding":
+                dims = (student.embedding_dim, teacher.embedding_dim)
+                is_needed = always or dims[0] != dims[1]
+                self.projections[level] = nn.Linear(*dims) if is_needed else nn.Identity()
+                continue
             if level not in student.levels or level not in teacher.levels:
                 raise InputError(
                     f"level {level!r} is not in both the student ({', '.join(student.levels)}) "
                     f"and the teacher ({', '.join(teacher.levels)})"
                 )
-            self.maps[level] = _map_projector(student.levels[level], teacher.levels[level], always)
-        same = student.embedding_dim == teacher.embedding_dim
-        self.embedding: nn.Module = (
-            nn.Identity()
-            if same and not always
-            else nn.Linear(student.embedding_dim, teacher.embedding_dim)
-        )
+            self.projections[level] = _map_projector(
+                student.levels[level], teacher.levels[level], always
+            )
+
+    def keep(self, levels: Sequence[str]) -> None:
+        """Leave only ``levels``, of those that there are; their weights stay as they are."""
+        self.levels = tuple(levels)
+        self.projections = nn.ModuleDict({level: self.projections[level] for level in levels})
 
     def forward(self, features: Features) -> Mapping[str, Tensor]:
-        """Return level name -> projected map, and "embedding" -> projected embedding."""
-        projected = {
-            level: projector(features.levels[level].float())
-            for level, projector in self.maps.items()
+        """Return level name -> projected map or embedding, float32."""
+        return {
+            level: projection(
+                (features.embedding if level == "embedding" else features.levels[level]).float()
+            )
+            for level, projection in self.projections.items()
         }
-        projected["embedding"] = self.embedding(features.embedding.float())
-        return projected
 
 
 class _ProjectAndResample(nn.Module):

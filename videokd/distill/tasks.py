@@ -4,18 +4,25 @@ A task holds everything that its stage trains; what it only looks at sits in ``F
 neither its parameters nor its state. Tasks never wait for the device.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videokd.data.batch import ClipBatch
-from videokd.distill.losses import entropy, feature_mse, soft_cross_entropy
-from videokd.distill.projectors import Projectors
+from videokd.data.clip_mixing import MixParams, apply_mix, draw_mix
+from videokd.distill.feature_cache import FeatureCache
+from videokd.distill.losses import entropy
+from videokd.distill.objective import DistillObjective, Targets
+from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.classifier import VideoClassifier, VideoModel
 from videokd.models.frozen import Frozen
+from videokd.models.joined import JoinedClassifier
+from videokd.models.levels import Features
+from videokd.utils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -29,24 +36,43 @@ class TaskOutput:
     terms: dict[str, Tensor]
     """Term name -> scalar, unweighted and detached, for the log."""
     counts: dict[str, Tensor] = field(default_factory=dict)
-    """Term name -> scalar, how many clips the term is a mean of; all B where it is missing."""
+    """Term name -> scalar, how many clips the term is a mean of; all B where it is missing.
+
+    "top1" is how many of the clips ``correct`` is a judgement of.
+    """
 
 
 @dataclass(frozen=True)
-class DistillWeights:
-    """Weights of the student's loss (METHOD, stage 3); the defaults are the published ones."""
+class MixOptions:
+    """How clips are mixed with others of their batch, see ``videokd.data.clip_mixing``."""
 
-    kd: float = 0.6
-    feat: float = 0.2
-    ce: float = 0.2
-    temperature: float = 2.0
+    mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether clips are mixed at all."""
+        return not self.mixup_alpha == self.cutmix_alpha == 0
+
+    def draw(self, batch: ClipBatch) -> MixParams | None:
+        """Draw a mix for a batch; None when both are off."""
+        if not self.is_on:
+            return None
+        height, width = batch.clips.shape[-2:]
+        return draw_mix(
+            batch.dataset_ids,
+            height,
+            width,
+            mixup_alpha=self.mixup_alpha,
+            cutmix_alpha=self.cutmix_alpha,
+        )
 
 
 class ClassificationTask(nn.Module):
     """Cross-entropy of one model over the clips of one or several datasets.
 
     Serves stage 1 (an expert, one dataset), stage 2 (the joint teacher), and the baselines B1
-    (alone) and B2 (one backbone trained jointly).
+    (alone), B2 (one backbone trained jointly) and B3 (the same with one head for all classes).
 
     loss = 1/B sum_b w_d(b) * CE(head_d(b)(x_b), y_b), d(b) the dataset of clip b: an estimate of
     METHOD's sum over datasets, where each dataset counts by w_i and by its share of the batches.
@@ -54,49 +80,95 @@ class ClassificationTask(nn.Module):
     Args:
         model: Features of clips, and ``classify`` with one head per dataset.
         weights: Dataset name -> w_i, in the order of the batches' ``dataset_ids``.
+        mixing: How clips are mixed within the batch.
+        expert_cache: For a model of ``see`` and ``fuse`` whose experts are frozen: keeps what they
+            say of views that come again.
+
+    Raises:
+        InputError: Clips are mixed and a cache is given.
     """
 
-    def __init__(self, model: VideoModel, weights: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        model: VideoModel,
+        weights: Mapping[str, float],
+        *,
+        mixing: MixOptions = MixOptions(),  # noqa: B008  (it is frozen)
+        expert_cache: FeatureCache | None = None,
+    ) -> None:
         super().__init__()
+        _check_whole_clips(mixing, has_cache=expert_cache is not None)
         self.model = model
         self.weights = dict(weights)
+        self.mixing = mixing
+        self.expert_cache = expert_cache
 
-    def forward(self, batch: ClipBatch) -> TaskOutput:
-        """Compute the loss of a batch.
+    def forward(self, batch: ClipBatch, progress: float = 0.0) -> TaskOutput:
+        """Compute the loss of a batch; it does not depend on ``progress``.
 
         ``terms``: ce_<dataset>, the mean cross-entropy of each dataset's clips (0 of none).
         """
-        embedding = self.model(to_float_clips(batch)).embedding
+        clips = to_float(batch.clips)
+        mix = self.mixing.draw(batch)
+        if mix is not None:
+            clips = apply_mix(clips, mix)
+        embedding = self._embed(batch, clips)
         losses = torch.zeros(len(batch), device=embedding.device)
         correct = torch.zeros(len(batch), dtype=torch.bool, device=embedding.device)
         terms, counts = {}, {}
         for i, (name, weight) in enumerate(self.weights.items()):
             # All clips pass each (small) head and are masked after: picking them out by a boolean
             # index would wait for the device to say how many there are.
-            logits = self.model.classify(embedding, name)
+            logits, first = self._logits(embedding, name)
             mine = batch.dataset_ids == i
-            labels = batch.labels.clamp(max=logits.shape[1] - 1)
-            ce = F.cross_entropy(logits, labels, reduction="none") * mine
+            labels = torch.where(mine, batch.labels, 0) + first
+            ce = mixed_cross_entropy(logits, labels, mix) * mine
             losses = losses + weight * ce
-            correct = correct | ((logits.argmax(dim=1) == batch.labels) & mine)
+            correct = correct | ((logits.argmax(dim=1) == labels) & mine)
             counts[f"ce_{name}"] = mine.sum()
             terms[f"ce_{name}"] = ce.detach().sum() / mine.sum().clamp(min=1)
         return TaskOutput(losses.mean(), correct, terms, counts)
+
+    def _embed(self, batch: ClipBatch, clips: Tensor) -> Tensor:
+        if self.expert_cache is None:
+            return self.model(clips).embedding
+        model = cast(JointTeacher, self.model)
+        seen = self.expert_cache(batch.view_keys, lambda: flatten_features(model.see(clips)))
+        return model.fuse(unflatten_features(seen)).embedding
+
+    def _logits(self, embedding: Tensor, dataset: str) -> tuple[Tensor, int]:
+        """Return logits to train, and the place of the dataset's first class in them."""
+        if isinstance(self.model, JoinedClassifier):
+            return self.model.classify_all(embedding), self.model.first_class[dataset]
+        return self.model.classify(embedding, dataset), 0
 
 
 class StudentTask(nn.Module):
     """Distil a teacher into the student of one dataset (METHOD, stage 3).
 
-    loss = w_kd * tau^2 * H(teacher, student) + w_feat * mean over levels, embedding included, of
-    MSE(P^l(f_S^l), F^l) + w_ce * CE. Teaching is consistent: teacher and student see the same
-    clip, crop and colours. Without projectors only logits are distilled (baseline B4).
+    With consistent teaching the teacher sees the student's clip: same crop, colours and mix. With
+    fixed teaching it sees the same frames without augmentation (the published way), for which the
+    batches carry ``plain_clips``.
+
+    Clips of other datasets may be taught with too (all teachers on all data: Sariyildiz et al. 2025,
+    DUNE): the teacher's head for ``dataset`` says what it thinks of any clip, and only labels of
+    ``dataset``'s own clips count. The cross-entropy is then weighed as if the batch were its own:
+    CE = N/B sum_b [d(b) = dataset] CE_b over N datasets of equal share.
 
     Args:
         student: The network that is trained.
         teacher: Features of clips, and ``classify`` with a head for ``dataset``.
-        dataset: Name of the dataset whose clips and classes are taught.
-        weights: Of the three terms, and the temperature.
-        projectors: From the student's levels to the teacher's; None for logits only.
+        dataset: Name of the dataset whose classes are taught.
+        objective: The loss.
+        trained_on: Datasets of the clips, in the order of the batches' ``dataset_ids``; None for
+            ``dataset`` alone.
+        mixing: How clips are mixed within the batch.
+        is_fixed: Fixed teaching.
+        teacher_drop: Share of clips that the teacher says nothing about, drawn anew at each step.
+        cache: Keeps what the teacher says of views that come again.
+
+    Raises:
+        InputError: Clips are mixed, and teaching is fixed or a cache is given.
     """
 
     def __init__(
@@ -105,49 +177,126 @@ class StudentTask(nn.Module):
         teacher: nn.Module,
         *,
         dataset: str,
-        weights: DistillWeights,
-        projectors: Projectors | None = None,
+        objective: DistillObjective,
+        trained_on: Sequence[str] | None = None,
+        mixing: MixOptions = MixOptions(),  # noqa: B008  (it is frozen)
+        is_fixed: bool = False,
+        teacher_drop: float = 0.0,
+        cache: FeatureCache | None = None,
     ) -> None:
         super().__init__()
+        _check_whole_clips(mixing, has_cache=cache is not None, is_fixed=is_fixed)
         self.model = student
-        self.projectors = projectors
+        self.objective = objective
         self.teacher = Frozen(teacher)
         self.dataset = dataset
-        self.weights = weights
+        self.trained_on = tuple(trained_on or (dataset,))
+        self.mixing = mixing
+        self.is_fixed = is_fixed
+        self.teacher_drop = teacher_drop
+        self.cache = cache
 
-    def forward(self, batch: ClipBatch) -> TaskOutput:
-        """Compute the loss of a batch of ``dataset``'s clips.
+    def forward(self, batch: ClipBatch, progress: float = 0.0) -> TaskOutput:
+        """Compute the loss of a batch.
 
-        ``terms``: kd, ce, feat_<level> per level, agreement (the share of clips on which student
-        and teacher have one top-1), teacher_top1, entropy_student, entropy_teacher (nats).
+        ``terms``: kd, ce, feat_<level> per taught level, agreement (the share of clips on which
+        student and teacher have one top-1), teacher_top1, entropy_student, entropy_teacher (nats).
+        ce and teacher_top1 are of ``dataset``'s own clips.
         """
-        clips = to_float_clips(batch)
-        seen = self.teacher(clips)
-        with torch.no_grad():
-            teacher_logits = self.teacher.module.classify(seen.embedding, self.dataset)
+        clips = to_float(batch.clips)
+        mix = self.mixing.draw(batch)
+        if mix is not None:
+            clips = apply_mix(clips, mix)
+        targets = self._ask_teacher(batch, clips)
         features = self.model(clips)
         logits = self.model.classify(features.embedding, self.dataset)
-        kd = soft_cross_entropy(logits, teacher_logits, temperature=self.weights.temperature)
-        ce = F.cross_entropy(logits, batch.labels)
-        loss = self.weights.kd * kd + self.weights.ce * ce
-        terms = {"kd": kd, "ce": ce}
-        if self.projectors is not None:
-            targets = {**seen.levels, "embedding": seen.embedding}
-            feats = {
-                level: feature_mse(mine, targets[level])
-                for level, mine in self.projectors(features).items()
-            }
-            loss = loss + self.weights.feat * torch.stack(list(feats.values())).mean()
-            terms.update({f"feat_{level}": value for level, value in feats.items()})
-        top1, teacher_top1 = logits.argmax(dim=1), teacher_logits.argmax(dim=1)
+        mine = batch.dataset_ids == self.trained_on.index(self.dataset)
+        # A stranger's label may not exist here.
+        labels = torch.where(mine, batch.labels, 0)
+        ce = mixed_cross_entropy(logits, labels, mix) * mine
+        loss, terms = self.objective(
+            features,
+            logits,
+            targets,
+            labels=labels,
+            ce=ce.sum() * len(self.trained_on) / len(batch),
+            keep=self._draw_kept(labels),
+            progress=progress,
+        )
+        num_mine = mine.sum()
+        top1, teacher_top1 = logits.argmax(dim=1), targets.logits.argmax(dim=1)
+        terms["ce"] = ce.sum() / num_mine.clamp(min=1)
         terms["agreement"] = (top1 == teacher_top1).float().mean()
-        terms["teacher_top1"] = (teacher_top1 == batch.labels).float().mean()
+        right = (teacher_top1 == labels) & mine
+        terms["teacher_top1"] = right.sum() / num_mine.clamp(min=1)
         terms["entropy_student"] = entropy(logits)
-        terms["entropy_teacher"] = entropy(teacher_logits)
+        terms["entropy_teacher"] = entropy(targets.logits)
         detached = {name: value.detach() for name, value in terms.items()}
-        return TaskOutput(loss, top1 == batch.labels, detached)
+        counts = {"ce": num_mine, "teacher_top1": num_mine, "top1": num_mine}
+        return TaskOutput(loss, (top1 == labels) & mine, detached, counts)
+
+    def _ask_teacher(self, batch: ClipBatch, clips: Tensor) -> Targets:
+        if self.is_fixed:
+            if batch.plain_clips is None:
+                raise ValueError("fixed teaching needs batches with plain_clips")
+            clips = to_float(batch.plain_clips)
+
+        def ask() -> dict[str, Tensor]:
+            seen = self.teacher(clips)
+            with torch.no_grad():
+                logits = self.teacher.module.classify(seen.embedding, self.dataset)
+            maps = {**seen.levels, "embedding": seen.embedding}
+            return {
+                "logits": logits,
+                **{level: maps[level] for level in self.objective.taught_levels},
+            }
+
+        said = ask() if self.cache is None else self.cache(batch.view_keys, ask)
+        return Targets(said.pop("logits"), said)
+
+    def _draw_kept(self, labels: Tensor) -> Tensor | None:
+        if self.teacher_drop == 0:
+            return None
+        return torch.rand(len(labels), device=labels.device) >= self.teacher_drop
 
 
-def to_float_clips(batch: ClipBatch) -> Tensor:
-    """Return the batch's clips (B, 3, T, H, W) as float32 in [0, 1], on the batch's device."""
-    return batch.clips.float() / 255
+def _check_whole_clips(mixing: MixOptions, *, has_cache: bool, is_fixed: bool = False) -> None:
+    if mixing.is_on and has_cache:
+        raise InputError("a cache keeps what is said of whole clips; mix none, or give no cache")
+    if mixing.is_on and is_fixed:
+        raise InputError(
+            "fixed teaching shows the teacher clips that are not mixed; mix none, or let it be "
+            "consistent"
+        )
+
+
+def mixed_cross_entropy(logits: Tensor, labels: Tensor, mix: MixParams | None) -> Tensor:
+    """Compute the cross-entropy (B,) of logits (B, K) with labels (B,) that are mixed alike.
+
+    weight_b * CE(z_b, y_b) + (1 - weight_b) * CE(z_b, y_partner(b)) (Zhang et al. 2018).
+    """
+    own = F.cross_entropy(logits.float(), labels, reduction="none")
+    if mix is None:
+        return own
+    other = F.cross_entropy(logits.float(), labels[mix.partner], reduction="none")
+    return mix.weight * own + (1 - mix.weight) * other
+
+
+def to_float(clips: Tensor) -> Tensor:
+    """Return clips of bytes as float32 in [0, 1], on their device."""
+    return clips.float() / 255
+
+
+def flatten_features(seen: Mapping[str, Features]) -> dict[str, Tensor]:
+    """Return what several experts see as one mapping: "expert/level" -> map or embedding."""
+    flat = {f"{name}/{level}": x for name, f in seen.items() for level, x in f.levels.items()}
+    return {**flat, **{f"{name}/embedding": f.embedding for name, f in seen.items()}}
+
+
+def unflatten_features(flat: Mapping[str, Tensor]) -> dict[str, Features]:
+    """Undo ``flatten_features``."""
+    seen: dict[str, dict[str, Tensor]] = {}
+    for key, value in flat.items():
+        name, level = key.split("/")
+        seen.setdefault(name, {})[level] = value
+    return {name: Features(maps, maps.pop("embedding")) for name, maps in seen.items()}

@@ -1,8 +1,12 @@
 """What an experiment would do: sizes, shapes and steps, without training anything."""
 
+from typing import cast
+
 from rich.table import Table
 
+from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.levels import LEVEL_NAMES
+from videokd.pipeline.fusion_table import make_fusion_table
 from videokd.pipeline.run import Run
 
 
@@ -10,6 +14,9 @@ def show_dry_run(run: Run) -> None:
     """Build every network of the experiment and print what would be trained on what."""
     run.console.print(_dataset_table(run))
     run.console.print(_level_table(run))
+    for unit in run.plan.units:
+        if unit.key == "joint":
+            run.console.print(make_fusion_table(cast(JointTeacher, unit.make_model()), unit.folder))
     run.console.print(_unit_table(run))
 
 
@@ -39,20 +46,15 @@ def _level_table(run: Run) -> Table:
             maps = ["x".join(map(str, shapes.levels[level])) for level in LEVEL_NAMES]
             title = f"{section}.{name} {workshop.architecture(section, name).name}"
             table.add_row(title, *maps, str(shapes.embedding_dim))
-    reference = workshop.reference_student()
-    table.caption = f"The joint teacher has the shapes of STUDENTS.{reference} at the fused levels"
     return table
 
 
 def _unit_table(run: Run) -> Table:
-    workshop = run.plan.workshop
-    experts = {name: workshop.classifier("EXPERTS", name) for name in run.datasets}
     table = Table(title="Trainings")
     for column in ("folder", "trained on", "epochs", "steps", "parameters"):
         table.add_column(column, justify="left" if column in ("folder", "trained on") else "right")
     for unit in run.plan.units:
-        # The trained experts are not there yet; fresh ones have the same shapes.
-        model = workshop.joint_teacher(experts) if unit.key == "joint" else unit.make_model()
+        model = unit.make_model()
         table.add_row(
             unit.folder,
             ", ".join(unit.trained_on),

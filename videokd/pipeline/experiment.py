@@ -49,7 +49,7 @@ def run_experiment(run: Run, part: str = "all") -> None:
         elif name == "export":
             for unit in run.plan.units:
                 if unit.key == "students":
-                    export_unit(run, unit, run.folder / "export" / unit.trained_on[0])
+                    export_unit(run, unit, run.folder / "export" / unit.tested_on[0])
         else:
             write_summary(run)
             run.console.print(f"report: {write_report(run.folder)}", soft_wrap=True)
@@ -77,12 +77,12 @@ def export_unit(run: Run, unit: Unit, folder: Path, formats: tuple[str, ...] | N
         folder: Where to write.
         formats: Some of "pth", "safetensors", "onnx"; None for EXPORT.FORMATS.
     """
-    dataset = unit.trained_on[0]
+    dataset = unit.tested_on[0]
     wanted = list(formats or run.cfg.EXPORT.FORMATS)
     model = run.plan.load_model(unit)
     assert isinstance(model, VideoClassifier)
     preprocessing = _preprocessing(run, dataset)
-    weights = sha256_file(run.folder / unit.folder / "model.safetensors")
+    weights = sha256_file(run.plan.path(unit) / "model.safetensors")
     source = sha256_json([weights, wanted, asdict(preprocessing), __version__])
     marker = folder / "source.json"
     is_whole = marker.exists() and (folder / SIDECAR_NAME).exists()

@@ -25,14 +25,22 @@ from videokd.utils.env import (
 from videokd.utils.io import atomic_write_text, write_json
 
 
-def prepare_run(cfg: CfgNode, console: Console, stop: StopRequest, *, is_dry: bool = False) -> Run:
+def prepare_run(
+    cfg: CfgNode,
+    console: Console,
+    stop: StopRequest,
+    *,
+    is_dry: bool = False,
+    store: Path | None = None,
+) -> Run:
     """Prepare everything that training and testing need; write nothing to OUTPUT_DIR.
 
     Args:
         cfg: The whole config.
         console: For the progress bars.
         stop: Asked between videos.
-        is_dry: Decode no videos.
+        is_dry: Decode no videos and load no weights.
+        store: See ``ExperimentPlan``.
 
     Raises:
         InputError: Something in the config does not fit the data, the machine or the networks.
@@ -45,11 +53,12 @@ def prepare_run(cfg: CfgNode, console: Console, stop: StopRequest, *, is_dry: bo
     folder = Path(cfg.OUTPUT_DIR)
     device = pick_device(cfg.DEVICE)
     if cfg.SYNTHETIC.ROOT:
-        generate_synthetic(cfg.SYNTHETIC.ROOT, cfg.SYNTHETIC.PROFILE, console, stop)
+        node = cfg.SYNTHETIC
+        generate_synthetic(node.ROOT, node.PROFILE, console, stop, seed=node.SEED)
     stop.raise_if_set()
     datasets = build_datasets(cfg)
     # The plan is checked before minutes go into decoding.
-    plan = ExperimentPlan(cfg, datasets, folder)
+    plan = ExperimentPlan(cfg, datasets, folder, store=store, is_dry=is_dry)
     if not is_dry:
         datasets = _cache_frames(cfg, datasets, console, stop)
     stop.raise_if_set()
@@ -77,7 +86,9 @@ def open_run_directory(run: Run) -> None:
     write_json(run.folder / "environment.json", {**collect_environment(), **threads})
 
 
-def generate_synthetic(root: str, profile: str, console: Console, stop: StopRequest) -> None:
+def generate_synthetic(
+    root: str, profile: str, console: Console, stop: StopRequest, *, seed: int = 0
+) -> None:
     """Generate the embedded datasets under ``root``, unless they are there already.
 
     Raises:
@@ -87,6 +98,7 @@ def generate_synthetic(root: str, profile: str, console: Console, stop: StopRequ
         generate_datasets(
             Path(root),
             profile=profile,
+            seed=seed,
             num_processes=num_available_cores(),
             on_progress=lambda done, total: bar.update("generate videos", done, total),
         )

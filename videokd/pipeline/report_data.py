@@ -84,18 +84,19 @@ def read_run(folder: Path) -> RunFiles:
     return RunFiles(folder, summary, _read_object(folder / "environment.json"), text)
 
 
-def read_scores(folder: Path, dataset: str) -> Scored | None:
+def read_scores(folder: Path, dataset: str, part: str = "test") -> Scored | None:
     """Read a model's predictions on a test split; None where there are none, or no whole ones.
 
     Args:
         folder: Of the model.
         dataset: Name of the dataset.
+        part: "test", or "val" for the held-out part.
     """
-    result = read_result(folder, dataset)
+    result = read_result(folder, dataset, part)
     if result is None:
         return None
     try:
-        with np.load(folder / "test" / f"{dataset}.npz", allow_pickle=False) as arrays:
+        with np.load(folder / part / f"{dataset}.npz", allow_pickle=False) as arrays:
             logits, labels, paths = (arrays[name] for name in ("logits", "labels", "paths"))
     except (OSError, ValueError, KeyError):
         return None

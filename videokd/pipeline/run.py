@@ -15,12 +15,15 @@ from torch import nn
 
 from videokd.data.batch import ClipBatch
 from videokd.data.build import DatasetParts, build_train_loader, build_view_loader
+from videokd.engine.averaging import WeightAverage
 from videokd.engine.checkpoint import save_weights
 from videokd.engine.optim import build_optimizer
 from videokd.engine.stop import StopRequest, ignore_signals
-from videokd.engine.train import TrainSettings, train
+from videokd.engine.train import Learner, TrainSettings, train
 from videokd.evaluation.multi_view import Predictions, predict_views
 from videokd.evaluation.results import ViewPlan, read_result, write_result
+from videokd.fusion.joint_teacher import JointTeacher
+from videokd.pipeline.fusion_table import make_fusion_table
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.progress import progress_bar
 from videokd.pipeline.stage import read_stage, write_stage
@@ -52,13 +55,15 @@ def train_unit(run: Run, unit: Unit) -> None:
         InputError: The folder holds a training of another config, or a model that this one needs
             is not trained yet.
     """
-    folder = run.folder / unit.folder
+    folder = run.plan.path(unit)
     stage = read_stage(folder, unit.inputs)
     if stage["is_finished"]:
         logger.info("%s: finished before, skipped", unit.folder)
         return
     start = time.monotonic()
     model = unit.make_model()
+    if isinstance(model, JointTeacher):
+        run.console.print(make_fusion_table(model, unit.folder))
     task = unit.make_task(model).to(run.device)
     optimizer = build_optimizer(
         task,
@@ -66,7 +71,11 @@ def train_unit(run: Run, unit: Unit) -> None:
         base_lr=unit.base_lr,
         beta2=run.cfg.SOLVER.BETA2,
         weight_decay=run.cfg.SOLVER.WEIGHT_DECAY,
+        lr_scales=unit.lr_scales,
     )
+    decay = run.cfg.SOLVER.EMA_DECAY
+    average = WeightAverage(model, decay=decay) if decay > 0 else None
+    result = model if average is None else average.module
     # Checkpoints may only lie beside what says of which config they are.
     write_stage(folder, stage)
     try:
@@ -74,19 +83,18 @@ def train_unit(run: Run, unit: Unit) -> None:
             bar = stack.enter_context(progress_bar(run.console, unit.folder, unit.num_steps))
             make_loader = _make_loader(run, unit)
             train(
-                task,
-                optimizer,
+                Learner(task, optimizer, average),
                 lambda step: stack.enter_context(closing(make_loader(step))),
                 settings=_settings(run, unit),
                 folder=folder,
-                evaluate=lambda: _validate(run, unit, model),
+                evaluate=lambda: _validate(run, unit, result),
                 stop=run.stop,
                 progress=bar,
             )
     finally:
         stage["seconds"] += time.monotonic() - start
         write_stage(folder, stage)
-    save_weights(folder / "model.safetensors", model.state_dict())
+    save_weights(folder / "model.safetensors", result.state_dict())
     stage |= {
         "is_finished": True,
         "num_steps": unit.num_steps,
@@ -96,41 +104,88 @@ def train_unit(run: Run, unit: Unit) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def score_unit(run: Run, unit: Unit) -> None:
-    """Score a trained unit on the test splits of its datasets, or skip what is scored already."""
-    views = ViewPlan(run.cfg.TEST.NUM_ENSEMBLE_VIEWS, run.cfg.TEST.NUM_SPATIAL_CROPS)
+def score_unit(run: Run, unit: Unit, part: str = "test") -> None:
+    """Score a trained unit on one part of its datasets, or skip what is scored already.
+
+    Args:
+        run: The run.
+        unit: Of its plan.
+        part: "test", or "val" for the held-out part, which choices are made on.
+
+    Raises:
+        InputError: A dataset has no held-out part, or more of its videos are unreadable than
+            DATA.MAX_BAD_FRACTION allows.
+    """
     model: nn.Module | None = None
     for name in unit.tested_on:
-        index = run.datasets[name].test
-        fingerprint = sha256_json(
-            [unit.fingerprint, views.num_clips, views.num_crops, index.digest()]
-        )
-        folder = run.folder / unit.folder
-        known = read_result(folder, name)
-        if known is not None and known.get("fingerprint") == fingerprint:
+        if _has_result(run, unit, name, part):
             continue
         model = model or run.plan.load_model(unit).to(run.device)
-        title = f"test {unit.folder}" + (f" {name}" if len(unit.tested_on) > 1 else "")
-        predictions = predict_test(run, model, name, title=title)
-        write_result(folder, index, predictions, views, fingerprint=fingerprint)
+        title = f"{part} {unit.folder}" + (f" {name}" if len(unit.tested_on) > 1 else "")
+        predictions = predict_part(run, model, name, part, title=title)
+        write_result(
+            run.plan.path(unit),
+            run.datasets[name].index(part),
+            predictions,
+            _test_views(run),
+            fingerprint=_result_fingerprint(run, unit, name, part),
+            part=part,
+        )
 
 
-def predict_test(run: Run, model: nn.Module, name: str, *, title: str = "test") -> Predictions:
+def is_scored(run: Run, unit: Unit, part: str = "test") -> bool:
+    """Say whether ``score_unit`` has nothing to do.
+
+    Raises:
+        InputError: A dataset has no such part.
+    """
+    return all(_has_result(run, unit, name, part) for name in unit.tested_on)
+
+
+def predict_part(
+    run: Run, model: nn.Module, name: str, part: str = "test", *, title: str = "test"
+) -> Predictions:
     """Return what a model says about all test views of a dataset, with a progress bar.
+
+    Args:
+        run: The run.
+        model: On its device.
+        name: The dataset.
+        part: "test" or "val".
+        title: Of the progress bar.
 
     Raises:
         InputError: More videos are unreadable than DATA.MAX_BAD_FRACTION allows.
     """
-    views = ViewPlan(run.cfg.TEST.NUM_ENSEMBLE_VIEWS, run.cfg.TEST.NUM_SPATIAL_CROPS)
-    with progress_bar(run.console, title, len(run.datasets[name].test)) as bar:
+    views = _test_views(run)
+    with progress_bar(run.console, title, len(run.datasets[name].index(part))) as bar:
 
         def after_batch(num_done: int) -> None:
             bar.update(num_done, "")
             run.stop.raise_if_set()
 
-        predictions = _predict(run, model, name, "test", views, after_batch=after_batch)
-    _check_bad(run, name, "test", predictions)
+        predictions = _predict(run, model, name, part, views, after_batch=after_batch)
+    _check_bad(run, name, part, predictions)
+    if not len(predictions.labels):
+        raise InputError(f"{name} {part}: no video to score; set DATA.VAL_FRACTION higher")
     return predictions
+
+
+def _test_views(run: Run) -> ViewPlan:
+    return ViewPlan(run.cfg.TEST.NUM_ENSEMBLE_VIEWS, run.cfg.TEST.NUM_SPATIAL_CROPS)
+
+
+def _result_fingerprint(run: Run, unit: Unit, name: str, part: str) -> str:
+    views = _test_views(run)
+    videos = run.datasets[name].index(part).digest()
+    return sha256_json([unit.fingerprint, views.num_clips, views.num_crops, videos])
+
+
+def _has_result(run: Run, unit: Unit, name: str, part: str) -> bool:
+    known = read_result(run.plan.path(unit), name, part)
+    if known is None:
+        return False
+    return bool(known.get("fingerprint") == _result_fingerprint(run, unit, name, part))
 
 
 def _predict(
@@ -159,7 +214,7 @@ def _predict(
 def _validate(run: Run, unit: Unit, model: nn.Module) -> dict[str, float]:
     # One centre view: the curve is for looking at, the test uses all views.
     line = {}
-    for name in unit.trained_on:
+    for name in unit.tested_on or unit.trained_on:
         views = ViewPlan(1, 1)
         predictions = _predict(run, model, name, "val", views, after_batch=lambda num_done: None)
         _check_bad(run, name, "val", predictions)
@@ -173,6 +228,7 @@ def _make_loader(run: Run, unit: Unit) -> Callable[[int], Generator[ClipBatch, N
         run.cfg,
         [run.datasets[name] for name in unit.trained_on],
         num_steps=unit.num_steps,
+        with_plain_clips=unit.needs_plain_clips,
         num_workers=run.num_workers,
         worker_init=ignore_signals,
         pin_memory=run.device.type == "cuda",

@@ -15,7 +15,10 @@ TITLES = {
     "experts": "Experts (T_i)",
     "B1": "B1 student alone",
     "B2": "B2 trained jointly",
+    "B3": "B3 jointly, one head",
     "B4": "B4 own expert's logits",
+    "B5": "B5 averaged experts' logits",
+    "B7": "B7 untrained T* (control)",
     "joint": "Joint teacher (T*)",
     "students": "MLFD students",
 }
@@ -68,8 +71,8 @@ def time_table(summary: dict[str, Any]) -> Table:
 
 
 def _collect_model(run: Run, key: str) -> dict[str, Any]:
-    folders = run.plan.folders(key)
-    results = {name: read_result(run.folder / folder, name) for name, folder in folders.items()}
+    units = run.plan.row(key)
+    results = {name: read_result(run.plan.path(unit), name) for name, unit in units.items()}
     known = {name: result for name, result in results.items() if result is not None}
     return {
         "key": key,
@@ -78,14 +81,14 @@ def _collect_model(run: Run, key: str) -> dict[str, Any]:
         "top5": {name: result["top5"] for name, result in known.items()},
         "mean_class": {name: r["mean_class_accuracy"] for name, r in known.items()},
         "num_videos": {name: result["num_used"] for name, result in known.items()},
-        "folders": folders,
+        "folders": {name: unit.folder for name, unit in units.items()},
     }
 
 
 def _collect_stages(run: Run, plan: ExperimentPlan) -> list[dict[str, Any]]:
     stages = []
     for unit in plan.units:
-        path = run.folder / unit.folder / "stage.json"
+        path = run.plan.path(unit) / "stage.json"
         stage = read_json(path) if path.exists() else {}
         if stage.get("is_finished"):
             names = ("seconds", "num_steps", "num_parameters")

@@ -1,6 +1,6 @@
 """One training of an experiment: what is trained on what, from what, and where it is kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ class Unit:
     """One training: a model, its task, and the folder that keeps it."""
 
     key: str
-    """Row of the result table: experts, joint, students, B1, B2, B4."""
+    """Row of the result table: experts, joint, students, B1 ... B7; or B5_teachers."""
     stage: str
     """One of ``videokd.pipeline.cli.STAGES``."""
     folder: str
@@ -31,6 +31,12 @@ class Unit:
     """The model with initial weights."""
     make_task: Callable[[Any], nn.Module] = field(repr=False)
     """model -> task."""
+    needs: tuple["Unit", ...] = field(default=(), repr=False)
+    """What must be trained before."""
+    needs_plain_clips: bool = False
+    """Whether the batches carry clips without augmentation too."""
+    lr_scales: Mapping[str, float] = field(default_factory=dict)
+    """Prefix of the task's parameter names -> factor on their learning rate."""
 
     @property
     def num_steps(self) -> int:

@@ -1,22 +1,30 @@
 """Builds the models of an experiment with fresh weights; knows nothing of training or disks."""
 
+import json
 from collections.abc import Mapping
+from functools import cache
 
 import torch
 from fvcore.common.config import CfgNode
+from torch import nn
 
-from videokd.distill.projectors import Projectors
-from videokd.distill.tasks import DistillWeights
+from videokd.distill.build import build_cache, build_mixing, build_objective
+from videokd.distill.ensemble import ExpertEnsemble
+from videokd.distill.tasks import ClassificationTask, StudentTask
 from videokd.fusion.build import build_joint_teacher
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.build import build_architecture, build_classifier
-from videokd.models.classifier import VideoClassifier
+from videokd.models.classifier import VideoClassifier, VideoModel
+from videokd.models.joined import HEAD, JoinedClassifier
 from videokd.models.levels import LevelShapes, compute_level_shapes
 from videokd.models.zoo import Architecture
 
+# Beside the places of the datasets, which seed experts and students.
+_UNTRAINED_PLACE, _ENSEMBLE_PLACE, _PROJECTOR_PLACE, _JOINT_PLACE = 500, 997, 998, 999
+
 
 class Workshop:
-    """The models that a config describes.
+    """The models and tasks that a config describes.
 
     Initial weights depend on the seed and the dataset's place in DATASETS only: a student and the
     baselines it is compared with start from the same weights.
@@ -29,7 +37,11 @@ class Workshop:
     def __init__(self, cfg: CfgNode, num_classes: Mapping[str, int]) -> None:
         self._cfg = cfg
         self._num_classes = dict(num_classes)
-        self._shapes: dict[str, LevelShapes] = {}
+
+    @property
+    def fused_experts(self) -> list[str]:
+        """Names of the datasets whose experts the joint teacher fuses."""
+        return list(self._cfg.JOINT.EXPERTS) or list(self._num_classes)
 
     def architecture(self, section: str, dataset: str) -> Architecture:
         """Return the architecture of ``section`` ("EXPERTS" or "STUDENTS") for a dataset."""
@@ -44,14 +56,11 @@ class Workshop:
         Raises:
             InputError: Its architecture is unknown, or does not take the clips.
         """
+        data = self._cfg.DATA
+        clip_shape = (3, data.NUM_FRAMES, data.CROP_SIZE, data.CROP_SIZE)
         architecture = self.architecture(section, dataset)
-        # Shapes need a network built and run on the meta device: once per kind is enough.
-        key = repr(architecture)
-        if key not in self._shapes:
-            data = self._cfg.DATA
-            clip_shape = (3, data.NUM_FRAMES, data.CROP_SIZE, data.CROP_SIZE)
-            self._shapes[key] = compute_level_shapes(architecture.build_backbone(), clip_shape)
-        return self._shapes[key]
+        arguments = json.dumps(architecture.arguments)
+        return _level_shapes(architecture.name, architecture.family, arguments, clip_shape)
 
     def classifier(self, section: str, dataset: str) -> VideoClassifier:
         """Build an expert or a student, with the classes of its dataset."""
@@ -61,48 +70,131 @@ class Workshop:
         """Build the student of ``dataset`` with one classifier per dataset (baseline B2)."""
         return self._classifier("STUDENTS", dataset, self._num_classes)
 
-    def joint_teacher(self, experts: Mapping[str, VideoClassifier]) -> JointTeacher:
-        """Build the joint teacher over trained experts."""
+    def joined_student(self, dataset: str) -> JoinedClassifier:
+        """Build the student of ``dataset`` with one classifier for all classes (baseline B3)."""
+        heads = {HEAD: sum(self._num_classes.values())}
+        return JoinedClassifier(self._classifier("STUDENTS", dataset, heads), self._num_classes)
+
+    def joint_teacher(
+        self, experts: Mapping[str, VideoClassifier], reference: str, heads: tuple[str, ...]
+    ) -> JointTeacher:
+        """Build the joint teacher over trained experts.
+
+        Args:
+            experts: Those that are fused.
+            reference: Dataset whose student gives the levels their shapes.
+            heads: Datasets that it classifies.
+        """
         return build_joint_teacher(
             self._cfg.JOINT,
             experts,
             {name: self.shapes("EXPERTS", name) for name in experts},
-            shapes=self.shapes("STUDENTS", self.reference_student()),
-            num_classes=self._num_classes,
-            seed=self._cfg.SEED * 1000 + 999,
+            shapes=self.shapes("STUDENTS", reference),
+            num_classes={name: self._num_classes[name] for name in heads},
+            seed=self._seed(_JOINT_PLACE),
         )
 
-    def projectors(self, dataset: str) -> Projectors:
-        """Build the projectors from a student's levels to the joint teacher's."""
-        student = self.shapes("STUDENTS", dataset)
-        teacher = self.shapes("STUDENTS", self.reference_student())
+    def untrained_teacher(self, reference: str, heads: tuple[str, ...]) -> JointTeacher:
+        """Build a joint teacher over experts that were never trained either (control B7)."""
+        experts = {
+            name: self._classifier(
+                "EXPERTS",
+                name,
+                {name: self._num_classes[name]},
+                # Not the weights that the students start from, which they would know already.
+                first_place=_UNTRAINED_PLACE,
+            )
+            for name in self.fused_experts
+        }
+        return self.joint_teacher(experts, reference, heads)
+
+    def ensemble(self, experts: Mapping[str, VideoClassifier], dataset: str) -> ExpertEnsemble:
+        """Build the experts' average for a dataset, heads unfitted (baseline B5)."""
+        dims = {name: self.shapes("EXPERTS", name).embedding_dim for name in experts}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._cfg.SEED * 1000 + 998)
-            return Projectors(
-                student,
-                teacher,
-                levels=self._cfg.JOINT.LEVELS,
-                always=self._cfg.DISTILL.PROJECTOR == "always",
+            torch.manual_seed(self._seed(_ENSEMBLE_PLACE))
+            return ExpertEnsemble(
+                experts, dims, dataset=dataset, num_classes=self._num_classes[dataset]
             )
 
-    def distill_weights(self) -> DistillWeights:
-        """Return the weights of the student's loss."""
-        node = self._cfg.DISTILL
-        return DistillWeights(
-            kd=node.W_KD, feat=node.W_FEAT, ce=node.W_CE, temperature=node.TEMPERATURE
+    def classification_task(
+        self, model: VideoModel, weights: Mapping[str, float]
+    ) -> ClassificationTask:
+        """Build the task of a model that is trained on labels alone."""
+        has_frozen = isinstance(model, JointTeacher) and self._cfg.JOINT.FINE_TUNE == "none"
+        return ClassificationTask(
+            model,
+            weights,
+            mixing=build_mixing(self._cfg.MIXUP),
+            expert_cache=build_cache(self._cfg.DISTILL) if has_frozen else None,
         )
 
+    def student_task(
+        self, student: VideoClassifier, teacher: nn.Module, dataset: str, reference: str | None
+    ) -> StudentTask:
+        """Build the task of a student.
+
+        Args:
+            student: Of ``dataset``.
+            teacher: Classifies ``dataset``.
+            dataset: What is taught.
+            reference: Dataset whose student has the shapes of the teacher's levels; None to
+                distil logits only.
+        """
+        shapes = None
+        if reference is not None:
+            whole = self.shapes("STUDENTS", reference)
+            fused = {level: whole.levels[level] for level in self._cfg.JOINT.LEVELS}
+            shapes = LevelShapes(fused, whole.embedding_dim)
+        return StudentTask(
+            student,
+            teacher,
+            dataset=dataset,
+            objective=build_objective(
+                self._cfg.DISTILL,
+                student=self.shapes("STUDENTS", dataset),
+                teacher=shapes,
+                seed=self._seed(_PROJECTOR_PLACE),
+            ),
+            trained_on=self.taught_clips(dataset),
+            mixing=build_mixing(self._cfg.MIXUP),
+            is_fixed=self._cfg.DISTILL.TEACHING == "fixed",
+            teacher_drop=self._cfg.DISTILL.TEACHER_DROP,
+            cache=build_cache(self._cfg.DISTILL),
+        )
+
+    def taught_clips(self, dataset: str) -> tuple[str, ...]:
+        """Return the datasets whose clips the student of ``dataset`` is taught with."""
+        return (dataset,) if self._cfg.DISTILL.CLIPS == "own" else tuple(self._num_classes)
+
     def reference_student(self) -> str:
-        """Return the dataset whose student gives the joint teacher's levels their shapes."""
+        """Return the dataset whose student gives a shared teacher's levels their shapes."""
         return self._cfg.JOINT.SHAPES_FROM or next(iter(self._num_classes))
 
     def _classifier(
-        self, section: str, dataset: str, num_classes: Mapping[str, int]
+        self,
+        section: str,
+        dataset: str,
+        num_classes: Mapping[str, int],
+        first_place: int = 0,
     ) -> VideoClassifier:
-        place = list(self._num_classes).index(dataset)
+        place = first_place + list(self._num_classes).index(dataset)
         return build_classifier(
             self._cfg[section][dataset],
             self.architecture(section, dataset),
             num_classes,
-            seed=self._cfg.SEED * 1000 + place,
+            seed=self._seed(place),
         )
+
+    def _seed(self, place: int) -> int:
+        return int(self._cfg.SEED) * 1000 + place
+
+
+@cache
+def _level_shapes(
+    name: str, family: str, arguments: str, clip_shape: tuple[int, int, int, int]
+) -> LevelShapes:
+    # Needs a network built and run on the meta device: a study of a hundred plans does it once per
+    # kind. The arguments come as JSON because they are a dict, which cannot be a key.
+    architecture = Architecture(name, family, json.loads(arguments))
+    return compute_level_shapes(architecture.build_backbone(), clip_shape)

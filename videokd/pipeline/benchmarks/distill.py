@@ -6,8 +6,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from videokd.distill.objective import DistillObjective, DistillOptions
 from videokd.distill.projectors import Projectors
-from videokd.distill.tasks import ClassificationTask, DistillWeights, StudentTask
+from videokd.distill.tasks import ClassificationTask, StudentTask
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.pipeline.benchmarks.figures import Figure
 from videokd.pipeline.benchmarks.timing import paired_ratios, time_interleaved
@@ -76,7 +77,8 @@ def _make_task(teacher: str, experts: Sequence[ModelCase], device: torch.device)
         return ClassificationTask(student, {"a": 1.0})
     if teacher == "expert_logits":
         expert = student_case.build(*options)
-        return StudentTask(student, expert, dataset="a", weights=DistillWeights())
+        objective = DistillObjective(DistillOptions())
+        return StudentTask(student, expert, dataset="a", objective=objective)
     cases = {
         f"expert{i}": replace(
             case,
@@ -97,10 +99,10 @@ def _make_task(teacher: str, experts: Sequence[ModelCase], device: torch.device)
         width=64,
         dropout=0.0,
     )
-    return StudentTask(
-        student,
-        joint,
-        dataset="a",
-        weights=DistillWeights(),
-        projectors=Projectors(shapes, shapes, levels=_LEVELS),
+    levels = [*_LEVELS, "embedding"]
+    objective = DistillObjective(
+        DistillOptions(),
+        projectors=Projectors(shapes, shapes, levels=levels),
+        num_levels=len(levels),
     )
+    return StudentTask(student, joint, dataset="a", objective=objective)

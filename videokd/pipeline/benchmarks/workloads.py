@@ -8,7 +8,7 @@ from torch import nn
 
 from videokd.data.augment import ViewParams
 from videokd.data.batch import ClipBatch
-from videokd.distill.tasks import to_float_clips
+from videokd.distill.tasks import to_float
 from videokd.engine.optim import build_optimizer
 from videokd.models.classifier import VideoClassifier
 from videokd.models.levels import LevelShapes, compute_level_shapes
@@ -97,6 +97,6 @@ def make_eval_step(model: VideoClassifier, batch: ClipBatch) -> Callable[[], Non
 
     @torch.inference_mode()
     def step() -> None:
-        model.classify(model(to_float_clips(batch)).embedding, "a")
+        model.classify(model(to_float(batch.clips)).embedding, "a")
 
     return step

@@ -1,0 +1,110 @@
+"""DISTILL and MIXUP config nodes -> the student's objective and what goes with it."""
+
+from functools import partial
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from videokd.distill.feature_cache import FeatureCache
+from videokd.distill.losses import (
+    FEATURE_LOSSES,
+    decoupled_kd,
+    dist_loss,
+    soft_cross_entropy,
+    standardise_logits,
+)
+from videokd.distill.objective import DistillObjective, DistillOptions, LogitLoss
+from videokd.distill.projectors import Projectors
+from videokd.distill.tasks import MixOptions
+from videokd.fusion.standardise import PhiStandardiser, RunningStandardiser
+from videokd.models.levels import LevelShapes
+
+_STANDARDISERS: dict[str, type[nn.Module]] = {
+    "running": RunningStandardiser,
+    "phi_s": PhiStandardiser,
+}
+
+
+def build_objective(
+    cfg: CfgNode,
+    *,
+    student: LevelShapes,
+    teacher: LevelShapes | None,
+    seed: int,
+) -> DistillObjective:
+    """Build the objective of a DISTILL node; initial projectors depend on ``seed`` only.
+
+    Args:
+        cfg: The node.
+        student: Shapes of the student's levels.
+        teacher: Shapes of the teacher's levels; None to distil logits only.
+        seed: Of the projectors.
+    """
+    options = DistillOptions(
+        w_kd=cfg.W_KD,
+        w_feat=cfg.W_FEAT,
+        w_ce=cfg.W_CE,
+        logit_loss=_build_logit_loss(cfg),
+        feature_loss=FEATURE_LOSSES[cfg.FEATURE_LOSS],
+        level_weights=dict(cfg.LEVEL_WEIGHTS),
+        level_schedules=dict(cfg.LEVEL_SCHEDULES),
+    )
+    if teacher is None:
+        return DistillObjective(options)
+    levels = [*teacher.levels, "embedding"]
+    taught = [level for level in levels if options.weight(level) > 0 and cfg.W_FEAT > 0]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        projectors = Projectors(student, teacher, levels=levels, always=cfg.PROJECTOR == "always")
+    # Built for all levels, so that a projector's weights do not depend on which others there are.
+    projectors.keep(taught)
+    standardisers = {}
+    if cfg.STANDARDISE != "none":
+        kind = _STANDARDISERS[cfg.STANDARDISE]
+        standardisers = {level: kind(_channels(teacher, level)) for level in taught}
+    return DistillObjective(
+        options, projectors=projectors, num_levels=len(levels), standardisers=standardisers
+    )
+
+
+def build_mixing(cfg: CfgNode) -> MixOptions:
+    """Return the options of a MIXUP node."""
+    return MixOptions(cfg.ALPHA, cfg.CUTMIX_ALPHA)
+
+
+def build_cache(cfg: CfgNode) -> FeatureCache | None:
+    """Return an empty cache of a DISTILL node's size; None where it is off."""
+    return FeatureCache(int(cfg.CACHE_GIB * 2**30)) if cfg.CACHE_GIB > 0 else None
+
+
+def _build_logit_loss(cfg: CfgNode) -> LogitLoss:
+    if cfg.LOGIT_LOSS == "dkd":
+        loss: LogitLoss = partial(
+            _decoupled, alpha=cfg.DKD_ALPHA, beta=cfg.DKD_BETA, temperature=cfg.TEMPERATURE
+        )
+    elif cfg.LOGIT_LOSS == "dist":
+        loss = partial(_dist, beta=cfg.DIST_BETA, gamma=cfg.DIST_GAMMA, temperature=cfg.TEMPERATURE)
+    else:
+        loss = partial(_soft, temperature=cfg.TEMPERATURE)
+    return partial(_standardised, loss) if cfg.STANDARDISE_LOGITS else loss
+
+
+def _soft(student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: float) -> Tensor:
+    return soft_cross_entropy(student, teacher, temperature=temperature)
+
+
+def _decoupled(student: Tensor, teacher: Tensor, labels: Tensor, **options: float) -> Tensor:
+    return decoupled_kd(student, teacher, labels, **options)
+
+
+def _dist(student: Tensor, teacher: Tensor, labels: Tensor, **options: float) -> Tensor:
+    return dist_loss(student, teacher, **options)
+
+
+def _standardised(loss: LogitLoss, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    return loss(standardise_logits(student), standardise_logits(teacher), labels)
+
+
+def _channels(shapes: LevelShapes, level: str) -> int:
+    return shapes.embedding_dim if level == "embedding" else shapes.levels[level][0]

@@ -1,0 +1,58 @@
+"""What frozen networks said of views that come again, kept in memory."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+ViewKey = tuple[int, int, int]
+
+
+class FeatureCache:
+    """Keep a frozen network's outputs by view, so that each view passes through it once.
+
+    Views come again only when each video has a fixed number of them (``ClipDataset``'s
+    ``views_per_video``). What is not known yet is computed for the whole batch. The cache is no
+    part of a checkpoint: a training that goes on fills it anew.
+
+    Args:
+        max_bytes: Memory for the outputs, on the device where they are made. When it is used up,
+            views that do not fit are computed each time.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._num_bytes = 0
+        self._rows: dict[ViewKey, dict[str, Tensor]] = {}
+        self.num_asked = 0
+        self.num_computed = 0
+
+    def __call__(
+        self, keys: Sequence[ViewKey], compute: Callable[[], Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Return the outputs for a batch of views.
+
+        Args:
+            keys: B of (dataset id, record id, view); a view of -1 never comes again.
+            compute: Returns name -> (B, ...) for these views, without gradient.
+        """
+        self.num_asked += len(keys)
+        known = [self._rows.get(key) for key in keys]
+        if all(row is not None for row in known):
+            names = known[0] or {}
+            return {
+                name: torch.stack([row[name] for row in known if row is not None]) for name in names
+            }
+        self.num_computed += len(keys)
+        outputs = compute()
+        for i, key in enumerate(keys):
+            if key[2] >= 0 and key not in self._rows:
+                self._keep(key, {name: value[i] for name, value in outputs.items()})
+        return dict(outputs)
+
+    def _keep(self, key: ViewKey, row: Mapping[str, Tensor]) -> None:
+        num_bytes = sum(value.numel() * value.element_size() for value in row.values())
+        if self._num_bytes + num_bytes <= self._max_bytes:
+            # Cloned: a slice would keep the whole batch alive.
+            self._rows[key] = {name: value.detach().clone() for name, value in row.items()}
+            self._num_bytes += num_bytes

@@ -1,0 +1,140 @@
+"""The student's loss: what it says and what it sees against its teacher (METHOD, stage 3)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from videokd.distill.losses import feature_mse, soft_cross_entropy
+from videokd.distill.projectors import Projectors
+from videokd.distill.schedules import level_factor
+from videokd.models.levels import Features
+
+LogitLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+FeatureLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a teacher says of a batch; without gradient."""
+
+    logits: Tensor
+    """(B, K)"""
+    levels: Mapping[str, Tensor]
+    """Level name, "embedding" included -> (B, C, T, H, W) or (B, D)."""
+
+
+def published_logit_loss(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    """Compute the soft cross-entropy at the published temperature of 2; labels are not used."""
+    return soft_cross_entropy(student, teacher, temperature=2.0)
+
+
+@dataclass(frozen=True)
+class DistillOptions:
+    """The parts of the student's loss; the defaults are the published ones."""
+
+    w_kd: float = 0.6
+    w_feat: float = 0.2
+    w_ce: float = 0.2
+    logit_loss: LogitLoss = published_logit_loss
+    """(student logits, teacher logits, labels) -> scalar."""
+    feature_loss: FeatureLoss = feature_mse
+    """(student, teacher) maps or embeddings -> scalar."""
+    level_weights: Mapping[str, float] = field(default_factory=dict)
+    """Level name, "embedding" included -> weight; 1 where it is missing, 0 = not taught."""
+    level_schedules: Mapping[str, str] = field(default_factory=dict)
+    """Level name -> schedule, see ``level_factor``; constant where it is missing."""
+
+    def weight(self, level: str) -> float:
+        """Return the weight of a level at its highest."""
+        return self.level_weights.get(level, 1.0)
+
+
+class DistillObjective(nn.Module):
+    """Weigh what a student says and sees against labels and teacher.
+
+    loss = w_kd L_logit + w_feat / L * sum_l w_l s_l(progress) L_feat(P^l(f^l), N(F^l)) + w_ce CE
+
+    L is the number of the teacher's levels, taught or not: a level of weight 0 leaves the others'
+    part as it was. P^l are the projectors, N the standardisation of targets.
+
+    Args:
+        options: Weights and losses.
+        projectors: From the student's levels to the teacher's, of the taught levels; None for
+            logits only.
+        num_levels: L, embedding included.
+        standardisers: Level name -> module that standardises the teacher's features of that level;
+            levels without one are compared as they are.
+    """
+
+    def __init__(
+        self,
+        options: DistillOptions,
+        *,
+        projectors: Projectors | None = None,
+        num_levels: int = 0,
+        standardisers: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.options = options
+        self.projectors = projectors
+        self.num_levels = num_levels
+        self.standardisers = nn.ModuleDict(standardisers or {})
+
+    @property
+    def taught_levels(self) -> tuple[str, ...]:
+        """Names of the levels whose features are compared."""
+        return () if self.projectors is None else self.projectors.levels
+
+    def forward(
+        self,
+        features: Features,
+        logits: Tensor,
+        targets: Targets,
+        *,
+        labels: Tensor,
+        ce: Tensor,
+        keep: Tensor | None = None,
+        progress: float = 0.0,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the loss of a batch.
+
+        Args:
+            features: The student's.
+            logits: The student's, (B, K).
+            targets: The teacher's, of the taught levels at least.
+            labels: (B,)
+            ce: The cross-entropy with the labels, which may be mixed ones.
+            keep: (B,) bool; the teacher says nothing about the other clips, whose target is what
+                the student says itself: they get no gradient but that of ``ce``. None keeps all.
+            progress: Share of the training that is done, in [0, 1].
+
+        Returns:
+            The loss, and its terms, unweighted: kd, ce and feat_<level>.
+        """
+        options = self.options
+        kd = options.logit_loss(*_only(keep, logits, targets.logits), labels)
+        loss = options.w_kd * kd + options.w_ce * ce
+        terms = {"kd": kd, "ce": ce}
+        mine = {} if self.projectors is None else self.projectors(features)
+        for level, value in mine.items():
+            target = targets.levels[level].float()
+            if level in self.standardisers:
+                target = self.standardisers[level](target)
+            term = options.feature_loss(*_only(keep, value, target))
+            factor = level_factor(options.level_schedules.get(level, "constant"), progress)
+            loss = loss + options.w_feat * options.weight(level) * factor / self.num_levels * term
+            terms[f"feat_{level}"] = term
+        return loss, terms
+
+
+def _only(keep: Tensor | None, own: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both as they are where ``keep`` says so; elsewhere both are ``own``, detached."""
+    if keep is None:
+        return own, target
+    mask = keep.view(-1, *[1] * (target.ndim - 1))
+    fixed = own.detach()
+    # The student's side too: some losses compare clips with each other, and a clip that agrees
+    # with itself would still get a gradient from its neighbours.
+    return torch.where(mask, own, fixed), torch.where(mask, target, fixed.to(target.dtype))

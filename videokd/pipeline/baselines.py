@@ -1,0 +1,144 @@
+"""The baselines that give a comparison its meaning (METHOD): B1 to B5 and B7.
+
+B1 the student alone, B2 trained jointly with one head per dataset, B3 with one head for all
+classes, B4 taught by its own expert's logits, B5 by the average of all experts, each through a
+linear head fitted on the dataset, B7 by a joint teacher that was never trained. B6 is the joint
+teacher itself and the experts, which are rows of every result.
+"""
+
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from videokd.distill.build import build_cache
+from videokd.distill.ensemble import EnsembleTask
+from videokd.pipeline.unit import Unit
+from videokd.pipeline.units import UnitMaker
+from videokd.utils.io import sha256_json
+
+
+def make_baselines(maker: UnitMaker, experts: dict[str, Unit]) -> list[Unit]:
+    """Return the units of the baselines that the config names.
+
+    Args:
+        maker: Of the config.
+        experts: Dataset name -> its expert.
+    """
+    wanted, names = maker.cfg.BASELINES, maker.names
+    units: list[Unit] = []
+    if "B1" in wanted:
+        # A student of its expert's architecture and training is that expert.
+        units += [
+            maker.alone("B1", "baselines", f"baselines/B1/{name}", "STUDENTS", name)
+            for name in names
+            if not expert_is_student(maker, name)
+        ]
+    if "B2" in wanted:
+        units += _shared(maker, "B2")
+    if "B3" in wanted:
+        units += _shared(maker, "B3")
+    if "B4" in wanted:
+        units += [_own_expert(maker, name, experts[name]) for name in names]
+    if "B5" in wanted:
+        for name in names:
+            teacher = _ensemble(maker, name, experts)
+            units += [teacher, _averaged_experts(maker, name, teacher)]
+    if "B7" in wanted:
+        units += [_untrained(maker, name) for name in names]
+    return units
+
+
+def expert_is_student(maker: UnitMaker, name: str) -> bool:
+    """Say whether a dataset's expert and its student alone are one training."""
+    return bool(maker.cfg.EXPERTS[name] == maker.cfg.STUDENTS[name])
+
+
+def _shared(maker: UnitMaker, key: str) -> list[Unit]:
+    # Students of one architecture share one jointly trained network.
+    owners: dict[str, list[str]] = {}
+    for name in maker.names:
+        owners.setdefault(sha256_json(maker.cfg.STUDENTS[name]), []).append(name)
+    build = {"B2": maker.workshop.shared_student, "B3": maker.workshop.joined_student}[key]
+    weights = maker.recipe.loss_weights(maker.names)
+    units = []
+    for names in owners.values():
+        inputs: dict[str, Any] = maker.recipe.network("STUDENTS", names[0])
+        if key == "B3":
+            inputs["is_joined"] = True
+        units.append(
+            Unit(
+                key=key,
+                stage="baselines",
+                folder=f"baselines/{key}/{'-'.join(names)}",
+                tested_on=tuple(names),
+                **maker.recipe.fields(
+                    maker.names, maker.cfg.STUDENTS[names[0]], **inputs, loss_weights=weights
+                ),
+                make_model=partial(build, names[0]),
+                make_task=lambda model: maker.workshop.classification_task(model, weights),
+            )
+        )
+    return units
+
+
+def _own_expert(maker: UnitMaker, name: str, expert: Unit) -> Unit:
+    return maker.distilled(
+        "B4",
+        f"baselines/B4/{name}",
+        name,
+        make_teacher=lambda: maker.load_model(expert),
+        teacher=expert.fingerprint,
+        needs=(expert,),
+        reference=None,
+    )
+
+
+def _ensemble(maker: UnitMaker, name: str, experts: dict[str, Unit]) -> Unit:
+    fused = {key: experts[key] for key in maker.workshop.fused_experts}
+
+    def make_model() -> nn.Module:
+        loaded = {key: maker.load_classifier(unit) for key, unit in fused.items()}
+        return maker.workshop.ensemble(loaded, name)
+
+    return Unit(
+        key="B5_teachers",
+        stage="baselines",
+        folder=f"baselines/B5_teachers/{name}",
+        tested_on=(),
+        **maker.recipe.fields(
+            (name,),
+            maker.cfg.STUDENTS[name],
+            ensemble={key: unit.fingerprint for key, unit in fused.items()},
+        ),
+        make_model=make_model,
+        make_task=lambda model: EnsembleTask(model, cache=build_cache(maker.cfg.DISTILL)),
+        needs=tuple(fused.values()),
+    )
+
+
+def _averaged_experts(maker: UnitMaker, name: str, teacher: Unit) -> Unit:
+    return maker.distilled(
+        "B5",
+        f"baselines/B5/{name}",
+        name,
+        make_teacher=lambda: maker.load_model(teacher),
+        teacher=teacher.fingerprint,
+        needs=(teacher,),
+        reference=None,
+    )
+
+
+def _untrained(maker: UnitMaker, name: str) -> Unit:
+    reference = maker.reference(name)
+    heads = (name,) if maker.cfg.JOINT.SCOPE == "target" else maker.names
+    experts = {key: maker.recipe.network("EXPERTS", key) for key in maker.workshop.fused_experts}
+    return maker.distilled(
+        "B7",
+        f"baselines/B7/{name}",
+        name,
+        make_teacher=lambda: maker.workshop.untrained_teacher(reference, heads),
+        teacher={**maker.joint_inputs(reference), "untrained": experts, "heads": heads},
+        needs=(),
+        reference=reference,
+    )

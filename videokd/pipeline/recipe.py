@@ -1,0 +1,71 @@
+"""How long a unit is trained, and everything that its weights depend on: parts of a ``Unit``."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from videokd.data.build import DatasetParts, build_batch_plan
+from videokd.data.synthetic.generate import GENERATOR_VERSION
+
+# Where frames are kept, which videos are held out (their digest says it) and how many may be
+# missing: no weight depends on these.
+_NOT_LEARNT_FROM = ("FRAME_CACHE", "FRAME_CACHE_MAX_GIB", "VAL_FRACTION", "MAX_BAD_FRACTION")
+_SCHEDULE_KEYS = ("BASE_LR", "MAX_EPOCH")
+
+
+class Recipe:
+    """Schedules and fingerprints of a config's trainings.
+
+    Args:
+        cfg: The whole config.
+        datasets: Dataset name -> its parts, in the order of DATASETS.
+    """
+
+    def __init__(self, cfg: CfgNode, datasets: Mapping[str, DatasetParts]) -> None:
+        self._cfg = cfg
+        self._datasets = datasets
+        self._places = {name: place for place, name in enumerate(datasets)}
+
+    def fields(self, trained_on: tuple[str, ...], node: CfgNode, **parts: Any) -> dict[str, Any]:
+        """Return a unit's trained_on, schedule and inputs.
+
+        Args:
+            trained_on: Datasets.
+            node: Its BASE_LR and MAX_EPOCH, where not 0, stand for those of SOLVER.
+            **parts: What the weights depend on beside seed, data, solver and schedule.
+        """
+        cfg = self._cfg
+        plan = build_batch_plan(cfg, [self._datasets[name] for name in trained_on])
+        schedule = {
+            "num_epochs": node.MAX_EPOCH or cfg.SOLVER.MAX_EPOCH,
+            "num_steps_per_epoch": plan.num_steps_per_epoch,
+            "base_lr": node.BASE_LR or cfg.SOLVER.BASE_LR,
+        }
+        synthetic = {"generator": [GENERATOR_VERSION, cfg.SYNTHETIC.SEED]}
+        inputs = {
+            "SEED": cfg.SEED,
+            "DATA": {k: v for k, v in cfg.DATA.items() if k not in _NOT_LEARNT_FROM},
+            "SOLVER": {k: v for k, v in cfg.SOLVER.items() if k not in _SCHEDULE_KEYS},
+            "MIXUP": dict(cfg.MIXUP),
+            "TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE,
+            "trained_on": trained_on,
+            "videos": {name: self._datasets[name].train.digest() for name in trained_on},
+            **(synthetic if cfg.SYNTHETIC.ROOT else {}),
+            **schedule,
+            **parts,
+        }
+        # As it will be read back: without tuples and config nodes.
+        plain: dict[str, Any] = json.loads(json.dumps(inputs))
+        return {"trained_on": trained_on, **schedule, "inputs": plain}
+
+    def network(self, section: str, name: str) -> dict[str, Any]:
+        """Return what a network of ``section`` depends on before it is trained."""
+        node = {k: v for k, v in self._cfg[section][name].items() if k not in _SCHEDULE_KEYS}
+        # The place seeds the initial weights.
+        return {"model": node, "place": self._places[name]}
+
+    def loss_weights(self, names: tuple[str, ...]) -> dict[str, float]:
+        """Return dataset name -> w_i of a training on several datasets."""
+        return {name: self._cfg.DATASETS[name].LOSS_WEIGHT for name in names}
