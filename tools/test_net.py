@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     # decode videos, which import this file again, stay small.
     from videokd.engine.checkpoint import load_weights
     from videokd.pipeline.prepare import prepare_run
-    from videokd.pipeline.run import predict_test
+    from videokd.pipeline.run import predict_part
 
     console = make_console()
     setup_logging(console)
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         else:
             model = run.plan.load_model(unit)
         for name in unit.tested_on:
-            scores = predict_test(run, model.to(run.device), name).scores()
+            scores = predict_part(run, model.to(run.device), name).scores()
             numbers = "  ".join(f"{key} {value:.2f}" for key, value in scores.items())
             console.print(f"{unit.folder} on {name}: {numbers}", highlight=False)
     return 0

@@ -54,3 +54,11 @@ def test_there_is_no_result_where_none_was_finished(tmp_path, index, predictions
 
 def test_results_and_exported_models_name_one_clip_rule():
     assert sidecar.CLIP_RULE is results.CLIP_RULE
+
+
+def test_held_out_and_test_results_are_kept_apart(tmp_path, index, predictions):
+    write_result(tmp_path, index, predictions, ViewPlan(2, 1), fingerprint="t")
+    write_result(tmp_path, index, predictions, ViewPlan(2, 1), fingerprint="v", part="val")
+    assert read_result(tmp_path, "UCF")["fingerprint"] == "t"
+    assert read_result(tmp_path, "UCF", "val")["fingerprint"] == "v"
+    assert (tmp_path / "val" / "UCF.npz").is_file()

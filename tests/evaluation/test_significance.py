@@ -220,3 +220,33 @@ def test_the_spread_of_seeds_is_the_sample_standard_deviation():
     mean, std = mean_and_std([4.0])
     assert mean == 4
     assert np.isnan(std)
+
+
+def test_a_mean_over_datasets_weighs_them_alike():
+    # 1 of 4 videos up and 4 of 8 down: pooled it would be -3 of 12.
+    datasets = [([_pair(0, 1, 0, 3)], None), ([_pair(0, 0, 4, 4)], None)]
+    interval = significance.paired_bootstrap_mean(datasets, seed=0)
+    assert interval.mean == pytest.approx((25 - 50) / 2)
+    assert interval.low < interval.mean < interval.high
+
+
+def test_the_interval_of_a_mean_is_that_of_independent_datasets():
+    datasets = [(_random_pairs(2, 200), None) for _ in range(4)]
+    whole = significance.paired_bootstrap_mean(datasets, seed=1)
+    widths = []
+    for pairs, groups in datasets:
+        one = paired_bootstrap(pairs, groups, seed=1)
+        widths.append(one.high - one.low)
+    # Variances add: the mean of four has a quarter of the sum's width, which is sqrt(4) of one's.
+    expected = np.linalg.norm(widths) / 4
+    assert whole.high - whole.low == pytest.approx(expected, rel=0.1)
+
+
+def test_a_mean_needs_the_same_seeds_everywhere():
+    datasets = [(_random_pairs(2, 9), None), (_random_pairs(3, 9), None)]
+    with pytest.raises(ValueError, match=r"same seeds, got numbers \[2, 3\]"):
+        significance.paired_bootstrap_mean(datasets, seed=0)
+
+
+def test_one_video_that_differs_proves_nothing():
+    assert paired_permutation_test([_pair(9, 1, 0)], seed=0) == 1

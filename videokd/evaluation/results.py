@@ -1,4 +1,4 @@
-"""Test results on disk: ``test/<dataset>.json`` with the numbers, ``.npz`` with every score."""
+"""Results on disk: ``<part>/<dataset>.json`` with the numbers, ``.npz`` with every score."""
 
 import json
 from dataclasses import dataclass
@@ -25,18 +25,25 @@ class ViewPlan:
 
 
 def write_result(
-    folder: Path, index: VideoIndex, predictions: Predictions, views: ViewPlan, *, fingerprint: str
+    folder: Path,
+    index: VideoIndex,
+    predictions: Predictions,
+    views: ViewPlan,
+    *,
+    fingerprint: str,
+    part: str = "test",
 ) -> dict[str, Any]:
-    """Write the scores and predictions of one model on one test split; return the numbers.
+    """Write the scores and predictions of one model on one part of a dataset; return the numbers.
 
     Args:
         folder: The model's folder.
-        index: The test split.
-        predictions: On that split.
+        index: The videos of that part.
+        predictions: On them.
         views: How the videos were looked at.
         fingerprint: Of everything that the result depends on.
+        part: "test", or "val" for the held-out part; they are kept apart.
     """
-    target = folder / "test" / f"{index.dataset}.json"
+    target = folder / part / f"{index.dataset}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     paths = [index.records[i].path for i in predictions.record_ids]
     with target.with_suffix(".npz").open("wb") as file:
@@ -67,9 +74,9 @@ def write_result(
     return result
 
 
-def read_result(folder: Path, dataset: str) -> dict[str, Any] | None:
+def read_result(folder: Path, dataset: str, part: str = "test") -> dict[str, Any] | None:
     """Return the numbers that ``write_result`` wrote, or None where there are none."""
-    path = folder / "test" / f"{dataset}.json"
+    path = folder / part / f"{dataset}.json"
     try:
         result: dict[str, Any] = read_json(path)
     except (OSError, json.JSONDecodeError):

@@ -83,7 +83,8 @@ def paired_permutation_test(
     totals = _group_totals(_differences(pairs), groups)[0].sum(axis=0)
     # A total of 0 stays 0 when exchanged; without these, few videos can be counted out exactly.
     totals = totals[totals != 0]
-    if not len(totals):
+    # One that is left is as far from 0 exchanged as it is unexchanged.
+    if len(totals) < 2:
         return 1.0
     result = permutation_test(
         (totals,),
@@ -126,19 +127,58 @@ def paired_bootstrap(
     Raises:
         ValueError: No pair, arrays that do not fit together, or one seed to be resampled.
     """
-    difference = _differences(pairs)
-    num_seeds = len(difference)
+    return paired_bootstrap_mean(
+        [(pairs, groups)],
+        resample_seeds=resample_seeds,
+        num_resamples=num_resamples,
+        level=level,
+        seed=seed,
+    )
+
+
+def paired_bootstrap_mean(
+    datasets: Sequence[tuple[Pairs, NDArray[Any] | None]],
+    *,
+    resample_seeds: bool = False,
+    num_resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int,
+) -> Interval:
+    """Return the mean over datasets of the mean difference, with its percentile interval.
+
+    As ``paired_bootstrap``; every dataset counts alike, however many videos it has. Videos are
+    drawn in each dataset independently. Seeds are drawn for all together: the networks of one seed
+    have a teacher in common.
+
+    Args:
+        datasets: (pairs, groups) of each, with the same seeds in the same order.
+        resample_seeds: Whether to draw seeds too.
+        num_resamples: > 0.
+        level: In (0, 1).
+        seed: Of the draws.
+
+    Raises:
+        ValueError: No dataset, datasets with different numbers of seeds, or as
+            ``paired_bootstrap``.
+    """
+    differences = [_differences(pairs) for pairs, _ in datasets]
+    counts = {len(difference) for difference in differences}
+    if len(counts) != 1:
+        raise ValueError(f"every dataset must have the same seeds, got numbers {sorted(counts)}")
+    num_seeds = counts.pop()
     if resample_seeds and num_seeds < 2:
         raise ValueError("resample_seeds needs two seeds or more, got 1")
-    totals, sizes = _group_totals(difference, groups)
     rng = np.random.default_rng(seed)
-    means = _resampled_means(totals, sizes, num_resamples, rng)
+    means = np.zeros((num_resamples, num_seeds))
+    for difference, (_, groups) in zip(differences, datasets, strict=True):
+        totals, sizes = _group_totals(difference, groups)
+        means += _resampled_means(totals, sizes, num_resamples, rng) / len(datasets)
     if resample_seeds:
-        drawn = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), num_resamples)
-        means = means * drawn
+        means *= rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), num_resamples)
     resampled = 100 * means.sum(axis=1) / num_seeds
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(100 * difference.mean()), float(low), float(high), level)
+    mean = float(np.mean([100 * difference.mean() for difference in differences]))
+    return Interval(mean, float(low), float(high), level)
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,95 @@
+"""Compare the variants of a config over several seeds; train what they have in common once.
+
+    python tools/run_study.py --config-file configs/demo/study.yaml --seeds 0 1 2 3 4 --jobs 2
+    python tools/run_study.py --config-file configs/demo/study.yaml --seeds 0 1 2 3 4 \
+        --split test --output docs/results/demo
+
+The first command trains, and scores on the held-out part, which choices are made on; the second
+scores on the test split and writes docs/results/demo.json, .md and pictures. What is finished in
+OUTPUT_DIR is skipped, what was cut off goes on; a second call beside the first one helps it.
+"""
+
+import argparse
+import logging
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from videokd.engine.stop import StopRequest
+from videokd.pipeline.cli import (
+    EXIT_FAILED,
+    add_config_arguments,
+    load_config_of,
+    make_console,
+    run_tool,
+)
+from videokd.utils.errors import InputError
+from videokd.utils.log import setup_logging
+
+logger = logging.getLogger("videokd.tools.run_study")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse, plan, work, write."""
+    start = time.monotonic()
+    args = _parse(arguments)
+    cfg = load_config_of(args)
+    # Imported here: --help and a wrong key answer at once, and the processes that generate and
+    # decode videos, which import this file again, stay small.
+    from videokd.pipeline.study.jobs import make_study
+    from videokd.pipeline.study.pool import LOG_NAME, run_jobs
+    from videokd.pipeline.study.variants import read_variants
+
+    variants = read_variants(cfg, args.seeds, args.variants)
+    console = make_console()
+    setup_logging(console, Path(cfg.OUTPUT_DIR) / LOG_NAME)
+    with StopRequest() as stop:
+        study = make_study(cfg, variants, console, stop)
+        logger.info("%d variants, %d trainings", len(variants), len(study.jobs))
+        failures = run_jobs(cfg, study, args.split, num_processes=args.jobs, stop=stop)
+        for job in study.jobs:
+            if job.folder in failures:
+                logger.error("%s failed in %s: %s", job, job.folder, failures[job.folder])
+        if args.output is not None:
+            from videokd.pipeline.study.output import write_output
+
+            write_output(
+                cfg,
+                study,
+                args.split,
+                args.output,
+                command=shlex.join(["python", "tools/run_study.py", *arguments]),
+                wall_sec=time.monotonic() - start,
+                with_reading=not args.no_reading,
+            )
+            console.print(f"results: {args.output}.md", soft_wrap=True)
+    return EXIT_FAILED if failures else 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_config_arguments(parser)
+    parser.add_argument("--seeds", nargs="+", type=int, required=True, metavar="SEED")
+    parser.add_argument(
+        "--variants", nargs="+", default=[], metavar="NAME", help="some of VARIANTS; default: all"
+    )
+    parser.add_argument(
+        "--split",
+        default="val",
+        choices=("val", "test"),
+        help="val (default): the held-out part, for choices; test: to be read once, at the end",
+    )
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes")
+    parser.add_argument("--output", type=Path, help="write OUTPUT.json, OUTPUT.md and OUTPUT/")
+    parser.add_argument(
+        "--no-reading", action="store_true", help="leave out the sections on features and errors"
+    )
+    args = parser.parse_intermixed_args(arguments)
+    if args.jobs < 1:
+        raise InputError(f"--jobs must be >= 1, got {args.jobs}")
+    return args
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,1 @@
+"""Many variants of one experiment under several seeds: trained once each, scored, compared."""

@@ -1,0 +1,113 @@
+"""Pooled features of whole dataset parts, kept on disk: what the reading of a study starts from."""
+
+import io
+import logging
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from videokd.data.build import build_view_loader
+from videokd.data.views import ViewBatch
+from videokd.engine.stop import ignore_signals
+from videokd.pipeline.run import Run
+from videokd.pipeline.unit import Unit
+from videokd.utils.errors import InputError
+from videokd.utils.io import atomic_write_bytes, sha256_json
+
+logger = logging.getLogger(__name__)
+
+EMBEDDING = "embedding"
+_LABELS = "labels"
+
+
+@dataclass(frozen=True)
+class PooledFeatures:
+    """What a network makes of the N readable videos of a part, in the order of its index."""
+
+    levels: dict[str, NDArray[np.float32]]
+    """Level name -> (N, C), means of the maps over T, H and W; and "embedding" -> (N, D)."""
+    labels: NDArray[np.int64]
+    """(N,)"""
+
+
+def extract_features(run: Run, unit: Unit, dataset: str, part: str) -> PooledFeatures:
+    """Return a trained unit's features of one centre view of every video of a part.
+
+    They are kept in ``reading`` of the run directory under a hash of the unit's fingerprint and
+    the list of videos.
+
+    Args:
+        run: The run.
+        unit: Need not know ``dataset``: its classifier is not asked.
+        dataset: Name of the dataset.
+        part: "train", "val" or "test".
+
+    Raises:
+        InputError: The unit is not trained, or no video can be read.
+        Stopped: A signal came.
+    """
+    key = sha256_json([unit.fingerprint, run.datasets[dataset].index(part).digest()])
+    path = run.folder / "reading" / f"{dataset}-{part}-{key[:16]}.npz"
+    if not path.exists():
+        logger.info("features of %s on %s %s", unit.folder, dataset, part)
+        _write(path, _compute(run, run.plan.load_model(unit), dataset, part))
+    return _read(path)
+
+
+def _compute(run: Run, model: nn.Module, dataset: str, part: str) -> PooledFeatures:
+    model = model.to(run.device).eval()
+    levels: dict[str, list[Tensor]] = {}
+    labels = []
+    with closing(_load_views(run, dataset, part)) as batches:
+        for batch in batches:
+            run.stop.raise_if_set()
+            if len(batch):
+                labels.append(batch.labels)
+                for level, value in _pool(model, batch.clips.to(run.device)).items():
+                    levels.setdefault(level, []).append(value.cpu())
+    if not labels:
+        raise InputError(f"{dataset} {part}: no video can be read; check DATASETS.{dataset}.ROOT")
+    joined = {level: torch.cat(values).numpy() for level, values in levels.items()}
+    return PooledFeatures(joined, torch.cat(labels).numpy())
+
+
+def _load_views(run: Run, dataset: str, part: str) -> Generator[ViewBatch, None, None]:
+    return build_view_loader(
+        run.cfg,
+        run.datasets[dataset],
+        part,
+        num_clips=1,
+        num_crops=1,
+        num_workers=run.num_workers,
+        worker_init=ignore_signals,
+        pin_memory=run.device.type == "cuda",
+    )
+
+
+@torch.inference_mode()
+def _pool(model: nn.Module, clips: Tensor) -> dict[str, Tensor]:
+    """Return level -> (B, C) of clips (B, 3, T, H, W) uint8, one view per video."""
+    features = model(clips.float() / 255)
+    # A mean of bfloat16 maps would be rounded.
+    pooled = {level: x.float().mean(dim=(2, 3, 4)) for level, x in features.levels.items()}
+    return {**pooled, EMBEDDING: features.embedding.float()}
+
+
+def _write(path: Path, features: PooledFeatures) -> None:
+    arrays: dict[str, Any] = {**features.levels, _LABELS: features.labels}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+def _read(path: Path) -> PooledFeatures:
+    with np.load(path, allow_pickle=False) as arrays:
+        levels = {name: arrays[name] for name in arrays.files if name != _LABELS}
+        return PooledFeatures(levels, arrays[_LABELS])

@@ -1,0 +1,84 @@
+"""Which videos each variant gets right under each seed, read from the scored units."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videokd.data.index import VideoIndex
+from videokd.evaluation.decisions import decide
+from videokd.pipeline.report_data import read_scores
+from videokd.pipeline.run import Run, is_scored
+from videokd.pipeline.study.jobs import Study
+from videokd.pipeline.unit import Unit
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One variant on one dataset under one seed, N videos."""
+
+    is_right: NDArray[np.bool_]
+    """(N,)"""
+    videos: tuple[str, ...]
+    """N paths."""
+    groups: tuple[str, ...]
+    """What each video was cut from; videos that are nobody's copies are their own."""
+
+    @property
+    def top1(self) -> float:
+        """Accuracy in percent."""
+        return float(100 * self.is_right.mean())
+
+
+Outcomes = dict[tuple[str, int], dict[str, Outcome]]
+"""(variant, seed) -> dataset -> outcome; only what is scored on all datasets."""
+
+
+def read_outcomes(study: Study, part: str) -> Outcomes:
+    """Read what is scored.
+
+    Args:
+        study: The study.
+        part: "val" or "test".
+    """
+    known: dict[tuple[Path, str], Outcome | None] = {}
+    outcomes: Outcomes = {}
+    for variant, seed in [(v, seed) for v in study.variants for seed in v.seeds]:
+        run = study.runs[variant.name, seed]
+        found = {}
+        for name, unit in study.row(variant, seed).items():
+            key = (run.plan.path(unit), name)
+            if key not in known:
+                known[key] = _read(run, unit, name, part)
+            found[name] = known[key]
+        whole = {name: outcome for name, outcome in found.items() if outcome is not None}
+        if len(whole) == len(found):
+            outcomes[variant.name, seed] = whole
+    return outcomes
+
+
+def find_groups(index: VideoIndex, *, has_groups: bool) -> dict[str, str]:
+    """Return path -> name of what a video was cut from.
+
+    Args:
+        index: The videos.
+        has_groups: Whether the videos of one class and group are near copies of each other, as in
+            UCF101; else each video is its own.
+    """
+    return {
+        record.path: f"{record.label}/{record.group}" if has_groups else record.path
+        for record in index.records
+    }
+
+
+def _read(run: Run, unit: Unit, name: str, part: str) -> Outcome | None:
+    if not is_scored(run, unit, part):
+        return None
+    scored = read_scores(run.plan.path(unit), name, part)
+    if scored is None:
+        return None
+    has_groups = run.cfg.DATASETS[name].FORMAT == "ucf101"
+    groups = find_groups(run.datasets[name].index(part), has_groups=has_groups)
+    is_right = decide(scored.probs) == scored.labels
+    return Outcome(is_right, scored.paths, tuple(groups[path] for path in scored.paths))

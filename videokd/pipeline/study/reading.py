@@ -1,0 +1,52 @@
+"""What a study's numbers rest on: features, errors, probabilities and classes, read side by side.
+
+Each section compares the students with B1, the same networks trained alone, and with T*. A run
+without B1 is read without it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from videokd.pipeline.run import Run
+from videokd.pipeline.study.reading_embeddings import read_neighbours, read_similarity
+from videokd.pipeline.study.reading_rows import (
+    describe_fused_students,
+    find_units,
+    read_all_scores,
+)
+from videokd.pipeline.study.reading_scores import (
+    read_calibration,
+    read_class_changes,
+    read_inheritance,
+)
+from videokd.pipeline.study.section import Section
+
+__all__ = ["Section", "write_reading"]
+
+
+def write_reading(runs: Mapping[int, Run], folder: Path) -> list[Section]:
+    """Draw the pictures of a reading and return its sections.
+
+    Features are extracted once and kept in the run directories; see ``extract_features``.
+
+    Args:
+        runs: Seed -> run of one config, trained and scored on the test split; at least one.
+        folder: For the pictures; made when missing.
+
+    Raises:
+        InputError: Something is not trained or not scored.
+        Stopped: A signal came; the same call goes on.
+    """
+    # Said before networks are run for minutes.
+    scores = read_all_scores(runs)
+    first = next(iter(runs.values()))
+    folder.mkdir(parents=True, exist_ok=True)
+    sections = [
+        read_similarity(runs, folder),
+        read_neighbours(runs, folder),
+        read_inheritance(scores, folder, remark=describe_fused_students(first)),
+        read_calibration(scores, folder),
+    ]
+    if "B1" in find_units(first):
+        sections.append(read_class_changes(scores, folder))
+    return sections

@@ -1,0 +1,140 @@
+"""Walking over the jobs of a study, alone or beside other processes that do the same.
+
+Processes agree through the folders of the units alone: a finished unit says so in ``stage.json``,
+one at work is locked, one that failed has a ``failure.json``. A lock ends with its process,
+however that ends, so nothing is lost and nothing is done twice.
+"""
+
+import fcntl
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from videokd.pipeline.run import Run, is_scored, score_unit, train_unit
+from videokd.pipeline.study.jobs import Job
+from videokd.pipeline.unit import Unit
+from videokd.utils.errors import InputError, RunError, VideoError
+from videokd.utils.io import read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Duty:
+    """What is done with each job, and how to see that it is done."""
+
+    verb: str
+    do: Callable[[Run, Unit], None]
+    is_done: Callable[[Run, Unit], bool]
+
+
+def training_duty() -> Duty:
+    """Return the duty to train."""
+    return Duty("trained", train_unit, lambda run, unit: run.plan.is_finished(unit))
+
+
+def scoring_duty(part: str) -> Duty:
+    """Return the duty to score on "val" or "test"."""
+    return Duty(
+        "scored",
+        lambda run, unit: score_unit(run, unit, part),
+        lambda run, unit: is_scored(run, unit, part),
+    )
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[bool]:
+    """Lock a unit's folder while the body runs; False when somebody else holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def read_failure(folder: Path, token: str) -> str | None:
+    """Return why a unit failed in the call of the tool that ``token`` names, or None."""
+    path = folder / "failure.json"
+    if not path.exists():
+        return None
+    failure = read_json(path)
+    return str(failure["cause"]) if failure["token"] == token else None
+
+
+def do_jobs(
+    jobs: Sequence[Job],
+    duties: tuple[Duty, Duty],
+    *,
+    token: str,
+    check: Callable[[], None],
+    poll_sec: float = 1.0,
+) -> None:
+    """Train all jobs, then score those that are shown; return when nothing is left to do.
+
+    What other processes do is waited for, and taken over when they end before it is done.
+
+    Args:
+        jobs: In an order in which each comes after those that it needs.
+        duties: Training and scoring.
+        token: Of this call of the tool: what failed in it is not tried again.
+        check: Called often; raises to stop.
+        poll_sec: Seconds between looks at what others do.
+
+    Raises:
+        Stopped: From ``check`` or from a training.
+    """
+    train, score = duties
+    failed = _walk(jobs, train, token=token, check=check, poll_sec=poll_sec)
+    shown = [replace(job, needs=()) for job in jobs if job.is_shown and job.folder not in failed]
+    _walk(shown, score, token=token, check=check, poll_sec=poll_sec)
+
+
+def _walk(
+    jobs: Sequence[Job], duty: Duty, *, token: str, check: Callable[[], None], poll_sec: float
+) -> set[Path]:
+    """Return the folders of the jobs that failed, or need one that did."""
+    still_open = {job.folder: job for job in jobs}
+    failed: set[Path] = set()
+    while still_open:
+        outcome = ""
+        for folder, job in list(still_open.items()):
+            check()
+            if duty.is_done(job.run, job.unit):
+                del still_open[folder]
+            elif read_failure(folder, token) is not None or not failed.isdisjoint(job.needs):
+                failed.add(folder)
+                del still_open[folder]
+            elif still_open.keys().isdisjoint(job.needs):
+                outcome = _try(job, duty, token)
+            if outcome:
+                num_done = sum(duty.is_done(j.run, j.unit) for j in still_open.values())
+                num_done += len(jobs) - len(still_open) - len(failed)
+                logger.info("%s; %s: %d of %d", outcome, duty.verb, num_done, len(jobs))
+                break  # what others finished meanwhile may free a job that stands before
+        if still_open and not outcome:
+            time.sleep(poll_sec)
+    return failed
+
+
+def _try(job: Job, duty: Duty, token: str) -> str:
+    """Do a job and say how it went; do and say nothing when somebody else is at it."""
+    with claim(job.folder) as is_mine:
+        # Between the look and the lock somebody may have finished it.
+        if not is_mine or duty.is_done(job.run, job.unit):
+            return ""
+        if read_failure(job.folder, token) is not None:
+            return ""
+        start = time.monotonic()
+        try:
+            duty.do(job.run, job.unit)
+        except (InputError, RunError, VideoError) as error:
+            write_json(job.folder / "failure.json", {"token": token, "cause": str(error)})
+            return f"{job} FAILED in {job.folder}: {error}"
+        (job.folder / "failure.json").unlink(missing_ok=True)
+        return f"{job} {duty.verb} in {time.monotonic() - start:.1f} s"
