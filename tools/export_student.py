@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     setup_logging(console)
     cfg = load_config(config, ["OUTPUT_DIR", str(args.run)])
     with StopRequest() as stop:
-        run = prepare_run(cfg, console, stop, is_dry=True)
+        run = prepare_run(cfg, console, stop, needs_frames=False)
         unit = run.plan.find(f"students/{args.dataset}")
         formats = tuple(args.formats) if args.formats else None
         export_unit(run, unit, args.output, formats)

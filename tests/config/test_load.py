@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from videokd.config import dump_config, load_config
+from videokd.config import dump_config, load_config, override_config
 from videokd.config.defaults import TEMPLATES, default_config
 from videokd.config.load import RESERVED_NAMES
 from videokd.utils.errors import InputError
@@ -240,3 +240,38 @@ def test_names_that_a_module_cannot_hold_are_refused(tmp_path, name):
 def test_every_public_attribute_of_a_module_is_reserved():
     public = {name for name in dir(nn.ModuleDict()) if not name.startswith("_")}
     assert public <= RESERVED_NAMES
+
+
+def test_an_override_changes_a_frozen_copy_and_leaves_the_config(write):
+    cfg = load_config(write(MINIMAL))
+    before = cfg.clone()
+    opts = ["SEED", 3, "JOINT.LEVELS", ["stage1"], "STUDENTS.A.ARCH", "r3d_18", "SOLVER.BASE_LR", 1]
+    changed = override_config(cfg, opts, source="VARIANTS.v")
+    assert cfg == before
+    assert (changed.SEED, changed.JOINT.LEVELS) == (3, ["stage1"])
+    assert changed.STUDENTS.A.ARCH == "r3d_18"
+    assert isinstance(changed.SOLVER.BASE_LR, float)
+    assert override_config(cfg, [], source="nobody") == cfg
+    with pytest.raises(AttributeError, match="immutable"):
+        changed.JOINT.WIDTH = 1
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["SEED"], "VARIANTS.v: overrides must be KEY VALUE pairs, got 1 words"),
+        (["JOINT.WIDHT", 8], r"VARIANTS.v: unknown key JOINT.WIDHT; did you mean JOINT.WIDTH\?"),
+        (["JOINT.WIDTH", "wide"], "VARIANTS.v: JOINT.WIDTH must be int"),
+        ([3, 4], "VARIANTS.v: unknown key 3"),
+        (["JOINT.SCOPE", "none"], "VARIANTS.v: JOINT.SCOPE must be one of all, target; got 'none'"),
+    ],
+)
+def test_a_wrong_override_names_who_says_so(write, opts, message):
+    with pytest.raises(InputError, match=message):
+        override_config(load_config(write(MINIMAL)), opts, source="VARIANTS.v")
+
+
+def test_variants_get_the_template_of_their_own(write):
+    cfg = load_config(write(MINIMAL + "VARIANTS: {v: {ROW: joint, OPTS: [JOINT.WIDTH, 8]}}\n"))
+    assert cfg.VARIANTS.v.OPTS == ["JOINT.WIDTH", 8]
+    assert (cfg.VARIANTS.v.GROUP, cfg.VARIANTS.v.NUM_SEEDS) == ("main", 0)

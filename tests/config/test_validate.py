@@ -43,21 +43,106 @@ def test_the_defaults_are_allowed_and_left_as_they_are(cfg):
         ("SOLVER.BASE_LR", float("nan"), "SOLVER.BASE_LR must be > 0 .*, got nan"),
         ("SOLVER.BASE_LR", float("inf"), "SOLVER.BASE_LR must be > 0 .*, got inf"),
         ("DISTILL.TEMPERATURE", 0.0, "DISTILL.TEMPERATURE must be > 0"),
-        ("JOINT.LEVELS", [], "JOINT.LEVELS is empty; name one or more of stage1"),
         ("JOINT.LEVELS", ["stage5"], "JOINT.LEVELS must be one of .*; got 'stage5'"),
         ("JOINT.LEVELS", ["stage3", "stage2"], "each level once, from low to high"),
         ("JOINT.LEVELS", ["stage2", "stage2"], "each level once, from low to high"),
         ("JOINT.SHAPES_FROM", "C", "JOINT.SHAPES_FROM must be one of A, B; got 'C'"),
+        ("JOINT.TOPOLOGY", "star", "JOINT.TOPOLOGY must be one of pyramid, trunk; got 'star'"),
+        ("JOINT.SCOPE", "one", "JOINT.SCOPE must be one of all, target; got 'one'"),
+        ("JOINT.STANDARDISE", "norm", "one of none, batch_norm, running, phi_s; got 'norm'"),
+        ("JOINT.FINE_TUNE", "head", "JOINT.FINE_TUNE must be one of none, last_stage, all"),
+        ("JOINT.FINE_TUNE_LR_SCALE", 0.0, "JOINT.FINE_TUNE_LR_SCALE must be > 0 .*, got 0.0"),
+        ("JOINT.EXPERT_DROP", 1.0, "JOINT.EXPERT_DROP must be >= 0 and <= 0.99, got 1.0"),
+        ("JOINT.EXPERTS", ["C"], "JOINT.EXPERTS must be one of A, B; got 'C'"),
+        ("JOINT.EXPERTS", ["B", "A"], r"in the order of DATASETS \(A, B\), got \['B', 'A'\]"),
+        ("JOINT.EXPERTS", ["A", "A"], "JOINT.EXPERTS must name each expert once"),
+        ("BASELINES", ["B6"], "BASELINES must be one of B1, B2, B3, B4, B5, B7; got 'B6'"),
+        ("DISTILL.LOGIT_LOSS", "kl", "DISTILL.LOGIT_LOSS must be one of kd, dkd, dist; got 'kl'"),
+        ("DISTILL.FEATURE_LOSS", "l1", "one of mse, smooth_l1_cosine, attention, .*; got 'l1'"),
+        ("DISTILL.STANDARDISE", "batch_norm", "one of none, running, phi_s; got 'batch_norm'"),
+        ("DISTILL.TEACHING", "free", "one of consistent, fixed; got 'free'"),
+        ("DISTILL.CLIPS", "some", "DISTILL.CLIPS must be one of own, all; got 'some'"),
+        ("DISTILL.PROJECTOR", "never", "DISTILL.PROJECTOR must be one of auto, always"),
+        ("DISTILL.TEACHER_DROP", 1.0, "DISTILL.TEACHER_DROP must be >= 0 and <= 0.99, got 1.0"),
+        ("DISTILL.LEVEL_WEIGHTS.stage2", -1.0, "LEVEL_WEIGHTS.stage2 must be >= 0 .*, got -1.0"),
+        ("DISTILL.LEVEL_SCHEDULES.embedding", "up", "SCHEDULES.embedding must be one of constant"),
+        ("DISTILL.DKD_BETA", -1.0, "DISTILL.DKD_BETA must be >= 0"),
+        ("DISTILL.CACHE_GIB", -1.0, "DISTILL.CACHE_GIB must be >= 0"),
+        ("DISTILL.CACHE_GIB", 1.0, "views that come again; set DATA.VIEWS_PER_VIDEO to their"),
+        ("DATA.VIEWS_PER_VIDEO", -1, "DATA.VIEWS_PER_VIDEO must be >= 0 .*, got -1"),
+        ("MIXUP.ALPHA", -0.1, "MIXUP.ALPHA must be >= 0 .*, got -0.1"),
+        ("MIXUP.CUTMIX_ALPHA", float("nan"), "MIXUP.CUTMIX_ALPHA must be >= 0"),
+        ("SOLVER.EMA_DECAY", 1.0, "SOLVER.EMA_DECAY must be >= 0 and <= 0.99999, got 1.0"),
+        ("SYNTHETIC.SEED", -1, "SYNTHETIC.SEED must be >= 0"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_with_what_is(cfg, key, value, message):
-    *nodes, last = key.split(".")
-    node = cfg
-    for name in nodes:
-        node = node[name]
-    node[last] = value
+    _set(cfg, key, value)
     with pytest.raises(InputError, match=message):
         validate_config(cfg)
+
+
+def _set(cfg, key, value):
+    *nodes, last = key.split(".")
+    for name in nodes:
+        cfg = cfg[name]
+    assert last in cfg
+    cfg[last] = value
+
+
+_MIX, _CACHE = "MIXUP.ALPHA", "DISTILL.CACHE_GIB"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({_MIX: 0.2, "DISTILL.LOGIT_LOSS": "dkd"}, "dkd needs clips of one class each; set MIXUP"),
+        (
+            {"MIXUP.CUTMIX_ALPHA": 1.0, "DISTILL.TEACHING": "fixed"},
+            "fixed shows the teacher other clips than the student, which cannot be mixed alike",
+        ),
+        (
+            {"DISTILL.CLIPS": "all", "DISTILL.LOGIT_LOSS": "dkd"},
+            "dkd needs a label of the student's dataset for each clip; set DISTILL.CLIPS own",
+        ),
+        ({_CACHE: 1.0, _MIX: 0.2, "DATA.VIEWS_PER_VIDEO": 2}, "keeps what is said of whole clips"),
+        (
+            {"DISTILL.TEACHER_DROP": 0.5, "DISTILL.FEATURE_LOSS": "relational"},
+            "FEATURE_LOSS relational compares all clips of a batch with each other; set DISTILL.TE",
+        ),
+        (
+            {"DISTILL.TEACHER_DROP": 0.5, "DISTILL.FEATURE_LOSS": "similarity"},
+            "or choose mse, smooth_l1_cosine or attention",
+        ),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused_with_what_does(cfg, values, message):
+    for key, value in values.items():
+        _set(cfg, key, value)
+    with pytest.raises(InputError, match=message):
+        validate_config(cfg)
+    # Each of them is allowed where the first to be named is as it was by default.
+    _set(cfg, next(iter(values)), 0.0 if isinstance(next(iter(values.values())), float) else "own")
+    validate_config(cfg)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"JOINT.LEVELS": []},
+        {"JOINT.EXPERTS": ["B"], "JOINT.SCOPE": "target", "JOINT.TOPOLOGY": "trunk"},
+        {"JOINT.FINE_TUNE": "all", "JOINT.EXPERT_DROP": 0.5, "JOINT.STANDARDISE": "phi_s"},
+        {_CACHE: 1.0, "DATA.VIEWS_PER_VIDEO": 2, "DISTILL.TEACHING": "fixed"},
+        {_MIX: 0.2, "MIXUP.CUTMIX_ALPHA": 1.0, "DISTILL.LOGIT_LOSS": "dist"},
+        {"DISTILL.CLIPS": "all", _MIX: 0.2, "DISTILL.TEACHER_DROP": 0.5},
+        {"BASELINES": ["B1", "B2", "B3", "B4", "B5", "B7"], "SOLVER.EMA_DECAY": 0.999},
+        {"DISTILL.W_KD": 0.0, "DISTILL.W_CE": 0.0, "DISTILL.LEVEL_SCHEDULES.stage1": "falling"},
+    ],
+)
+def test_choices_that_go_together_are_allowed(cfg, values):
+    for key, value in values.items():
+        _set(cfg, key, value)
+    validate_config(cfg)
 
 
 @pytest.mark.parametrize("section", ["EXPERTS", "STUDENTS"])

@@ -8,7 +8,7 @@ from videokd.utils.errors import InputError
 
 SHAPES = LevelShapes({"stage1": (4, 2, 6, 6), "stage2": (8, 1, 3, 3)}, 8)
 OTHERS = LevelShapes({"stage1": (4, 2, 6, 6), "stage2": (6, 2, 2, 5)}, 7)
-LEVELS = ["stage1", "stage2"]
+LEVELS = ("stage1", "stage2", "embedding")
 
 
 def _features(shapes, dtype=torch.float32):
@@ -22,13 +22,13 @@ def test_equal_shapes_pass_through_without_parameters():
     projected = projectors(features)
     assert list(projectors.parameters()) == []
     assert projected["embedding"] is features.embedding
-    assert all(projected[level] is features.levels[level] for level in LEVELS)
+    assert all(projected[level] is features.levels[level] for level in LEVELS[:2])
 
 
 def test_different_shapes_are_projected_to_the_teachers():
     projectors = Projectors(SHAPES, OTHERS, levels=LEVELS)
     projected = projectors(_features(SHAPES))
-    assert isinstance(projectors.maps["stage1"], nn.Identity)
+    assert isinstance(projectors.projections["stage1"], nn.Identity)
     assert projected["stage2"].shape == (2, 6, 2, 2, 5)
     assert projected["embedding"].shape == (2, 7)
 
@@ -37,20 +37,26 @@ def test_always_projects_equal_shapes_too():
     projectors = Projectors(SHAPES, SHAPES, levels=LEVELS, always=True)
     features = _features(SHAPES)
     projected = projectors(features)
-    conv = projectors.maps["stage1"].conv
+    conv = projectors.projections["stage1"].conv
     by_hand = torch.einsum("oc,bcthw->bothw", conv.weight[:, :, 0, 0, 0], features.levels["stage1"])
     torch.testing.assert_close(projected["stage1"], by_hand + conv.bias.view(-1, 1, 1, 1))
-    assert isinstance(projectors.embedding, nn.Linear)
-    assert list(projected) == [*LEVELS, "embedding"]
+    linear = projectors.projections["embedding"]
+    by_hand = features.embedding @ linear.weight.T + linear.bias
+    torch.testing.assert_close(projected["embedding"], by_hand)
+    assert tuple(projected) == projectors.levels == LEVELS
 
 
-def test_only_the_taught_levels_are_projected_and_bf16_comes_out_as_float32():
-    projectors = Projectors(SHAPES, OTHERS, levels=["stage2"])
+@pytest.mark.parametrize("levels", [("stage2",), ("stage2", "embedding"), ("embedding",), ()])
+def test_only_the_taught_levels_are_projected_and_bf16_comes_out_as_float32(levels):
+    projectors = Projectors(SHAPES, OTHERS, levels=levels)
     projected = projectors(_features(SHAPES, torch.bfloat16))
-    assert list(projected) == ["stage2", "embedding"]
+    assert tuple(projected) == levels
     assert all(value.dtype == torch.float32 for value in projected.values())
 
 
-def test_a_level_that_one_side_lacks_is_refused():
-    with pytest.raises(InputError, match=r"level 'stage3' is not in both the student \(stage1, st"):
-        Projectors(SHAPES, OTHERS, levels=["stage3"])
+@pytest.mark.parametrize(("student", "teacher"), [(SHAPES, OTHERS), (OTHERS, SHAPES)])
+def test_a_level_that_one_side_lacks_is_refused(student, teacher):
+    more = LevelShapes({**student.levels, "stage3": (4, 1, 1, 1)}, student.embedding_dim)
+    for pair in [(student, teacher), (more, teacher), (teacher, more)]:
+        with pytest.raises(InputError, match=r"level 'stage3' is not in both the student \(stage1"):
+            Projectors(*pair, levels=["stage3"])

@@ -1,75 +1,69 @@
 import copy
+import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from videokd.data.clip_mixing import MixParams, apply_mix
+from videokd.distill.feature_cache import FeatureCache
 from videokd.distill.losses import entropy, feature_mse, soft_cross_entropy
-from videokd.distill.projectors import Projectors
 from videokd.distill.tasks import (
     ClassificationTask,
-    DistillWeights,
-    StudentTask,
-    to_float_clips,
+    MixOptions,
+    flatten_features,
+    mixed_cross_entropy,
+    to_float,
+    unflatten_features,
 )
-from videokd.fusion.joint_teacher import JointTeacher
-from videokd.models.levels import compute_level_shapes
+from videokd.engine.optim import build_optimizer
+from videokd.models.levels import Features
+from videokd.utils.errors import InputError
 
-LEVELS = ["stage1", "stage2", "stage3", "stage4"]
+LEVELS = ["stage1", "stage2", "stage3", "stage4", "embedding"]
+PARTS = ["stem", "layer1", "layer2", "layer3", "layer4"]
+MIX = MixParams(torch.tensor([1, 0, 3, 2]), torch.tensor([0.75, 0.5, 1.0, 0.0]), None)
 
 
 @pytest.fixture
-def make_student_task(make_classifier):
-    """``make_student_task(**weights)``: an r3d student under T* of an mc3 and an x3d expert."""
+def mixed(monkeypatch):
+    """Every batch of four is mixed by ``MIX``."""
+    monkeypatch.setattr(MixOptions, "draw", lambda self, batch: MIX)
+    return MIX
 
-    def make(student="r3d_18", *, always=False, use_projectors=True, **weights):
-        experts = {"a": make_classifier("mc3_18"), "b": make_classifier("x3d_s")}
-        shapes = {
-            name: compute_level_shapes(model.backbone, (3, 4, 32, 32))
-            for name, model in {**experts, "student": make_classifier(student)}.items()
-        }
-        student_shapes = shapes.pop("student")
-        teacher_shapes = compute_level_shapes(make_classifier().backbone, (3, 4, 32, 32))
-        teacher = JointTeacher(
-            experts,
-            shapes,
-            shapes=teacher_shapes,
-            levels=LEVELS,
-            num_classes={"a": 3, "b": 4},
-            width=6,
-            dropout=0.9,
-        )
-        projectors = Projectors(student_shapes, teacher_shapes, levels=LEVELS, always=always)
-        return StudentTask(
-            make_classifier(student),
-            teacher,
-            dataset="a",
-            weights=DistillWeights(**weights),
-            projectors=projectors if use_projectors else None,
-        )
 
-    return make
+def _gradients(task, batch, **options):
+    task.zero_grad()
+    task(batch, **options).loss.backward()
+    net = task.model.backbone.net
+    return {part: [p.grad for p in net.get_submodule(part).parameters()] for part in PARTS}
 
 
 def test_clips_become_floats_between_0_and_1(make_batch):
-    clips = to_float_clips(make_batch())
+    clips = to_float(make_batch().clips)
     assert clips.dtype == torch.float32
     assert (clips.min().item(), clips.max().item()) == (0.0, 1.0)
 
 
-def test_the_students_loss_is_the_documented_sum_of_its_terms(make_student_task, make_batch):
-    task = make_student_task(kd=0.7, feat=0.3, ce=0.11, temperature=3.0).eval()
+def test_the_students_loss_is_the_documented_sum_of_its_terms(
+    make_student_task, make_objective, make_batch
+):
+    objective = make_objective(
+        w_kd=0.7, w_feat=0.3, w_ce=0.11, level_schedules={"stage2": "rising"}
+    )
+    task = make_student_task(objective=objective).eval()
     batch = make_batch()
-    output = task(batch)
-    clips = to_float_clips(batch)
+    output = task(batch, progress=0.5)
+    clips = to_float(batch.clips)
     seen, features = task.teacher(clips), task.model(clips)
     teacher_logits = task.teacher.module.classify(seen.embedding, "a")
     logits = task.model.classify(features.embedding, "a")
-    feats = [feature_mse(features.levels[level], seen.levels[level]) for level in LEVELS]
+    feats = [feature_mse(features.levels[level], seen.levels[level]) for level in LEVELS[:4]]
     feats.append(feature_mse(features.embedding, seen.embedding))
     expected = (
-        0.7 * soft_cross_entropy(logits, teacher_logits, temperature=3.0)
-        + 0.3 * sum(feats) / 5
+        0.7 * soft_cross_entropy(logits, teacher_logits, temperature=2.0)
+        + 0.3 * (sum(feats) - 0.5 * feats[1]) / 5
         + 0.11 * F.cross_entropy(logits, batch.labels)
     )
     torch.testing.assert_close(output.loss, expected)
@@ -77,7 +71,7 @@ def test_the_students_loss_is_the_documented_sum_of_its_terms(make_student_task,
     agreement = (logits.argmax(1) == teacher_logits.argmax(1)).float().mean()
     teacher_top1 = (teacher_logits.argmax(1) == batch.labels).float().mean()
     for name, value in {
-        **{f"feat_{level}": value for level, value in zip(LEVELS, feats[:4], strict=True)},
+        **{f"feat_{level}": value for level, value in zip(LEVELS, feats, strict=True)},
         "agreement": agreement,
         "teacher_top1": teacher_top1,
         "entropy_student": entropy(logits),
@@ -89,139 +83,267 @@ def test_the_students_loss_is_the_documented_sum_of_its_terms(make_student_task,
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_levels_term_reaches_the_students_stage_and_all_below(
-    make_student_task, make_batch, level
+    make_student_task, make_objective, make_batch, level
 ):
-    task = make_student_task(kd=0.0, feat=1.0, ce=0.0)
-    for name in [*LEVELS, "embedding"]:
-        if name != level:
-            # The teacher's map is set aside, and with it the term of every other level.
-            _silence(task, name)
-    task(make_batch()).loss.backward()
-    reached = {
-        name.split(".")[2]
-        for name, p in task.model.named_parameters()
-        if p.grad is not None and p.grad.any()
-    }
-    num_stages = LEVELS.index(level) + 1
-    assert reached == {"stem", *(f"layer{i + 1}" for i in range(num_stages))}
+    objective = make_objective(levels=[level], w_kd=0.0, w_ce=0.0)
+    gradients = _gradients(make_student_task(objective=objective), make_batch())
+    expected = PARTS[: LEVELS.index(level) + 2]
+    for part in PARTS:
+        reached = [gradient is not None and bool(gradient.any()) for gradient in gradients[part]]
+        assert reached == [part in expected] * len(reached), part
 
 
-def _silence(task, level):
-    class Detach(torch.nn.Module):
-        def forward(self, x):
-            return x.detach()
+@pytest.mark.parametrize("level", LEVELS)
+def test_removing_a_level_changes_nothing_of_the_student_above_it(
+    make_student_task, make_objective, make_batch, level
+):
+    task, batch = make_student_task(), make_batch()
+    whole = _gradients(task, batch)
+    others = [name for name in LEVELS if name != level]
+    task.objective = make_objective(levels=others, level_weights={level: 0.0})
+    without = _gradients(task, batch)
+    assert f"feat_{level}" not in task(batch).terms
+    place = LEVELS.index(level) + 2
+    for part in PARTS:
+        pairs = list(zip(whole[part], without[part], strict=True))
+        is_above = part in PARTS[place:]
+        assert all(torch.equal(a, b) for a, b in pairs) == is_above, part
 
-    if level == "embedding":
-        task.projectors.embedding = Detach()
-    else:
-        task.projectors.maps[level] = Detach()
 
-
-@pytest.mark.parametrize("weight", ["kd", "feat", "ce"])
-def test_each_term_alone_reaches_every_stage_of_the_student(make_student_task, make_batch, weight):
-    weights = {"kd": 0.0, "feat": 0.0, "ce": 0.0, weight: 1.0}
-    task = make_student_task(**weights)
-    task(make_batch()).loss.backward()
-    for stage in ("stem", "layer1", "layer2", "layer3", "layer4"):
-        grads = [p.grad for p in task.model.backbone.net.get_submodule(stage).parameters()]
-        assert all(grad.any() for grad in grads), stage
+@pytest.mark.parametrize("weight", ["w_kd", "w_feat", "w_ce"])
+def test_each_term_alone_reaches_every_stage_of_the_student(
+    make_student_task, make_objective, make_batch, weight
+):
+    weights = {"w_kd": 0.0, "w_feat": 0.0, "w_ce": 0.0, weight: 1.0}
+    task = make_student_task(objective=make_objective(**weights))
+    for part, grads in _gradients(task, make_batch()).items():
+        assert all(grad.any() for grad in grads), part
 
 
 @pytest.mark.parametrize("always", [False, True])
 def test_projectors_are_trained_where_shapes_differ_or_when_asked_for(
-    make_student_task, make_batch, always
+    make_student_task, make_objective, make_batch, always
 ):
-    same = make_student_task(always=always)
-    assert bool(list(same.projectors.parameters())) is always
-    other = make_student_task("x3d_s", always=always)
+    same = make_student_task(objective=make_objective(always=always))
+    assert bool(list(same.objective.parameters())) is always
+    other = make_student_task("x3d_s", objective=make_objective("x3d_s", always=always))
     other(make_batch()).loss.backward()
-    parameters = list(other.projectors.parameters())
+    parameters = list(other.objective.parameters())
     assert parameters
     assert all(p.grad.any() for p in parameters)
 
 
-def test_without_projectors_only_logits_are_distilled(make_student_task, make_batch):
-    task = make_student_task(use_projectors=False, kd=0.7, feat=0.3, ce=0.2)
-    output = task(make_batch())
-    assert not any(name.startswith("feat") for name in output.terms)
-    expected = 0.7 * output.terms["kd"] + 0.2 * output.terms["ce"]
-    torch.testing.assert_close(output.loss.detach(), expected)
-
-
-def test_the_teacher_stays_as_it_is_while_the_student_is_trained(make_student_task, make_batch):
-    task = make_student_task()
-    teacher = task.teacher.module
-    before = copy.deepcopy(teacher.state_dict())
-    expert = copy.deepcopy(teacher.experts["a"].module.state_dict())
-    optimizer = torch.optim.SGD(task.parameters(), lr=0.1)
-    for seed in range(3):
+def _train(task, make_batch, num_steps=3):
+    optimizer = build_optimizer(task, name="sgd", base_lr=0.1, weight_decay=0.05)
+    for seed in range(num_steps):
         task.train()
         optimizer.zero_grad()
-        task(make_batch(seed=seed)).loss.backward()
+        task(make_batch((0, 1, 0, 1), seed=seed)).loss.backward()
         optimizer.step()
-    assert not any(module.training for module in teacher.modules())
-    assert all(torch.equal(before[k], v) for k, v in teacher.state_dict().items())
-    after = teacher.experts["a"].module.state_dict()
-    assert all(torch.equal(expert[k], v) for k, v in after.items())
+    return optimizer
 
 
-def test_the_teacher_is_in_neither_state_nor_parameters_of_the_task(make_student_task):
-    task = make_student_task(always=True)
-    assert {name.split(".")[0] for name in task.state_dict()} == {"model", "projectors"}
-    assert {name.split(".")[0] for name, _ in task.named_parameters()} == {"model", "projectors"}
+def _states(modules):
+    return [copy.deepcopy(module.state_dict()) for module in modules]
 
 
-def test_an_expert_can_be_the_teacher(make_classifier, make_batch):
+def _are_equal(one, other):
+    return all(torch.equal(a[k], b[k]) for a, b in zip(one, other, strict=True) for k in a)
+
+
+@pytest.mark.parametrize("standardise", ["none", "batch_norm", "running", "phi_s"])
+def test_frozen_experts_stay_bit_for_bit_through_joint_and_student_training(
+    make_teacher, make_student_task, make_batch, standardise
+):
+    teacher = make_teacher(standardise=standardise, expert_drop=0.25)
+    experts = [expert.module for expert in teacher.experts.values()]
+    before, fresh = _states(experts), _states([teacher])
+    _train(ClassificationTask(teacher, {"a": 1.0, "b": 1.0}), make_batch)
+    assert _are_equal(_states(experts), before)
+    trained = _states([teacher])
+    assert not _are_equal(trained, fresh)
+    task = make_student_task(teacher=teacher)
+    student = _states([task.model])
+    _train(task, make_batch)
+    assert not _are_equal(_states([task.model]), student)
+    assert _are_equal(_states([teacher]), trained)
+    assert _are_equal(_states(experts), before)
+    assert not any(m.training for net in (teacher, *experts) for m in net.modules())
+
+
+@pytest.mark.parametrize("fine_tune", ["none", "all"])
+def test_nothing_of_the_teacher_is_in_a_students_state_or_optimizer(
+    make_teacher, make_student_task, make_objective, make_batch, fine_tune
+):
+    teacher = make_teacher(fine_tune=fine_tune)
+    task = make_student_task(teacher=teacher, objective=make_objective(always=True))
+    optimizer = _train(task, make_batch, 1)
+    assert {name.split(".")[0] for name in task.state_dict()} == {"model", "objective"}
+    mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert mine == {id(p) for p in [*task.model.parameters(), *task.objective.parameters()]}
+    theirs = list(teacher.parameters())
+    for expert in teacher.experts.values():
+        theirs += expert.module.parameters()
+    assert not mine & {id(p) for p in theirs}
+    assert all(p.grad is None for p in theirs)
+
+
+def test_frozen_experts_are_in_neither_the_joint_tasks_state_nor_its_optimizer(
+    make_teacher, make_batch
+):
+    teacher = make_teacher()
+    task = ClassificationTask(teacher, {"a": 1.0, "b": 1.0})
+    optimizer = _train(task, make_batch, 1)
+    assert not any("experts" in name for name in task.state_dict())
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    frozen = [p for expert in teacher.experts.values() for p in expert.module.parameters()]
+    assert frozen
+    assert not trained & {id(p) for p in frozen}
+
+
+def test_an_expert_can_be_the_teacher(make_classifier, make_student_task, make_batch):
     teacher = make_classifier("r2plus1d_18").eval()
-    task = StudentTask(make_classifier(), teacher, dataset="a", weights=DistillWeights())
     batch = make_batch()
-    output = task(batch)
+    output = make_student_task(teacher=teacher)(batch)
     with torch.no_grad():
-        logits = teacher.classify(teacher(to_float_clips(batch)).embedding, "a")
+        logits = teacher.classify(teacher(to_float(batch.clips)).embedding, "a")
     torch.testing.assert_close(output.terms["entropy_teacher"], entropy(logits))
 
 
-def test_a_mixed_batch_costs_what_the_datasets_cost_one_by_one(make_classifier, make_batch):
-    weights = {"a": 1.0, "b": 0.25, "c": 2.0}
-    model = make_classifier(num_classes={"a": 3, "b": 5, "c": 4}).eval()
-    batch = make_batch((0, 1, 0, 1, 1, 0))  # none of "c"
-    output = ClassificationTask(model, weights).eval()(batch)
-    total, embedding = 0.0, model(to_float_clips(batch)).embedding
-    for i, (name, weight) in enumerate(weights.items()):
-        mine = (batch.dataset_ids == i).nonzero().flatten()
-        for b in mine.tolist():
-            logits = model.classify(embedding[b : b + 1], name)
-            total = total + weight * F.cross_entropy(logits, batch.labels[b : b + 1])
-            assert output.correct[b] == (logits.argmax() == batch.labels[b])
-        if len(mine):
-            ce = F.cross_entropy(model.classify(embedding[mine], name), batch.labels[mine])
-            torch.testing.assert_close(output.terms[f"ce_{name}"], ce.detach())
-    torch.testing.assert_close(output.loss, total / 6)
+@pytest.mark.parametrize("is_fixed", [False, True])
+def test_the_teacher_sees_the_students_clip_or_in_fixed_teaching_the_plain_one(
+    make_student_task, make_batch, is_fixed
+):
+    task = make_student_task(is_fixed=is_fixed)
+    batch = replace(make_batch(), plain_clips=make_batch(seed=1).clips)
+    (student,), (teacher,) = _watch(task, batch)
+    assert torch.equal(student, to_float(batch.clips))
+    assert torch.equal(teacher, to_float(batch.plain_clips if is_fixed else batch.clips))
 
 
-def test_a_mixed_batch_says_how_many_clips_each_term_is_of(make_classifier, make_batch):
-    model = make_classifier(num_classes={"a": 3, "b": 5, "c": 4}).eval()
-    output = ClassificationTask(model, dict.fromkeys("abc", 1.0))(make_batch((0, 1, 0, 0)))
-    assert {name: n.item() for name, n in output.counts.items()} == {
-        "ce_a": 3,
-        "ce_b": 1,
-        "ce_c": 0,
+def _watch(task, batch):
+    seen = [], []
+    for module, clips in zip((task.model, task.teacher.module), seen, strict=True):
+        module.register_forward_pre_hook(lambda _, args, clips=clips: clips.append(args[0]))
+    task(batch)
+    return seen
+
+
+def test_clips_of_other_datasets_are_taught_with_but_their_labels_do_not_count(
+    make_student_task, make_objective, make_batch
+):
+    objective = make_objective(w_kd=0.3, w_feat=0.0, w_ce=0.7)
+    task = make_student_task(objective=objective, trained_on=("b", "a", "c")).eval()
+    batch = make_batch((1, 0, 1, 2, 0, 1))
+    batch.labels[1] = batch.labels[3] = 99  # of a class that the student's dataset does not have
+    output = task(batch)
+    clips = to_float(batch.clips)
+    logits = task.model.classify(task.model(clips).embedding, "a")
+    seen = task.teacher(clips).embedding
+    kd = soft_cross_entropy(logits, task.teacher.module.classify(seen, "a"), temperature=2.0)
+    mine = [0, 2, 5]
+    ce = F.cross_entropy(logits[mine], batch.labels[mine], reduction="sum")
+    torch.testing.assert_close(output.loss, 0.3 * kd + 0.7 * 3 * ce / 6)
+    torch.testing.assert_close(output.terms["kd"], kd.detach())
+    torch.testing.assert_close(output.terms["ce"], ce.detach() / 3)
+    right = logits.argmax(dim=1) == batch.labels
+    assert output.correct.tolist() == [bool(right[b]) and b in mine for b in range(6)]
+    assert output.counts["ce"] == output.counts["top1"] == output.counts["teacher_top1"] == 3
+
+
+def test_fixed_teaching_without_plain_clips_is_refused(make_student_task, make_batch):
+    with pytest.raises(ValueError, match="fixed teaching needs batches with plain_clips"):
+        make_student_task(is_fixed=True)(make_batch())
+
+
+def test_mixed_clips_are_the_same_for_teacher_and_student(make_student_task, make_batch, mixed):
+    batch = make_batch()
+    (student,), (teacher,) = _watch(make_student_task(), batch)
+    assert torch.equal(student, teacher)
+    assert torch.equal(student, apply_mix(to_float(batch.clips), mixed))
+
+
+def test_a_mix_is_drawn_anew_at_each_step_as_the_options_say(make_student_task, make_batch):
+    batch = make_batch()
+    task = make_student_task(mixing=MixOptions(mixup_alpha=0.8))
+    first, second = (_watch(task, batch)[0][0] for _ in range(2))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, to_float(batch.clips))
+    assert MixOptions().draw(batch) is None
+    assert MixOptions(cutmix_alpha=1.0).draw(batch).boxes is not None
+    assert MixOptions(mixup_alpha=1.0).draw(batch).boxes is None
+
+
+def test_the_cross_entropy_of_mixed_labels_is_that_worked_out_by_hand():
+    # log softmax of log p is log p: the losses of a clip are -log of 1/2, 1/4 and 1/4.
+    logits = torch.tensor([[0.5, 0.25, 0.25]] * 3).log()
+    labels, partner = torch.tensor([0, 1, 2]), torch.tensor([1, 0, 2])
+    mix = MixParams(partner, torch.tensor([0.75, 1.0, 1.0]), None)
+    ln2 = math.log(2)
+    by_hand = torch.tensor([(0.75 * 1 + 0.25 * 2) * ln2, 2 * ln2, 2 * ln2])
+    torch.testing.assert_close(mixed_cross_entropy(logits, labels, mix), by_hand)
+    whole = torch.tensor([ln2, 2 * ln2, 2 * ln2])
+    torch.testing.assert_close(mixed_cross_entropy(logits, labels, None), whole)
+
+
+def test_the_student_learns_labels_mixed_like_its_clips(
+    make_student_task, make_objective, make_batch, mixed
+):
+    task = make_student_task(objective=make_objective(w_kd=0.0, w_feat=0.0, w_ce=1.0)).eval()
+    batch = make_batch()
+    embedding = task.model(apply_mix(to_float(batch.clips), mixed)).embedding
+    log_p = task.model.classify(embedding, "a").log_softmax(dim=1)
+    rows = [
+        -(weight * log_p[b, batch.labels[b]] + (1 - weight) * log_p[b, batch.labels[partner]])
+        for b, (partner, weight) in enumerate(zip(mixed.partner, mixed.weight, strict=True))
+    ]
+    torch.testing.assert_close(task(batch).loss, torch.stack(rows).mean())
+
+
+@pytest.mark.parametrize("options", [{"is_fixed": True}, {"cache": FeatureCache(1)}])
+def test_mixing_is_refused_where_the_teacher_would_not_see_the_mix(make_student_task, options):
+    match = "fixed teaching shows" if "is_fixed" in options else "a cache keeps"
+    with pytest.raises(InputError, match=match):
+        make_student_task(mixing=MixOptions(0.2), **options)
+    with pytest.raises(InputError, match="a cache keeps what is said of whole clips"):
+        ClassificationTask(None, {}, mixing=MixOptions(0, 1.0), expert_cache=FeatureCache(1))
+
+
+def test_with_all_clips_dropped_only_the_labels_teach(
+    make_student_task, make_objective, make_batch, monkeypatch
+):
+    monkeypatch.setattr(torch, "rand", lambda *size, **options: torch.full(size, 0.985))
+    task, batch = make_student_task(objective=make_objective(teacher_drop=0.99)), make_batch()
+    dropped = _gradients(task, batch)
+    plain = make_student_task()
+    plain.model = task.model
+    plain.objective = make_objective(w_kd=0.0, w_feat=0.0)
+    expected = _gradients(plain, batch)
+    for part in PARTS:
+        assert all(torch.equal(a, b) for a, b in zip(dropped[part], expected[part], strict=True))
+        assert all(gradient.any() for gradient in expected[part])
+
+
+def test_clips_are_dropped_anew_at_each_step(make_student_task, make_objective, make_batch):
+    task, kept = make_student_task(objective=make_objective(teacher_drop=0.5)), []
+    task.objective.register_forward_pre_hook(
+        lambda module, args, options: kept.append(options["keep"]), with_kwargs=True
+    )
+    for _ in range(4):
+        task(make_batch())
+    assert all(keep.shape == (4,) and keep.dtype == torch.bool for keep in kept)
+    assert len({tuple(keep.tolist()) for keep in kept}) > 1
+
+
+def test_features_of_several_experts_come_back_from_their_flat_form():
+    seen = {
+        "a": Features({"stage1": torch.ones(1), "stage2": torch.ones(2)}, torch.ones(3)),
+        "b": Features({}, torch.ones(4)),
     }
-
-
-def test_a_head_gets_gradient_from_its_own_datasets_clips_only(make_classifier, make_batch):
-    model = make_classifier(num_classes={"a": 3, "b": 5})
-    task = ClassificationTask(model, {"a": 1.0, "b": 1.0})
-    task(make_batch((1, 1, 1))).loss.backward()
-    assert not model.heads["a"].weight.grad.any()
-    assert model.heads["b"].weight.grad.any()
-
-
-def test_labels_beyond_another_datasets_classes_do_no_harm(make_classifier, make_batch):
-    model = make_classifier(num_classes={"a": 2, "b": 9}).eval()
-    batch = make_batch((1, 1, 0, 0), num_classes=2)
-    batch.labels[:2] = 8
-    task = ClassificationTask(model, {"a": 1.0, "b": 1.0})
-    embedding = model(to_float_clips(batch)).embedding
-    expected = F.cross_entropy(model.classify(embedding[:2], "b"), batch.labels[:2])
-    torch.testing.assert_close(task(batch).terms["ce_b"], expected.detach())
+    flat = flatten_features(seen)
+    assert list(flat) == ["a/stage1", "a/stage2", "a/embedding", "b/embedding"]
+    back = unflatten_features(flat)
+    assert list(back) == list(seen)
+    for name, features in seen.items():
+        assert back[name].levels == features.levels
+        assert back[name].embedding is features.embedding

@@ -5,7 +5,9 @@ import torch
 
 from videokd.data.synthetic.generate import GENERATOR_VERSION
 from videokd.engine.checkpoint import save_weights
-from videokd.pipeline import plan as plan_module
+from videokd.engine.optim import build_optimizer
+from videokd.pipeline import prepare as prepare_module
+from videokd.pipeline import recipe as recipe_module
 from videokd.pipeline.stage import write_stage
 from videokd.utils.errors import InputError
 
@@ -28,6 +30,7 @@ def changed(make_run):
     return compare
 
 
+NAMES = ["UCF", "HMDB", "KINETICS"]
 EXPERTS = {"experts/UCF", "experts/HMDB", "experts/KINETICS"}
 STUDENTS = {"students/UCF", "students/HMDB", "students/KINETICS"}
 B4 = {"baselines/B4/UCF", "baselines/B4/HMDB", "baselines/B4/KINETICS"}
@@ -42,37 +45,6 @@ def test_the_units_stand_in_the_order_in_which_they_need_each_other(make_run):
     assert [unit.stage for unit in units] == (
         ["experts"] * 3 + ["joint"] + ["students"] * 3 + ["baselines"] * 6
     )
-
-
-def test_a_student_alone_of_its_experts_kind_is_the_expert(make_run):
-    plan = make_run().plan
-    folders = plan.folders("B1")
-    assert folders == {
-        "UCF": "baselines/B1/UCF",
-        "HMDB": "baselines/B1/HMDB",
-        "KINETICS": "experts/KINETICS",
-    }
-    other = make_run("EXPERTS.KINETICS.DROPOUT", 0.1).plan.folders("B1")
-    assert other["KINETICS"] == "baselines/B1/KINETICS"
-
-
-def test_students_of_one_kind_share_a_jointly_trained_network(make_run):
-    plan = make_run("STUDENTS.HMDB.ARCH", "mc3_18").plan
-    assert plan.folders("B2") == {
-        "UCF": "baselines/B2/UCF-KINETICS",
-        "KINETICS": "baselines/B2/UCF-KINETICS",
-        "HMDB": "baselines/B2/HMDB",
-    }
-    shared = plan.find("baselines/B2/UCF-KINETICS")
-    assert shared.trained_on == ("UCF", "HMDB", "KINETICS")
-    assert shared.tested_on == ("UCF", "KINETICS")
-    assert set(shared.make_model().heads) == {"UCF", "HMDB", "KINETICS"}
-
-
-def test_only_baselines_that_were_asked_for_are_rows(make_run):
-    plan = make_run("BASELINES", "['B4']").plan
-    assert plan.rows == ["experts", "B4", "joint", "students"]
-    assert {unit.folder for unit in plan.units} == EXPERTS | {"joint"} | STUDENTS | B4
 
 
 def test_a_student_and_its_baselines_start_from_the_same_weights(make_run):
@@ -96,6 +68,10 @@ def test_steps_follow_from_epochs_and_videos(make_run):
     ("key", "value", "expected"),
     [
         ("SEED", 1, ALL),
+        ("DATA.VIEWS_PER_VIDEO", 2, ALL),
+        ("MIXUP.ALPHA", 0.2, ALL),
+        ("MIXUP.CUTMIX_ALPHA", 0.2, ALL),
+        ("SOLVER.EMA_DECAY", 0.9, ALL),
         ("DATA.CROP_SIZE", 24, ALL),
         ("DATA.COLOR_JITTER", 0.0, ALL),
         ("SOLVER.WEIGHT_DECAY", 0.0, ALL),
@@ -108,9 +84,28 @@ def test_steps_follow_from_epochs_and_videos(make_run):
         ("DATASETS.UCF.LOSS_WEIGHT", 2.0, {"joint"} | STUDENTS | B2),
         ("JOINT.WIDTH", 16, {"joint"} | STUDENTS),
         ("JOINT.MAX_EPOCH", 3, {"joint"} | STUDENTS),
+        ("JOINT.TOPOLOGY", "trunk", {"joint"} | STUDENTS),
+        ("JOINT.LEVELS", "[]", {"joint"} | STUDENTS),
+        ("JOINT.STANDARDISE", "phi_s", {"joint"} | STUDENTS),
+        ("JOINT.EXPERT_DROP", 0.25, {"joint"} | STUDENTS),
+        ("JOINT.FINE_TUNE", "last_stage", {"joint"} | STUDENTS),
+        ("JOINT.FINE_TUNE_LR_SCALE", 0.5, {"joint"} | STUDENTS),
+        ("JOINT.DROPOUT", 0.1, {"joint"} | STUDENTS),
+        ("JOINT.BASE_LR", 0.5, {"joint"} | STUDENTS),
         ("DISTILL.W_FEAT", 0.5, STUDENTS),
         ("DISTILL.PROJECTOR", "always", STUDENTS),
+        ("DISTILL.LEVEL_WEIGHTS.stage2", 0.0, STUDENTS),
+        ("DISTILL.LEVEL_SCHEDULES.stage2", "rising", STUDENTS),
+        ("DISTILL.FEATURE_LOSS", "attention", STUDENTS),
+        ("DISTILL.STANDARDISE", "running", STUDENTS),
         ("DISTILL.TEMPERATURE", 4.0, STUDENTS | B4),
+        ("DISTILL.W_KD", 0.5, STUDENTS | B4),
+        ("DISTILL.W_CE", 0.5, STUDENTS | B4),
+        ("DISTILL.LOGIT_LOSS", "dist", STUDENTS | B4),
+        ("DISTILL.STANDARDISE_LOGITS", True, STUDENTS | B4),
+        ("DISTILL.TEACHING", "fixed", STUDENTS | B4),
+        ("DISTILL.CLIPS", "all", STUDENTS | B4),
+        ("DISTILL.TEACHER_DROP", 0.5, STUDENTS | B4),
         ("STUDENTS.HMDB.DROPOUT", 0.5, {"students/HMDB", "baselines/B1/HMDB", "baselines/B4/HMDB"}),
         ("STUDENTS.HMDB.BASE_LR", 0.5, {"students/HMDB", "baselines/B1/HMDB", "baselines/B4/HMDB"}),
         ("STUDENTS.UCF.MEAN", [0, 0, 0], {"students/UCF", "baselines/B1/UCF", "baselines/B4/UCF"}),
@@ -131,6 +126,7 @@ def test_fingerprints_change_with_what_the_weights_depend_on(changed, key, value
         ("DATA_LOADER.TIMEOUT_SEC", 5.0),
         ("BASELINES", "[]"),
         ("EXPORT.FORMATS", "['pth']"),
+        ("SYNTHETIC.SEED", 3),  # of videos that this experiment does not generate
         ("JOINT.MAX_EPOCH", 2),
         ("JOINT.SHAPES_FROM", "UCF"),
         ("EXPERTS.UCF.BASE_LR", 1e-3),
@@ -140,16 +136,27 @@ def test_fingerprints_do_not_change_with_the_rest(changed, key, value):
     assert changed(key, value) == set()
 
 
+def test_a_cache_saves_time_and_changes_no_fingerprint(make_run):
+    views = ("DATA.VIEWS_PER_VIDEO", 2)
+    cached = make_run(*views, "DISTILL.CACHE_GIB", 0.5, BASELINES=["B4", "B5", "B7"])
+    assert _fingerprints(cached) == _fingerprints(make_run(*views, BASELINES=["B4", "B5", "B7"]))
+
+
 def test_the_order_of_the_datasets_seeds_weights_and_so_changes_fingerprints(changed):
     assert changed(datasets=("HMDB", "UCF", "KINETICS")) >= (
         ALL - B2 - {"experts/KINETICS", "baselines/B4/KINETICS"}
     )
 
 
-def test_generated_videos_of_another_version_change_fingerprints(make_run, tiny_data, monkeypatch):
+def test_generated_videos_of_another_version_or_seed_change_fingerprints(
+    make_run, tiny_data, monkeypatch
+):
     synthetic = {"ROOT": str(tiny_data), "PROFILE": "tiny"}
     before = _fingerprints(make_run(SYNTHETIC=synthetic))
-    monkeypatch.setattr(plan_module, "GENERATOR_VERSION", GENERATOR_VERSION + 1)
+    monkeypatch.setattr(prepare_module, "generate_synthetic", lambda *args, **options: None)
+    other = _fingerprints(make_run(SYNTHETIC={**synthetic, "SEED": 1}))
+    assert all(before[folder] != other[folder] for folder in ALL)
+    monkeypatch.setattr(recipe_module, "GENERATOR_VERSION", GENERATOR_VERSION + 1)
     after = _fingerprints(make_run(SYNTHETIC=synthetic))
     assert all(before[folder] != after[folder] for folder in ALL)
 
@@ -165,25 +172,155 @@ def test_an_unknown_model_is_answered_with_those_there_are(make_run):
 
 
 def test_what_is_not_trained_cannot_be_loaded(make_run):
-    run = make_run()
+    run = make_run(is_dry=False)
     with pytest.raises(InputError, match="experts/UCF is not trained yet; run --stage experts"):
         run.plan.load_model(run.plan.find("experts/UCF"))
 
 
-def test_what_is_trained_from_another_config_is_not_loaded(make_run):
-    run = make_run()
-    unit = run.plan.find("experts/UCF")
-    folder = run.folder / unit.folder
-    model = unit.make_model()
+def _pretend_trained(run, unit):
+    folder = run.plan.path(unit)
     write_stage(folder, {"inputs": unit.inputs, "is_finished": True, "seconds": 1.0})
+    model = unit.make_model()
     save_weights(folder / "model.safetensors", model.state_dict())
+    return model.state_dict()
+
+
+def test_what_is_trained_from_another_config_is_not_loaded(make_run):
+    run = make_run(is_dry=False)
+    unit = run.plan.find("experts/UCF")
+    state = _pretend_trained(run, unit)
     loaded = run.plan.load_model(unit).state_dict()
-    assert all(torch.equal(value, loaded[name]) for name, value in model.state_dict().items())
-    other = make_run("SOLVER.WEIGHT_DECAY", 0.5)
+    assert all(torch.equal(value, loaded[name]) for name, value in state.items())
+    other = make_run("SOLVER.WEIGHT_DECAY", 0.5, is_dry=False)
     with pytest.raises(InputError, match=r"another config .*SOLVER.WEIGHT_DECAY was 0.05, is 0.5"):
         other.plan.load_model(other.plan.find("experts/UCF"))
     with pytest.raises(InputError, match="another config"):
         other.plan.check_folders()
+
+
+def test_in_a_dry_run_models_that_are_not_trained_are_built_with_fresh_weights(make_run):
+    run = make_run()
+    unit = run.plan.find("students/UCF")
+    fresh, loaded = unit.make_model().state_dict(), run.plan.load_model(unit).state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in fresh.items())
+
+
+def test_experiments_that_share_a_store_train_what_they_have_in_common_once(make_run, tmp_path):
+    store = tmp_path / "store"
+    one = make_run(store=store, is_dry=False).plan
+    two = make_run("DISTILL.W_FEAT", 0.9, "OUTPUT_DIR", tmp_path / "b", store=store).plan
+    paths = [{unit.folder: plan.path(unit) for unit in plan.units} for plan in (one, two)]
+    assert {folder for folder in ALL if paths[0][folder] != paths[1][folder]} == STUDENTS
+    assert len(set(paths[0].values())) == len(ALL)
+    assert all(path.parent == store for path in paths[0].values())
+
+
+def test_what_one_experiment_trained_another_finds_in_the_store(make_run, tmp_path):
+    one, two = (
+        make_run(*words, store=tmp_path / "store", is_dry=False)
+        for words in (["OUTPUT_DIR", tmp_path / "a"], ["DISTILL.W_CE", 0.9])
+    )
+    unit = two.plan.find("experts/HMDB")
+    assert not two.plan.is_finished(unit)
+    state = _pretend_trained(one, one.plan.find("experts/HMDB"))
+    assert two.plan.is_finished(unit)
+    loaded = two.plan.load_model(unit).state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in state.items())
+
+
+def test_scope_target_gives_each_dataset_a_joint_teacher_with_its_head_and_clips_only(make_run):
+    plan = make_run("JOINT.SCOPE", "target", "STUDENTS.HMDB.ARCH", "mc3_18").plan
+    joints = [unit for unit in plan.units if unit.key == "joint"]
+    assert [unit.folder for unit in joints] == [f"joint/{name}" for name in NAMES]
+    assert plan.row("joint") == dict(zip(NAMES, joints, strict=True))
+    for name, unit in zip(NAMES, joints, strict=True):
+        assert unit.trained_on == unit.tested_on == (name,)
+        teacher = unit.make_model()
+        assert list(teacher.heads) == [name]
+        assert list(teacher.experts) == NAMES
+        shapes = plan.workshop.shapes("STUDENTS", name)
+        assert teacher.shapes == shapes
+        student = plan.find(f"students/{name}")
+        assert student.needs == (unit,)
+        task = student.make_task(student.make_model())
+        assert list(task.teacher.module.heads) == [name]
+        assert not list(task.objective.parameters())  # the teacher has the student's own shapes
+
+
+def test_one_weight_of_a_loss_says_nothing_in_scope_target(make_run):
+    scope = ("JOINT.SCOPE", "target")
+    plain = _fingerprints(make_run(*scope))
+    weighed = _fingerprints(make_run(*scope, "DATASETS.UCF.LOSS_WEIGHT", 2.0))
+    assert {folder for folder in plain if plain[folder] != weighed[folder]} == B2
+
+
+def test_only_the_experts_that_are_named_are_fused(make_run, changed):
+    plan = make_run("JOINT.EXPERTS", "['UCF', 'KINETICS']").plan
+    joint = plan.find("joint")
+    assert [unit.folder for unit in joint.needs] == ["experts/UCF", "experts/KINETICS"]
+    teacher = joint.make_model()
+    assert list(teacher.experts) == ["UCF", "KINETICS"]
+    assert list(teacher.heads) == NAMES
+    # The other expert is still trained: it is a row of the table, and B4's teacher.
+    assert plan.find("experts/HMDB") in plan.units
+    assert changed("JOINT.EXPERTS", "['UCF', 'HMDB']") == {"joint"} | STUDENTS
+    assert changed("JOINT.EXPERTS", str(NAMES)) == set()
+
+
+@pytest.mark.parametrize("part", ["none", "last_stage", "all"])
+def test_fine_tuned_experts_have_a_learning_rate_of_their_own(make_run, part):
+    plan = make_run("JOINT.FINE_TUNE", part, "JOINT.FINE_TUNE_LR_SCALE", 0.25).plan
+    unit = plan.find("joint")
+    task = unit.make_task(unit.make_model())
+    optimizer = build_optimizer(
+        task, name="adamw", base_lr=0.1, weight_decay=0.0, lr_scales=unit.lr_scales
+    )
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    experts = {id(p) for p in task.model.experts.parameters() if p.requires_grad}
+    assert bool(experts) == (part != "none")
+    for name, parameter in task.named_parameters():
+        if parameter.requires_grad:
+            expected = 0.025 if id(parameter) in experts else 0.1
+            assert rates[id(parameter)] == pytest.approx(expected), name
+    assert all(not u.lr_scales for u in plan.units if u.key != "joint")
+
+
+def test_clips_of_all_datasets_teach_a_student_that_is_tested_on_its_own(make_run):
+    plan = make_run("DISTILL.CLIPS", "all").plan
+    for folder in ("students/HMDB", "baselines/B4/HMDB"):
+        unit = plan.find(folder)
+        assert unit.trained_on == tuple(NAMES)
+        assert unit.tested_on == ("HMDB",)
+        task = unit.make_task(unit.make_model())
+        assert (task.dataset, task.trained_on) == ("HMDB", tuple(NAMES))
+    assert plan.find("baselines/B1/HMDB").trained_on == ("HMDB",)
+
+
+@pytest.mark.parametrize("teaching", ["consistent", "fixed"])
+def test_batches_carry_plain_clips_where_a_teacher_is_shown_them(make_run, teaching):
+    plan = make_run("DISTILL.TEACHING", teaching).plan
+    is_fixed = teaching == "fixed"
+    for unit in plan.units:
+        is_taught = unit.key in ("students", "B4")
+        assert unit.needs_plain_clips == (is_fixed and is_taught)
+        if is_taught:
+            assert unit.make_task(unit.make_model()).is_fixed == is_fixed
+
+
+def test_what_is_trained_gets_its_mixing_cache_and_dropping(make_run):
+    mixing = make_run("MIXUP.ALPHA", 0.3, "MIXUP.CUTMIX_ALPHA", 0.6, "DISTILL.TEACHER_DROP", 0.2)
+    for folder in ("experts/UCF", "joint", "students/UCF", *B2):
+        unit = mixing.plan.find(folder)
+        task = unit.make_task(unit.make_model())
+        assert (task.mixing.mixup_alpha, task.mixing.cutmix_alpha) == (0.3, 0.6)
+    student = mixing.plan.find("students/UCF")
+    assert student.make_task(student.make_model()).objective.options.teacher_drop == 0.2
+    for words, has_cache in ((["JOINT.FINE_TUNE", "all"], False), ([], True)):
+        plan = make_run("DATA.VIEWS_PER_VIDEO", 2, "DISTILL.CACHE_GIB", 0.1, *words).plan
+        unit, student = plan.find("joint"), plan.find("students/UCF")
+        # What is tuned says something else at each step.
+        assert (unit.make_task(unit.make_model()).expert_cache is not None) == has_cache
+        assert student.make_task(student.make_model()).cache is not None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from rich.console import Console
 from videokd.config import load_config
 from videokd.engine.stop import Stopped, StopRequest
 from videokd.pipeline import prepare
-from videokd.pipeline.dry_run import show_dry_run
 from videokd.pipeline.prepare import generate_synthetic, open_run_directory, prepare_run
 from videokd.pipeline.stage import read_stage, write_stage
 from videokd.utils.errors import InputError
@@ -28,6 +27,18 @@ def test_training_and_held_out_parts_read_one_cache(make_run, tiny_data):
     for part in ("train", "val", "test"):
         for record in parts.index(part).records:
             assert parts.caches[part].reader(record).num_frames == 32
+
+
+def test_frames_that_are_not_needed_are_not_decoded_and_weights_are_loaded_all_the_same(
+    write_config, tmp_path
+):
+    words = ["DATA.FRAME_CACHE", str(tmp_path / "cache")]
+    cfg = load_config(write_config(["UCF"]), words)
+    run = prepare_run(cfg, Console(), StopRequest(), needs_frames=False)
+    assert not (tmp_path / "cache").exists()
+    assert run.datasets["UCF"].caches is None
+    with pytest.raises(InputError, match="students/UCF is not trained yet"):
+        run.plan.load_model(run.plan.find("students/UCF"))
 
 
 def test_a_run_directory_says_what_it_is_of(make_run):
@@ -69,20 +80,6 @@ def test_a_signal_stops_between_videos_and_the_same_call_goes_on(write_config, t
     run = prepare_run(cfg, Console(), StopRequest())
     assert len(list((tmp_path / "cache").iterdir())) == 2
     assert run.datasets["UCF"].caches is not None
-
-
-def test_a_dry_run_shows_sizes_shapes_and_steps(make_run, capsys):
-    run = make_run()
-    show_dry_run(run)
-    shown = " ".join(capsys.readouterr().out.split())
-    assert not run.folder.exists()
-    # classes, train, held out, test, missing
-    assert "UCF │ 8 │ 16 │ 8 │ 16 │ 0" in shown
-    assert "EXPERTS.HMDB mc3_18 │ 8x4x16x16 │" in shown
-    assert "The joint teacher has the shapes of STUDENTS.UCF" in shown
-    # folder, trained on, epochs, steps
-    assert "joint │ UCF, HMDB, KINETICS │ 2 │ 14 │" in shown
-    assert "experts/UCF │ UCF │ 2 │ 4 │" in shown
 
 
 @pytest.mark.parametrize(

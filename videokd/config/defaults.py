@@ -20,7 +20,7 @@ def default_config() -> CfgNode:
     cfg.DATASETS = CfgNode()  # NAME -> dataset_template()
     cfg.EXPERTS = CfgNode()  # NAME -> model_template(), one per dataset
     cfg.STUDENTS = CfgNode()  # NAME -> model_template(), one per dataset
-    cfg.BASELINES = ["B1", "B2", "B4"]  # some of B1 B2 B3 B4 B5 B7, see pipeline/units.py
+    cfg.BASELINES = ["B1", "B2", "B4"]  # some of B1 B2 B3 B4 B5 B7, see pipeline/baselines.py
     cfg.SYNTHETIC = CfgNode()
     cfg.SYNTHETIC.ROOT = ""  # where the embedded datasets are generated on first use; "" = none
     cfg.SYNTHETIC.PROFILE = "demo"  # tiny | demo | full

@@ -202,6 +202,11 @@ def _check_teaching(cfg: CfgNode) -> None:
             "DISTILL.LOGIT_LOSS dkd needs a label of the student's dataset for each clip; set "
             "DISTILL.CLIPS own, or choose kd or dist"
         )
+    if distill.TEACHER_DROP > 0 and distill.FEATURE_LOSS in ("relational", "similarity"):
+        raise InputError(
+            f"DISTILL.FEATURE_LOSS {distill.FEATURE_LOSS} compares all clips of a batch with each "
+            "other; set DISTILL.TEACHER_DROP to 0, or choose mse, smooth_l1_cosine or attention"
+        )
     if distill.CACHE_GIB > 0 and is_mixed:
         raise InputError(
             "DISTILL.CACHE_GIB keeps what is said of whole clips; set it, or MIXUP.ALPHA and "

@@ -49,6 +49,7 @@ def build_objective(
         feature_loss=FEATURE_LOSSES[cfg.FEATURE_LOSS],
         level_weights=dict(cfg.LEVEL_WEIGHTS),
         level_schedules=dict(cfg.LEVEL_SCHEDULES),
+        teacher_drop=cfg.TEACHER_DROP,
     )
     if teacher is None:
         return DistillObjective(options)

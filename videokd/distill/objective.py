@@ -45,6 +45,8 @@ class DistillOptions:
     """Level name, "embedding" included -> weight; 1 where it is missing, 0 = not taught."""
     level_schedules: Mapping[str, str] = field(default_factory=dict)
     """Level name -> schedule, see ``level_factor``; constant where it is missing."""
+    teacher_drop: float = 0.0
+    """Share of clips that the teacher says nothing about, in [0, 1)."""
 
     def weight(self, level: str) -> float:
         """Return the weight of a level at its highest."""
@@ -86,6 +88,12 @@ class DistillObjective(nn.Module):
     def taught_levels(self) -> tuple[str, ...]:
         """Names of the levels whose features are compared."""
         return () if self.projectors is None else self.projectors.levels
+
+    def draw_kept(self, labels: Tensor) -> Tensor | None:
+        """Draw which of the clips with these labels (B,) the teacher speaks of; None = of all."""
+        if self.options.teacher_drop == 0:
+            return None
+        return torch.rand(len(labels), device=labels.device) >= self.options.teacher_drop
 
     def forward(
         self,

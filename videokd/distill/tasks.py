@@ -150,10 +150,10 @@ class StudentTask(nn.Module):
     fixed teaching it sees the same frames without augmentation (the published way), for which the
     batches carry ``plain_clips``.
 
-    Clips of other datasets may be taught with too (all teachers on all data: Sariyildiz et al. 2025,
-    DUNE): the teacher's head for ``dataset`` says what it thinks of any clip, and only labels of
-    ``dataset``'s own clips count. The cross-entropy is then weighed as if the batch were its own:
-    CE = N/B sum_b [d(b) = dataset] CE_b over N datasets of equal share.
+    Clips of other datasets may be taught with too (all teachers on all data: Sariyildiz et al.
+    2025, DUNE): the teacher's head for ``dataset`` says what it thinks of any clip, and only labels
+    of ``dataset``'s own clips count. The cross-entropy is then weighed as if the batch were its
+    own: CE = N/B sum_b [d(b) = dataset] CE_b over N datasets of equal share.
 
     Args:
         student: The network that is trained.
@@ -164,7 +164,6 @@ class StudentTask(nn.Module):
             ``dataset`` alone.
         mixing: How clips are mixed within the batch.
         is_fixed: Fixed teaching.
-        teacher_drop: Share of clips that the teacher says nothing about, drawn anew at each step.
         cache: Keeps what the teacher says of views that come again.
 
     Raises:
@@ -181,7 +180,6 @@ class StudentTask(nn.Module):
         trained_on: Sequence[str] | None = None,
         mixing: MixOptions = MixOptions(),  # noqa: B008  (it is frozen)
         is_fixed: bool = False,
-        teacher_drop: float = 0.0,
         cache: FeatureCache | None = None,
     ) -> None:
         super().__init__()
@@ -193,7 +191,6 @@ class StudentTask(nn.Module):
         self.trained_on = tuple(trained_on or (dataset,))
         self.mixing = mixing
         self.is_fixed = is_fixed
-        self.teacher_drop = teacher_drop
         self.cache = cache
 
     def forward(self, batch: ClipBatch, progress: float = 0.0) -> TaskOutput:
@@ -220,7 +217,7 @@ class StudentTask(nn.Module):
             targets,
             labels=labels,
             ce=ce.sum() * len(self.trained_on) / len(batch),
-            keep=self._draw_kept(labels),
+            keep=self.objective.draw_kept(labels),
             progress=progress,
         )
         num_mine = mine.sum()
@@ -253,11 +250,6 @@ class StudentTask(nn.Module):
 
         said = ask() if self.cache is None else self.cache(batch.view_keys, ask)
         return Targets(said.pop("logits"), said)
-
-    def _draw_kept(self, labels: Tensor) -> Tensor | None:
-        if self.teacher_drop == 0:
-            return None
-        return torch.rand(len(labels), device=labels.device) >= self.teacher_drop
 
 
 def _check_whole_clips(mixing: MixOptions, *, has_cache: bool, is_fixed: bool = False) -> None:

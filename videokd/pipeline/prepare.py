@@ -31,6 +31,7 @@ def prepare_run(
     stop: StopRequest,
     *,
     is_dry: bool = False,
+    needs_frames: bool = True,
     store: Path | None = None,
 ) -> Run:
     """Prepare everything that training and testing need; write nothing to OUTPUT_DIR.
@@ -40,6 +41,7 @@ def prepare_run(
         console: For the progress bars.
         stop: Asked between videos.
         is_dry: Decode no videos and load no weights.
+        needs_frames: Decode ahead the videos of the datasets that have a frame cache.
         store: See ``ExperimentPlan``.
 
     Raises:
@@ -59,7 +61,7 @@ def prepare_run(
     datasets = build_datasets(cfg)
     # The plan is checked before minutes go into decoding.
     plan = ExperimentPlan(cfg, datasets, folder, store=store, is_dry=is_dry)
-    if not is_dry:
+    if needs_frames and not is_dry:
         datasets = _cache_frames(cfg, datasets, console, stop)
     stop.raise_if_set()
     return Run(

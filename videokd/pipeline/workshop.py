@@ -159,7 +159,6 @@ class Workshop:
             trained_on=self.taught_clips(dataset),
             mixing=build_mixing(self._cfg.MIXUP),
             is_fixed=self._cfg.DISTILL.TEACHING == "fixed",
-            teacher_drop=self._cfg.DISTILL.TEACHER_DROP,
             cache=build_cache(self._cfg.DISTILL),
         )
 

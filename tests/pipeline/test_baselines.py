@@ -1,0 +1,181 @@
+import pytest
+import torch
+
+from videokd.models.joined import JoinedClassifier
+from videokd.pipeline.summary import TITLES
+
+NAMES = ["UCF", "HMDB", "KINETICS"]
+ALL = ["B1", "B2", "B3", "B4", "B5", "B7"]
+EACH = ["B1", "B4", "B5_teachers", "B5", "B7"]  # one per dataset
+
+
+def _folders(plan, stage="baselines"):
+    return [unit.folder for unit in plan.units if unit.stage == stage]
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        # Of three students alone, one is its expert.
+        ("B1", ["baselines/B1/UCF", "baselines/B1/HMDB"]),
+        ("B2", ["baselines/B2/UCF-HMDB-KINETICS"]),
+        ("B3", ["baselines/B3/UCF-HMDB-KINETICS"]),
+        ("B4", [f"baselines/B4/{name}" for name in NAMES]),
+        ("B5", [f"baselines/{key}/{name}" for name in NAMES for key in ("B5_teachers", "B5")]),
+        ("B7", [f"baselines/B7/{name}" for name in NAMES]),
+    ],
+)
+def test_a_baseline_brings_its_units_its_row_and_no_other(make_run, key, expected):
+    plan = make_run(BASELINES=[key]).plan
+    assert _folders(plan) == expected
+    assert plan.rows == ["experts", key, "joint", "students"]
+    row = {name: unit.folder for name, unit in plan.row(key).items()}
+    assert list(row) == NAMES
+    assert set(row.values()) <= {*expected, "experts/KINETICS"}
+    assert all(name in plan.row(key)[name].tested_on for name in NAMES)
+
+
+def test_all_baselines_stand_in_order_and_have_titles(make_run):
+    plan = make_run(BASELINES=ALL[::-1]).plan
+    assert plan.rows == ["experts", *ALL, "joint", "students"]
+    assert set(plan.rows) == set(TITLES)
+    place = {unit.folder: i for i, unit in enumerate(plan.units)}
+    assert len(place) == len(plan.units)
+    assert len({unit.fingerprint for unit in plan.units}) == len(plan.units)
+    assert all(place[n.folder] < place[u.folder] for u in plan.units for n in u.needs)
+
+
+def test_without_baselines_only_the_method_is_left(make_run):
+    plan = make_run(BASELINES=[]).plan
+    assert _folders(plan) == []
+    assert plan.rows == ["experts", "joint", "students"]
+    assert plan.row("B2") == {}
+
+
+def test_a_student_alone_of_its_experts_kind_is_the_expert(make_run):
+    plan = make_run().plan
+    assert {name: unit.folder for name, unit in plan.row("B1").items()} == {
+        "UCF": "baselines/B1/UCF",
+        "HMDB": "baselines/B1/HMDB",
+        "KINETICS": "experts/KINETICS",
+    }
+    other = make_run("EXPERTS.KINETICS.DROPOUT", 0.1).plan.row("B1")
+    assert other["KINETICS"].folder == "baselines/B1/KINETICS"
+
+
+@pytest.mark.parametrize("key", ["B2", "B3"])
+def test_students_of_one_kind_share_a_jointly_trained_network(make_run, key):
+    plan = make_run("STUDENTS.HMDB.ARCH", "mc3_18", BASELINES=[key]).plan
+    assert {name: unit.folder for name, unit in plan.row(key).items()} == {
+        "UCF": f"baselines/{key}/UCF-KINETICS",
+        "KINETICS": f"baselines/{key}/UCF-KINETICS",
+        "HMDB": f"baselines/{key}/HMDB",
+    }
+    shared = plan.find(f"baselines/{key}/UCF-KINETICS")
+    assert shared.trained_on == tuple(NAMES)
+    assert shared.tested_on == ("UCF", "KINETICS")
+
+
+def test_b2_has_a_head_per_dataset_and_b3_one_over_all_classes(make_run):
+    run = make_run("DATASETS.HMDB.LOSS_WEIGHT", 0.5, "MIXUP.ALPHA", 0.1, BASELINES=["B2", "B3"])
+    heads, joined = (run.plan.find(f"baselines/{key}/UCF-HMDB-KINETICS") for key in ("B2", "B3"))
+    num_classes = {name: parts.num_classes for name, parts in run.datasets.items()}
+    model = heads.make_model()
+    assert {name: head.out_features for name, head in model.heads.items()} == num_classes
+    other = joined.make_model()
+    assert isinstance(other, JoinedClassifier)
+    embedding = torch.zeros(1, model.backbone.embedding_dim)
+    assert other.classify_all(embedding).shape == (1, sum(num_classes.values()))
+    assert other.num_classes == num_classes
+    for unit in (heads, joined):
+        task = unit.make_task(unit.make_model())
+        assert task.weights == {"UCF": 1.0, "HMDB": 0.5, "KINETICS": 1.0}
+    own, same = model.backbone.state_dict(), other.classifier.backbone.state_dict()
+    assert all(torch.equal(value, same[name]) for name, value in own.items())
+
+
+def test_b4_is_taught_by_the_logits_of_its_own_expert_alone(make_run):
+    plan = make_run(BASELINES=["B4"]).plan
+    unit = plan.find("baselines/B4/HMDB")
+    assert unit.needs == (plan.find("experts/HMDB"),)
+    task = unit.make_task(unit.make_model())
+    expert = plan.find("experts/HMDB").make_model().state_dict()
+    taught_by = task.teacher.module.state_dict()
+    assert all(torch.equal(value, taught_by[name]) for name, value in expert.items())
+    assert task.objective.taught_levels == ()
+    assert task.dataset == "HMDB"
+
+
+def test_b5_is_taught_by_all_fused_experts_through_heads_fitted_on_its_dataset(make_run):
+    plan = make_run("JOINT.EXPERTS", "['UCF', 'KINETICS']", BASELINES=["B5"]).plan
+    fit, student = plan.find("baselines/B5_teachers/HMDB"), plan.find("baselines/B5/HMDB")
+    assert [unit.folder for unit in fit.needs] == ["experts/UCF", "experts/KINETICS"]
+    assert (fit.trained_on, fit.tested_on) == (("HMDB",), ())
+    assert student.needs == (fit,)
+    ensemble = fit.make_model()
+    assert list(ensemble.experts) == ["UCF", "KINETICS"]
+    num_classes = plan.find("experts/HMDB").make_model().heads["HMDB"].out_features
+    assert {head.out_features for head in ensemble.heads.values()} == {num_classes}
+    assert fit.make_task(ensemble).cache is None
+    task = student.make_task(student.make_model())
+    assert task.teacher.module.dataset == "HMDB"
+    assert task.objective.taught_levels == ()
+
+
+def test_b7_is_taught_like_the_method_by_a_teacher_of_the_same_kind_that_learnt_nothing(make_run):
+    plan = make_run(BASELINES=["B7"]).plan
+    control, student = plan.find("baselines/B7/UCF"), plan.find("students/UCF")
+    assert control.needs == ()
+    tasks = [unit.make_task(unit.make_model()) for unit in (control, student)]
+    assert tasks[0].objective.taught_levels == tasks[1].objective.taught_levels
+    untrained, trained = (task.teacher.module for task in tasks)
+    states = [
+        {name: v.shape for name, v in net.state_dict().items()} for net in (untrained, trained)
+    ]
+    assert states[0] == states[1]
+    # Nor did its experts, and the student does not begin as one of them.
+    begins = student.make_model().backbone.net.stem[0].weight
+    for name in NAMES:
+        fresh = untrained.experts[name].module.backbone.net.stem[0].weight
+        expert = plan.find(f"experts/{name}").make_model().backbone.net.stem[0].weight
+        assert not torch.equal(fresh, expert)
+        assert fresh.shape != begins.shape or not torch.equal(fresh, begins)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        # The control depends on what T* is, and not on how it or its experts were trained.
+        ("JOINT.WIDTH", 16, {"B7"}),
+        ("JOINT.TOPOLOGY", "trunk", {"B7"}),
+        ("EXPERTS.UCF.ARCH", "r3d_18", {"B4/UCF", "B5", "B7"}),
+        ("EXPERTS.UCF.BASE_LR", 0.5, {"B4/UCF", "B5"}),
+        ("EXPERTS.UCF.MAX_EPOCH", 5, {"B4/UCF", "B5"}),
+        ("JOINT.MAX_EPOCH", 5, set()),
+        ("JOINT.BASE_LR", 0.5, set()),
+        ("JOINT.EXPERTS", "['UCF', 'HMDB']", {"B5", "B7"}),
+        ("JOINT.SHAPES_FROM", "HMDB", set()),  # of the same kind
+        ("JOINT.SCOPE", "target", {"B7"}),
+        ("DISTILL.W_FEAT", 0.9, {"B7"}),
+        ("DISTILL.TEMPERATURE", 4.0, {"B4", "B5/", "B7"}),
+        ("DATASETS.UCF.LOSS_WEIGHT", 2.0, {"B2", "B3"}),
+        # B2 and B3 are another folder then: the students are no longer of one kind.
+        ("STUDENTS.UCF.BASE_LR", 0.5, {f"{key}/UCF" for key in EACH}),
+    ],
+)
+def test_fingerprints_of_baselines_change_with_what_they_depend_on(make_run, key, value, expected):
+    before, after = (
+        {unit.folder: unit.fingerprint for unit in make_run(*words, BASELINES=ALL).plan.units}
+        for words in ([], [key, value])
+    )
+    changed = {
+        folder.removeprefix("baselines/")
+        for folder in before.keys() & after.keys()
+        if folder.startswith("baselines/") and before[folder] != after[folder]
+    }
+    wanted = {
+        folder.removeprefix("baselines/")
+        for folder in before
+        if folder.startswith(tuple(f"baselines/{start}" for start in expected))
+    }
+    assert changed == wanted

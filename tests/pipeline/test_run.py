@@ -1,0 +1,158 @@
+"""Trainings of a few steps, unit by unit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from videokd.distill.tasks import StudentTask
+from videokd.engine.averaging import WeightAverage
+from videokd.pipeline import run as run_module
+from videokd.pipeline.run import score_unit, train_unit
+from videokd.utils.io import read_json
+
+ONE_EPOCH = ("SOLVER.MAX_EPOCH", 1, "TRAIN.EVAL_PERIOD", 0)
+CLIPS = torch.rand(2, 3, 4, 32, 32, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture
+def make_trained(make_run):
+    """``make_trained(folder, *overrides, **nodes)``: train what a unit needs, and then it.
+
+    Returns the run, the unit, and the model as it was when its training ended.
+    """
+
+    def make(folder, *overrides, **nodes):
+        run = make_run(*ONE_EPOCH, *overrides, is_dry=False, **nodes)
+        unit, models = run.plan.find(folder), []
+
+        def train(unit):
+            for needed in unit.needs:
+                train(needed)
+            watched = replace(
+                unit, make_model=lambda: models.append(unit.make_model()) or models[-1]
+            )
+            train_unit(run, watched)
+
+        train(unit)
+        return run, unit, models[-1]
+
+    return make
+
+
+def _outputs(model, dataset):
+    with torch.no_grad():
+        features = model.eval()(CLIPS)
+        return [*features.levels.values(), model.classify(features.embedding, dataset)]
+
+
+def _are_equal(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("part", ["last_stage", "all"])
+def test_fine_tuned_experts_are_kept_with_the_joint_teacher_and_load_back(make_trained, part):
+    words = ("JOINT.FINE_TUNE", part, "JOINT.TOPOLOGY", "trunk")
+    run, unit, model = make_trained("joint", *words, datasets=("UCF", "HMDB"), BASELINES=[])
+    kept = load_file(run.plan.path(unit) / "model.safetensors")
+    loaded = run.plan.load_model(unit)
+    for dataset in ("UCF", "HMDB"):
+        expert = load_file(run.folder / "experts" / dataset / "model.safetensors")
+        prefix = f"experts.{dataset}.module."
+        tuned = {n.removeprefix(prefix): v for n, v in kept.items() if n.startswith(prefix)}
+        assert tuned.keys() == expert.keys()
+        parts = {n.split(".")[2] for n in tuned if not torch.equal(tuned[n], expert[n])}
+        # What lies above the level where a trunk taps its experts learns nothing.
+        assert parts == ({"layer2"} if part == "last_stage" else {"stem", "layer1", "layer2"})
+        assert _are_equal(_outputs(loaded, dataset), _outputs(model, dataset))
+
+
+def test_frozen_experts_are_not_kept_with_the_joint_teacher_and_stay_as_they_were(make_trained):
+    run, unit, model = make_trained("joint", datasets=("UCF", "HMDB"), BASELINES=[])
+    kept = load_file(run.plan.path(unit) / "model.safetensors")
+    assert not any(name.startswith("experts") for name in kept)
+    for dataset in ("UCF", "HMDB"):
+        expert = load_file(run.folder / "experts" / dataset / "model.safetensors")
+        inside = model.experts[dataset].module.state_dict()
+        assert all(torch.equal(value, inside[name]) for name, value in expert.items())
+        assert _are_equal(_outputs(run.plan.load_model(unit), dataset), _outputs(model, dataset))
+
+
+def test_with_an_average_the_kept_weights_are_the_average(make_trained, monkeypatch):
+    averages = []
+
+    class Watched(WeightAverage):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            averages.append(self)
+
+    monkeypatch.setattr(run_module, "WeightAverage", Watched)
+    words = ("SOLVER.EMA_DECAY", 0.9, "SOLVER.MAX_EPOCH", 2)
+    run, unit, model = make_trained("experts/UCF", *words, datasets=("UCF",), BASELINES=[])
+    (average,) = averages
+    assert average.num_updates == unit.num_steps == 4
+    kept = load_file(run.plan.path(unit) / "model.safetensors")
+    expected = average.module.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in kept.items())
+    last = model.state_dict()
+    name = "backbone.net.layer1.0.conv1.0.0.weight"
+    assert not torch.equal(kept[name], last[name])
+    # It is also what is tested.
+    score_unit(run, unit)
+    assert read_json(run.plan.path(unit) / "test" / "UCF.json")["num_used"] == 16
+    assert _are_equal(_outputs(run.plan.load_model(unit), "UCF"), _outputs(average.module, "UCF"))
+
+
+def test_a_cached_training_computes_each_view_once(make_trained, monkeypatch):
+    caches = []
+    init = StudentTask.__init__
+
+    def watch(self, *args, cache, **options):
+        caches.append(cache)
+        init(self, *args, cache=cache, **options)
+
+    monkeypatch.setattr(StudentTask, "__init__", watch)
+    words = ("DATA.VIEWS_PER_VIDEO", 2, "DISTILL.CACHE_GIB", 0.5, "SOLVER.MAX_EPOCH", 6)
+    run, unit, _ = make_trained("students/UCF", *words, datasets=("UCF",), BASELINES=[])
+    (cache,) = caches
+    num_videos = len(run.datasets["UCF"].train)
+    assert cache.num_asked == 6 * num_videos
+    assert cache.num_computed == 2 * num_videos
+
+
+def test_fixed_teaching_trains_and_b5_keeps_its_heads_only(make_trained):
+    words = ("DISTILL.TEACHING", "fixed", "JOINT.LEVELS", "[]")
+    run, unit, model = make_trained(
+        "baselines/B5/UCF", *words, datasets=("UCF", "HMDB"), BASELINES=["B5"]
+    )
+    (fit,) = unit.needs
+    kept = load_file(run.plan.path(fit) / "model.safetensors")
+    assert {name.split(".")[0] for name in kept} == {"norms", "heads"}
+    assert all(value.ne(0).any() for name, value in kept.items() if name.startswith("heads"))
+    score_unit(run, fit)  # it is not tested: nothing to do
+    assert not (run.plan.path(fit) / "test").exists()
+    assert _are_equal(_outputs(run.plan.load_model(unit), "UCF"), _outputs(model, "UCF"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("JOINT.SCOPE", "target", "JOINT.STANDARDISE", "phi_s", "JOINT.EXPERT_DROP", 0.5),
+        ("JOINT.TOPOLOGY", "trunk", "JOINT.STANDARDISE", "running", "JOINT.EXPERTS", "['HMDB']"),
+        ("JOINT.STANDARDISE", "none", "JOINT.SHAPES_FROM", "HMDB", "STUDENTS.UCF.ARCH", "mc3_18"),
+        ("DISTILL.LOGIT_LOSS", "dkd", "DISTILL.FEATURE_LOSS", "smooth_l1_cosine"),
+        ("DISTILL.LOGIT_LOSS", "dist", "DISTILL.FEATURE_LOSS", "attention"),
+        ("DISTILL.FEATURE_LOSS", "relational", "DISTILL.STANDARDISE", "running"),
+        ("DISTILL.FEATURE_LOSS", "similarity", "DISTILL.STANDARDISE", "phi_s"),
+        ("DISTILL.PROJECTOR", "always", "DISTILL.TEACHER_DROP", 0.5, "MIXUP.ALPHA", 0.2),
+        ("DISTILL.CLIPS", "all", "MIXUP.CUTMIX_ALPHA", 1.0, "DISTILL.STANDARDISE_LOGITS", True),
+        ("DISTILL.LEVEL_SCHEDULES.stage2", "rising", "DISTILL.LEVEL_WEIGHTS.stage3", 0.0),
+    ],
+)
+def test_every_choice_trains_a_student(make_trained, words):
+    run, unit, model = make_trained("students/UCF", *words, datasets=("UCF", "HMDB"), BASELINES=[])
+    assert _are_equal(_outputs(run.plan.load_model(unit), "UCF"), _outputs(model, "UCF"))
+    stem = unit.make_model().backbone.net.stem[0].weight
+    assert not torch.equal(stem, model.backbone.net.stem[0].weight)

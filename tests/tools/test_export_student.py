@@ -1,0 +1,43 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from videokd.config import load_config
+from videokd.engine.checkpoint import save_weights
+from videokd.engine.stop import StopRequest
+from videokd.pipeline.prepare import open_run_directory, prepare_run
+from videokd.pipeline.stage import write_stage
+
+TOOL = Path(__file__).parents[2] / "tools" / "export_student.py"
+
+
+@pytest.fixture
+def main():
+    spec = importlib.util.spec_from_file_location("export_tool", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def test_what_is_exported_is_what_was_trained(main, write_config, tmp_path):
+    cfg = load_config(write_config(["UCF"], BASELINES=[]))
+    run = prepare_run(cfg, Console(), StopRequest(), is_dry=True)
+    open_run_directory(run)
+    unit = run.plan.find("students/UCF")
+    trained = unit.make_model()
+    for parameter in trained.parameters():
+        parameter.data += torch.rand_like(parameter)
+    write_stage(run.plan.path(unit), {"inputs": unit.inputs, "is_finished": True, "seconds": 1.0})
+    save_weights(run.plan.path(unit) / "model.safetensors", trained.state_dict())
+    out = tmp_path / "out"
+    words = ["--run", str(run.folder), "--dataset", "UCF", "--output", str(out)]
+    assert main([*words, "--formats", "safetensors"]) == 0
+    exported = load_file(out / "student.safetensors")
+    backbone = trained.backbone.net.state_dict()
+    assert backbone
+    assert all(torch.equal(exported[name], value) for name, value in backbone.items())
+    assert torch.equal(exported["fc.weight"], trained.heads["UCF"].weight)
