@@ -65,9 +65,8 @@ def _data() -> CfgNode:
     node.MIX = "proportional"  # proportional | balanced: datasets within joint batches
     node.VAL_FRACTION = 0.15  # of the training records, whole groups, held out to choose on
     node.MAX_BAD_FRACTION = 0.01  # videos that may be missing or unreadable before the run stops
-    node.VIEWS_PER_VIDEO = (
-        0  # V > 0: V fixed views of each video, in turn; 0 = a new view each time
-    )
+    # V > 0: each video has V fixed views, taken in turn; 0 = a new view each time
+    node.VIEWS_PER_VIDEO = 0
     node.FRAME_CACHE = ""  # folder for decoded frames of small datasets; "" = decode each epoch
     node.FRAME_CACHE_MAX_GIB = 2.0
     return node
@@ -107,15 +106,15 @@ def _distill() -> CfgNode:
     node.FEATURE_LOSS = "mse"
     node.STANDARDISE = "none"  # of the teacher's features before the loss: none | running | phi_s
     node.LEVEL_WEIGHTS = CfgNode()
-    node.LEVEL_SCHEDULES = (
-        CfgNode()
-    )  # over the training: constant | rising | falling (half cosines)
+    # Over the training: constant | rising | falling (half cosines)
+    node.LEVEL_SCHEDULES = CfgNode()
     for level in (*LEVEL_NAMES, "embedding"):
         node.LEVEL_WEIGHTS[level] = 1.0  # 0 = not taught
         node.LEVEL_SCHEDULES[level] = "constant"
     node.PROJECTOR = "auto"  # auto = only where shapes differ | always
-    node.TEACHING = "consistent"  # the teacher sees: consistent = the student's view | fixed = the
-    # same frames without augmentation, as published
+    # The teacher sees: consistent: the student's view | fixed: its frames without augmentation, as
+    # published
+    node.TEACHING = "consistent"
     # own: the student's dataset | all: of all datasets; labels count for its own alone (DUNE)
     node.CLIPS = "own"
     node.TEACHER_DROP = 0.0  # share of clips that the teacher says nothing about

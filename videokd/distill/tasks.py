@@ -151,9 +151,8 @@ class StudentTask(nn.Module):
     batches carry ``plain_clips``.
 
     Clips of other datasets may be taught with too (all teachers on all data: Sariyildiz et al.
-    2025, DUNE): the teacher's head for ``dataset`` says what it thinks of any clip, and only labels
-    of ``dataset``'s own clips count. The cross-entropy is then weighed as if the batch were its
-    own: CE = N/B sum_b [d(b) = dataset] CE_b over N datasets of equal share.
+    2025, DUNE): the teacher's head for ``dataset`` says what it thinks of any clip, and the
+    cross-entropy is the mean over ``dataset``'s own clips (0 of none).
 
     Args:
         student: The network that is trained.
@@ -210,19 +209,18 @@ class StudentTask(nn.Module):
         mine = batch.dataset_ids == self.trained_on.index(self.dataset)
         # A stranger's label may not exist here.
         labels = torch.where(mine, batch.labels, 0)
+        num_mine = mine.sum()
         ce = mixed_cross_entropy(logits, labels, mix) * mine
         loss, terms = self.objective(
             features,
             logits,
             targets,
             labels=labels,
-            ce=ce.sum() * len(self.trained_on) / len(batch),
+            ce=ce.sum() / num_mine.clamp(min=1),
             keep=self.objective.draw_kept(labels),
             progress=progress,
         )
-        num_mine = mine.sum()
         top1, teacher_top1 = logits.argmax(dim=1), targets.logits.argmax(dim=1)
-        terms["ce"] = ce.sum() / num_mine.clamp(min=1)
         terms["agreement"] = (top1 == teacher_top1).float().mean()
         right = (teacher_top1 == labels) & mine
         terms["teacher_top1"] = right.sum() / num_mine.clamp(min=1)
