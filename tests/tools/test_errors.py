@@ -56,7 +56,7 @@ def own_data(tiny_data, tmp_path):
     return videos, lists, [*overrides, "DATA.FRAME_CACHE", "''"]
 
 
-def check(answer, code, *parts):
+def assert_answer(answer, code, *parts):
     assert answer[0] == code, answer[1]
     assert answer[1].startswith("error: ")
     assert answer[1].count("\n") == 1, answer[1]
@@ -66,35 +66,37 @@ def check(answer, code, *parts):
 
 def test_a_wrong_config_key(tool, config):
     answer = tool("train_net", "--cfg", config, "SOLVER.MAX_EPOCHS", 3)
-    check(answer, 2, "unknown key SOLVER.MAX_EPOCHS; did you mean SOLVER.MAX_EPOCH?")
+    assert_answer(answer, 2, "unknown key SOLVER.MAX_EPOCHS; did you mean SOLVER.MAX_EPOCH?")
 
 
 def test_a_missing_config(tool, tmp_path):
     answer = tool("train_net", "--cfg", tmp_path / "no.yaml")
-    check(answer, 2, "no.yaml cannot be read: No such file")
+    assert_answer(answer, 2, "no.yaml cannot be read: No such file")
 
 
 def test_a_name_that_torch_cannot_hold(tool, tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("DATASETS: {train: {}}\nEXPERTS: {train: {}}\nSTUDENTS: {train: {}}\n")
-    check(tool("train_net", "--cfg", path), 2, "DATASETS.train", "take another, like TRAIN")
+    assert_answer(tool("train_net", "--cfg", path), 2, "DATASETS.train", "take another, like TRAIN")
 
 
 def test_a_missing_dataset_folder(tool, config, tmp_path):
     answer = tool("train_net", "--cfg", config, "DATASETS.UCF.ROOT", tmp_path / "no")
-    check(answer, 2, f"UCF: root {tmp_path / 'no'} is not a folder")
+    assert_answer(answer, 2, f"UCF: root {tmp_path / 'no'} is not a folder")
 
 
 @pytest.mark.parametrize("key", ["ROOT", "ANNOTATIONS"])
 def test_a_folder_that_is_not_set(tool, config, key):
     answer = tool("train_net", "--cfg", config, f"DATASETS.UCF.{key}", "")
-    check(answer, 2, f"DATASETS.UCF.{key} is empty; set it to")
+    assert_answer(answer, 2, f"DATASETS.UCF.{key} is empty; set it to")
 
 
 def test_lists_without_a_single_video(tool, config, tmp_path):
     (tmp_path / "empty").mkdir()
     answer = tool("train_net", "--cfg", config, "DATASETS.UCF.ROOT", tmp_path / "empty")
-    check(answer, 2, "UCF split1/train: 0 videos of 24 listed exist under", "check root and layout")
+    assert_answer(
+        answer, 2, "UCF split1/train: 0 videos of 24 listed exist under", "check root and layout"
+    )
 
 
 def test_more_missing_videos_than_allowed(tool, config, own_data):
@@ -102,7 +104,9 @@ def test_more_missing_videos_than_allowed(tool, config, own_data):
     gone = sorted(videos.rglob("*_g05_*.avi"))[0]
     gone.unlink()
     answer = tool("train_net", "--cfg", config, *overrides)
-    check(answer, 2, "1 of 24 listed videos are missing", gone.name, "MAX_BAD_FRACTION allows 0.01")
+    assert_answer(
+        answer, 2, "1 of 24 listed videos are missing", gone.name, "MAX_BAD_FRACTION allows 0.01"
+    )
 
 
 def test_a_label_outside_the_class_list(tool, config, own_data):
@@ -110,7 +114,7 @@ def test_a_label_outside_the_class_list(tool, config, own_data):
     path = lists / "trainlist01.txt"
     path.write_text(path.read_text().replace(" 8", " 9"))
     answer = tool("train_net", "--cfg", config, *overrides)
-    check(answer, 2, "trainlist01.txt row 22: label 9 but", "(allowed are 1 .. 8)")
+    assert_answer(answer, 2, "trainlist01.txt row 22: label 9 but", "(allowed are 1 .. 8)")
 
 
 def test_more_unreadable_training_videos_than_allowed(tool, config, own_data, tmp_path):
@@ -118,7 +122,9 @@ def test_more_unreadable_training_videos_than_allowed(tool, config, own_data, tm
     for path in videos.rglob("*_g0[34]_*.avi"):
         path.write_bytes(path.read_bytes()[:100])
     answer = tool("train_net", "--cfg", config, "--stage", "experts", *overrides)
-    check(answer, 1, "unreadable videos, more than the 0 allowed by DATA.MAX_BAD_FRACTION", "_g0")
+    assert_answer(
+        answer, 1, "unreadable videos, more than the 0 allowed by DATA.MAX_BAD_FRACTION", "_g0"
+    )
     # More are allowed now, and the run goes on.
     more = ["DATA.MAX_BAD_FRACTION", 1.0]
     assert tool("train_net", "--cfg", config, "--stage", "experts", *overrides, *more) == (0, "")
@@ -133,7 +139,7 @@ def test_more_unreadable_held_out_videos_than_allowed(tool, config, own_data):
     for path in videos.rglob("*_g05_*.avi"):
         path.write_bytes(b"")
     answer = tool("train_net", "--cfg", config, "--stage", "experts", *overrides)
-    check(answer, 2, "UCF val: 8 of 8 videos cannot be read", "_g05_", "empty file")
+    assert_answer(answer, 2, "UCF val: 8 of 8 videos cannot be read", "_g05_", "empty file")
     more = [*overrides, "DATA.MAX_BAD_FRACTION", 1.0]
     assert tool("train_net", "--cfg", config, "--stage", "experts", *more) == (0, "")
 
@@ -145,7 +151,7 @@ def test_more_unreadable_test_videos_than_allowed(tool, config, own_data):
     bad.write_bytes(b"")
     words = ["--model", "experts/UCF", *overrides]
     answer = tool("test_net", "--cfg", config, *words)
-    check(
+    assert_answer(
         answer, 2, "UCF test: 1 of 16 videos cannot be read", bad.name, "empty file", "allows 0.01"
     )
     assert tool("test_net", "--cfg", config, *words, "DATA.MAX_BAD_FRACTION", 0.1) == (0, "")
@@ -155,51 +161,55 @@ def test_a_checkpoint_of_another_architecture(tool, config, tmp_path):
     save_weights(tmp_path / "w.safetensors", nn.Linear(3, 2).state_dict())
     words = ["--model", "students/UCF", "--checkpoint"]
     answer = tool("test_net", "--cfg", config, *words, tmp_path / "w.safetensors")
-    check(
+    assert_answer(
         answer, 2, "w.safetensors are of another architecture", "use the config that trained them"
     )
     answer = tool("test_net", "--cfg", config, *words, tmp_path / "no.safetensors")
-    check(answer, 2, "no.safetensors cannot be read")
+    assert_answer(answer, 2, "no.safetensors cannot be read")
 
 
 def test_an_unknown_model(tool, config):
     answer = tool("test_net", "--cfg", config, "--model", "student/UCF")
-    check(answer, 2, "no model 'student/UCF'", "there are experts/UCF, joint, students/UCF")
+    assert_answer(answer, 2, "no model 'student/UCF'", "there are experts/UCF, joint, students/UCF")
 
 
 def test_a_model_that_is_not_trained(tool, config):
     answer = tool("test_net", "--cfg", config, "--model", "students/UCF")
-    check(answer, 2, "students/UCF is not trained yet; run --stage students first")
+    assert_answer(answer, 2, "students/UCF is not trained yet; run --stage students first")
 
 
 def test_an_output_directory_of_another_config(tool, config):
     assert tool("train_net", "--cfg", config, "--stage", "experts") == (0, "")
     answer = tool("train_net", "--cfg", config, "SOLVER.WEIGHT_DECAY", 0.1)
     difference = "SOLVER.WEIGHT_DECAY was 0.05, is 0.1"
-    check(answer, 2, "experts/UCF holds", difference, "choose another OUTPUT_DIR or delete")
+    assert_answer(answer, 2, "experts/UCF holds", difference, "choose another OUTPUT_DIR or delete")
 
 
 def test_an_output_directory_that_is_a_file(tool, config):
-    check(tool("train_net", "--cfg", config, "OUTPUT_DIR", config), 1, "File exists", str(config))
+    assert_answer(
+        tool("train_net", "--cfg", config, "OUTPUT_DIR", config), 1, "File exists", str(config)
+    )
 
 
 def test_a_stage_before_those_that_it_needs(tool, config):
     answer = tool("train_net", "--cfg", config, "--stage", "joint")
-    check(answer, 2, "experts/UCF is not trained yet; run --stage experts first")
+    assert_answer(answer, 2, "experts/UCF is not trained yet; run --stage experts first")
     answer = tool("train_net", "--cfg", config, "--stage", "students")
-    check(answer, 2, "joint is not trained yet; run --stage joint first")
+    assert_answer(answer, 2, "joint is not trained yet; run --stage joint first")
     answer = tool("train_net", "--cfg", config, "--eval-only")
-    check(answer, 2, "experts/UCF is not trained yet; run --stage experts first")
+    assert_answer(answer, 2, "experts/UCF is not trained yet; run --stage experts first")
 
 
 def test_an_export_of_an_untrained_student(tool, config, tmp_path):
     assert tool("train_net", "--cfg", config, "--stage", "report") == (0, "")
     words = ["--run", tmp_path / "run", "--output", tmp_path / "out", "--dataset"]
     answer = tool("export_student", *words, "UCF")
-    check(answer, 2, "students/UCF is not trained yet; run --stage students first")
-    check(tool("export_student", *words, "UFC"), 2, "no model 'students/UFC'", "students/UCF")
+    assert_answer(answer, 2, "students/UCF is not trained yet; run --stage students first")
+    assert_answer(
+        tool("export_student", *words, "UFC"), 2, "no model 'students/UFC'", "students/UCF"
+    )
     answer = tool("export_student", "--run", tmp_path / "r", "--output", "o", "--dataset", "UCF")
-    check(answer, 2, f"{tmp_path / 'r'} is not a run directory")
+    assert_answer(answer, 2, f"{tmp_path / 'r'} is not a run directory")
 
 
 def test_an_export_that_is_not_exact_fails_the_run(tool, config, tmp_path, monkeypatch):
@@ -208,17 +218,19 @@ def test_an_export_that_is_not_exact_fails_the_run(tool, config, tmp_path, monke
         assert tool("train_net", "--cfg", config, "--stage", stage, *short) == (0, "")
     monkeypatch.setattr(student_export, "PLAIN_TOLERANCE", -1.0)
     answer = tool("train_net", "--cfg", config, "--stage", "export", *short)
-    check(answer, 1, "the plain export does not give the model's logits: off by 0, allowed is -1")
+    assert_answer(
+        answer, 1, "the plain export does not give the model's logits: off by 0, allowed is -1"
+    )
 
 
 def test_more_workers_than_cores(tool, config):
     answer = tool("train_net", "--cfg", config, "DATA_LOADER.NUM_WORKERS", 1000)
-    check(answer, 2, "NUM_WORKERS 1000", "cores of this process")
+    assert_answer(answer, 2, "NUM_WORKERS 1000", "cores of this process")
 
 
 def test_lists_that_are_not_there(tool, tmp_path):
     answer = tool("prepare_data", "count", "--format", "ucf101", "--annotations", tmp_path / "no")
-    check(answer, 2, "is not a folder")
+    assert_answer(answer, 2, "is not a folder")
 
 
 @pytest.mark.slow

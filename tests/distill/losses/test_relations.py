@@ -16,16 +16,6 @@ def _pair(shape):
     return student.requires_grad_(), teacher
 
 
-def _assert_same_with_gradient(loss, reference, student):
-    """``reference`` is the slow float64 loss of a student."""
-    double = student.detach().double().requires_grad_()
-    expected = reference(double)
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    gradient = torch.autograd.grad(loss, student)[0]
-    expected_gradient = torch.autograd.grad(expected, double)[0]
-    torch.testing.assert_close(gradient, expected_gradient.float(), rtol=1e-4, atol=1e-6)
-
-
 def _huber(difference):
     d = abs(difference)
     return d * d / 2 if d < 1 else d - 0.5
@@ -58,11 +48,13 @@ def _slow_relational(student, teacher, *, distance_weight, angle_weight):
 
 @all_shapes
 @pytest.mark.parametrize(("distance", "angle"), [(1.0, 0.0), (0.0, 1.0), (25.0, 50.0)])
-def test_relational_equals_a_float64_loop_in_value_and_gradient(shape, distance, angle):
+def test_relational_equals_a_float64_loop_in_value_and_gradient(
+    assert_same_with_gradient, shape, distance, angle
+):
     student, teacher = _pair(shape)
     options = {"distance_weight": distance, "angle_weight": angle}
     loss = relational(student, teacher, **options)
-    _assert_same_with_gradient(loss, lambda s: _slow_relational(s, teacher, **options), student)
+    assert_same_with_gradient(loss, lambda s: _slow_relational(s, teacher, **options), student)
 
 
 def test_relational_of_a_triangle_and_a_line_is_what_is_worked_out_by_hand():
@@ -131,10 +123,12 @@ def _slow_similarity_preserving(student, teacher):
 
 
 @all_shapes
-def test_similarity_preserving_equals_a_float64_loop_in_value_and_gradient(shape):
+def test_similarity_preserving_equals_a_float64_loop_in_value_and_gradient(
+    assert_same_with_gradient, shape
+):
     student, teacher = _pair(shape)
     loss = similarity_preserving(student, teacher)
-    _assert_same_with_gradient(loss, lambda s: _slow_similarity_preserving(s, teacher), student)
+    assert_same_with_gradient(loss, lambda s: _slow_similarity_preserving(s, teacher), student)
 
 
 def test_similarity_preserving_of_alike_and_unlike_clips_is_what_is_worked_out_by_hand():
