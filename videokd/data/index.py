@@ -46,6 +46,8 @@ class VideoIndex:
         dataset: Name of the dataset.
         split: Part of the dataset, e.g. "split1/train"; for messages and reports.
         missing: Paths that the lists name and the root does not have.
+        mirror_labels: Class of the mirror image of a video of class k at position k; () when
+            mirroring changes no class; None when videos must not be mirrored.
 
     Raises:
         InputError: a label is not a position in class_names.
@@ -57,6 +59,7 @@ class VideoIndex:
     dataset: str
     split: str
     missing: tuple[str, ...] = ()
+    mirror_labels: tuple[int, ...] | None = ()
 
     def __post_init__(self) -> None:
         for row, record in enumerate(self.records):

@@ -1,0 +1,11 @@
+"""The commands of tools/prepare_data.py, one module each.
+
+A module has HELP, `add_arguments(parser)` and `run(args, console) -> exit code`. Heavy imports
+belong inside `run`: --help answers at once, and the processes that decode videos stay small.
+"""
+
+from videokd.pipeline.data_commands import count, demo
+
+COMMANDS = {"demo": demo, "count": count}
+
+__all__ = ["COMMANDS"]

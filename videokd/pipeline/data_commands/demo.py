@@ -1,0 +1,26 @@
+"""`prepare_data.py demo`: generate the three embedded datasets."""
+
+import argparse
+
+from rich.console import Console
+
+from videokd.data.synthetic import PROFILES
+
+HELP = "generate the three embedded datasets"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --output and --profile."""
+    parser.add_argument("--output", default="data/demo")
+    parser.add_argument("--profile", default="demo", choices=sorted(PROFILES))
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Generate what is not there yet."""
+    from videokd.engine.stop import StopRequest
+    from videokd.pipeline.prepare import generate_synthetic
+
+    with StopRequest() as stop:
+        generate_synthetic(args.output, args.profile, console, stop)
+    console.print(f"embedded datasets: {args.output}")
+    return 0
