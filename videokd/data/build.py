@@ -83,7 +83,7 @@ def build_frame_caches(
     for name, parts in datasets.items():
         # One cache for the whole training list: how it is split depends on the seed.
         held_out = parts.val.records if parts.val is not None else ()
-        records = sorted(parts.train.records + held_out, key=lambda record: record.path)
+        records = sorted([*parts.train.records, *held_out], key=lambda record: record.path)
         whole = {"train": replace(parts.train, records=tuple(records)), "test": parts.test}
         caches = {
             part: FrameCache.build(

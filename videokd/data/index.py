@@ -6,33 +6,24 @@ How the lists of a particular dataset are read belongs to `formats/`; opening a 
 import hashlib
 import json
 import logging
-from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from videokd.data.record_table import RecordTable, VideoRecord
 from videokd.utils.errors import InputError
+
+__all__ = ["RecordTable", "VideoIndex", "VideoRecord", "hold_out_groups"]
 
 _logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class VideoRecord:
-    """One labelled video.
-
-    Args:
-        path: File, relative to the root of its index, with forward slashes.
-        label: Class id, 0 .. num_classes - 1.
-        dataset: Name of the dataset, e.g. "ucf101".
-        group: Source of the video (scene, film, upload). Videos of one class and group are near
-            copies of each other and must stay on one side of a split.
-    """
-
-    path: str
-    label: int
-    dataset: str
-    group: str
+# Rows that are written as one text while they are hashed.
+_NUM_ROWS_PER_TEXT = 8192
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,8 @@ class VideoIndex:
     """The videos of one split of one dataset.
 
     Args:
-        records: The videos that exist.
+        records: The videos that exist. A RecordTable where there are many: it takes a hundred
+            bytes a video, and processes share it.
         class_names: Name of class k at position k, as the dataset spells it.
         root: Folder that the paths of the records start from.
         dataset: Name of the dataset.
@@ -53,7 +45,7 @@ class VideoIndex:
         InputError: a label is not a position in class_names.
     """
 
-    records: tuple[VideoRecord, ...]
+    records: Sequence[VideoRecord]
     class_names: tuple[str, ...]
     root: Path
     dataset: str
@@ -62,13 +54,16 @@ class VideoIndex:
     mirror_labels: tuple[int, ...] | None = ()
 
     def __post_init__(self) -> None:
-        for row, record in enumerate(self.records):
-            if not 0 <= record.label < len(self.class_names):
-                raise InputError(
-                    f"{self.dataset} {self.split}: record {row} ({record.path}) has label "
-                    f"{record.label}, allowed are 0 .. {len(self.class_names) - 1}; "
-                    "check the class list of the dataset"
-                )
+        labels = _labels(self.records)
+        is_wrong = (labels < 0) | (labels >= len(self.class_names))
+        if is_wrong.any():
+            row = int(is_wrong.argmax())
+            record = self.records[row]
+            raise InputError(
+                f"{self.dataset} {self.split}: record {row} ({record.path}) has label "
+                f"{record.label}, allowed are 0 .. {len(self.class_names) - 1}; "
+                "check the class list of the dataset"
+            )
 
     def __len__(self) -> int:
         return len(self.records)
@@ -79,10 +74,24 @@ class VideoIndex:
         return len(self.class_names)
 
     def digest(self) -> str:
-        """Compute a SHA-256 (hex) of records and class names; the root does not enter."""
-        rows = [(r.path, r.label, r.dataset, r.group) for r in self.records]
-        text = json.dumps([list(self.class_names), rows], ensure_ascii=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode("ascii")).hexdigest()
+        """Compute a SHA-256 (hex) of records and class names.
+
+        Of a record, what the lists say enters: path, label, dataset and group. What was found in
+        its file does not, and the root does not.
+        """
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        # The JSON text of [class names, [[path, label, dataset, group], ...]], a part at a time.
+        digest = hashlib.sha256(f"[{_dump(self.class_names)},[".encode("ascii"))
+        rows = iter(_listed_fields(self.records))
+        separator = ""
+        while part := list(islice(rows, _NUM_ROWS_PER_TEXT)):
+            digest.update(f"{separator}{_dump(part)[1:-1]}".encode("ascii"))
+            separator = ","
+        digest.update(b"]]")
+        return digest.hexdigest()
 
 
 def hold_out_groups(
@@ -110,41 +119,81 @@ def hold_out_groups(
     """
     if not 0.0 < fraction < 1.0:
         raise InputError(f"fraction to hold out must be inside (0, 1), got {fraction}")
-    held_out: set[tuple[int, str]] = set()
-    names = sorted({record.group for record in index.records})
-    order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
-    for label, sizes in sorted(_group_sizes(index).items()):
-        own = [group for group in order if group in sizes]
-        held_out.update((label, group) for group in _choose_groups(own, sizes, fraction))
-        if len(sizes) == 1:
-            _logger.warning(
-                "%s: class %r has a single group, nothing of it is held out",
-                index.dataset,
-                index.class_names[label],
-            )
-    is_held = [(r.label, r.group) in held_out for r in index.records]
-    train = tuple(r for r, held in zip(index.records, is_held, strict=True) if not held)
-    validation = tuple(r for r, held in zip(index.records, is_held, strict=True) if held)
+    labels, groups = _labels(index.records), _groups(index.records)
+    is_held, whole = _choose_groups(labels, groups, fraction=fraction, seed=seed)
+    for label in whole:
+        _logger.warning(
+            "%s: class %r has a single group, nothing of it is held out",
+            index.dataset,
+            index.class_names[label],
+        )
     return (
-        replace(index, records=train, split=f"{index.split}/fit"),
-        replace(index, records=validation, split=f"{index.split}/held_out", missing=()),
+        replace(index, records=_take(index.records, ~is_held), split=f"{index.split}/fit"),
+        replace(
+            index,
+            records=_take(index.records, is_held),
+            split=f"{index.split}/held_out",
+            missing=(),
+        ),
     )
 
 
-def _group_sizes(index: VideoIndex) -> dict[int, dict[str, int]]:
-    sizes: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for record in index.records:
-        sizes[record.label][record.group] += 1
-    return sizes
+def _choose_groups(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], *, fraction: float, seed: int
+) -> tuple[NDArray[np.bool_], list[int]]:
+    """Say which records are held out, and which classes have one group only.
+
+    Args:
+        labels: (records,).
+        groups: (records,) 0 .. number of groups - 1, in the order of their names.
+        fraction: See `hold_out_groups`.
+        seed: See `hold_out_groups`.
+    """
+    num_groups = int(groups.max(initial=-1)) + 1
+    turns = np.argsort(np.random.default_rng(seed).permutation(num_groups))
+    # The groups of class 0 in their turn, then those of class 1, ...; with what they hold.
+    pairs, places, sizes = np.unique(
+        labels * num_groups + turns[groups], return_inverse=True, return_counts=True
+    )
+    classes, firsts, num_own = np.unique(
+        pairs // max(num_groups, 1), return_index=True, return_counts=True
+    )
+    ends = np.append(0, np.cumsum(sizes))
+    totals = ends[firsts + num_own] - ends[firsts]
+    num_before = ends[:-1] - np.repeat(ends[firsts], num_own)
+    is_chosen = num_before < np.repeat(fraction * totals, num_own)
+    is_chosen[firsts + num_own - 1] = False
+    return is_chosen[places], classes[num_own == 1].tolist()
 
 
-def _choose_groups(order: list[str], sizes: dict[str, int], fraction: float) -> list[str]:
-    target = fraction * sum(sizes.values())
-    chosen: list[str] = []
-    num_held = 0
-    for group in order[:-1]:
-        if num_held >= target:
-            break
-        chosen.append(group)
-        num_held += sizes[group]
-    return chosen
+def _labels(records: Sequence[VideoRecord]) -> NDArray[np.int64]:
+    if isinstance(records, RecordTable):
+        return records.numbers("label").astype(np.int64)
+    return np.array([record.label for record in records], np.int64)
+
+
+def _groups(records: Sequence[VideoRecord]) -> NDArray[np.int64]:
+    """Number the groups in the order of their names, without gaps."""
+    if isinstance(records, RecordTable):
+        ranks = records.numbers("group")
+    else:
+        order = {name: n for n, name in enumerate(sorted({record.group for record in records}))}
+        ranks = np.array([order[record.group] for record in records], np.int64)
+    numbers: NDArray[np.int64] = np.unique(ranks, return_inverse=True)[1]
+    return numbers
+
+
+def _take(records: Sequence[VideoRecord], is_wanted: NDArray[np.bool_]) -> Sequence[VideoRecord]:
+    if isinstance(records, RecordTable):
+        return records.take(np.flatnonzero(is_wanted))
+    return tuple(record for record, wanted in zip(records, is_wanted, strict=True) if wanted)
+
+
+def _listed_fields(records: Sequence[VideoRecord]) -> Iterable[tuple[str, int, str, str]]:
+    if isinstance(records, RecordTable):
+        return records.select("path", "label", "dataset", "group")
+    return ((r.path, r.label, r.dataset, r.group) for r in records)
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
