@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videokd.data.frame_table import FrameTable, Packet, build_frame_table
-from videokd.data.reader import FrameSink, VideoReader, scaled_size
+from videokd.data.reader import FrameSink, VideoFacts, VideoReader, scaled_size
 from videokd.data.source import sniff_container
 from videokd.utils.errors import InputError, VideoError
 
@@ -47,6 +47,26 @@ def open_video(path: str, *, backend: str = "auto") -> VideoReader:
     if backend not in BACKENDS:
         raise InputError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     return _DecordReader(path) if backend == "decord" else _PyavReader(path)
+
+
+def probe_video(path: str) -> VideoFacts:
+    """Demux a video; its first frame is decoded, since that is what tells of a rotation.
+
+    Raises:
+        VideoError: as `open_video`, or the first frame cannot be decoded.
+    """
+    with _PyavReader(path) as reader:
+        container, codec = reader.codec
+        return VideoFacts(
+            num_frames=reader.num_frames,
+            fps=reader.fps,
+            duration_sec=reader.duration_sec,
+            height=reader.height,
+            width=reader.width,
+            codec=codec,
+            container=container,
+            is_counted=reader.is_counted,
+        )
 
 
 class _PyavReader:
@@ -85,6 +105,20 @@ class _PyavReader:
     def codec(self) -> tuple[str, str]:
         """(container, codec) by FFmpeg's names."""
         return self._format, self._stream.codec_context.name
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the frames had to be counted by decoding."""
+        return self._table.is_counted
+
+    @property
+    def duration_sec(self) -> float:
+        """From the first frame to the end of the last, which is taken to last like the others."""
+        num_frames, times = self._num_frames, self._table.pts
+        if self.is_counted or num_frames == 1:
+            return num_frames / self._fps if self._fps else 0.0
+        span = float((times[-1] - times[0]) * self._stream.time_base)
+        return span * num_frames / (num_frames - 1)
 
     @property
     def height(self) -> int:

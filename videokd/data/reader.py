@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -59,6 +60,31 @@ class VideoReader(Protocol):
     def __enter__(self: _Self) -> _Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What is known of a video without decoding it.
+
+    Args:
+        num_frames: Frames that a player shows, > 0.
+        fps: Average frames per second; 0.0 when the container does not say.
+        duration_sec: From the first frame to the end of the last; 0.0 when it is not known.
+        height: Pixels, after rotation.
+        width: Pixels, after rotation.
+        codec: FFmpeg's name.
+        container: FFmpeg's name.
+        is_counted: The times in the container are useless: it took decoding to count the frames.
+    """
+
+    num_frames: int
+    fps: float
+    duration_sec: float
+    height: int
+    width: int
+    codec: str
+    container: str
+    is_counted: bool
 
 
 def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
