@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -38,6 +40,13 @@ def test_the_frames_of_a_clip_are_those_it_names(index, read_numbers):
         assert sample.clip.shape == (3, 4, 32, 32)
         assert read_numbers(sample.clip.permute(1, 2, 3, 0)) == sample.frame_indices.tolist()
         assert sample.label == sample.record_id == position % 3
+
+
+def test_a_video_that_a_scan_found_unusable_is_not_opened(index, monkeypatch):
+    records = [replace(record, cause="hung for more than 60 s") for record in index.records]
+    monkeypatch.setattr("videokd.data.dataset.open_video", None)
+    sample = make_dataset(replace(index, records=tuple(records)))[ClipRequest(0, 1, 0, 0)]
+    assert sample == BadVideo(0, 1, "b.mp4", "hung for more than 60 s")
 
 
 def test_a_short_video_repeats_its_last_frame(index):

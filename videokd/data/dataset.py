@@ -166,6 +166,9 @@ def open_record(
     Raises:
         VideoError: the video cannot be used.
     """
+    if record.cause:
+        # It may hang or end this process: whoever scanned it did so in another.
+        raise VideoError(record.path, record.cause)
     if cache is not None:
         return cache.reader(record)
     return open_video(str(check_video_file(index.root, record.path)), backend=backend)
