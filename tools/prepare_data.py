@@ -1,7 +1,8 @@
-"""Prepare datasets: generate the embedded ones, count the real ones' lists.
+"""Prepare datasets: generate the embedded ones, count the real ones' lists, scan the files.
 
 python tools/prepare_data.py demo --output data/demo
 python tools/prepare_data.py count --format ucf101 --annotations DIR --split 1
+python tools/prepare_data.py index --config-file configs/demo/mlfd.yaml DATA.INDEX_DIR data/index
 """
 
 import argparse

@@ -65,6 +65,8 @@ def _data() -> CfgNode:
     node.MIX = "proportional"  # proportional | balanced: datasets within joint batches
     node.VAL_FRACTION = 0.15  # of the training records, whole groups, held out to choose on
     node.MAX_BAD_FRACTION = 0.01  # videos that may be missing or unreadable before the run stops
+    # folder for what the files of the datasets are, from `tools/prepare_data.py index`; "" = none
+    node.INDEX_DIR = ""
     # V > 0: each video has V fixed views, taken in turn; 0 = a new view each time
     node.VIEWS_PER_VIDEO = 0
     node.FRAME_CACHE = ""  # folder for decoded frames of small datasets; "" = decode each epoch

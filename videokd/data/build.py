@@ -1,5 +1,6 @@
 """Config -> datasets and loaders."""
 
+import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,10 +15,18 @@ from videokd.data.dataset import AugmentSpec, ClipDataset, ClipSpec
 from videokd.data.formats import read_folder, read_hmdb51, read_kinetics, read_ucf101
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex, hold_out_groups
+from videokd.data.index_store import (
+    describe_unusable,
+    find_bad_videos,
+    index_key,
+    open_index,
+)
 from videokd.data.loader import iterate_batches
 from videokd.data.mixing import BatchPlan, PlanSampler
 from videokd.data.views import ViewBatch, ViewDataset, collate_views
 from videokd.utils.errors import InputError
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,15 +55,18 @@ class DatasetParts:
 
 
 def build_datasets(cfg: CfgNode) -> dict[str, DatasetParts]:
-    """Read the annotation lists of all DATASETS and hold out the validation parts.
+    """Read the indexes of all DATASETS and hold out the validation parts.
+
+    They come from DATA.INDEX_DIR where it is set, else from the annotation lists.
 
     Raises:
-        InputError: Anything wrong with folders or lists, or more missing videos than allowed.
+        InputError: Anything wrong with folders or lists, no index of these lists in
+            DATA.INDEX_DIR, or more missing and unusable videos than allowed.
     """
     datasets = {}
-    for name, node in cfg.DATASETS.items():
-        train = _read_index(name, node, "train", cfg.DATA.MAX_BAD_FRACTION)
-        test = _read_index(name, node, "test", cfg.DATA.MAX_BAD_FRACTION)
+    for name in cfg.DATASETS:
+        train = _load_index(cfg, name, "train")
+        test = _load_index(cfg, name, "test")
         val = None
         if cfg.DATA.VAL_FRACTION > 0:
             train, val = hold_out_groups(train, fraction=cfg.DATA.VAL_FRACTION, seed=cfg.SEED)
@@ -218,6 +230,51 @@ def build_clip_spec(cfg: CfgNode) -> ClipSpec:
         crop_size=cfg.DATA.CROP_SIZE,
         short_side=cfg.DATA.SHORT_SIDE,
     )
+
+
+def read_lists(cfg: CfgNode, name: str, subset: str) -> VideoIndex:
+    """Read the annotation lists of one part of a dataset, however much of it is missing.
+
+    Args:
+        cfg: The whole config.
+        name: Of the dataset.
+        subset: "train" or "test".
+
+    Raises:
+        InputError: Anything wrong with folders or lists.
+    """
+    return _read_index(name, cfg.DATASETS[name], subset, max_missing=1.0)
+
+
+def index_folder(cfg: CfgNode, name: str, subset: str) -> Path:
+    """Return where in DATA.INDEX_DIR a part is kept, as its lists and options are now."""
+    node = cfg.DATASETS[name]
+    options = {key: value for key, value in node.items() if key != "LOSS_WEIGHT"}
+    key = index_key(options, lists=Path(node.ANNOTATIONS) if node.ANNOTATIONS else None)
+    return Path(cfg.DATA.INDEX_DIR) / name / f"{subset}-{key[:16]}"
+
+
+def _load_index(cfg: CfgNode, name: str, subset: str) -> VideoIndex:
+    if not cfg.DATA.INDEX_DIR:
+        return _read_index(name, cfg.DATASETS[name], subset, cfg.DATA.MAX_BAD_FRACTION)
+    folder = index_folder(cfg, name, subset)
+    if not folder.exists():
+        raise InputError(
+            f"DATA.INDEX_DIR {cfg.DATA.INDEX_DIR} has no index of {name} {subset} with these "
+            "options and lists; make it: python tools/prepare_data.py index --config-file ..."
+        )
+    index = open_index(folder, root=Path(cfg.DATASETS[name].ROOT))
+    unusable = describe_unusable(index)
+    if not unusable:
+        return index
+    num_bad, num_missing = len(find_bad_videos(index)), len(index.missing)
+    if num_bad + num_missing > cfg.DATA.MAX_BAD_FRACTION * (len(index) + num_missing):
+        raise InputError(
+            f"{name} {subset}: {unusable}; DATA.MAX_BAD_FRACTION allows "
+            f"{cfg.DATA.MAX_BAD_FRACTION:g}"
+        )
+    _logger.warning("%s %s: %s", name, subset, unusable)
+    return index
 
 
 def _read_index(name: str, cfg: CfgNode, subset: str, max_missing: float) -> VideoIndex:

@@ -9,9 +9,12 @@ from fvcore.common.config import CfgNode
 from videokd.data.build import DatasetParts, build_batch_plan
 from videokd.data.synthetic.generate import GENERATOR_VERSION
 
-# Where frames are kept, which videos are held out (their digest says it) and how many may be
-# missing: no weight depends on these.
-_NOT_LEARNT_FROM = ("FRAME_CACHE", "FRAME_CACHE_MAX_GIB", "VAL_FRACTION", "MAX_BAD_FRACTION")
+# Where frames and indexes are kept, which videos are held out (their digest says it) and how many
+# may be missing: no weight depends on these.
+_NOT_LEARNT_FROM = (
+    *("FRAME_CACHE", "FRAME_CACHE_MAX_GIB", "INDEX_DIR"),
+    *("VAL_FRACTION", "MAX_BAD_FRACTION"),
+)
 _SCHEDULE_KEYS = ("BASE_LR", "MAX_EPOCH")
 
 

@@ -1,0 +1,44 @@
+"""Which datasets a command is about: those of a config, or one that its arguments describe."""
+
+import argparse
+
+from fvcore.common.config import CfgNode
+
+from videokd.pipeline.cli import load_config_of
+from videokd.utils.errors import InputError
+
+
+def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --config-file, --root, --format, --annotations, --split, --name and overrides."""
+    what = parser.add_argument_group("the videos: those of a config, or one dataset")
+    what.add_argument("--config-file", "--cfg", metavar="FILE", help="YAML config")
+    what.add_argument("--root", metavar="DIR", help="folder of the videos")
+    what.add_argument("--format", default="folder", help="as DATASETS.<NAME>.FORMAT")
+    what.add_argument("--annotations", default="", metavar="DIR", help="folder of the lists")
+    what.add_argument("--split", type=int, default=1, help="1, 2 or 3, where there are several")
+    what.add_argument("--name", default="VIDEOS", help="what configs call it")
+    what.add_argument("overrides", nargs="*", default=[], metavar="KEY VALUE")
+    what.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE")
+
+
+def load_datasets(args: argparse.Namespace) -> CfgNode:
+    """Return the frozen config that parsed ``add_dataset_arguments`` ask for.
+
+    Raises:
+        InputError: They name a config and a folder, or neither.
+    """
+    from videokd.config import override_config
+    from videokd.config.defaults import TEMPLATES, default_config
+
+    if bool(args.config_file) == bool(args.root):
+        raise InputError("say which videos: either --config-file FILE or --root DIR")
+    if args.config_file:
+        return load_config_of(args)
+    cfg = default_config()
+    # A config has a network for each dataset.
+    for section in ("DATASETS", "EXPERTS", "STUDENTS"):
+        cfg[section][args.name] = TEMPLATES[section]()
+    node = cfg.DATASETS[args.name]
+    node.FORMAT, node.ROOT, node.ANNOTATIONS = args.format, args.root, args.annotations
+    node.SPLIT = args.split
+    return override_config(cfg, [*args.overrides, *args.opts], source="the command line")
