@@ -1,6 +1,6 @@
 """Small joint teachers, and values that a wrong formula cannot hide behind."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 import torch
@@ -20,14 +20,15 @@ _SHAPES: dict[tuple[str, tuple[int, int]], LevelShapes] = {}
 def make_joint(make_classifier) -> Callable[..., JointTeacher]:
     """``make_joint(order, levels=..., clip=..., **FusionOptions)``: T* for an r2plus1d student.
 
-    The experts "a" to "d" are an r3d, an x3d, an mvit and an mc3; each is built once.
+    The experts "a" to "d" are an r3d, an x3d, an mvit and an mc3; each is built once. They take
+    the student's clips, or those of ``expert_clips`` (name -> frames, px), by their own names.
     """
     experts = {}
 
     def find_shapes(arch: str, clip: tuple[int, int]) -> LevelShapes:
         if (arch, clip) not in _SHAPES:
             clip_shape = (3, clip[0], clip[1], clip[1])
-            backbone = make_classifier(arch).backbone
+            backbone = make_classifier(arch, num_frames=clip[0], crop_size=clip[1]).backbone
             _SHAPES[arch, clip] = compute_level_shapes(backbone, clip_shape)
         return _SHAPES[arch, clip]
 
@@ -36,17 +37,22 @@ def make_joint(make_classifier) -> Callable[..., JointTeacher]:
         *,
         levels: Sequence[str] = ("stage2", "stage3"),
         clip: tuple[int, int] = (4, 32),
+        expert_clips: Mapping[str, tuple[int, int]] | None = None,
         dropout: float = 0.0,
         **options: object,
     ) -> JointTeacher:
+        seen = {name: (expert_clips or {}).get(name, clip) for name in order}
         for name in order:
             if name not in experts:
-                experts[name] = make_classifier(ARCHS[name])
+                num_frames, crop_size = seen[name]
+                experts[name] = make_classifier(
+                    ARCHS[name], num_frames=num_frames, crop_size=crop_size, clip_name=name
+                )
                 for parameter in experts[name].parameters():
                     parameter.data.add_(0.1 * torch.randn_like(parameter))  # some start at zero
         return JointTeacher(
             {name: experts[name] for name in order},
-            {name: find_shapes(ARCHS[name], clip) for name in order},
+            {name: find_shapes(ARCHS[name], seen[name]) for name in order},
             shapes=find_shapes("r2plus1d_18", clip),
             levels=levels,
             num_classes=NUM_CLASSES,

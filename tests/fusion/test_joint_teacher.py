@@ -39,6 +39,29 @@ def test_shapes_are_the_students_own_for_even_and_odd_clips(
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_experts_of_other_clips_are_brought_to_the_students_shapes(
+    make_joint, make_classifier, topology
+):
+    sizes = {"a": (6, 24), "b": (4, 32), "c": (8, 40)}
+    joint = make_joint("abc", expert_clips=sizes, levels=ALL_LEVELS, topology=topology).eval()
+    clips = {name: torch.rand(2, 3, t, px, px) for name, (t, px) in sizes.items()}
+    seen = joint.see(clips)
+    for name, expert in joint.experts.items():
+        expected = expert(clips[name])
+        assert torch.equal(seen[name].embedding, expected.embedding)
+        for level, features in seen[name].levels.items():
+            assert features.shape[1:] == joint.expert_shapes[name].levels[level]
+    features = joint(clips)
+    expected = make_classifier("r2plus1d_18")(torch.rand(2, 3, 4, 32, 32))
+    for level in ALL_LEVELS:
+        assert features.levels[level].shape == expected.levels[level].shape
+    # Every expert's clips count.
+    for name in sizes:
+        other = joint({**clips, name: torch.rand_like(clips[name])})
+        assert not torch.equal(other.embedding, features.embedding)
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("order", ["c", "abc"])
 def test_any_number_of_experts_is_fused(make_joint, topology, order):
     joint = make_joint(tuple(order), topology=topology)

@@ -20,6 +20,17 @@ def test_normalisation_inside_is_normalisation_by_hand(make_classifier, name):
         torch.testing.assert_close(model(clips).embedding, model.backbone(by_hand).embedding)
 
 
+def test_of_clips_of_several_shapes_a_network_takes_its_own(make_classifier):
+    model = make_classifier(clip_name="4x2x32").eval()
+    clips = torch.rand(2, 3, 4, 32, 32)
+    with torch.no_grad():
+        alone = model(clips).embedding
+        picked = model({"2x1x16": torch.rand(2, 3, 2, 16, 16), "4x2x32": clips}).embedding
+    assert torch.equal(picked, alone)
+    with pytest.raises(ValueError, match="the network takes clips '4x2x32', there are 2x1x16, a"):
+        model({"2x1x16": clips, "a": clips})
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_bf16_is_close_to_float32_and_logits_are_float32(make_classifier, name):
     model = make_classifier(name).eval()

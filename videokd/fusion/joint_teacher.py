@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from videokd.fusion.expert_drop import draw_expert_weights
 from videokd.fusion.options import FusionOptions
 from videokd.fusion.topology import FusedEmbedding, FusedLevel, PooledEmbedding, TrunkLevel
-from videokd.models.classifier import VideoClassifier
+from videokd.models.classifier import Clips, VideoClassifier
 from videokd.models.frozen import Frozen
 from videokd.models.levels import Features, LevelShapes
 from videokd.models.tuned import Tuned
@@ -30,7 +30,8 @@ class JointTeacher(nn.Module):
         F^l = GELU(BN(conv(F^(l-1)))),  conv as in ``TrunkLevel``
         embedding = linear(avgpool(F^top))
     Without levels both are the pyramid's embedding, without a map.
-    The clip may come from any dataset; every expert sees it, with its own normalisation.
+    The clip may come from any dataset; every expert sees it, with its own normalisation. Where
+    experts take clips of several shapes, each sees its own of the same moment.
 
     Args:
         experts: Dataset name -> its expert; at least one. They stay as they are: frozen ones are
@@ -90,13 +91,17 @@ class JointTeacher(nn.Module):
             {name: nn.Linear(shapes.embedding_dim, k) for name, k in num_classes.items()}
         )
 
-    def forward(self, clips: Tensor) -> Features:
-        """Fuse the experts' features of clips (B, 3, T, H, W), float32 RGB in [0, 1]."""
+    def forward(self, clips: Clips) -> Features:
+        """Fuse the experts' features of clips (B, 3, T, H, W), float32 RGB in [0, 1].
+
+        Clips of several shapes are given by their names; each expert picks its own.
+        """
         return self.fuse(self.see(clips))
 
-    def see(self, clips: Tensor) -> dict[str, Features]:
+    def see(self, clips: Clips) -> dict[str, Features]:
         """Return expert name -> its features of clips (B, 3, T, H, W), float32 RGB in [0, 1].
 
+        Clips of several shapes are given by their names; each expert picks its own.
         Of the levels, those that are fused. While the experts are frozen, the result is the same
         whenever it is asked for, and may be kept.
         """

@@ -21,7 +21,12 @@ def build_architecture(cfg: CfgNode, *, num_frames: int, crop_size: int) -> Arch
 
 
 def build_classifier(
-    cfg: CfgNode, architecture: Architecture, num_classes: Mapping[str, int], *, seed: int
+    cfg: CfgNode,
+    architecture: Architecture,
+    num_classes: Mapping[str, int],
+    *,
+    seed: int,
+    clip_name: str = "",
 ) -> VideoClassifier:
     """Build the model of an EXPERTS or STUDENTS node; its weights depend on ``seed`` only.
 
@@ -30,6 +35,7 @@ def build_classifier(
         architecture: From ``build_architecture``.
         num_classes: Dataset name -> number of classes.
         seed: Of the initial weights.
+        clip_name: Of the shape of its clips.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -41,4 +47,5 @@ def build_classifier(
             dropout=cfg.DROPOUT,
             precision=cfg.PRECISION,
             memory_format=cfg.MEMORY_FORMAT,
+            clip_name=clip_name,
         )

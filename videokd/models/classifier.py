@@ -1,6 +1,6 @@
 """A backbone with one linear classifier per dataset: experts, students and joint baselines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -14,11 +14,14 @@ MEMORY_FORMATS = {
     "channels_last_3d": torch.channels_last_3d,
 }
 
+# (B, 3, T, H, W), float32 RGB in [0, 1]; or the same moments in several shapes, by their names.
+Clips = Tensor | Mapping[str, Tensor]
+
 
 class VideoModel(Protocol):
     """What tasks and evaluation need: features of clips, and logits per dataset."""
 
-    def __call__(self, clips: Tensor) -> Features:
+    def __call__(self, clips: Clips) -> Features:
         """Map clips (B, 3, T, H, W) in [0, 1] to features."""
 
     def classify(self, embedding: Tensor, dataset: str) -> Tensor:
@@ -28,8 +31,9 @@ class VideoModel(Protocol):
 class VideoClassifier(nn.Module):
     """Clips in [0, 1] -> features, and embedding -> logits of a dataset's classes.
 
-    The network's own normalisation, precision and memory layout travel with it, so that teachers
-    and students of different kinds can be fed with the same clips.
+    The network's own normalisation, precision and memory layout travel with it, and so does the
+    name of the clips that it takes, so that teachers and students of different kinds can be fed
+    with the same batch.
 
     Args:
         backbone: The network without classifier.
@@ -41,6 +45,7 @@ class VideoClassifier(nn.Module):
             after them stay in float32. The first training step on a device and clip size checks
             the backbone's convolutions, see ``precision.guard_bf16``.
         memory_format: "contiguous" or "channels_last_3d".
+        clip_name: Which clips it takes where there are several shapes.
     """
 
     mean: Tensor
@@ -56,6 +61,7 @@ class VideoClassifier(nn.Module):
         dropout: float = 0.0,
         precision: str = "float32",
         memory_format: str = "contiguous",
+        clip_name: str = "",
     ) -> None:
         super().__init__()
         self.memory_format = MEMORY_FORMATS[memory_format]
@@ -67,13 +73,20 @@ class VideoClassifier(nn.Module):
             nn.init.zeros_(head.bias)
         self.heads = nn.ModuleDict(heads)
         self.use_bf16 = precision == "bf16"
+        self.clip_name = clip_name
         self._guarded: set[tuple[str, torch.Size]] = set()
         # Not part of the weights: they are preprocessing, exported in the sidecar.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1, 1), persistent=False)
 
-    def forward(self, clips: Tensor) -> Features:
-        """Compute the features of clips (B, 3, T, H, W), float32 RGB in [0, 1]."""
+    def forward(self, clips: Clips) -> Features:
+        """Compute the features of clips (B, 3, T, H, W), float32 RGB in [0, 1].
+
+        Raises:
+            ValueError: Clips of several shapes are given, and its own is not among them.
+        """
+        if not isinstance(clips, Tensor):
+            clips = _pick(clips, self.clip_name)
         clips = ((clips - self.mean) / self.std).contiguous(memory_format=self.memory_format)
         if self.use_bf16 and self.training and torch.is_grad_enabled():
             self._guard(clips)
@@ -92,3 +105,16 @@ class VideoClassifier(nn.Module):
             self._guarded.add(key)
             channels, time, height, width = clips.shape[1:]
             guard_bf16(self.backbone, (channels, time, height, width), clips.device)
+
+
+def map_clips(function: Callable[[Tensor], Tensor], clips: Clips) -> Clips:
+    """Apply a function to the clips of each shape."""
+    if isinstance(clips, Tensor):
+        return function(clips)
+    return {name: function(each) for name, each in clips.items()}
+
+
+def _pick(clips: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in clips:
+        raise ValueError(f"the network takes clips {name!r}, there are {', '.join(clips)}")
+    return clips[name]

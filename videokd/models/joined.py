@@ -5,7 +5,7 @@ from itertools import accumulate
 
 from torch import Tensor, nn
 
-from videokd.models.classifier import VideoClassifier
+from videokd.models.classifier import Clips, VideoClassifier
 from videokd.models.levels import Features
 
 HEAD = "joined"
@@ -26,7 +26,7 @@ class JoinedClassifier(nn.Module):
         self.first_class = dict(zip(num_classes, [0, *ends], strict=False))
         self.num_classes = dict(num_classes)
 
-    def forward(self, clips: Tensor) -> Features:
+    def forward(self, clips: Clips) -> Features:
         """Compute the features of clips (B, 3, T, H, W), float32 RGB in [0, 1]."""
         return self.classifier(clips)
 

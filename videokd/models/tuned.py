@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from torch import Tensor, nn
+from torch import nn
 
-from videokd.models.classifier import VideoClassifier
+from videokd.models.classifier import Clips, VideoClassifier
 from videokd.models.levels import Features
 from videokd.utils.errors import InputError
 
@@ -45,7 +45,7 @@ class Tuned(nn.Module):
             module.requires_grad_(True)
         self.train()
 
-    def forward(self, clips: Tensor) -> Features:
+    def forward(self, clips: Clips) -> Features:
         """Compute the features of clips (B, 3, T, H, W), float32 RGB in [0, 1]."""
         return self.module(clips)
 

@@ -103,7 +103,7 @@ def _scale_mvit(
     if clip["num_frames"] % 2 or clip["crop_size"] % 4:
         raise InputError(
             f"{name} needs an even number of frames and a crop that is a multiple of 4 px, got "
-            f"DATA.NUM_FRAMES {clip['num_frames']} and DATA.CROP_SIZE {clip['crop_size']}"
+            f"NUM_FRAMES {clip['num_frames']} and CROP_SIZE {clip['crop_size']}, its own or of DATA"
         )
     return {
         **clip,
