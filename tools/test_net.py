@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         else:
             model = run.plan.load_model(unit)
         for name in unit.tested_on:
-            scores = predict_part(run, model.to(run.device), name).scores()
+            scores = predict_part(run, unit, model.to(run.device), name).scores()
             numbers = "  ".join(f"{key} {value:.2f}" for key, value in scores.items())
             console.print(f"{unit.folder} on {name}: {numbers}", highlight=False)
     return 0

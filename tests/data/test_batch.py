@@ -1,6 +1,7 @@
 import pickle
 from dataclasses import fields, replace
 
+import pytest
 import torch
 
 from videokd.data.augment import ViewParams
@@ -38,22 +39,38 @@ def test_view_keys_follow_the_clips_and_stay_on_the_host():
     assert {type(value) for key in moved.view_keys for value in key} == {int}
 
 
-def test_plain_clips_are_stacked_and_moved_where_there_are_any():
-    plain = [replace(make_sample(n), plain_clip=make_sample(10 * n).clip) for n in (1, 2)]
-    batch = collate([plain[0], BadVideo(0, 7, "a.avi", "empty file"), plain[1]])
-    assert batch.plain_clips.shape == batch.clips.shape
-    assert batch.plain_clips[:, 0, 0, 0, 0].tolist() == [10, 20]
-    assert batch.to("meta").plain_clips.device.type == "meta"
-    assert collate([make_sample(1)]).plain_clips is None
-    assert collate([make_sample(1)]).to("meta").plain_clips is None
+@pytest.mark.parametrize("kind", ["other_clips", "plain_clips"])
+def test_clips_of_other_kinds_are_stacked_and_moved_where_there_are_any(kind):
+    samples = [replace(make_sample(n), **{kind: {"x": make_sample(10 * n).clip}}) for n in (1, 2)]
+    batch = collate([samples[0], BadVideo(0, 7, "a.avi", "empty file"), samples[1]])
+    (clips,) = getattr(batch, kind).values()
+    assert clips.shape == batch.clips.shape
+    assert clips[:, 0, 0, 0, 0].tolist() == [10, 20]
+    assert getattr(batch.to("meta"), kind)["x"].device.type == "meta"
+    assert getattr(collate([make_sample(1)]).to("meta"), kind) == {}
+
+
+def test_clips_of_several_shapes_go_by_their_names():
+    sample = replace(make_sample(1), clip_name="2x1x4")
+    batch = collate([sample])
+    assert batch.all_clips is batch.clips
+    other = replace(
+        sample, other_clips={"1x1x4": sample.clip[:, :1]}, plain_clips={"p": sample.clip}
+    )
+    batch = collate([other])
+    assert batch.all_clips.keys() == {"2x1x4", "1x1x4"}
+    assert batch.all_clips["2x1x4"] is batch.clips
+    assert batch.all_plain_clips is batch.plain_clips["p"]
 
 
 def test_pinning_reaches_every_tensor(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.to("meta"))
-    batch = collate([replace(make_sample(1), plain_clip=make_sample(3).clip)]).pin_memory()
-    tensors = [getattr(batch, field.name) for field in fields(batch)]
-    tensors = [value for value in tensors if isinstance(value, torch.Tensor)]
-    assert [value.device.type for value in tensors] == ["meta"] * 6
+    others = {"other_clips": {"a": make_sample(3).clip}, "plain_clips": {"b": make_sample(4).clip}}
+    batch = collate([replace(make_sample(1), **others)]).pin_memory()
+    values = [getattr(batch, field.name) for field in fields(batch)]
+    values += [clips for value in values if isinstance(value, dict) for clips in value.values()]
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    assert [value.device.type for value in tensors] == ["meta"] * 7
 
 
 def test_a_batch_of_bad_videos_is_empty():
@@ -61,7 +78,7 @@ def test_a_batch_of_bad_videos_is_empty():
     assert len(batch) == 0
     assert batch.clips.shape == (0, 3, 0, 0, 0)
     assert batch.frame_indices.shape == (0, 0)
-    assert (batch.view_keys, batch.plain_clips) == ((), None)
+    assert (batch.view_keys, batch.other_clips, batch.plain_clips) == ((), {}, {})
     assert batch.labels.dtype == batch.dataset_ids.dtype == batch.record_ids.dtype == torch.int64
 
 

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from videokd.data import dataset as dataset_module
 from videokd.data.augment import apply_view, center_view
 from videokd.data.batch import BadVideo, ClipRequest, ClipSample, collate
-from videokd.data.dataset import AugmentSpec, ClipDataset, ClipSpec
+from videokd.data.cutting import ClipSet, ClipSpec
+from videokd.data.dataset import AugmentSpec, ClipDataset
 from videokd.data.decode import open_video
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex, VideoRecord
@@ -14,6 +16,9 @@ from videokd.data.mixing import BatchPlan, PlanSampler
 from videokd.utils.errors import InputError
 
 CLIP = ClipSpec(num_frames=4, sampling_rate=3, crop_size=32, short_side=40)
+# Longer and finer, shorter and smaller: other experts' clips; one of them once more, plain.
+LONG, SMALL = ClipSpec(8, 4, 32, 40), ClipSpec(2, 1, 16, 40, box_size=32)
+SEVERAL = ClipSet(CLIP, others=(LONG, SMALL), plain=(SMALL,))
 WHOLE = AugmentSpec(scale_range=(1.0, 1.0), ratio_range=(4 / 3, 4 / 3))
 RANDOM = AugmentSpec(flip=True, color_jitter=0.3)
 
@@ -28,8 +33,8 @@ def index(make_video, tmp_path):
     return VideoIndex(tuple(records), ("a", "b", "c", "d"), tmp_path, "toy", "train")
 
 
-def make_dataset(index, augment=RANDOM, seed=0, **options):
-    return ClipDataset([index], clip=CLIP, augment=augment, seed=seed, **options)
+def make_dataset(index, augment=RANDOM, seed=0, clip=CLIP, **options):
+    return ClipDataset([index], clip=clip, augment=augment, seed=seed, **options)
 
 
 def test_the_frames_of_a_clip_are_those_it_names(index, read_numbers):
@@ -103,14 +108,84 @@ def test_the_number_of_views_must_not_be_negative(index):
 def test_a_plain_clip_has_the_same_frames_in_the_centre_view(index, views_per_video):
     request = ClipRequest(0, 1, 1, 3)
     options = {"views_per_video": views_per_video}
-    sample = make_dataset(index, with_plain_clip=True, **options)[request]
+    sample = make_dataset(index, clip=ClipSet(CLIP, plain=(CLIP,)), **options)[request]
     with open_video(str(index.root / "b.mp4")) as video:
         frames = video.get_frames(sample.frame_indices.tolist(), short_side=CLIP.short_side)
     view = center_view(*frames.shape[1:3], CLIP.crop_size)
-    assert torch.equal(sample.plain_clip, apply_view(frames, view, size=CLIP.crop_size))
+    (plain,) = sample.plain_clips.values()
+    assert torch.equal(plain, apply_view(frames, view, size=CLIP.crop_size))
     alone = make_dataset(index, **options)[request]
-    assert alone.plain_clip is None
+    assert alone.plain_clips == {}
     assert torch.equal(alone.clip, sample.clip)
+
+
+def test_each_shape_is_cut_around_the_same_moment_with_the_same_view(index, read_numbers):
+    dataset = make_dataset(index, WHOLE, clip=SEVERAL)
+    for position in range(12):
+        record_id = position % 3
+        sample = dataset[ClipRequest(0, record_id, 0, position)]
+        num_frames = (40, 30, 5)[record_id]
+        moment = SEVERAL.list_frames(int(sample.frame_indices[0]), num_frames)
+        assert sample.clip_name == CLIP.name
+        assert list(sample.other_clips) == [LONG.name, SMALL.name]
+        for spec, indices in zip(SEVERAL.specs[1:], moment[1:], strict=True):
+            clip = sample.other_clips[spec.name]
+            assert clip.shape == (3, spec.num_frames, spec.crop_size, spec.crop_size)
+            assert read_numbers(clip.permute(1, 2, 3, 0)) == indices.tolist()
+
+
+def test_other_shapes_are_replayed_by_the_view_of_the_clip_and_change_nothing_of_it(index):
+    request = ClipRequest(0, 0, 3, 4)
+    sample = make_dataset(index, clip=SEVERAL)[request]
+    alone = make_dataset(index)[request]
+    assert torch.equal(alone.clip, sample.clip)
+    assert alone.view == sample.view
+    start = int(sample.frame_indices[0])
+    with open_video(str(index.root / "a.avi")) as video:
+        for spec, indices in zip(SEVERAL.specs, SEVERAL.list_frames(start, 40), strict=True):
+            frames = video.get_frames(indices.tolist(), short_side=40)
+            expected = apply_view(frames, sample.view, size=spec.crop_size)
+            clips = {sample.clip_name: sample.clip, **sample.other_clips}
+            assert torch.equal(clips[spec.name], expected)
+    plain = apply_view(frames, center_view(*frames.shape[1:3], 32), size=16)
+    assert torch.equal(sample.plain_clips[SMALL.name], plain)
+
+
+@pytest.fixture
+def count_reads(monkeypatch):
+    """What is opened, and the frames that are asked for in each call of ``get_frames``."""
+    opened, asked = [], []
+    open_file = dataset_module.open_video
+
+    def open_and_watch(path, **options):
+        opened.append(path)
+        video = open_file(path, **options)
+        get_frames = video.get_frames
+        monkeypatch.setattr(
+            video, "get_frames", lambda *a, **k: asked.append(list(a[0])) or get_frames(*a, **k)
+        )
+        return video
+
+    monkeypatch.setattr(dataset_module, "open_video", open_and_watch)
+    return opened, asked
+
+
+def test_experts_of_the_same_frames_cost_no_open_and_no_frame_more(index, count_reads):
+    opened, asked = count_reads
+    request = ClipRequest(0, 0, 0, 7)
+    smaller = tuple(ClipSpec(4, 3, size, 40, box_size=32) for size in (8, 16, 24))
+    for clip in (CLIP, ClipSet(CLIP, others=smaller, plain=(CLIP, *smaller))):
+        make_dataset(index, clip=clip)[request]
+    assert len(opened) == len(asked) == 2
+    assert asked[1] == asked[0] == sorted(set(asked[0]))
+
+
+def test_experts_of_other_frames_cost_the_union_of_the_frames(index, count_reads):
+    opened, asked = count_reads
+    sample = make_dataset(index, clip=SEVERAL)[ClipRequest(0, 0, 0, 7)]
+    moment = SEVERAL.list_frames(int(sample.frame_indices[0]), 40)
+    assert len(opened) == 1
+    assert asked == [sorted({int(i) for indices in moment for i in indices})]
 
 
 def test_a_view_can_be_replayed_from_what_the_sample_carries(index):
@@ -133,7 +208,7 @@ def test_batches_are_the_same_with_and_without_workers(index):
     def load(num_workers):
         return list(
             DataLoader(
-                make_dataset(index, views_per_video=2, with_plain_clip=True),
+                make_dataset(index, views_per_video=2, clip=SEVERAL),
                 batch_sampler=PlanSampler(plan, 0, 4),
                 collate_fn=collate,
                 num_workers=num_workers,
@@ -143,7 +218,10 @@ def test_batches_are_the_same_with_and_without_workers(index):
 
     for here, there in zip(load(0), load(2), strict=True):
         assert torch.equal(here.clips, there.clips)
-        assert torch.equal(here.plain_clips, there.plain_clips)
+        for kind in ("other_clips", "plain_clips"):
+            clips, same = getattr(here, kind), getattr(there, kind)
+            assert clips.keys() == same.keys() != set()
+            assert all(torch.equal(clips[name], same[name]) for name in clips)
         assert here.view_keys == there.view_keys
         assert here.views == there.views
         assert here.bad == there.bad

@@ -4,11 +4,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from videokd.data import dataset
+from videokd.data.augment import ViewParams, apply_view
 from videokd.data.batch import BadVideo
-from videokd.data.dataset import ClipSpec
+from videokd.data.cutting import ClipSet, ClipSpec
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex, VideoRecord
-from videokd.data.sampling import uniform_clip_starts
+from videokd.data.sampling import uniform_clip_starts, uniform_crop_boxes
 from videokd.data.views import ViewDataset, collate_views
 from videokd.utils.errors import InputError
 
@@ -57,6 +58,49 @@ def test_one_opening_and_one_read_serve_all_views(index, monkeypatch):
     ViewDataset(index, dataset_id=0, clip=CLIP, num_clips=10, num_crops=3)[2]
     assert (len(opened), len(read)) == (1, 1)
     assert read[0] == sorted(set(read[0]))
+
+
+def test_each_shape_has_the_same_views(index):
+    # The box of 40 px is left as it is for the one, halved for the other.
+    main, other = ClipSpec(4, 2, 40, 48), ClipSpec(6, 3, 20, 48, box_size=40)
+    clips = ClipSet(main, others=(other,))
+    sample = ViewDataset(index, dataset_id=0, clip=clips, num_clips=3, num_crops=3)[0]
+    alone = ViewDataset(index, dataset_id=0, clip=main, num_clips=3, num_crops=3)[0]
+    assert torch.equal(sample.clips, alone.clips)
+    assert (sample.clip_name, list(sample.other_clips)) == (main.name, [other.name])
+    with dataset.open_record(index, index.records[0], cache=None, backend="auto") as video:
+        every_frame = video.get_frames(range(40), short_side=48)
+    expected = []
+    for start in uniform_clip_starts(40, num_clips=3, num_frames=4, sampling_rate=2):
+        frames = every_frame[clips.list_frames(start, 40)[1]]
+        boxes = uniform_crop_boxes(48, 64, size=40, num_crops=3)
+        expected += [apply_view(frames, ViewParams(box), size=20) for box in boxes]
+    assert torch.equal(sample.other_clips[other.name], torch.stack(expected))
+
+
+def test_views_of_several_shapes_are_batched_by_name(index):
+    clips = ClipSet(ClipSpec(4, 2, 48, 48), others=(ClipSpec(2, 1, 24, 48, box_size=48),))
+    views = ViewDataset(index, dataset_id=0, clip=clips, num_clips=2)
+    (batch,) = DataLoader(views, batch_size=3, collate_fn=collate_views)
+    assert {name: x.shape for name, x in batch.all_clips.items()} == {
+        "4x2x48": (4, 3, 4, 48, 48),
+        "2x1x24": (4, 3, 2, 24, 24),
+    }
+    assert torch.equal(batch.other_clips["2x1x24"][2:], views[2].other_clips["2x1x24"])
+
+
+def test_pinning_reaches_every_tensor(index, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.to("meta"))
+    clips = ClipSet(ClipSpec(4, 2, 48, 48), others=(ClipSpec(2, 1, 48, 48),))
+    batch = collate_views([ViewDataset(index, dataset_id=0, clip=clips)[0]]).pin_memory()
+    tensors = [
+        batch.clips,
+        batch.counts,
+        batch.labels,
+        batch.record_ids,
+        *batch.other_clips.values(),
+    ]
+    assert [tensor.device.type for tensor in tensors] == ["meta"] * 5
 
 
 def test_a_cache_changes_nothing(index, tmp_path):

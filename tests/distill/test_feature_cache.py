@@ -149,7 +149,7 @@ def make_views(make_batch):
                 clips=whole.clips[row],
                 labels=whole.labels[row],
                 dataset_ids=whole.dataset_ids[row],
-                plain_clips=plain[row],
+                plain_clips={"p": plain[row]},
                 # Two views of each of six videos.
                 view_keys=tuple(ViewKey(0, number // 2, number % 2) for number in row),
             )

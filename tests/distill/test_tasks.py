@@ -215,10 +215,10 @@ def test_the_teacher_sees_the_students_clip_or_in_fixed_teaching_the_plain_one(
     make_student_task, make_batch, is_fixed
 ):
     task = make_student_task(is_fixed=is_fixed)
-    batch = replace(make_batch(), plain_clips=make_batch(seed=1).clips)
+    batch = replace(make_batch(), plain_clips={"p": make_batch(seed=1).clips})
     (student,), (teacher,) = _watch(task, batch)
     assert torch.equal(student, to_float(batch.clips))
-    assert torch.equal(teacher, to_float(batch.plain_clips if is_fixed else batch.clips))
+    assert torch.equal(teacher, to_float(batch.all_plain_clips if is_fixed else batch.clips))
 
 
 def _watch(task, batch):

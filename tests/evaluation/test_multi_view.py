@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,6 +79,25 @@ def test_scores_are_percent_of_the_fused_views(batches):
     assert scores["top1"] == pytest.approx(100 * 2 / 3)
     assert scores["top5"] == 100
     assert scores["mean_class_accuracy"] == pytest.approx((100 + 50) / 2)
+
+
+class FakeTeacher(FakeModel):
+    """Takes the clips of two shapes: scores by the mean of both."""
+
+    def forward(self, clips):
+        means = [x.mean(dim=(1, 2, 3, 4)) for x in (clips["2x1x4"], clips["1x1x2"])]
+        return SimpleNamespace(embedding=sum(means)[:, None] / 2)
+
+
+def test_a_model_of_several_shapes_gets_the_views_of_all_of_them():
+    batch = _batch([[0, 51], [255, 204]], [0, 1], 0)
+    small = torch.full((4, 3, 1, 2, 2), 51, dtype=torch.uint8)
+    batch = replace(batch, clip_name="2x1x4", other_clips={"1x1x2": small})
+    predictions = predict_views(
+        FakeTeacher(), "a", [batch], device=torch.device("cpu"), after_batch=lambda _: None
+    )
+    expected = [[-0.4, -0.3], [0.1, 0.0]]  # half of value and 0.2, less 0.5
+    np.testing.assert_allclose(predictions.logits[:, :, 1], expected, atol=1e-6)
 
 
 def test_the_head_of_the_dataset_is_asked(batches):

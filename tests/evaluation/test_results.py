@@ -5,9 +5,10 @@ import pytest
 
 from videokd.data.batch import BadVideo
 from videokd.data.index import VideoIndex, VideoRecord
+from videokd.data.views import ViewPlan
 from videokd.evaluation import results
 from videokd.evaluation.multi_view import Predictions
-from videokd.evaluation.results import ViewPlan, read_result, write_result
+from videokd.evaluation.results import read_result, write_result
 from videokd.export import sidecar
 
 

@@ -24,14 +24,14 @@ def edit_sidecar(folder, change):
     path.write_text(json.dumps(content))
 
 
-def slow_probs(model, video):
+def slow_probs(model, video, box_size=32):
     """Softmax over 2 clips x 3 crops, one view at a time, with the training model itself."""
     views = []
     with open_video(str(video)) as reader:
         for start in uniform_clip_starts(12, num_clips=2, num_frames=4, sampling_rate=2):
             indices = clip_frame_indices(start, 12, num_frames=4, sampling_rate=2)
             frames = reader.get_frames(indices.tolist(), short_side=36)
-            for box in uniform_crop_boxes(36, 48, size=32, num_crops=3):
+            for box in uniform_crop_boxes(36, 48, size=box_size, num_crops=3):
                 views.append(apply_view(frames, ViewParams(box), size=32).float() / 255)
     was_bf16, was_training, model.use_bf16 = model.use_bf16, model.training, False
     with torch.no_grad():
@@ -51,6 +51,15 @@ def test_prediction_is_the_mean_softmax_over_the_views_of_the_test(exported, mod
         expected, abs=1e-5
     )
     assert list(prediction.probs) == sorted(prediction.probs, reverse=True)
+
+
+def test_a_box_larger_than_the_crop_is_resized_to_it(folder, model, video):
+    edit_sidecar(folder, lambda content: content["preprocessing"].update(box_size=36))
+    prediction = Predictor(folder).predict(video)
+    expected = dict(zip(("jump", "run", "sit"), slow_probs(model, video, 36).tolist(), strict=True))
+    assert dict(zip(prediction.labels, prediction.probs, strict=True)) == pytest.approx(
+        expected, abs=1e-5
+    )
 
 
 def test_top_k_limits_the_classes(exported, video):

@@ -32,6 +32,14 @@ def test_sidecar_read_returns_what_was_written(sidecar, tmp_path):
     assert Sidecar.read(tmp_path) == sidecar
 
 
+def test_a_box_is_written_where_it_is_not_the_crop(sidecar, tmp_path):
+    sidecar.write(tmp_path)
+    assert "box_size" not in json.loads((tmp_path / "model.json").read_text())["preprocessing"]
+    boxed = replace(sidecar, preprocessing=replace(sidecar.preprocessing, box_size=36))
+    boxed.write(tmp_path)
+    assert Sidecar.read(tmp_path) == boxed
+
+
 def test_sidecar_states_the_head_name(sidecar, tmp_path):
     sidecar.write(tmp_path)
     content = json.loads((tmp_path / "model.json").read_text())
@@ -79,6 +87,7 @@ def test_read_refuses_what_is_not_an_object(tmp_path):
         ("num_frames", 0, "num_frames must be a whole number >= 1, got 0"),
         ("short_side", -1, "short_side must be a whole number >= 0"),
         ("num_crops", 2, "num_crops must be 1 or 3, got 2"),
+        ("box_size", -1, "box_size must be a whole number >= 0, got -1"),
         ("std", (0.2, 0.0, 0.2), "std must be > 0"),
     ],
 )

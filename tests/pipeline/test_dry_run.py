@@ -17,7 +17,7 @@ def test_a_dry_run_shows_sizes_shapes_and_steps(make_run, capsys):
     assert not run.folder.exists()
     # classes, train, held out, test, missing
     assert "UCF │ 8 │ 16 │ 8 │ 16 │ 0" in shown
-    assert "EXPERTS.HMDB mc3_18 │ 8x4x16x16 │" in shown
+    assert "EXPERTS.HMDB mc3_18 │ 4x4x32 │ 8x4x16x16 │" in shown
     assert "stage1 ┃ stage2* ┃ stage3* ┃ stage4 ┃ embedding*" in shown
     # folder, trained on, epochs, steps
     assert "joint │ UCF, HMDB, KINETICS │ 2 │ 14 │" in shown

@@ -108,6 +108,13 @@ def test_steps_follow_from_epochs_and_videos(make_run):
         ("DISTILL.TEACHER_DROP", 0.5, STUDENTS | B4),
         ("STUDENTS.HMDB.DROPOUT", 0.5, {"students/HMDB", "baselines/B1/HMDB", "baselines/B4/HMDB"}),
         ("STUDENTS.HMDB.BASE_LR", 0.5, {"students/HMDB", "baselines/B1/HMDB", "baselines/B4/HMDB"}),
+        ("EXPERTS.HMDB.NUM_FRAMES", 8, {"experts/HMDB", "joint", "baselines/B4/HMDB"} | STUDENTS),
+        ("EXPERTS.HMDB.CROP_SIZE", 16, {"experts/HMDB", "joint", "baselines/B4/HMDB"} | STUDENTS),
+        # The joint teacher has the shapes of the first student.
+        ("STUDENTS.UCF.NUM_FRAMES", 2,
+         {"joint", "baselines/B1/UCF", "baselines/B4/UCF"} | STUDENTS),
+        ("STUDENTS.HMDB.SAMPLING_RATE", 1,
+         {"students/HMDB", "baselines/B1/HMDB", "baselines/B4/HMDB"}),
         ("STUDENTS.UCF.MEAN", [0, 0, 0], {"students/UCF", "baselines/B1/UCF", "baselines/B4/UCF"}),
     ],
 )  # fmt: skip
@@ -130,6 +137,9 @@ def test_fingerprints_change_with_what_the_weights_depend_on(changed, key, value
         ("JOINT.MAX_EPOCH", 2),
         ("JOINT.SHAPES_FROM", "UCF"),
         ("EXPERTS.UCF.BASE_LR", 1e-3),
+        ("EXPERTS.UCF.NUM_FRAMES", 4),
+        ("STUDENTS.UCF.SAMPLING_RATE", 4),
+        ("EXPERTS.HMDB.CROP_SIZE", 32),
     ],
 )
 def test_fingerprints_do_not_change_with_the_rest(changed, key, value):
@@ -302,8 +312,9 @@ def test_batches_carry_plain_clips_where_a_teacher_is_shown_them(make_run, teach
     is_fixed = teaching == "fixed"
     for unit in plan.units:
         is_taught = unit.key in ("students", "B4")
-        assert unit.needs_plain_clips == (is_fixed and is_taught)
+        assert unit.clips.plain == ()
         if is_taught:
+            assert unit.task_clips.plain == ((unit.clips.main,) if is_fixed else ())
             assert unit.make_task(unit.make_model()).is_fixed == is_fixed
 
 

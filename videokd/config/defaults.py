@@ -56,7 +56,7 @@ def _data() -> CfgNode:
     node.NUM_FRAMES = 8  # frames of a clip
     node.SAMPLING_RATE = 4  # source frames from one clip frame to the next
     node.SHORT_SIDE = 128  # px of the decoded frame's short side
-    node.CROP_SIZE = 112  # px, square, in training and test
+    node.CROP_SIZE = 112  # px, square, in training and test; of the box where networks differ
     node.TRAIN_SCALE_RANGE = [0.5, 1.0]  # crop area over frame area
     node.TRAIN_RATIO_RANGE = [0.75, 1.3333]  # crop width over height
     node.RANDOM_FLIP = True  # off where left and right are classes
@@ -156,6 +156,10 @@ def model_template() -> CfgNode:
     node.WIDTH_FACTOR = 1.0  # channels over the architecture's own
     node.DEPTH_FACTOR = 1.0  # blocks per stage over the architecture's own, rounded up
     node.DROPOUT = 0.0  # before the classifier
+    node.NUM_FRAMES = 0  # frames of its clips; 0 = DATA.NUM_FRAMES
+    node.SAMPLING_RATE = 0  # source frames from one clip frame to the next; 0 = DATA.SAMPLING_RATE
+    # px, to which the box of DATA.CROP_SIZE is resized, so at most that; 0 = DATA.CROP_SIZE
+    node.CROP_SIZE = 0
     node.MEAN = [0.43216, 0.394666, 0.37645]  # RGB in [0, 1]
     node.STD = [0.22803, 0.22145, 0.216989]
     node.PRECISION = "float32"  # float32 | bf16 (autocast)

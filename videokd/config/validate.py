@@ -92,6 +92,9 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "SEED": (0, 2**31 - 1, True),
 }
 _MODEL_RANGES: dict[str, tuple[float, float, bool]] = {
+    "NUM_FRAMES": (0, 1024, True),
+    "SAMPLING_RATE": (0, 1024, True),
+    "CROP_SIZE": (0, 4096, True),
     "WIDTH_FACTOR": (0, 16, False),
     "DEPTH_FACTOR": (0, 16, False),
     "DROPOUT": (0, 0.99, True),
@@ -120,6 +123,7 @@ def validate_config(cfg: CfgNode) -> None:
     for section in ("EXPERTS", "STUDENTS"):
         for name, node in cfg[section].items():
             _check_model(f"{section}.{name}", node)
+            _check_crop(f"{section}.{name}.CROP_SIZE", node.CROP_SIZE, cfg.DATA.CROP_SIZE)
     _check_across(cfg)
 
 
@@ -133,6 +137,16 @@ def _check_model(prefix: str, node: CfgNode) -> None:
             raise InputError(f"{prefix}.{key} must hold 3 numbers (R, G, B), got {node[key]}")
     if not all(std > 0 for std in node.STD):
         raise InputError(f"{prefix}.STD must be > 0, got {node.STD}")
+
+
+def _check_crop(key: str, crop_size: int, box_size: int) -> None:
+    if 0 < crop_size < 8:
+        raise InputError(f"{key} must be 0 (= DATA.CROP_SIZE) or >= 8, got {crop_size}")
+    if crop_size > box_size:
+        raise InputError(
+            f"{key} {crop_size} must be <= DATA.CROP_SIZE {box_size}, the box that every network's "
+            "crop is resized from; set DATA.CROP_SIZE and DATA.SHORT_SIDE for the largest crop"
+        )
 
 
 def _check_across(cfg: CfgNode) -> None:

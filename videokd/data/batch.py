@@ -1,7 +1,7 @@
 """What passes from the data path to the rest: requests, samples, batches, failed videos."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -48,8 +48,9 @@ class ClipSample:
         view: What made the clip from the decoded frames.
         frame_indices: (T,) int64, source frames of the clip.
         view_number: Which of the video's fixed views this is, 0-based; -1 for a fresh one.
-        plain_clip: (3, T, H, W) uint8, the same frames without augmentation; None when not asked
-            for.
+        clip_name: Of the shape of ``clip``, see ``ClipSpec.name``.
+        other_clips: Name of another shape -> (3, T', H', W') uint8, the same moment and view.
+        plain_clips: Name of a shape -> (3, T', H', W') uint8, the moment without augmentation.
     """
 
     clip: Tensor
@@ -59,7 +60,9 @@ class ClipSample:
     view: ViewParams
     frame_indices: Tensor
     view_number: int = -1
-    plain_clip: Tensor | None = None
+    clip_name: str = ""
+    other_clips: Mapping[str, Tensor] = field(default_factory=dict)
+    plain_clips: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,11 @@ class ClipBatch:
         bad: Videos that were asked for and could not be read; they are not counted in B.
         view_keys: B keys, host side on every device, so that looking something up waits for
             none; () in a batch that was not collated from samples.
-        plain_clips: (B, 3, T, H, W) uint8, the frames of ``clips`` without augmentation; None when
-            not asked for, and in an empty batch.
+        clip_name: Of the shape of ``clips``, see ``ClipSpec.name``.
+        other_clips: Name of another shape -> (B, 3, T', H', W') uint8, the same moments and views
+            for networks that take that shape; {} where all take ``clips``.
+        plain_clips: Name of a shape -> (B, 3, T', H', W') uint8, the moments without augmentation;
+            {} when not asked for, and in an empty batch.
     """
 
     clips: Tensor
@@ -105,10 +111,22 @@ class ClipBatch:
     frame_indices: Tensor
     bad: tuple[BadVideo, ...]
     view_keys: tuple[ViewKey, ...] = ()
-    plain_clips: Tensor | None = None
+    clip_name: str = ""
+    other_clips: Mapping[str, Tensor] = field(default_factory=dict)
+    plain_clips: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.labels.shape[0]
+
+    @property
+    def all_clips(self) -> Tensor | Mapping[str, Tensor]:
+        """What networks take: ``clips``, or name -> clips where there are several shapes."""
+        return only_or_all({self.clip_name: self.clips, **self.other_clips})
+
+    @property
+    def all_plain_clips(self) -> Tensor | Mapping[str, Tensor]:
+        """The clips without augmentation, or name -> clips where there are several shapes."""
+        return only_or_all(self.plain_clips)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "ClipBatch":
         """Return the batch with its tensors on a device."""
@@ -126,15 +144,21 @@ class ClipBatch:
             dataset_ids=convert(self.dataset_ids),
             record_ids=convert(self.record_ids),
             frame_indices=convert(self.frame_indices),
-            plain_clips=None if self.plain_clips is None else convert(self.plain_clips),
+            other_clips={name: convert(clips) for name, clips in self.other_clips.items()},
+            plain_clips={name: convert(clips) for name, clips in self.plain_clips.items()},
         )
+
+
+def only_or_all(clips: Mapping[str, Tensor]) -> Tensor | Mapping[str, Tensor]:
+    """Return the only value where there is one: then it is what every network takes."""
+    return next(iter(clips.values())) if len(clips) == 1 else clips
 
 
 def collate(samples: Sequence[ClipSample | BadVideo]) -> ClipBatch:
     """Stack samples into a batch; bad videos are set aside, never replaced.
 
     Args:
-        samples: Clips of one shape, all with or all without a plain clip, and bad videos.
+        samples: Clips of the same shapes, and bad videos.
     """
     good = [s for s in samples if isinstance(s, ClipSample)]
     bad = tuple(s for s in samples if isinstance(s, BadVideo))
@@ -144,7 +168,6 @@ def collate(samples: Sequence[ClipSample | BadVideo]) -> ClipBatch:
     else:
         clips = torch.empty((0, 3, 0, 0, 0), dtype=torch.uint8)
         frame_indices = torch.empty((0, 0), dtype=torch.int64)
-    plain_clips = [s.plain_clip for s in good if s.plain_clip is not None]
     return ClipBatch(
         clips,
         torch.tensor([s.label for s in good], dtype=torch.int64),
@@ -154,5 +177,11 @@ def collate(samples: Sequence[ClipSample | BadVideo]) -> ClipBatch:
         frame_indices,
         bad,
         tuple(ViewKey(s.dataset_id, s.record_id, s.view_number) for s in good),
-        torch.stack(plain_clips) if plain_clips else None,
+        good[0].clip_name if good else "",
+        _stack([s.other_clips for s in good]),
+        _stack([s.plain_clips for s in good]),
     )
+
+
+def _stack(clips: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([one[name] for one in clips]) for name in (clips[0] if clips else ())}

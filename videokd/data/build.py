@@ -11,7 +11,8 @@ from fvcore.common.config import CfgNode
 from torch.utils.data import DataLoader
 
 from videokd.data.batch import ClipBatch, collate
-from videokd.data.dataset import AugmentSpec, ClipDataset, ClipSpec
+from videokd.data.cutting import ClipSet, ClipSpec
+from videokd.data.dataset import AugmentSpec, ClipDataset
 from videokd.data.formats import read_folder, read_hmdb51, read_kinetics, read_ucf101
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex, hold_out_groups
@@ -23,7 +24,7 @@ from videokd.data.index_store import (
 )
 from videokd.data.loader import iterate_batches
 from videokd.data.mixing import BatchPlan, PlanSampler
-from videokd.data.views import ViewBatch, ViewDataset, collate_views
+from videokd.data.views import ViewBatch, ViewDataset, ViewPlan, collate_views
 from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
@@ -137,27 +138,27 @@ def build_train_loader(
     cfg: CfgNode,
     parts: Sequence[DatasetParts],
     *,
+    clips: ClipSet,
     num_steps: int,
     num_workers: int,
     worker_init: Callable[[int], None],
     pin_memory: bool,
-    with_plain_clips: bool = False,
 ) -> Callable[[int], Generator[ClipBatch, None, None]]:
     """Return a function: first step -> the batches from there to ``num_steps``, to be closed.
 
     Args:
         cfg: The whole config.
         parts: The datasets that the batches are drawn from; their order gives ``dataset_ids``.
+        clips: What is cut of each moment.
         num_steps: Steps of the whole training.
         num_workers: Loader processes, one thread each.
         worker_init: Called in each of them.
         pin_memory: Whether batches go to a GPU.
-        with_plain_clips: Whether batches carry the clips without augmentation too.
     """
     plan = build_batch_plan(cfg, parts)
     dataset = ClipDataset(
         [p.train for p in parts],
-        clip=build_clip_spec(cfg),
+        clip=clips,
         augment=AugmentSpec(
             scale_range=tuple(cfg.DATA.TRAIN_SCALE_RANGE),
             ratio_range=tuple(cfg.DATA.TRAIN_RATIO_RANGE),
@@ -168,7 +169,6 @@ def build_train_loader(
         backend=cfg.DATA.DECODER,
         caches=_part_caches(parts, "train"),
         views_per_video=cfg.DATA.VIEWS_PER_VIDEO,
-        with_plain_clip=with_plain_clips,
     )
 
     def make_loader(start_step: int) -> Generator[ClipBatch, None, None]:
@@ -191,8 +191,8 @@ def build_view_loader(
     parts: DatasetParts,
     part: str,
     *,
-    num_clips: int,
-    num_crops: int,
+    clips: ClipSet,
+    views: ViewPlan,
     num_workers: int,
     worker_init: Callable[[int], None],
     pin_memory: bool,
@@ -204,9 +204,9 @@ def build_view_loader(
     dataset = ViewDataset(
         parts.index(part),
         dataset_id=0,
-        clip=build_clip_spec(cfg),
-        num_clips=num_clips,
-        num_crops=num_crops,
+        clip=clips,
+        num_clips=views.num_clips,
+        num_crops=views.num_crops,
         backend=cfg.DATA.DECODER,
         cache=parts.caches[part] if parts.caches is not None else None,
     )
@@ -222,13 +222,22 @@ def build_view_loader(
     return iterate_batches(loader)
 
 
-def build_clip_spec(cfg: CfgNode) -> ClipSpec:
-    """Return the shape of the clips that everybody sees."""
+def build_clip_spec(cfg: CfgNode, node: CfgNode) -> ClipSpec:
+    """Return the shape of the clips that a network takes.
+
+    Args:
+        cfg: The whole config.
+        node: EXPERTS.<NAME> or STUDENTS.<NAME>; what is 0 there is as DATA says.
+    """
+    data = cfg.DATA
+    crop_size = node.CROP_SIZE or data.CROP_SIZE
     return ClipSpec(
-        num_frames=cfg.DATA.NUM_FRAMES,
-        sampling_rate=cfg.DATA.SAMPLING_RATE,
-        crop_size=cfg.DATA.CROP_SIZE,
-        short_side=cfg.DATA.SHORT_SIDE,
+        num_frames=node.NUM_FRAMES or data.NUM_FRAMES,
+        sampling_rate=node.SAMPLING_RATE or data.SAMPLING_RATE,
+        crop_size=crop_size,
+        short_side=data.SHORT_SIDE,
+        # One box for all networks; 0 says that nothing is left to resize.
+        box_size=0 if crop_size == data.CROP_SIZE else data.CROP_SIZE,
     )
 
 

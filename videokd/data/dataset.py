@@ -5,35 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from videokd.data.augment import ViewParams, apply_view, center_view, draw_view
 from videokd.data.batch import BadVideo, ClipRequest, ClipSample
+from videokd.data.cutting import ClipSet, ClipSpec, SharedFrames
 from videokd.data.decode import open_video
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.data.reader import VideoReader
-from videokd.data.sampling import clip_frame_indices, random_clip_start
+from videokd.data.sampling import random_clip_start
 from videokd.data.source import check_video_file
 from videokd.utils.errors import InputError, VideoError
-
-
-@dataclass(frozen=True, slots=True)
-class ClipSpec:
-    """The shape of a clip.
-
-    Args:
-        num_frames: Frames in a clip.
-        sampling_rate: Source frames from one frame of the clip to the next.
-        crop_size: Side of the square clip, pixels.
-        short_side: Short side of the decoded frames that crops are cut from, pixels; 0 keeps
-            the size of the video.
-    """
-
-    num_frames: int
-    sampling_rate: int
-    crop_size: int
-    short_side: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +47,13 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
 
     Args:
         indexes: The datasets; their positions are the dataset ids.
-        clip: Shape of the clips.
+        clip: Shape of the clips, or the shapes that are cut of each moment.
         augment: How views are drawn.
         seed: Seed of clip starts and views.
         backend: Decoder, see `decode.open_video`. Not used for datasets that are cached.
         caches: One frame cache per index, or None to decode the files.
         views_per_video: 0: clips are drawn from (seed, epoch, position). V > 0: from (seed,
             dataset_id, record_id, epoch % V) and nothing else, V different ones per video.
-        with_plain_clip: Samples also carry the same frames through `augment.center_view`: without
-            crop jitter, flip and colours.
 
     Raises:
         InputError: caches do not match the indexes or the short side of the clips, or
@@ -82,25 +64,23 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
         self,
         indexes: Sequence[VideoIndex],
         *,
-        clip: ClipSpec,
+        clip: ClipSpec | ClipSet,
         augment: AugmentSpec,
         seed: int,
         backend: str = "auto",
         caches: Sequence[FrameCache] | None = None,
         views_per_video: int = 0,
-        with_plain_clip: bool = False,
     ) -> None:
-        check_caches(indexes, caches, clip.short_side)
+        self._clips = clip if isinstance(clip, ClipSet) else ClipSet(clip)
+        check_caches(indexes, caches, self._clips.main.short_side)
         if views_per_video < 0:
             raise InputError(f"views_per_video must be >= 0 (0 = fresh), got {views_per_video}")
         self._indexes = tuple(indexes)
-        self._clip = clip
         self._augment = augment
         self._seed = seed
         self._backend = backend
         self._caches = None if caches is None else tuple(caches)
         self._views_per_video = views_per_video
-        self._with_plain_clip = with_plain_clip
 
     def __getitem__(self, request: ClipRequest) -> ClipSample | BadVideo:
         """Make the clip of a request, or say why its video cannot be used."""
@@ -109,32 +89,45 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
         cache = self._caches[request.dataset_id] if self._caches else None
         try:
             with open_record(index, record, cache=cache, backend=self._backend) as reader:
-                return self._make_clip(reader, record, request)
+                return self._make_sample(reader, record, request)
         except VideoError as error:
             return BadVideo(request.dataset_id, request.record_id, record.path, error.cause)
 
-    def _make_clip(
+    def _make_sample(
         self, reader: VideoReader, record: VideoRecord, request: ClipRequest
     ) -> ClipSample:
-        clip = self._clip
+        main = self._clips.main
         view_number = request.epoch % self._views_per_video if self._views_per_video else -1
         rng = self._make_rng(request, view_number)
-        shape = {"num_frames": clip.num_frames, "sampling_rate": clip.sampling_rate}
-        start = random_clip_start(reader.num_frames, **shape, rng=rng)
-        indices = clip_frame_indices(start, reader.num_frames, **shape)
-        frames = reader.get_frames(indices.tolist(), short_side=clip.short_side)
-        height, width = frames.shape[1:3]
-        view = self._draw_view(height, width, rng)
-        plain = center_view(height, width, clip.crop_size) if self._with_plain_clip else None
+        start = random_clip_start(
+            reader.num_frames,
+            num_frames=main.num_frames,
+            sampling_rate=main.sampling_rate,
+            rng=rng,
+        )
+        indices = self._clips.list_frames(start, reader.num_frames)
+        frames = SharedFrames(reader, indices, short_side=main.short_side)
+        view = self._draw_view(*frames.size, rng)
+        plain = center_view(*frames.size, main.box)
+        places = {spec: place for place, spec in enumerate(self._clips.specs)}
+
+        def cut(specs: Sequence[ClipSpec], view: ViewParams) -> dict[str, Tensor]:
+            return {
+                spec.name: apply_view(frames.clip(places[spec]), view, size=spec.crop_size)
+                for spec in specs
+            }
+
         return ClipSample(
-            apply_view(frames, view, size=clip.crop_size),
+            cut([main], view)[main.name],
             record.label,
             request.dataset_id,
             request.record_id,
             view,
-            torch.from_numpy(indices),
+            torch.from_numpy(indices[0]),
             view_number,
-            None if plain is None else apply_view(frames, plain, size=clip.crop_size),
+            main.name,
+            cut(self._clips.others, view),
+            cut(self._clips.plain, plain),
         )
 
     def _make_rng(self, request: ClipRequest, view_number: int) -> np.random.Generator:

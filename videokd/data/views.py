@@ -1,21 +1,29 @@
 """Test views: every clip and crop of a video from one opening and one pass over its frames."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from videokd.data.augment import ViewParams, apply_view
-from videokd.data.batch import BadVideo
-from videokd.data.dataset import ClipSpec, check_caches, open_record
+from videokd.data.batch import BadVideo, only_or_all
+from videokd.data.cutting import ClipSet, ClipSpec, SharedFrames
+from videokd.data.dataset import check_caches, open_record
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex
 from videokd.data.reader import VideoReader
-from videokd.data.sampling import clip_frame_indices, uniform_clip_starts, uniform_crop_boxes
+from videokd.data.sampling import uniform_clip_starts, uniform_crop_boxes
 from videokd.utils.errors import VideoError
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """How many views of each video are scored."""
+
+    num_clips: int
+    num_crops: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +34,15 @@ class ViewSample:
         clips: (V, 3, T, H, W) uint8; the crops of clip 0 come first, then those of clip 1.
         label: Class id.
         record_id: Position of the record in its index.
+        clip_name: Of the shape of ``clips``, see ``ClipSpec.name``.
+        other_clips: Name of another shape -> (V, 3, T', H', W') uint8, the same views.
     """
 
     clips: Tensor
     label: int
     record_id: int
+    clip_name: str = ""
+    other_clips: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,9 @@ class ViewBatch:
         labels: (B,) int64.
         record_ids: (B,) int64.
         bad: Videos that could not be read; they are not counted in B.
+        clip_name: Of the shape of ``clips``, see ``ClipSpec.name``.
+        other_clips: Name of another shape -> (sum of counts, 3, T', H', W') uint8, the same views
+            for networks that take that shape; {} where all take ``clips``.
     """
 
     clips: Tensor
@@ -50,18 +65,26 @@ class ViewBatch:
     labels: Tensor
     record_ids: Tensor
     bad: tuple[BadVideo, ...]
+    clip_name: str = ""
+    other_clips: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.labels.shape[0]
 
+    @property
+    def all_clips(self) -> Tensor | Mapping[str, Tensor]:
+        """What networks take: ``clips``, or name -> clips where there are several shapes."""
+        return only_or_all({self.clip_name: self.clips, **self.other_clips})
+
     def pin_memory(self) -> "ViewBatch":
         """Return the batch in page-locked memory; called by DataLoader(pin_memory=True)."""
-        return ViewBatch(
-            self.clips.pin_memory(),
-            self.counts.pin_memory(),
-            self.labels.pin_memory(),
-            self.record_ids.pin_memory(),
-            self.bad,
+        return replace(
+            self,
+            clips=self.clips.pin_memory(),
+            counts=self.counts.pin_memory(),
+            labels=self.labels.pin_memory(),
+            record_ids=self.record_ids.pin_memory(),
+            other_clips={name: clips.pin_memory() for name, clips in self.other_clips.items()},
         )
 
 
@@ -71,7 +94,7 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
     Args:
         index: The videos.
         dataset_id: Written into BadVideo.
-        clip: Shape of the clips.
+        clip: Shape of the clips, or the shapes that are cut of each moment.
         num_clips: Clips spread evenly over the video.
         num_crops: 1 (centre) or 3 (along the long side) per clip.
         backend: Decoder, see `decode.open_video`.
@@ -86,16 +109,17 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
         index: VideoIndex,
         *,
         dataset_id: int,
-        clip: ClipSpec,
+        clip: ClipSpec | ClipSet,
         num_clips: int = 1,
         num_crops: int = 1,
         backend: str = "auto",
         cache: FrameCache | None = None,
     ) -> None:
-        check_caches([index], None if cache is None else [cache], clip.short_side)
+        self._clips = clip if isinstance(clip, ClipSet) else ClipSet(clip)
+        short_side = self._clips.main.short_side
+        check_caches([index], None if cache is None else [cache], short_side)
         self._index = index
         self._dataset_id = dataset_id
-        self._clip = clip
         self._num_clips = num_clips
         self._num_crops = num_crops
         self._backend = backend
@@ -111,26 +135,32 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
             with open_record(
                 self._index, record, cache=self._cache, backend=self._backend
             ) as reader:
-                return ViewSample(self._make_views(reader), record.label, record_id)
+                views = self._make_views(reader)
         except VideoError as error:
             return BadVideo(self._dataset_id, record_id, record.path, error.cause)
+        name = self._clips.main.name
+        return ViewSample(views.pop(name), record.label, record_id, name, views)
 
-    def _make_views(self, reader: VideoReader) -> Tensor:
-        clip = self._clip
-        shape = {"num_frames": clip.num_frames, "sampling_rate": clip.sampling_rate}
-        starts = uniform_clip_starts(reader.num_frames, num_clips=self._num_clips, **shape)
-        clips = [clip_frame_indices(start, reader.num_frames, **shape) for start in starts]
-        wanted, places = np.unique(np.stack(clips), return_inverse=True)
-        frames = reader.get_frames(wanted.tolist(), short_side=clip.short_side)
-        boxes = uniform_crop_boxes(
-            frames.shape[1], frames.shape[2], size=clip.crop_size, num_crops=self._num_crops
+    def _make_views(self, reader: VideoReader) -> dict[str, Tensor]:
+        """Return the views of each shape, by its name."""
+        main, specs = self._clips.main, self._clips.specs
+        starts = uniform_clip_starts(
+            reader.num_frames,
+            num_clips=self._num_clips,
+            num_frames=main.num_frames,
+            sampling_rate=main.sampling_rate,
         )
-        views = [
-            apply_view(frames[rows], ViewParams(box), size=clip.crop_size)
-            for rows in places.reshape(len(starts), -1)
-            for box in boxes
-        ]
-        return torch.stack(views)
+        moments = [self._clips.list_frames(start, reader.num_frames) for start in starts]
+        clips = [clip for moment in moments for clip in moment]
+        frames = SharedFrames(reader, clips, short_side=main.short_side)
+        boxes = uniform_crop_boxes(*frames.size, size=main.box, num_crops=self._num_crops)
+        views: dict[str, list[Tensor]] = {spec.name: [] for spec in specs}
+        for number in range(len(clips)):
+            spec, clip = specs[number % len(specs)], frames.clip(number)
+            views[spec.name] += [
+                apply_view(clip, ViewParams(box), size=spec.crop_size) for box in boxes
+            ]
+        return {name: torch.stack(each) for name, each in views.items()}
 
 
 def collate_views(samples: Sequence[ViewSample | BadVideo]) -> ViewBatch:
@@ -148,4 +178,9 @@ def collate_views(samples: Sequence[ViewSample | BadVideo]) -> ViewBatch:
         torch.tensor([s.label for s in good], dtype=torch.int64),
         torch.tensor([s.record_id for s in good], dtype=torch.int64),
         bad,
+        good[0].clip_name if good else "",
+        {
+            name: torch.cat([s.other_clips[name] for s in good])
+            for name in (good[0].other_clips if good else ())
+        },
     )

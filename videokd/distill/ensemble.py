@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from videokd.data.batch import ClipBatch
 from videokd.distill.feature_cache import FeatureCache
 from videokd.distill.tasks import TaskOutput, flatten_features, to_float, unflatten_features
-from videokd.models.classifier import VideoClassifier
+from videokd.models.classifier import Clips, VideoClassifier, map_clips
 from videokd.models.frozen import Frozen
 from videokd.models.levels import Features
 
@@ -44,8 +44,11 @@ class ExpertEnsemble(nn.Module):
         self.dataset = dataset
         self._dims = [dims[name] for name in experts]
 
-    def see(self, clips: Tensor) -> dict[str, Features]:
-        """Return what each expert sees in clips (B, 3, T, H, W), float32 RGB in [0, 1]."""
+    def see(self, clips: Clips) -> dict[str, Features]:
+        """Return what each expert sees in clips (B, 3, T, H, W), float32 RGB in [0, 1].
+
+        Clips of several shapes are given by their names; each expert picks its own.
+        """
         return {name: Features({}, e(clips).embedding) for name, e in self.experts.items()}
 
     def fuse(self, seen: Mapping[str, Features]) -> Features:
@@ -53,7 +56,7 @@ class ExpertEnsemble(nn.Module):
         parts = [norm(seen[name].embedding.float()) for name, norm in self.norms.items()]
         return Features({}, torch.cat(parts, dim=1))
 
-    def forward(self, clips: Tensor) -> Features:
+    def forward(self, clips: Clips) -> Features:
         """Compute ``fuse(see(clips))``."""
         return self.fuse(self.see(clips))
 
@@ -87,7 +90,7 @@ class EnsembleTask(nn.Module):
 
         ``terms``: ce_<expert>, the cross-entropy of each expert's head.
         """
-        clips = to_float(batch.clips)
+        clips = map_clips(to_float, batch.all_clips)
         model = self.model
         if self.cache is None:
             seen = model.see(clips)

@@ -5,7 +5,7 @@ neither its parameters nor its state. Tasks never wait for the device.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -18,7 +18,7 @@ from videokd.distill.feature_cache import FeatureCache
 from videokd.distill.losses import entropy
 from videokd.distill.objective import DistillObjective, Targets
 from videokd.fusion.joint_teacher import JointTeacher
-from videokd.models.classifier import VideoClassifier, VideoModel
+from videokd.models.classifier import Clips, VideoClassifier, VideoModel, map_clips
 from videokd.models.frozen import Frozen
 from videokd.models.joined import JoinedClassifier
 from videokd.models.levels import Features
@@ -67,6 +67,17 @@ class MixOptions:
             cutmix_alpha=self.cutmix_alpha,
         )
 
+    def prepare(self, batch: ClipBatch) -> tuple[Clips, MixParams | None]:
+        """Return the clips of a batch as networks take them, mixed with others of it, and how.
+
+        Clips of several shapes are mixed alike: with the same partners, shares and boxes.
+        """
+        clips, mix = map_clips(to_float, batch.all_clips), self.draw(batch)
+        if mix is None:
+            return clips, None
+        height, width = batch.clips.shape[-2:]
+        return map_clips(lambda one: apply_mix(one, _rescale(mix, height, width, one)), clips), mix
+
 
 class ClassificationTask(nn.Module):
     """Cross-entropy of one model over the clips of one or several datasets.
@@ -108,10 +119,7 @@ class ClassificationTask(nn.Module):
 
         ``terms``: ce_<dataset>, the mean cross-entropy of each dataset's clips (0 of none).
         """
-        clips = to_float(batch.clips)
-        mix = self.mixing.draw(batch)
-        if mix is not None:
-            clips = apply_mix(clips, mix)
+        clips, mix = self.mixing.prepare(batch)
         embedding = self._embed(batch, clips)
         losses = torch.zeros(len(batch), device=embedding.device)
         correct = torch.zeros(len(batch), dtype=torch.bool, device=embedding.device)
@@ -129,7 +137,7 @@ class ClassificationTask(nn.Module):
             terms[f"ce_{name}"] = ce.detach().sum() / mine.sum().clamp(min=1)
         return TaskOutput(losses.mean(), correct, terms, counts)
 
-    def _embed(self, batch: ClipBatch, clips: Tensor) -> Tensor:
+    def _embed(self, batch: ClipBatch, clips: Clips) -> Tensor:
         if self.expert_cache is None:
             return self.model(clips).embedding
         model = cast(JointTeacher, self.model)
@@ -148,7 +156,8 @@ class StudentTask(nn.Module):
 
     With consistent teaching the teacher sees the student's clip: same crop, colours and mix. With
     fixed teaching it sees the same frames without augmentation (the published way), for which the
-    batches carry ``plain_clips``.
+    batches carry ``plain_clips``. Where they take clips of other shapes, each sees its own of the
+    same moment.
 
     Clips of other datasets may be taught with too (all teachers on all data: Sariyildiz et al.
     2025, DUNE): the teacher's head for ``dataset`` says what it thinks of any clip, and the
@@ -199,10 +208,7 @@ class StudentTask(nn.Module):
         student and teacher have one top-1), teacher_top1, entropy_student, entropy_teacher (nats).
         ce and teacher_top1 are of ``dataset``'s own clips.
         """
-        clips = to_float(batch.clips)
-        mix = self.mixing.draw(batch)
-        if mix is not None:
-            clips = apply_mix(clips, mix)
+        clips, mix = self.mixing.prepare(batch)
         targets = self._ask_teacher(batch, clips)
         features = self.model(clips)
         logits = self.model.classify(features.embedding, self.dataset)
@@ -230,11 +236,11 @@ class StudentTask(nn.Module):
         counts = {"ce": num_mine, "teacher_top1": num_mine, "top1": num_mine}
         return TaskOutput(loss, (top1 == labels) & mine, detached, counts)
 
-    def _ask_teacher(self, batch: ClipBatch, clips: Tensor) -> Targets:
+    def _ask_teacher(self, batch: ClipBatch, clips: Clips) -> Targets:
         if self.is_fixed:
-            if batch.plain_clips is None:
+            if not batch.plain_clips:
                 raise ValueError("fixed teaching needs batches with plain_clips")
-            clips = to_float(batch.plain_clips)
+            clips = map_clips(to_float, batch.all_plain_clips)
 
         def ask() -> dict[str, Tensor]:
             seen = self.teacher(clips)
@@ -248,6 +254,22 @@ class StudentTask(nn.Module):
 
         said = ask() if self.cache is None else self.cache(batch.view_keys, ask)
         return Targets(said.pop("logits"), said)
+
+
+def _rescale(mix: MixParams, height: int, width: int, clips: Tensor) -> MixParams:
+    """Return a mix of clips of height x width with its boxes in pixels of other ones, rounded."""
+    if mix.boxes is None or clips.shape[-2:] == (height, width):
+        return mix
+    top, left, tall, wide = mix.boxes.unbind(dim=1)
+    edges = []
+    for first, size, old, new in (
+        (top, tall, height, clips.shape[-2]),
+        (left, wide, width, clips.shape[-1]),
+    ):
+        # In whole numbers, halves up: the same on every device.
+        edges.append([(2 * edge * new + old) // (2 * old) for edge in (first, first + size)])
+    (top, bottom), (left, right) = edges
+    return replace(mix, boxes=torch.stack([top, left, bottom - top, right - left], dim=1))
 
 
 def _check_whole_clips(mixing: MixOptions, *, has_cache: bool, is_fixed: bool = False) -> None:

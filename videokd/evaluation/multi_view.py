@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from videokd.data.batch import BadVideo
 from videokd.data.views import ViewBatch
 from videokd.evaluation.metrics import fuse_views, mean_class_accuracy, top_k_accuracy
-from videokd.models.classifier import VideoModel
+from videokd.models.classifier import VideoModel, map_clips
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def predict_views(
     Args:
         model: Features of clips, and ``classify`` with a head for ``dataset``.
         dataset: Whose classes to score.
-        batches: The same number of views for every video.
+        batches: The same number of views for every video, in all shapes that the model takes.
         device: Where the model is.
         after_batch: Called with the number of videos done.
     """
@@ -77,6 +77,6 @@ def predict_views(
 
 @torch.inference_mode()
 def _score(model: VideoModel, dataset: str, batch: ViewBatch, device: torch.device) -> Tensor:
-    clips = batch.clips.to(device, non_blocking=True).float() / 255
+    clips = map_clips(lambda x: x.to(device, non_blocking=True).float() / 255, batch.all_clips)
     logits = model.classify(model(clips).embedding, dataset)
     return logits.float().cpu().view(len(batch), -1, logits.shape[1])

@@ -1,27 +1,19 @@
 """Results on disk: ``<part>/<dataset>.json`` with the numbers, ``.npz`` with every score."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from videokd.data.index import VideoIndex
+from videokd.data.views import ViewPlan
 from videokd.evaluation.multi_view import Predictions
 from videokd.utils.io import read_json, write_json
 
 # See videokd.data.sampling: written into every result and every exported model, since conventions
 # differ between toolkits.
 CLIP_RULE = "segment_centres"
-
-
-@dataclass(frozen=True)
-class ViewPlan:
-    """How many views of each video are scored."""
-
-    num_clips: int
-    num_crops: int
 
 
 def write_result(

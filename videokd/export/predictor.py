@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from videokd.data.batch import BadVideo
-from videokd.data.dataset import ClipSpec
+from videokd.data.cutting import ClipSpec
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.data.views import ViewDataset
 from videokd.export.network import build_network
@@ -106,7 +106,13 @@ class Predictor:
         views = ViewDataset(
             index,
             dataset_id=0,
-            clip=ClipSpec(spec.num_frames, spec.sampling_rate, spec.crop_size, spec.short_side),
+            clip=ClipSpec(
+                num_frames=spec.num_frames,
+                sampling_rate=spec.sampling_rate,
+                crop_size=spec.crop_size,
+                short_side=spec.short_side,
+                box_size=spec.box_size,
+            ),
             num_clips=spec.num_clips,
             num_crops=spec.num_crops,
             backend=self._backend,

@@ -13,6 +13,8 @@ from videokd.utils.io import write_json
 
 SIDECAR_NAME = "model.json"
 FORMAT_VERSION = 1
+# Of the preprocessing: what a file that does not name them means.
+_LATER_FIELDS = {"box_size": 0}
 
 _T = TypeVar("_T")
 
@@ -42,11 +44,14 @@ class Preprocessing:
     num_crops: int
     """1 (centre) or 3 (along the long side) per clip."""
     clip_rule: str = CLIP_RULE
+    box_size: int = 0
+    """Side of the square that is cut out of the frames and resized to crop_size, px; 0 = that."""
 
     def __post_init__(self) -> None:
         for name in ("num_frames", "sampling_rate", "crop_size", "num_clips"):
             _require_int(name, getattr(self, name), minimum=1)
-        _require_int("short_side", self.short_side, minimum=0)
+        for name in ("short_side", "box_size"):
+            _require_int(name, getattr(self, name), minimum=0)
         for name in ("mean", "std"):
             _require_rgb(name, getattr(self, name))
         if min(self.std) <= 0:
@@ -55,6 +60,10 @@ class Preprocessing:
             raise InputError(f"num_crops must be 1 or 3, got {self.num_crops!r}")
         if self.clip_rule != CLIP_RULE:
             raise InputError(f"clip_rule must be {CLIP_RULE!r}, got {self.clip_rule!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as they are written; those that came later only where they say more."""
+        return {k: v for k, v in asdict(self).items() if v != _LATER_FIELDS.get(k)}
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ class Sidecar:
         architecture = {**asdict(self.architecture), "head_name": self.architecture.head_name}
         content = {f.name: getattr(self, f.name) for f in fields(self)}
         content["architecture"] = architecture
-        content["preprocessing"] = asdict(self.preprocessing)
+        content["preprocessing"] = self.preprocessing.to_json()
         write_json(folder / SIDECAR_NAME, {"format_version": FORMAT_VERSION, **content})
 
     @classmethod
@@ -133,9 +142,9 @@ def _parse_labels(value: list[Any]) -> tuple[str, ...]:
 
 def _parse_preprocessing(value: Mapping[str, Any]) -> Preprocessing:
     names = {f.name for f in fields(Preprocessing)}
-    if value.keys() != names:
-        wrong = ", ".join(sorted(value.keys() ^ names))
-        raise InputError(f"preprocessing has missing or unknown keys: {wrong}")
+    wrong = {**_LATER_FIELDS, **value}.keys() ^ names
+    if wrong:
+        raise InputError(f"preprocessing has missing or unknown keys: {', '.join(sorted(wrong))}")
     rgb = {name: tuple(_get(value, name, list)) for name in ("mean", "std")}
     return Preprocessing(**{**value, **rgb})
 

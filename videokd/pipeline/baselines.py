@@ -15,6 +15,7 @@ from videokd.distill.build import build_cache
 from videokd.distill.ensemble import EnsembleTask
 from videokd.pipeline.unit import Unit
 from videokd.pipeline.units import UnitMaker
+from videokd.pipeline.workshop import join_clips
 from videokd.utils.io import sha256_json
 
 
@@ -75,6 +76,7 @@ def _shared(maker: UnitMaker, key: str) -> list[Unit]:
                 **maker.recipe.fields(
                     maker.names, maker.cfg.STUDENTS[names[0]], **inputs, loss_weights=weights
                 ),
+                clips=join_clips([maker.workshop.clip("STUDENTS", names[0])]),
                 make_model=partial(build, names[0]),
                 make_task=lambda model: maker.workshop.classification_task(model, weights),
             )
@@ -89,6 +91,7 @@ def _own_expert(maker: UnitMaker, name: str, expert: Unit) -> Unit:
         name,
         make_teacher=lambda: maker.load_model(expert),
         teacher=expert.fingerprint,
+        teacher_clips=expert.clips,
         needs=(expert,),
         reference=None,
     )
@@ -111,6 +114,7 @@ def _ensemble(maker: UnitMaker, name: str, experts: dict[str, Unit]) -> Unit:
             maker.cfg.STUDENTS[name],
             ensemble={key: unit.fingerprint for key, unit in fused.items()},
         ),
+        clips=maker.workshop.expert_clips(),
         make_model=make_model,
         make_task=lambda model: EnsembleTask(model, cache=build_cache(maker.cfg.DISTILL)),
         needs=tuple(fused.values()),
@@ -124,6 +128,7 @@ def _averaged_experts(maker: UnitMaker, name: str, teacher: Unit) -> Unit:
         name,
         make_teacher=lambda: maker.load_model(teacher),
         teacher=teacher.fingerprint,
+        teacher_clips=teacher.clips,
         needs=(teacher,),
         reference=None,
     )
@@ -138,6 +143,7 @@ def _untrained(maker: UnitMaker, name: str) -> Unit:
         f"baselines/B7/{name}",
         name,
         make_teacher=lambda: maker.workshop.untrained_teacher(reference, heads),
+        teacher_clips=maker.workshop.expert_clips(),
         teacher={**maker.joint_inputs(reference), "untrained": experts, "heads": heads},
         needs=(),
         reference=reference,

@@ -37,6 +37,7 @@ def _level_table(run: Run) -> Table:
     table = Table(title="Levels: C x T x H x W (fused ones marked *)")
     fused = run.cfg.JOINT.LEVELS
     table.add_column("network")
+    table.add_column("clip (frames x rate x px)", justify="right")
     for level in LEVEL_NAMES:
         table.add_column(level + ("*" if level in fused else ""), justify="right")
     table.add_column("embedding*", justify="right")
@@ -45,7 +46,8 @@ def _level_table(run: Run) -> Table:
             shapes = workshop.shapes(section, name)
             maps = ["x".join(map(str, shapes.levels[level])) for level in LEVEL_NAMES]
             title = f"{section}.{name} {workshop.architecture(section, name).name}"
-            table.add_row(title, *maps, str(shapes.embedding_dim))
+            clip = workshop.clip(section, name).name
+            table.add_row(title, clip, *maps, str(shapes.embedding_dim))
     return table
 
 

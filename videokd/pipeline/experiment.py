@@ -1,7 +1,6 @@
 """One experiment from start to end, or one part of it."""
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
 from videokd import __version__
@@ -83,7 +82,7 @@ def export_unit(run: Run, unit: Unit, folder: Path, formats: tuple[str, ...] | N
     assert isinstance(model, VideoClassifier)
     preprocessing = _preprocessing(run, dataset)
     weights = sha256_file(run.plan.path(unit) / "model.safetensors")
-    source = sha256_json([weights, wanted, asdict(preprocessing), __version__])
+    source = sha256_json([weights, wanted, preprocessing.to_json(), __version__])
     marker = folder / "source.json"
     is_whole = marker.exists() and (folder / SIDECAR_NAME).exists()
     if is_whole and read_json(marker) == {"fingerprint": source}:
@@ -106,14 +105,15 @@ def export_unit(run: Run, unit: Unit, folder: Path, formats: tuple[str, ...] | N
 
 
 def _preprocessing(run: Run, dataset: str) -> Preprocessing:
-    data, node = run.cfg.DATA, run.cfg.STUDENTS[dataset]
+    node, clip = run.cfg.STUDENTS[dataset], run.plan.workshop.clip("STUDENTS", dataset)
     return Preprocessing(
-        num_frames=data.NUM_FRAMES,
-        sampling_rate=data.SAMPLING_RATE,
-        short_side=data.SHORT_SIDE,
-        crop_size=data.CROP_SIZE,
+        num_frames=clip.num_frames,
+        sampling_rate=clip.sampling_rate,
+        short_side=clip.short_side,
+        crop_size=clip.crop_size,
         mean=tuple(node.MEAN),
         std=tuple(node.STD),
         num_clips=run.cfg.TEST.NUM_ENSEMBLE_VIEWS,
         num_crops=run.cfg.TEST.NUM_SPATIAL_CROPS,
+        box_size=clip.box_size,
     )

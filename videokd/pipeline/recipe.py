@@ -16,6 +16,8 @@ _NOT_LEARNT_FROM = (
     *("VAL_FRACTION", "MAX_BAD_FRACTION"),
 )
 _SCHEDULE_KEYS = ("BASE_LR", "MAX_EPOCH")
+# Of a network: these stand for those of DATA where they are not 0.
+_CLIP_KEYS = ("NUM_FRAMES", "SAMPLING_RATE", "CROP_SIZE")
 
 
 class Recipe:
@@ -65,9 +67,15 @@ class Recipe:
 
     def network(self, section: str, name: str) -> dict[str, Any]:
         """Return what a network of ``section`` depends on before it is trained."""
-        node = {k: v for k, v in self._cfg[section][name].items() if k not in _SCHEDULE_KEYS}
+        known = (*_SCHEDULE_KEYS, *_CLIP_KEYS)
+        node = {k: v for k, v in self._cfg[section][name].items() if k not in known}
         # The place seeds the initial weights.
-        return {"model": node, "place": self._places[name]}
+        return {"model": {**node, **self.clip_keys(section, name)}, "place": self._places[name]}
+
+    def clip_keys(self, section: str, name: str) -> dict[str, int]:
+        """Return the keys of a network's clips where they are not those of DATA."""
+        node, data = self._cfg[section][name], self._cfg.DATA
+        return {key: node[key] for key in _CLIP_KEYS if node[key] not in (0, data[key])}
 
     def loss_weights(self, names: tuple[str, ...]) -> dict[str, float]:
         """Return dataset name -> w_i of a training on several datasets."""

@@ -15,13 +15,14 @@ from torch import nn
 
 from videokd.data.batch import ClipBatch
 from videokd.data.build import DatasetParts, build_train_loader, build_view_loader
+from videokd.data.views import ViewPlan
 from videokd.engine.averaging import WeightAverage
 from videokd.engine.checkpoint import save_weights
 from videokd.engine.optim import build_optimizer
 from videokd.engine.stop import StopRequest, ignore_signals
 from videokd.engine.train import Learner, TrainSettings, train
 from videokd.evaluation.multi_view import Predictions, predict_views
-from videokd.evaluation.results import ViewPlan, read_result, write_result
+from videokd.evaluation.results import read_result, write_result
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.pipeline.fusion_table import make_fusion_table
 from videokd.pipeline.plan import ExperimentPlan
@@ -122,7 +123,7 @@ def score_unit(run: Run, unit: Unit, part: str = "test") -> None:
             continue
         model = model or run.plan.load_model(unit).to(run.device)
         title = f"{part} {unit.folder}" + (f" {name}" if len(unit.tested_on) > 1 else "")
-        predictions = predict_part(run, model, name, part, title=title)
+        predictions = predict_part(run, unit, model, name, part, title=title)
         write_result(
             run.plan.path(unit),
             run.datasets[name].index(part),
@@ -143,12 +144,13 @@ def is_scored(run: Run, unit: Unit, part: str = "test") -> bool:
 
 
 def predict_part(
-    run: Run, model: nn.Module, name: str, part: str = "test", *, title: str = "test"
+    run: Run, unit: Unit, model: nn.Module, name: str, part: str = "test", *, title: str = "test"
 ) -> Predictions:
     """Return what a model says about all test views of a dataset, with a progress bar.
 
     Args:
         run: The run.
+        unit: Whose clips the model takes.
         model: On its device.
         name: The dataset.
         part: "test" or "val".
@@ -164,7 +166,7 @@ def predict_part(
             bar.update(num_done, "")
             run.stop.raise_if_set()
 
-        predictions = _predict(run, model, name, part, views, after_batch=after_batch)
+        predictions = _predict(run, unit, model, name, part, views, after_batch=after_batch)
     _check_bad(run, name, part, predictions)
     if not len(predictions.labels):
         raise InputError(f"{name} {part}: no video to score; set DATA.VAL_FRACTION higher")
@@ -190,6 +192,7 @@ def _has_result(run: Run, unit: Unit, name: str, part: str) -> bool:
 
 def _predict(
     run: Run,
+    unit: Unit,
     model: nn.Module,
     name: str,
     part: str,
@@ -201,8 +204,8 @@ def _predict(
         run.cfg,
         run.datasets[name],
         part,
-        num_clips=views.num_clips,
-        num_crops=views.num_crops,
+        clips=unit.clips,
+        views=views,
         num_workers=run.num_workers,
         worker_init=ignore_signals,
         pin_memory=run.device.type == "cuda",
@@ -216,7 +219,7 @@ def _validate(run: Run, unit: Unit, model: nn.Module) -> dict[str, float]:
     line = {}
     for name in unit.tested_on or unit.trained_on:
         views = ViewPlan(1, 1)
-        predictions = _predict(run, model, name, "val", views, after_batch=lambda num_done: None)
+        predictions = _predict(run, unit, model, name, "val", views, after_batch=lambda _: None)
         _check_bad(run, name, "val", predictions)
         if len(predictions.labels):
             line[f"val_top1_{name}"] = predictions.scores()["top1"]
@@ -227,8 +230,8 @@ def _make_loader(run: Run, unit: Unit) -> Callable[[int], Generator[ClipBatch, N
     return build_train_loader(
         run.cfg,
         [run.datasets[name] for name in unit.trained_on],
+        clips=unit.task_clips or unit.clips,
         num_steps=unit.num_steps,
-        with_plain_clips=unit.needs_plain_clips,
         num_workers=run.num_workers,
         worker_init=ignore_signals,
         pin_memory=run.device.type == "cuda",

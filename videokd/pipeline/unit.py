@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from videokd.data.cutting import ClipSet
 from videokd.utils.io import sha256_json
 
 
@@ -22,6 +23,8 @@ class Unit:
     trained_on: tuple[str, ...]
     """Datasets, in the order of the batches' ``dataset_ids``."""
     tested_on: tuple[str, ...]
+    clips: ClipSet
+    """What is cut of each moment for its model."""
     num_epochs: int
     num_steps_per_epoch: int
     base_lr: float
@@ -33,8 +36,8 @@ class Unit:
     """model -> task."""
     needs: tuple["Unit", ...] = field(default=(), repr=False)
     """What must be trained before."""
-    needs_plain_clips: bool = False
-    """Whether the batches carry clips without augmentation too."""
+    task_clips: ClipSet | None = None
+    """What is cut of each moment for its training; None for ``clips``, where nobody teaches."""
     lr_scales: Mapping[str, float] = field(default_factory=dict)
     """Prefix of the task's parameter names -> factor on their learning rate."""
 

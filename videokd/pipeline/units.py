@@ -7,10 +7,11 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from videokd.data.cutting import ClipSet
 from videokd.models.classifier import VideoClassifier
 from videokd.pipeline.recipe import Recipe
 from videokd.pipeline.unit import Unit
-from videokd.pipeline.workshop import Workshop
+from videokd.pipeline.workshop import Workshop, join_clips
 
 # Of DISTILL: what logits are compared by, and what keeps time only.
 LOGIT_KEYS = (
@@ -60,6 +61,7 @@ class UnitMaker:
             folder=folder,
             tested_on=(name,),
             **self.recipe.fields((name,), self.cfg[section][name], **network),
+            clips=join_clips([self.workshop.clip(section, name)]),
             make_model=lambda: self.workshop.classifier(section, name),
             make_task=lambda model: self.workshop.classification_task(model, {name: 1.0}),
         )
@@ -83,7 +85,8 @@ class UnitMaker:
         """Return what a joint teacher depends on beside its experts and its training."""
         joint = {k: v for k, v in self.cfg.JOINT.items() if k not in _JOINT_TIME_KEYS}
         architecture = self.workshop.architecture("STUDENTS", reference)
-        return {"joint": joint, "student": asdict(architecture)}
+        clip = self.recipe.clip_keys("STUDENTS", reference)
+        return {"joint": joint, "student": {**asdict(architecture), **clip}}
 
     def student(self, name: str, joint: Unit) -> Unit:
         """Return the student of a dataset that a joint teacher teaches."""
@@ -93,6 +96,7 @@ class UnitMaker:
             name,
             make_teacher=lambda: self.load_model(joint),
             teacher=joint.fingerprint,
+            teacher_clips=joint.clips,
             needs=(joint,),
             reference=self.reference(name),
         )
@@ -110,6 +114,7 @@ class UnitMaker:
         *,
         make_teacher: Callable[[], nn.Module],
         teacher: Any,
+        teacher_clips: ClipSet,
         needs: tuple[Unit, ...],
         reference: str | None,
     ) -> Unit:
@@ -121,6 +126,7 @@ class UnitMaker:
             name: The student's dataset.
             make_teacher: Returns the teacher with its weights.
             teacher: What the teacher's weights depend on.
+            teacher_clips: What the teacher takes.
             needs: What must be trained before.
             reference: See ``Workshop.student_task``; None to distil logits only.
         """
@@ -136,7 +142,7 @@ class UnitMaker:
             folder=folder,
             tested_on=(name,),
             **self.recipe.fields(
-                self.workshop.taught_clips(name),
+                self.workshop.taught_on(name),
                 self.cfg.STUDENTS[name],
                 **self.recipe.network("STUDENTS", name),
                 distill={k: distill[k] for k in keys},
@@ -145,7 +151,8 @@ class UnitMaker:
             make_model=lambda: self.workshop.classifier("STUDENTS", name),
             make_task=make_task,
             needs=needs,
-            needs_plain_clips=distill.TEACHING == "fixed",
+            clips=join_clips([self.workshop.clip("STUDENTS", name)]),
+            task_clips=self.workshop.taught_clips(name, teacher_clips),
         )
 
     def load_classifier(self, unit: Unit) -> VideoClassifier:
@@ -174,6 +181,7 @@ class UnitMaker:
                 loss_weights=weights,
                 experts={name: unit.fingerprint for name, unit in fused.items()},
             ),
+            clips=self.workshop.expert_clips(),
             make_model=lambda: self.workshop.joint_teacher(
                 {name: self.load_classifier(unit) for name, unit in fused.items()},
                 reference,

@@ -1,13 +1,15 @@
 """Builds the models of an experiment with fresh weights; knows nothing of training or disks."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from videokd.data.build import build_clip_spec
+from videokd.data.cutting import ClipSet, ClipSpec
 from videokd.distill.build import build_cache, build_mixing, build_objective
 from videokd.distill.ensemble import ExpertEnsemble
 from videokd.distill.tasks import ClassificationTask, StudentTask
@@ -43,11 +45,26 @@ class Workshop:
         """Names of the datasets whose experts the joint teacher fuses."""
         return list(self._cfg.JOINT.EXPERTS) or list(self._num_classes)
 
+    def clip(self, section: str, dataset: str) -> ClipSpec:
+        """Return the shape of the clips that a model in ``section`` takes."""
+        return build_clip_spec(self._cfg, self._cfg[section][dataset])
+
+    def expert_clips(self) -> ClipSet:
+        """Return what is cut of each moment for the experts that are fused."""
+        return join_clips([self.clip("EXPERTS", name) for name in self.fused_experts])
+
+    def taught_clips(self, dataset: str, teacher: ClipSet) -> ClipSet:
+        """Return what is cut of each moment for the student of ``dataset`` and its teacher."""
+        student, theirs = self.clip("STUDENTS", dataset), teacher.specs
+        if self._cfg.DISTILL.TEACHING == "fixed":
+            return ClipSet(student, plain=theirs)
+        return join_clips([student, *theirs])
+
     def architecture(self, section: str, dataset: str) -> Architecture:
         """Return the architecture of ``section`` ("EXPERTS" or "STUDENTS") for a dataset."""
-        data = self._cfg.DATA
+        clip = self.clip(section, dataset)
         return build_architecture(
-            self._cfg[section][dataset], num_frames=data.NUM_FRAMES, crop_size=data.CROP_SIZE
+            self._cfg[section][dataset], num_frames=clip.num_frames, crop_size=clip.crop_size
         )
 
     def shapes(self, section: str, dataset: str) -> LevelShapes:
@@ -56,8 +73,8 @@ class Workshop:
         Raises:
             InputError: Its architecture is unknown, or does not take the clips.
         """
-        data = self._cfg.DATA
-        clip_shape = (3, data.NUM_FRAMES, data.CROP_SIZE, data.CROP_SIZE)
+        clip = self.clip(section, dataset)
+        clip_shape = (3, clip.num_frames, clip.crop_size, clip.crop_size)
         architecture = self.architecture(section, dataset)
         arguments = json.dumps(architecture.arguments)
         return _level_shapes(architecture.name, architecture.family, arguments, clip_shape)
@@ -156,13 +173,13 @@ class Workshop:
                 teacher=shapes,
                 seed=self._seed(_PROJECTOR_PLACE),
             ),
-            trained_on=self.taught_clips(dataset),
+            trained_on=self.taught_on(dataset),
             mixing=build_mixing(self._cfg.MIXUP),
             is_fixed=self._cfg.DISTILL.TEACHING == "fixed",
             cache=build_cache(self._cfg.DISTILL),
         )
 
-    def taught_clips(self, dataset: str) -> tuple[str, ...]:
+    def taught_on(self, dataset: str) -> tuple[str, ...]:
         """Return the datasets whose clips the student of ``dataset`` is taught with."""
         return (dataset,) if self._cfg.DISTILL.CLIPS == "own" else tuple(self._num_classes)
 
@@ -183,10 +200,17 @@ class Workshop:
             self.architecture(section, dataset),
             num_classes,
             seed=self._seed(place),
+            clip_name=self.clip(section, dataset).name,
         )
 
     def _seed(self, place: int) -> int:
         return int(self._cfg.SEED) * 1000 + place
+
+
+def join_clips(specs: Sequence[ClipSpec]) -> ClipSet:
+    """Return a set of the shapes, each once; the first is the main one."""
+    main, *others = dict.fromkeys(specs)
+    return ClipSet(main, tuple(others))
 
 
 @cache

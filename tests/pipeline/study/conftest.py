@@ -14,6 +14,7 @@ from videokd.pipeline import run as run_module
 from videokd.pipeline.run import Run, score_unit
 from videokd.pipeline.study.jobs import Study, make_study
 from videokd.pipeline.study.variants import read_variants
+from videokd.pipeline.unit import Unit
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def score(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def score_variant(study: Study, name: str, part: str, right: int) -> None:
         def predict(
-            run: Run, model: nn.Module, dataset: str, part: str, *, title: str
+            run: Run, unit: Unit, model: nn.Module, dataset: str, part: str, *, title: str
         ) -> Predictions:
             labels = np.array([r.label for r in run.datasets[dataset].index(part).records])
             named = np.where(np.arange(len(labels)) < right, labels, (labels + 1) % 8)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from videokd.data.build import build_clip_spec
 from videokd.data.views import ViewDataset
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.study.features import extract_features
@@ -22,7 +21,7 @@ def test_maps_are_averaged_over_time_and_space_of_the_centre_view(run, folder):
     index = run.datasets["UCF"].index("train")
     features = extract_features(run, unit, "UCF", "train")
     model = unit.make_model().eval()
-    videos = ViewDataset(index, dataset_id=0, clip=build_clip_spec(run.cfg))
+    videos = ViewDataset(index, dataset_id=0, clip=unit.clips)
     for row in (0, len(index) - 1):
         with torch.no_grad():
             expected = model(videos[row].clips.float() / 255)

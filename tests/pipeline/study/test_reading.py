@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from videokd.data.views import ViewPlan
 from videokd.evaluation.embedding_quality import knn_accuracy
 from videokd.evaluation.multi_view import Predictions
-from videokd.evaluation.results import ViewPlan, write_result
+from videokd.evaluation.results import write_result
 from videokd.evaluation.similarity import linear_cka
 from videokd.pipeline.study.features import extract_features
 from videokd.pipeline.study.reading import write_reading

@@ -10,7 +10,8 @@ import torch
 
 from videokd.data import decode
 from videokd.data.batch import BadVideo, ClipRequest
-from videokd.data.dataset import AugmentSpec, ClipDataset, ClipSpec
+from videokd.data.cutting import ClipSpec
+from videokd.data.dataset import AugmentSpec, ClipDataset
 from videokd.data.formats import read_hmdb51, read_kinetics, read_ucf101
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from videokd.data.build import build_view_loader
-from videokd.data.views import ViewBatch
+from videokd.data.views import ViewBatch, ViewPlan
 from videokd.engine.stop import ignore_signals
+from videokd.models.classifier import Clips, map_clips
 from videokd.pipeline.run import Run
 from videokd.pipeline.unit import Unit
 from videokd.utils.errors import InputError
@@ -57,20 +58,21 @@ def extract_features(run: Run, unit: Unit, dataset: str, part: str) -> PooledFea
     path = run.folder / "reading" / f"{dataset}-{part}-{key[:16]}.npz"
     if not path.exists():
         logger.info("features of %s on %s %s", unit.folder, dataset, part)
-        _write(path, _compute(run, run.plan.load_model(unit), dataset, part))
+        _write(path, _compute(run, unit, dataset, part))
     return _read(path)
 
 
-def _compute(run: Run, model: nn.Module, dataset: str, part: str) -> PooledFeatures:
-    model = model.to(run.device).eval()
+def _compute(run: Run, unit: Unit, dataset: str, part: str) -> PooledFeatures:
+    model = run.plan.load_model(unit).to(run.device).eval()
     levels: dict[str, list[Tensor]] = {}
     labels = []
-    with closing(_load_views(run, dataset, part)) as batches:
+    with closing(_load_views(run, unit, dataset, part)) as batches:
         for batch in batches:
             run.stop.raise_if_set()
             if len(batch):
                 labels.append(batch.labels)
-                for level, value in _pool(model, batch.clips.to(run.device)).items():
+                clips = map_clips(lambda x: x.to(run.device).float() / 255, batch.all_clips)
+                for level, value in _pool(model, clips).items():
                     levels.setdefault(level, []).append(value.cpu())
     if not labels:
         raise InputError(f"{dataset} {part}: no video can be read; check DATASETS.{dataset}.ROOT")
@@ -78,13 +80,13 @@ def _compute(run: Run, model: nn.Module, dataset: str, part: str) -> PooledFeatu
     return PooledFeatures(joined, torch.cat(labels).numpy())
 
 
-def _load_views(run: Run, dataset: str, part: str) -> Generator[ViewBatch, None, None]:
+def _load_views(run: Run, unit: Unit, dataset: str, part: str) -> Generator[ViewBatch, None, None]:
     return build_view_loader(
         run.cfg,
         run.datasets[dataset],
         part,
-        num_clips=1,
-        num_crops=1,
+        clips=unit.clips,
+        views=ViewPlan(num_clips=1, num_crops=1),
         num_workers=run.num_workers,
         worker_init=ignore_signals,
         pin_memory=run.device.type == "cuda",
@@ -92,9 +94,9 @@ def _load_views(run: Run, dataset: str, part: str) -> Generator[ViewBatch, None,
 
 
 @torch.inference_mode()
-def _pool(model: nn.Module, clips: Tensor) -> dict[str, Tensor]:
-    """Return level -> (B, C) of clips (B, 3, T, H, W) uint8, one view per video."""
-    features = model(clips.float() / 255)
+def _pool(model: nn.Module, clips: Clips) -> dict[str, Tensor]:
+    """Return level -> (B, C) of clips (B, 3, T, H, W) in [0, 1], one view per video."""
+    features = model(clips)
     # A mean of bfloat16 maps would be rounded.
     pooled = {level: x.float().mean(dim=(2, 3, 4)) for level, x in features.levels.items()}
     return {**pooled, EMBEDDING: features.embedding.float()}
