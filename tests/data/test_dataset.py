@@ -72,6 +72,24 @@ def test_a_clip_depends_on_seed_epoch_and_position_alone(index):
     assert first[request].view not in [sample.view for sample in variants]
 
 
+@pytest.mark.parametrize("mirror_labels", [(), (1, 0, 2, 3), None])
+def test_a_mirrored_clip_has_the_class_of_the_mirror_image(index, mirror_labels):
+    requests = [ClipRequest(0, p % 3, 0, p) for p in range(24)]
+    clip = ClipSet(CLIP, plain=(CLIP,))
+    before = [make_dataset(index, clip=clip)[request] for request in requests]
+    assert len({sample.view.flip for sample in before}) == 2
+    mirrored = make_dataset(replace(index, mirror_labels=mirror_labels), clip=clip)
+    for request, old in zip(requests, before, strict=True):
+        sample = mirrored[request]
+        is_flipped = old.view.flip and mirror_labels is not None
+        assert sample.view == replace(old.view, flip=is_flipped)
+        is_swapped = is_flipped and mirror_labels == (1, 0, 2, 3)
+        assert sample.label == ((1, 0, 2, 3) if is_swapped else (0, 1, 2, 3))[old.label]
+        # What is shown without augmentation is of the same class.
+        (plain,), (old_plain,) = sample.plain_clips.values(), old.plain_clips.values()
+        assert torch.equal(plain, old_plain.flip(-1) if is_swapped else old_plain)
+
+
 def test_fresh_views_have_no_number(index):
     dataset = make_dataset(index)
     assert {dataset[ClipRequest(0, 0, epoch, 0)].view_number for epoch in range(4)} == {-1}

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from videokd.engine.checkpoint import save_weights
 from videokd.engine.optim import build_optimizer
 from videokd.pipeline import prepare as prepare_module
 from videokd.pipeline import recipe as recipe_module
+from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.stage import write_stage
 from videokd.utils.errors import InputError
 
@@ -169,6 +171,21 @@ def test_generated_videos_of_another_version_or_seed_change_fingerprints(
     monkeypatch.setattr(recipe_module, "GENERATOR_VERSION", GENERATOR_VERSION + 1)
     after = _fingerprints(make_run(SYNTHETIC=synthetic))
     assert all(before[folder] != after[folder] for folder in ALL)
+
+
+@pytest.mark.parametrize("mirror_labels", [None, (1, 0, *range(2, 10))])
+@pytest.mark.parametrize("has_flip", [True, False])
+def test_what_mirroring_does_to_classes_enters_where_clips_are_mirrored(
+    make_run, mirror_labels, has_flip
+):
+    run = make_run("DATA.RANDOM_FLIP", has_flip)
+    parts = run.datasets["HMDB"]
+    changed = replace(parts, train=replace(parts.train, mirror_labels=mirror_labels))
+    plan = ExperimentPlan(run.cfg, {**run.datasets, "HMDB": changed}, run.folder, is_dry=True)
+    differing = {u.folder for u in plan.units if run.plan.find(u.folder).inputs != u.inputs}
+    elsewhere = {"experts/UCF", "experts/KINETICS", "baselines/B1/UCF"}
+    elsewhere |= {"baselines/B4/UCF", "baselines/B4/KINETICS"}
+    assert differing == (ALL - elsewhere if has_flip else set())
 
 
 def test_inputs_are_plain_json(make_run):

@@ -59,7 +59,9 @@ def _data() -> CfgNode:
     node.CROP_SIZE = 112  # px, square, in training and test; of the box where networks differ
     node.TRAIN_SCALE_RANGE = [0.5, 1.0]  # crop area over frame area
     node.TRAIN_RATIO_RANGE = [0.75, 1.3333]  # crop width over height
-    node.RANDOM_FLIP = True  # off where left and right are classes
+    # Mirror half of the training clips; a dataset whose classes know left and right is left alone,
+    # or the labels of its mirrored clips are swapped, as its format says
+    node.RANDOM_FLIP = True
     node.COLOR_JITTER = 0.2  # brightness and contrast factors in 1 +- this; 0 = off
     node.DECODER = "auto"  # auto | pyav | decord
     node.MIX = "proportional"  # proportional | balanced: datasets within joint batches

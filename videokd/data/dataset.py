@@ -1,7 +1,7 @@
 """Training clips: request -> record -> frames -> clip. No container stays open between clips."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ class AugmentSpec:
     Args:
         scale_range: Area of the crop as a share of the frame.
         ratio_range: Width / height of the crop.
-        flip: Mirror half of the clips.
+        flip: Mirror half of the clips, of datasets whose videos may be mirrored.
         color_jitter: Strength of brightness and contrast changes, 0.0 is off.
     """
 
@@ -44,6 +44,10 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
     was asked before. Its start and view are either fresh at each epoch and position, or one of a
     few that each video has and that come in turn, so that what a frozen network says about them
     can be kept (dataset reinforcement, Faghri et al. 2023).
+
+    Where mirroring changes the class of a video (``VideoIndex.mirror_labels``), a mirrored clip has
+    the label of the mirror image, and a clip without augmentation is mirrored with it; where the
+    mirror image has no class, nothing is mirrored.
 
     Args:
         indexes: The datasets; their positions are the dataset ids.
@@ -89,12 +93,12 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
         cache = self._caches[request.dataset_id] if self._caches else None
         try:
             with open_record(index, record, cache=cache, backend=self._backend) as reader:
-                return self._make_sample(reader, record, request)
+                return self._make_sample(reader, index, record, request)
         except VideoError as error:
             return BadVideo(request.dataset_id, request.record_id, record.path, error.cause)
 
     def _make_sample(
-        self, reader: VideoReader, record: VideoRecord, request: ClipRequest
+        self, reader: VideoReader, index: VideoIndex, record: VideoRecord, request: ClipRequest
     ) -> ClipSample:
         main = self._clips.main
         view_number = request.epoch % self._views_per_video if self._views_per_video else -1
@@ -107,8 +111,11 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
         )
         indices = self._clips.list_frames(start, reader.num_frames)
         frames = SharedFrames(reader, indices, short_side=main.short_side)
-        view = self._draw_view(*frames.size, rng)
-        plain = center_view(*frames.size, main.box)
+        mirror = index.mirror_labels
+        view = self._draw_view(*frames.size, rng, can_flip=mirror is not None)
+        # A teacher must not be shown one class and the student another.
+        plain = replace(center_view(*frames.size, main.box), flip=view.flip and bool(mirror))
+        label = mirror[record.label] if mirror and view.flip else record.label
         places = {spec: place for place, spec in enumerate(self._clips.specs)}
 
         def cut(specs: Sequence[ClipSpec], view: ViewParams) -> dict[str, Tensor]:
@@ -119,7 +126,7 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
 
         return ClipSample(
             cut([main], view)[main.name],
-            record.label,
+            label,
             request.dataset_id,
             request.record_id,
             view,
@@ -138,7 +145,9 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
         )
         return np.random.default_rng([self._seed, *place])
 
-    def _draw_view(self, height: int, width: int, rng: np.random.Generator) -> ViewParams:
+    def _draw_view(
+        self, height: int, width: int, rng: np.random.Generator, *, can_flip: bool
+    ) -> ViewParams:
         augment = self._augment
         return draw_view(
             height,
@@ -146,7 +155,7 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
             rng=rng,
             scale_range=augment.scale_range,
             ratio_range=augment.ratio_range,
-            flip=augment.flip,
+            flip=augment.flip and can_flip,
             color_jitter=augment.color_jitter,
         )
 

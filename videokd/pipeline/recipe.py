@@ -57,6 +57,7 @@ class Recipe:
             "TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE,
             "trained_on": trained_on,
             "videos": {name: self._datasets[name].train.digest() for name in trained_on},
+            **self._mirror_labels(trained_on),
             **(synthetic if cfg.SYNTHETIC.ROOT else {}),
             **schedule,
             **parts,
@@ -64,6 +65,13 @@ class Recipe:
         # As it will be read back: without tuples and config nodes.
         plain: dict[str, Any] = json.loads(json.dumps(inputs))
         return {"trained_on": trained_on, **schedule, "inputs": plain}
+
+    def _mirror_labels(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """Return what mirroring does to classes, of the datasets where it does something."""
+        known = {name: self._datasets[name].train.mirror_labels for name in names}
+        changing = {name: labels for name, labels in known.items() if labels != ()}
+        is_mirrored = self._cfg.DATA.RANDOM_FLIP and changing
+        return {"mirror_labels": changing} if is_mirrored else {}
 
     def network(self, section: str, name: str) -> dict[str, Any]:
         """Return what a network of ``section`` depends on before it is trained."""
