@@ -73,6 +73,10 @@ def test_the_defaults_are_allowed_and_left_as_they_are(cfg):
         ("DISTILL.DKD_BETA", -1.0, "DISTILL.DKD_BETA must be >= 0"),
         ("DISTILL.CACHE_GIB", -1.0, "DISTILL.CACHE_GIB must be >= 0"),
         ("DISTILL.CACHE_GIB", 1.0, "views that come again; set DATA.VIEWS_PER_VIDEO to their"),
+        ("DATA.MIX", "fair", "one of proportional, balanced, temperature, round_robin; got 'fair'"),
+        ("DATA.MIX_TEMPERATURE", 0.5, "DATA.MIX_TEMPERATURE must be >= 1 .*, got 0.5"),
+        ("DATA.REPEATED_AUG", 0, "DATA.REPEATED_AUG must be >= 1 .*, got 0"),
+        ("DATA.REPEATED_AUG", 3, "DATA.REPEATED_AUG 3 must divide TRAIN.BATCH_SIZE 16"),
         ("DATA.VIEWS_PER_VIDEO", -1, "DATA.VIEWS_PER_VIDEO must be >= 0 .*, got -1"),
         ("MIXUP.ALPHA", -0.1, "MIXUP.ALPHA must be >= 0 .*, got -0.1"),
         ("MIXUP.CUTMIX_ALPHA", float("nan"), "MIXUP.CUTMIX_ALPHA must be >= 0"),
@@ -147,6 +151,14 @@ def test_choices_that_go_together_are_allowed(cfg, values):
     for key, value in values.items():
         _set(cfg, key, value)
     assert validate_config(cfg) is None  # else it raises, naming the key
+
+
+def test_as_many_views_are_needed_as_are_taken_at_once(cfg):
+    cfg.DATA.VIEWS_PER_VIDEO, cfg.DATA.REPEATED_AUG = 2, 4
+    with pytest.raises(InputError, match="REPEATED_AUG 4 takes so many .* allows 2; raise that"):
+        validate_config(cfg)
+    cfg.DATA.VIEWS_PER_VIDEO = 4
+    validate_config(cfg)
 
 
 @pytest.mark.parametrize("section", ["EXPERTS", "STUDENTS"])

@@ -206,6 +206,35 @@ def test_experts_of_other_frames_cost_the_union_of_the_frames(index, count_reads
     assert asked == [sorted({int(i) for indices in moment for i in indices})]
 
 
+@pytest.mark.parametrize("views_per_video", [0, 4])
+def test_several_clips_of_a_video_are_those_of_as_many_requests_from_one_decode(
+    index, count_reads, views_per_video
+):
+    opened, asked = count_reads
+    dataset = make_dataset(index, clip=SEVERAL, views_per_video=views_per_video)
+    samples = dataset[ClipRequest(0, 0, 2, 8, num_clips=3)]
+    assert len(opened) == len(asked) == 1
+    assert asked[0] == sorted(set(asked[0]))
+    # Fixed views are those of this epoch and of the next ones.
+    places = [(2, 8), (2, 9), (2, 10)] if views_per_video == 0 else [(2, 8), (3, 0), (4, 0)]
+    alone = [dataset[ClipRequest(0, 0, epoch, position)] for epoch, position in places]
+    for sample, expected in zip(samples, alone, strict=True):
+        assert (sample.view, sample.view_number) == (expected.view, expected.view_number)
+        assert torch.equal(sample.frame_indices, expected.frame_indices)
+        assert torch.equal(sample.clip, expected.clip)
+        assert torch.equal(sample.other_clips[LONG.name], expected.other_clips[LONG.name])
+        assert torch.equal(sample.plain_clips[SMALL.name], expected.plain_clips[SMALL.name])
+    assert len({sample.view for sample in samples}) == 3
+
+
+def test_a_broken_video_of_several_clips_is_named_once(index):
+    dataset = make_dataset(index)
+    requests = [ClipRequest(0, 3, 0, 0, num_clips=2), ClipRequest(0, 1, 0, 2, num_clips=2)]
+    batch = collate([dataset[request] for request in requests])
+    assert [bad.path for bad in batch.bad] == ["broken.avi"]
+    assert batch.record_ids.tolist() == [1, 1]
+
+
 def test_a_view_can_be_replayed_from_what_the_sample_carries(index):
     sample = make_dataset(index)[ClipRequest(0, 1, 0, 3)]
     with open_video(str(index.root / "b.mp4")) as video:

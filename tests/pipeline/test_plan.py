@@ -76,6 +76,7 @@ def test_steps_follow_from_epochs_and_videos(make_run):
         ("SOLVER.EMA_DECAY", 0.9, ALL),
         ("DATA.CROP_SIZE", 24, ALL),
         ("DATA.COLOR_JITTER", 0.0, ALL),
+        ("DATA.REPEATED_AUG", 2, ALL),
         ("SOLVER.WEIGHT_DECAY", 0.0, ALL),
         ("SOLVER.MAX_EPOCH", 3, ALL),
         ("TRAIN.BATCH_SIZE", 4, ALL),
@@ -139,6 +140,7 @@ def test_fingerprints_change_with_what_the_weights_depend_on(changed, key, value
         ("JOINT.MAX_EPOCH", 2),
         ("JOINT.SHAPES_FROM", "UCF"),
         ("EXPERTS.UCF.BASE_LR", 1e-3),
+        ("DATA.MIX_TEMPERATURE", 3.0),  # of another mix
         ("EXPERTS.UCF.NUM_FRAMES", 4),
         ("STUDENTS.UCF.SAMPLING_RATE", 4),
         ("EXPERTS.HMDB.CROP_SIZE", 32),
@@ -146,6 +148,12 @@ def test_fingerprints_change_with_what_the_weights_depend_on(changed, key, value
 )
 def test_fingerprints_do_not_change_with_the_rest(changed, key, value):
     assert changed(key, value) == set()
+
+
+def test_the_temperature_of_a_mix_enters_where_it_is_the_mix(make_run):
+    mixes = [("DATA.MIX", "temperature", "DATA.MIX_TEMPERATURE", t) for t in (1.0, 1.5)]
+    one, other = (_fingerprints(make_run(*words)) for words in mixes)
+    assert all(one[folder] != other[folder] for folder in one)
 
 
 def test_a_cache_saves_time_and_changes_no_fingerprint(make_run):

@@ -143,6 +143,8 @@ def test_fixed_teaching_trains_and_b5_keeps_its_heads_only(make_trained):
         ("JOINT.TOPOLOGY", "trunk", "JOINT.STANDARDISE", "running", "JOINT.EXPERTS", "['HMDB']"),
         ("JOINT.STANDARDISE", "none", "JOINT.SHAPES_FROM", "HMDB", "STUDENTS.UCF.ARCH", "mc3_18"),
         ("DISTILL.LOGIT_LOSS", "dkd", "DISTILL.FEATURE_LOSS", "smooth_l1_cosine"),
+        ("DATA.MIX", "temperature", "DATA.MIX_TEMPERATURE", 2.0, "DATA.REPEATED_AUG", 4),
+        ("DATA.MIX", "round_robin", "DATA.REPEATED_AUG", 2, "MIXUP.CUTMIX_ALPHA", 1.0),
         ("DISTILL.LOGIT_LOSS", "dist", "DISTILL.FEATURE_LOSS", "attention"),
         ("DISTILL.FEATURE_LOSS", "relational", "DISTILL.STANDARDISE", "running"),
         ("DISTILL.FEATURE_LOSS", "similarity", "DISTILL.STANDARDISE", "phi_s"),

@@ -64,7 +64,12 @@ def _data() -> CfgNode:
     node.RANDOM_FLIP = True
     node.COLOR_JITTER = 0.2  # brightness and contrast factors in 1 +- this; 0 = off
     node.DECODER = "auto"  # auto | pyav | decord
-    node.MIX = "proportional"  # proportional | balanced: datasets within joint batches
+    # How joint batches are drawn from several datasets: proportional (to their videos) | balanced |
+    # temperature (shares ~ videos^(1/MIX_TEMPERATURE)) | round_robin (each batch from one of them)
+    node.MIX = "proportional"
+    node.MIX_TEMPERATURE = 1.0  # >= 1; 1 = in proportion, the higher the more balanced
+    # Clips of one video in a batch, from one decode; an epoch keeps its number of clips
+    node.REPEATED_AUG = 1
     node.VAL_FRACTION = 0.15  # of the training records, whole groups, held out to choose on
     node.MAX_BAD_FRACTION = 0.01  # videos that may be missing or unreadable before the run stops
     # folder for what the files of the datasets are, from `tools/prepare_data.py index`; "" = none

@@ -13,7 +13,7 @@ BASELINES = ("B1", "B2", "B3", "B4", "B5", "B7")  # B6 is the joint teacher, whi
 
 _CHOICES: dict[str, Sequence[Any]] = {
     "DATA.DECODER": ("auto", "pyav", "decord"),
-    "DATA.MIX": ("proportional", "balanced"),
+    "DATA.MIX": ("proportional", "balanced", "temperature", "round_robin"),
     "DISTILL.CLIPS": ("own", "all"),
     "DISTILL.FEATURE_LOSS": (
         *("mse", "smooth_l1_cosine", "attention", "relational", "similarity"),
@@ -56,6 +56,8 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "DATA_LOADER.NUM_WORKERS": (-1, 1024, True),
     "DATA_LOADER.NUM_THREADS": (0, 1024, True),
     "DATA_LOADER.TIMEOUT_SEC": (0, 1e6, False),
+    "DATA.MIX_TEMPERATURE": (1, 1e6, True),
+    "DATA.REPEATED_AUG": (1, 1e6, True),
     "DATA.VIEWS_PER_VIDEO": (0, 1e6, True),
     "JOINT.EXPERT_DROP": (0, 0.99, True),
     "JOINT.FINE_TUNE_LR_SCALE": (0, 1e3, False),
@@ -180,8 +182,22 @@ def _check_across(cfg: CfgNode) -> None:
         raise InputError(
             f"DATA.CROP_SIZE {cfg.DATA.CROP_SIZE} must be <= DATA.SHORT_SIDE {cfg.DATA.SHORT_SIDE}"
         )
+    _check_repeats(cfg)
     if cfg.DISTILL.W_KD + cfg.DISTILL.W_FEAT + cfg.DISTILL.W_CE <= 0:
         raise InputError("DISTILL.W_KD, W_FEAT and W_CE are all 0: nothing would be learnt")
+
+
+def _check_repeats(cfg: CfgNode) -> None:
+    repeats, num_views = cfg.DATA.REPEATED_AUG, cfg.DATA.VIEWS_PER_VIDEO
+    if cfg.TRAIN.BATCH_SIZE % repeats:
+        raise InputError(
+            f"DATA.REPEATED_AUG {repeats} must divide TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE}"
+        )
+    if 0 < num_views < repeats:
+        raise InputError(
+            f"DATA.REPEATED_AUG {repeats} takes so many different views of a video, "
+            f"DATA.VIEWS_PER_VIDEO allows {num_views}; raise that, or set it to 0"
+        )
 
 
 def _check_joint(cfg: CfgNode, datasets: Sequence[str]) -> None:

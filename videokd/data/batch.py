@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -19,12 +20,14 @@ class ClipRequest:
         record_id: Position of the record in its index.
         epoch: 0-based.
         position: Place of the clip in its epoch, 0-based.
+        num_clips: Clips to cut from one decode of the video, at the places ``position`` and after.
     """
 
     dataset_id: int
     record_id: int
     epoch: int
     position: int
+    num_clips: int = 1
 
 
 class ViewKey(NamedTuple):
@@ -154,14 +157,15 @@ def only_or_all(clips: Mapping[str, Tensor]) -> Tensor | Mapping[str, Tensor]:
     return next(iter(clips.values())) if len(clips) == 1 else clips
 
 
-def collate(samples: Sequence[ClipSample | BadVideo]) -> ClipBatch:
+def collate(samples: Sequence[ClipSample | list[ClipSample] | BadVideo]) -> ClipBatch:
     """Stack samples into a batch; bad videos are set aside, never replaced.
 
     Args:
-        samples: Clips of the same shapes, and bad videos.
+        samples: Clips of the same shapes, alone or several of one video, and bad videos.
     """
-    good = [s for s in samples if isinstance(s, ClipSample)]
     bad = tuple(s for s in samples if isinstance(s, BadVideo))
+    each = chain.from_iterable(s if isinstance(s, list) else [s] for s in samples)
+    good = [s for s in each if isinstance(s, ClipSample)]
     if good:
         clips = torch.stack([s.clip for s in good])
         frame_indices = torch.stack([s.frame_indices for s in good])

@@ -131,6 +131,8 @@ def build_batch_plan(cfg: CfgNode, parts: Sequence[DatasetParts]) -> BatchPlan:
         batch_size=cfg.TRAIN.BATCH_SIZE,
         seed=cfg.SEED,
         mix=cfg.DATA.MIX,
+        temperature=cfg.DATA.MIX_TEMPERATURE,
+        repeats=cfg.DATA.REPEATED_AUG,
     )
 
 

@@ -139,6 +139,9 @@ class SharedFrames:
         clips: Source frames of each clip, in any order, repetitions allowed.
         short_side: Of the decoded frames, see ``VideoReader.get_frames``.
 
+    Attributes:
+        indices: ``clips``.
+
     Raises:
         VideoError: a frame cannot be decoded.
     """
@@ -146,6 +149,7 @@ class SharedFrames:
     def __init__(
         self, reader: VideoReader, clips: Sequence[NDArray[np.int64]], *, short_side: int
     ) -> None:
+        self.indices = tuple(clips)
         wanted, places = np.unique(np.concatenate(clips), return_inverse=True)
         ends = np.cumsum([len(clip) for clip in clips])
         self._rows = np.split(places, ends[:-1])

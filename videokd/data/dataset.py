@@ -37,7 +37,7 @@ class AugmentSpec:
     color_jitter: float = 0.0
 
 
-class ClipDataset(Dataset[ClipSample | BadVideo]):
+class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
     """Random augmented clips of the videos of one or several indexes.
 
     A clip depends on the seed and on its request alone, not on the worker that makes it or on what
@@ -57,7 +57,8 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
         backend: Decoder, see `decode.open_video`. Not used for datasets that are cached.
         caches: One frame cache per index, or None to decode the files.
         views_per_video: 0: clips are drawn from (seed, epoch, position). V > 0: from (seed,
-            dataset_id, record_id, epoch % V) and nothing else, V different ones per video.
+            dataset_id, record_id, epoch % V) and nothing else, V different ones per video. Several
+            clips of one request have the views of the epoch and of those after it.
 
     Raises:
         InputError: caches do not match the indexes or the short side of the clips, or
@@ -86,60 +87,79 @@ class ClipDataset(Dataset[ClipSample | BadVideo]):
         self._caches = None if caches is None else tuple(caches)
         self._views_per_video = views_per_video
 
-    def __getitem__(self, request: ClipRequest) -> ClipSample | BadVideo:
-        """Make the clip of a request, or say why its video cannot be used."""
+    def __getitem__(self, request: ClipRequest) -> ClipSample | list[ClipSample] | BadVideo:
+        """Make the clip of a request, or say why its video cannot be used.
+
+        Of a request for several clips a list is made, the same as of as many requests for one.
+        """
         index = self._indexes[request.dataset_id]
         record = index.records[request.record_id]
         cache = self._caches[request.dataset_id] if self._caches else None
         try:
             with open_record(index, record, cache=cache, backend=self._backend) as reader:
-                return self._make_sample(reader, index, record, request)
+                samples = self._make_samples(reader, request)
         except VideoError as error:
             return BadVideo(request.dataset_id, request.record_id, record.path, error.cause)
+        return samples if request.num_clips > 1 else samples[0]
 
-    def _make_sample(
-        self, reader: VideoReader, index: VideoIndex, record: VideoRecord, request: ClipRequest
-    ) -> ClipSample:
+    def _make_samples(self, reader: VideoReader, request: ClipRequest) -> list[ClipSample]:
         main = self._clips.main
-        view_number = request.epoch % self._views_per_video if self._views_per_video else -1
-        rng = self._make_rng(request, view_number)
-        start = random_clip_start(
-            reader.num_frames,
-            num_frames=main.num_frames,
-            sampling_rate=main.sampling_rate,
-            rng=rng,
+        numbers = [self._view_number(request, repeat) for repeat in range(request.num_clips)]
+        rngs = [self._make_rng(request, repeat, number) for repeat, number in enumerate(numbers)]
+        shape = {"num_frames": main.num_frames, "sampling_rate": main.sampling_rate}
+        starts = [random_clip_start(reader.num_frames, **shape, rng=rng) for rng in rngs]
+        moments = [self._clips.list_frames(start, reader.num_frames) for start in starts]
+        shared = SharedFrames(
+            reader, [clip for moment in moments for clip in moment], short_side=main.short_side
         )
-        indices = self._clips.list_frames(start, reader.num_frames)
-        frames = SharedFrames(reader, indices, short_side=main.short_side)
-        mirror = index.mirror_labels
-        view = self._draw_view(*frames.size, rng, can_flip=mirror is not None)
+        return [
+            self._cut(request, shared, moment=repeat, number=number, rng=rng)
+            for repeat, (number, rng) in enumerate(zip(numbers, rngs, strict=True))
+        ]
+
+    def _cut(
+        self,
+        request: ClipRequest,
+        shared: SharedFrames,
+        *,
+        moment: int,
+        number: int,
+        rng: np.random.Generator,
+    ) -> ClipSample:
+        """Cut the clips of a moment, the ``moment``-th of the shared frames."""
+        index, main = self._indexes[request.dataset_id], self._clips.main
+        label, mirror = index.records[request.record_id].label, index.mirror_labels
+        view = self._draw_view(*shared.size, rng, can_flip=mirror is not None)
         # A teacher must not be shown one class and the student another.
-        plain = replace(center_view(*frames.size, main.box), flip=view.flip and bool(mirror))
-        label = mirror[record.label] if mirror and view.flip else record.label
-        places = {spec: place for place, spec in enumerate(self._clips.specs)}
+        plain = replace(center_view(*shared.size, main.box), flip=view.flip and bool(mirror))
+        specs = self._clips.specs
+        places = {spec: moment * len(specs) + place for place, spec in enumerate(specs)}
 
         def cut(specs: Sequence[ClipSpec], view: ViewParams) -> dict[str, Tensor]:
             return {
-                spec.name: apply_view(frames.clip(places[spec]), view, size=spec.crop_size)
+                spec.name: apply_view(shared.clip(places[spec]), view, size=spec.crop_size)
                 for spec in specs
             }
 
         return ClipSample(
             cut([main], view)[main.name],
-            label,
+            mirror[label] if mirror and view.flip else label,
             request.dataset_id,
             request.record_id,
             view,
-            torch.from_numpy(indices[0]),
-            view_number,
+            torch.from_numpy(shared.indices[places[main]]),
+            number,
             main.name,
             cut(self._clips.others, view),
             cut(self._clips.plain, plain),
         )
 
-    def _make_rng(self, request: ClipRequest, view_number: int) -> np.random.Generator:
+    def _view_number(self, request: ClipRequest, repeat: int) -> int:
+        return (request.epoch + repeat) % self._views_per_video if self._views_per_video else -1
+
+    def _make_rng(self, request: ClipRequest, repeat: int, view_number: int) -> np.random.Generator:
         place = (
-            (request.epoch, request.position)
+            (request.epoch, request.position + repeat)
             if view_number < 0
             else (request.dataset_id, request.record_id, view_number)
         )

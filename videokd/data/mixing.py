@@ -4,6 +4,7 @@ Everything is a function of (seed, step): no state to save, the same on every wo
 restart.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -14,29 +15,54 @@ from torch.utils.data import Sampler
 from videokd.data.batch import ClipRequest
 from videokd.utils.errors import InputError
 
-MIXES = ("proportional", "balanced")
+MIXES = ("proportional", "balanced", "temperature", "round_robin")
+
+# Place e of a run has the point frac(e / golden ratio) on a circle, in whole numbers of 32 bits
+# (Weyl's sequence): points that follow each other lie evenly, wherever one begins.
+_CIRCLE = 2**32
+_GOLDEN_STEP = 2654435769
 
 
 class BatchPlan:
     """The batches of a whole run.
 
-    "proportional": an epoch is one permutation of all records of all datasets. "balanced": every
-    dataset has an equal share of each batch (what does not divide rotates over the datasets); a
-    dataset is shuffled anew whenever it is used up. With either, an epoch has
-    sum(dataset_sizes) // batch_size steps and incomplete batches are dropped.
+    - "proportional": an epoch is one permutation of all records of all datasets.
+    - "balanced": every dataset has an equal share of each batch (what does not divide rotates over
+      the datasets).
+    - "temperature": dataset i of n_i records has a share p_i ~ n_i^(1/temperature) of the run, and
+      nearly that of each batch. 1 are the shares of "proportional", infinity are those of
+      "balanced". In the order of a batch the datasets alternate.
+    - "round_robin": every batch is of one dataset, that of step s is dataset s % num_datasets.
+
+    With all but "proportional", a dataset is shuffled anew whenever it is used up, and not before.
+    With any, an epoch has sum(dataset_sizes) // batch_size steps and incomplete batches are
+    dropped: it is as many clips as there are records, whatever they are clips of.
+
+    With repeats = k (Hoffer et al. 2020; Berman et al. 2019) each request is for k clips of one
+    video, which stand side by side in the batch; batch_size counts clips, as ever. An epoch keeps
+    its number of steps, and so comes by one in k of the videos: it takes k epochs to see them all.
 
     Args:
         dataset_sizes: Records in each dataset, all > 0.
-        batch_size: Clips in a batch, over all datasets, > 0.
+        batch_size: Clips in a batch, over all datasets and ranks, > 0.
         seed: Seed of all permutations.
-        mix: "proportional" or "balanced".
+        mix: One of ``MIXES``.
+        temperature: Of mix "temperature", >= 1.
+        repeats: Clips of one video in a batch, > 0; they divide batch_size.
 
     Raises:
-        InputError: a number is not positive, mix is unknown, or an epoch would have no step.
+        InputError: a number is out of its range, mix is unknown, or an epoch would have no step.
     """
 
     def __init__(
-        self, dataset_sizes: Sequence[int], *, batch_size: int, seed: int, mix: str = "proportional"
+        self,
+        dataset_sizes: Sequence[int],
+        *,
+        batch_size: int,
+        seed: int,
+        mix: str = "proportional",
+        temperature: float = 1.0,
+        repeats: int = 1,
     ) -> None:
         if not dataset_sizes or min(dataset_sizes) <= 0:
             raise InputError(f"dataset sizes must all be > 0, got {list(dataset_sizes)}")
@@ -47,66 +73,115 @@ class BatchPlan:
                 f"batch_size must be 1 .. {sum(dataset_sizes)} (the number of training videos), "
                 f"got {batch_size}"
             )
+        if not temperature >= 1:
+            raise InputError(f"temperature must be >= 1, got {temperature}")
+        if repeats <= 0 or batch_size % repeats:
+            raise InputError(f"repeats must divide the batch_size {batch_size}, got {repeats}")
         self._sizes = tuple(dataset_sizes)
         self._batch_size = batch_size
         self._seed = seed
         self._mix = mix
+        self._repeats = repeats
+        self._num_requests = batch_size // repeats
+        self._borders = _share_borders(self._sizes, temperature)
+        self._offset = int(np.random.default_rng([seed, len(dataset_sizes) + 1]).integers(_CIRCLE))
 
     @property
     def num_steps_per_epoch(self) -> int:
         """Batches in an epoch."""
         return sum(self._sizes) // self._batch_size
 
-    def batch(self, step: int) -> list[ClipRequest]:
-        """Compute the batch of a step.
+    def batch(self, step: int, rank: int = 0, num_ranks: int = 1) -> list[ClipRequest]:
+        """Compute the batch of a step, or a rank's part of it.
 
         Args:
             step: Counted over the whole run, from 0.
+            rank: 0 .. num_ranks - 1. The ranks' parts, one after the other, are the batch.
+            num_ranks: Processes that share the batch; they divide the number of its requests.
 
         Returns:
-            batch_size requests.
-        """
-        epoch, step_in_epoch = divmod(step, self.num_steps_per_epoch)
-        first = step_in_epoch * self._batch_size
-        pairs = (
-            self._proportional_batch(epoch, first)
-            if self._mix == "proportional"
-            else self._balanced_batch(step)
-        )
-        return [
-            ClipRequest(dataset_id, record_id, epoch, first + slot)
-            for slot, (dataset_id, record_id) in enumerate(pairs)
-        ]
+            batch_size / repeats / num_ranks requests.
 
-    def _proportional_batch(self, epoch: int, first: int) -> list[tuple[int, int]]:
-        order = _permutation(self._seed, 0, epoch, sum(self._sizes))
-        chosen = order[first : first + self._batch_size]
+        Raises:
+            InputError: the ranks do not divide the requests.
+        """
+        if self._num_requests % num_ranks or not 0 <= rank < num_ranks:
+            raise InputError(
+                f"rank {rank} of {num_ranks} has no equal part of a batch of {self._num_requests} "
+                f"videos; choose a batch size that {num_ranks} divides"
+            )
+        epoch, step_in_epoch = divmod(step, self.num_steps_per_epoch)
+        pairs = (
+            self._proportional_batch(step) if self._mix == "proportional" else self._lap_batch(step)
+        )
+        first = step_in_epoch * self._batch_size
+        requests = [
+            ClipRequest(*pair, epoch, first + place * self._repeats, self._repeats)
+            for place, pair in enumerate(pairs)
+        ]
+        share = self._num_requests // num_ranks
+        return requests[rank * share : (rank + 1) * share]
+
+    def _proportional_batch(self, step: int) -> list[tuple[int, int]]:
+        lap, step_in_lap = divmod(step, sum(self._sizes) // self._num_requests)
+        first = step_in_lap * self._num_requests
+        order = _permutation(self._seed, 0, lap, sum(self._sizes))
+        chosen = order[first : first + self._num_requests]
         ends = np.cumsum(self._sizes)
         dataset_ids = np.searchsorted(ends, chosen, side="right")
         starts = ends - np.asarray(self._sizes)
         record_ids = chosen - starts[dataset_ids]
         return list(zip(dataset_ids.tolist(), record_ids.tolist(), strict=True))
 
-    def _balanced_batch(self, step: int) -> list[tuple[int, int]]:
+    def _lap_batch(self, step: int) -> list[tuple[int, int]]:
+        """Return the pairs of a step where each dataset goes through laps of its own."""
+        draws = {i: self._num_drawn(i, step) for i in range(len(self._sizes))}
         pairs: list[tuple[int, int]] = []
-        for dataset_id, size in enumerate(self._sizes):
-            first, stop = self._num_drawn(dataset_id, step), self._num_drawn(dataset_id, step + 1)
-            for draw in range(first, stop):
-                lap, place = divmod(draw, size)
-                order = _permutation(self._seed, dataset_id + 1, lap, size)
-                pairs.append((dataset_id, int(order[place])))
+        for dataset_id in self._deal(step):
+            size = self._sizes[dataset_id]
+            lap, place = divmod(draws[dataset_id], size)
+            order = _permutation(self._seed, dataset_id + 1, lap, size)
+            pairs.append((dataset_id, int(order[place])))
+            draws[dataset_id] += 1
         return pairs
 
-    def _num_drawn(self, dataset_id: int, step: int) -> int:
-        """Count the records of a dataset in all balanced batches before a step.
+    def _deal(self, step: int) -> list[int]:
+        """Return the dataset of each place of a batch."""
+        ids = range(len(self._sizes))
+        if self._mix == "round_robin":
+            return [step % len(ids)] * self._num_requests
+        if self._mix == "balanced":
+            counts = [self._num_drawn(i, step + 1) - self._num_drawn(i, step) for i in ids]
+            return [i for i, count in zip(ids, counts, strict=True) for _ in range(count)]
+        first = step * self._num_requests
+        places = range(first, first + self._num_requests)
+        points = [(self._offset + place * _GOLDEN_STEP) % _CIRCLE for place in places]
+        return [bisect_right(self._borders, point) - 1 for point in points]
 
-        Places that do not divide are numbered through the run and dealt in turn: place e goes to
-        dataset e % num_datasets.
+    def _num_drawn(self, dataset_id: int, step: int) -> int:
+        """Count the records of a dataset in all batches before a step, in constant time.
+
+        Round robin: a batch out of num_datasets. Balanced: places that do not divide are numbered
+        through the run and dealt in turn, place e to dataset e % num_datasets. Temperature: the
+        points of the places that fall between the borders of the dataset.
         """
         num_datasets = len(self._sizes)
-        share, remainder = divmod(self._batch_size, num_datasets)
-        num_dealt = step * remainder
-        return step * share + (num_dealt + num_datasets - 1 - dataset_id) // num_datasets
+        if self._mix == "round_robin":
+            return (step + num_datasets - 1 - dataset_id) // num_datasets * self._num_requests
+        if self._mix == "balanced":
+            share, remainder = divmod(self._num_requests, num_datasets)
+            num_dealt = step * remainder
+            return step * share + (num_dealt + num_datasets - 1 - dataset_id) // num_datasets
+        low, high = self._borders[dataset_id : dataset_id + 2]
+        num_places = step * self._num_requests
+        return self._count_below(high, num_places) - self._count_below(low, num_places)
+
+    def _count_below(self, border: int, num_places: int) -> int:
+        """Count the first places of the run whose points lie below a border."""
+        # x % M < border adds one to floor(x / M) - floor((x - border) / M), for border <= M.
+        wraps = _floor_sum(num_places, _CIRCLE, _GOLDEN_STEP, self._offset)
+        shifted = self._offset - border + _CIRCLE
+        return wraps - _floor_sum(num_places, _CIRCLE, _GOLDEN_STEP, shifted) + num_places
 
 
 class PlanSampler(Sampler[list[ClipRequest]]):
@@ -134,3 +209,28 @@ class PlanSampler(Sampler[list[ClipRequest]]):
 @lru_cache(maxsize=32)
 def _permutation(seed: int, stream: int, lap: int, size: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, stream, lap]).permutation(size)
+
+
+def _share_borders(sizes: Sequence[int], temperature: float) -> list[int]:
+    """Cut the circle of points into one stretch per dataset; return its N + 1 borders."""
+    # Of the logarithms, lest a power overflows; relative to the largest, which is then 1.
+    logs = np.log(np.asarray(sizes, np.float64)) / temperature
+    ends = np.cumsum(np.exp(logs - logs.max()))
+    return [0, *np.rint(ends / ends[-1] * _CIRCLE).astype(np.int64).tolist()]
+
+
+def _floor_sum(count: int, divisor: int, factor: int, offset: int) -> int:
+    """Compute sum over i < count of floor((factor * i + offset) / divisor), offset >= 0.
+
+    Whole parts are taken out of factor and offset; what is left are the lattice points under a
+    line, which are counted along the other axis: as fast as Euclid's algorithm.
+    """
+    total = 0
+    while count > 0:
+        whole, factor = divmod(factor, divisor)
+        total += whole * (count * (count - 1) // 2)
+        whole, offset = divmod(offset, divisor)
+        total += whole * count
+        count, offset = divmod(factor * count + offset, divisor)
+        factor, divisor = divisor, factor
+    return total

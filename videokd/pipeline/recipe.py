@@ -6,6 +6,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from videokd.config.defaults import default_config
 from videokd.data.build import DatasetParts, build_batch_plan
 from videokd.data.synthetic.generate import GENERATOR_VERSION
 
@@ -15,6 +16,9 @@ _NOT_LEARNT_FROM = (
     *("FRAME_CACHE", "FRAME_CACHE_MAX_GIB", "INDEX_DIR"),
     *("VAL_FRACTION", "MAX_BAD_FRACTION"),
 )
+# Of DATA: they came later and enter only where they are set, so that what was trained before them
+# is still known.
+_LATER_KEYS = ("MIX_TEMPERATURE", "REPEATED_AUG")
 _SCHEDULE_KEYS = ("BASE_LR", "MAX_EPOCH")
 # Of a network: these stand for those of DATA where they are not 0.
 _CLIP_KEYS = ("NUM_FRAMES", "SAMPLING_RATE", "CROP_SIZE")
@@ -51,7 +55,7 @@ class Recipe:
         synthetic = {"generator": [GENERATOR_VERSION, cfg.SYNTHETIC.SEED]}
         inputs = {
             "SEED": cfg.SEED,
-            "DATA": {k: v for k, v in cfg.DATA.items() if k not in _NOT_LEARNT_FROM},
+            "DATA": self._data_keys(),
             "SOLVER": {k: v for k, v in cfg.SOLVER.items() if k not in _SCHEDULE_KEYS},
             "MIXUP": dict(cfg.MIXUP),
             "TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE,
@@ -65,6 +69,13 @@ class Recipe:
         # As it will be read back: without tuples and config nodes.
         plain: dict[str, Any] = json.loads(json.dumps(inputs))
         return {"trained_on": trained_on, **schedule, "inputs": plain}
+
+    def _data_keys(self) -> dict[str, Any]:
+        data, defaults = self._cfg.DATA, default_config().DATA
+        unset = {key for key in _LATER_KEYS if data[key] == defaults[key]}
+        if data.MIX != "temperature":
+            unset.add("MIX_TEMPERATURE")
+        return {k: v for k, v in data.items() if k not in (*_NOT_LEARNT_FROM, *unset)}
 
     def _mirror_labels(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Return what mirroring does to classes, of the datasets where it does something."""
