@@ -1,0 +1,227 @@
+"""How clips are taken from a video: one description for training and test."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videokd.data.sampling.clips import (
+    check_positive,
+    clip_frame_indices,
+    end_inclusive_clip_starts,
+    jittered_clip_starts,
+    looped_clip_frame_indices,
+    random_clip_start,
+    uniform_clip_starts,
+)
+from videokd.data.sampling.resampling import count_resampled_frames, find_resampled_frames
+from videokd.data.sampling.segments import (
+    central_segment_frames,
+    end_inclusive_segment_frames,
+    random_segment_frames,
+)
+from videokd.utils.errors import InputError
+
+DENSE = "dense"
+"""Frames sampling_rate apart from a start anywhere in the video."""
+SEGMENTS = "segments"
+"""One frame of each of num_frames equal parts of the video."""
+NON_LOCAL = "non_local"
+"""Frames spread over a window of non_local_window frames anywhere in the video."""
+KINDS = (DENSE, SEGMENTS, NON_LOCAL)
+
+INDEPENDENT = "independent"
+"""Several clips of one video know nothing of each other and may overlap."""
+SPREAD = "spread"
+"""Several clips of one video are drawn from equal parts of it."""
+SEVERAL_RULES = (INDEPENDENT, SPREAD)
+
+CLAMP = "clamp"
+"""A video that is too short stands still on its last frame."""
+LOOP = "loop"
+"""A video that is too short starts again at its first frame."""
+SHORT_VIDEO_RULES = (CLAMP, LOOP)
+
+SEGMENT_CENTRES = "segment_centres"
+"""Test clips lie at the centres of equal segments of the video."""
+END_INCLUSIVE = "end_inclusive"
+"""The first test clip starts with the video and the last one ends with it."""
+TEST_RULES = (SEGMENT_CENTRES, END_INCLUSIVE)
+
+_FRAME_INDICES = {CLAMP: clip_frame_indices, LOOP: looped_clip_frame_indices}
+_TEST_STARTS = {
+    SEGMENT_CENTRES: uniform_clip_starts,
+    END_INCLUSIVE: end_inclusive_clip_starts,
+}
+_TEST_SEGMENT_FRAMES = {
+    SEGMENT_CENTRES: central_segment_frames,
+    END_INCLUSIVE: end_inclusive_segment_frames,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalSampling:
+    """Which frames make a clip.
+
+    - "dense": frames start + t * sampling_rate; start is uniform over all whose clip fits.
+    - "segments": see `segments`; sampling_rate and short_video have no part in it.
+    - "non_local": frames start + t * (non_local_window // num_frames); start is uniform over
+      0 .. num_video_frames - non_local_window, 0 for shorter videos. MMAction2's DenseSampleFrames
+      (there `sample_range`, and always "loop"), after Wang et al. 2018, who keep 8 or 32 of 64
+      consecutive frames. DenseSampleFrames never draws the last start; this does.
+
+    Args:
+        num_frames: Frames in a clip, > 0.
+        sampling_rate: Frames from one frame of a "dense" clip to the next, > 0.
+        kind: "dense", "segments" or "non_local".
+        target_fps: > 0: all numbers of frames count frames of the video resampled to this rate
+            (see `resampling`), so that a clip lasts as many seconds in every video. 0.0: frames of
+            the video as they are.
+        short_video: "clamp" or "loop", what stands for frames past the end of the video.
+        several: How several clips of one video are drawn, "independent" or "spread".
+        non_local_window: Frames that a "non_local" clip is spread over, >= num_frames.
+
+    Raises:
+        InputError: a value is not allowed.
+    """
+
+    num_frames: int
+    sampling_rate: int = 1
+    kind: str = DENSE
+    target_fps: float = 0.0
+    short_video: str = CLAMP
+    several: str = INDEPENDENT
+    non_local_window: int = 64
+
+    def __post_init__(self) -> None:
+        check_positive(num_frames=self.num_frames, sampling_rate=self.sampling_rate)
+        _check_choice("kind", self.kind, KINDS)
+        _check_choice("short_video", self.short_video, SHORT_VIDEO_RULES)
+        _check_choice("several", self.several, SEVERAL_RULES)
+        if not (math.isfinite(self.target_fps) and self.target_fps >= 0):
+            raise InputError(
+                f"target_fps must be >= 0 (0 = frames as they are), got {self.target_fps}"
+            )
+        if self.kind == NON_LOCAL and self.non_local_window < self.num_frames:
+            raise InputError(
+                f"non_local_window must be >= num_frames {self.num_frames}, "
+                f"got {self.non_local_window}"
+            )
+
+    def draw_clips(
+        self,
+        num_video_frames: int,
+        *,
+        rng: np.random.Generator,
+        num_clips: int = 1,
+        times: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.int64]:
+        """Draw the clips of a training video.
+
+        Args:
+            num_video_frames: Frames in the video, > 0.
+            rng: Source of all randomness.
+            num_clips: Clips of this video, > 0.
+            times: (num_video_frames,) float64, seconds at which frames are shown; needed with
+                target_fps and not looked at without.
+
+        Returns:
+            (num_clips, num_frames) int64, source frames 0 .. num_video_frames - 1; rows do not
+            decrease except where a short video loops.
+
+        Raises:
+            InputError: a number is not positive, or times are missing or wrong.
+        """
+        check_positive(num_clips=num_clips)
+        length = self._count_frames(num_video_frames, times)
+        is_spread = self.several == SPREAD and num_clips > 1
+        if self.kind == SEGMENTS:
+            parts = [(k / num_clips, (k + 1) / num_clips) for k in range(num_clips)]
+            clips = [
+                random_segment_frames(length, num_frames=self.num_frames, rng=rng, part=part)
+                for part in (parts if is_spread else [(0.0, 1.0)] * num_clips)
+            ]
+            return self._to_source(np.stack(clips), times)
+        # A window of any frames starts where a clip of all of them does.
+        window = {"num_frames": self._count_window_frames(), "sampling_rate": 1}
+        if is_spread:
+            starts = jittered_clip_starts(length, num_clips=num_clips, **window, rng=rng)
+        else:
+            starts = [random_clip_start(length, **window, rng=rng) for _ in range(num_clips)]
+        return self._to_source(self._clips_from(starts, length), times)
+
+    def test_clips(
+        self,
+        num_video_frames: int,
+        *,
+        num_clips: int = 1,
+        rule: str = SEGMENT_CENTRES,
+        times: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.int64]:
+        """Take the clips of a test, spread evenly over the video.
+
+        Args:
+            num_video_frames: Frames in the video, > 0.
+            num_clips: Clips of this video, > 0.
+            rule: "segment_centres" or "end_inclusive", see `uniform_clip_starts` and
+                `end_inclusive_clip_starts`; for "segments" `central_segment_frames` and
+                `end_inclusive_segment_frames`.
+            times: As for `draw_clips`.
+
+        Returns:
+            (num_clips, num_frames) int64, as `draw_clips`.
+
+        Raises:
+            InputError: as `draw_clips`, or the rule is none of the two.
+        """
+        _check_choice("rule", rule, TEST_RULES)
+        length = self._count_frames(num_video_frames, times)
+        if self.kind == SEGMENTS:
+            clips = _TEST_SEGMENT_FRAMES[rule](
+                length, num_clips=num_clips, num_frames=self.num_frames
+            )
+            return self._to_source(clips, times)
+        window = self._count_window_frames()
+        starts = _TEST_STARTS[rule](length, num_clips=num_clips, num_frames=window, sampling_rate=1)
+        return self._to_source(self._clips_from(starts, length), times)
+
+    def _count_frames(self, num_video_frames: int, times: NDArray[np.float64] | None) -> int:
+        """Return the number of frames that clips are counted in."""
+        check_positive(num_video_frames=num_video_frames)
+        if not self.target_fps:
+            return num_video_frames
+        if times is None or times.shape != (num_video_frames,):
+            shape = "none" if times is None else f"shape {times.shape}"
+            raise InputError(
+                f"target_fps needs the times of all {num_video_frames} frames, got {shape}"
+            )
+        return count_resampled_frames(times, target_fps=self.target_fps)
+
+    def _count_window_frames(self) -> int:
+        if self.kind == NON_LOCAL:
+            return self.non_local_window
+        return (self.num_frames - 1) * self.sampling_rate + 1
+
+    def _clips_from(self, starts: list[int], length: int) -> NDArray[np.int64]:
+        is_dense = self.kind == DENSE
+        step = self.sampling_rate if is_dense else self.non_local_window // self.num_frames
+        frame_indices = _FRAME_INDICES[self.short_video]
+        clips = [
+            frame_indices(start, length, num_frames=self.num_frames, sampling_rate=step)
+            for start in starts
+        ]
+        return np.stack(clips)
+
+    def _to_source(
+        self, clips: NDArray[np.int64], times: NDArray[np.float64] | None
+    ) -> NDArray[np.int64]:
+        if not self.target_fps or times is None:
+            return clips
+        return find_resampled_frames(clips, times=times, target_fps=self.target_fps)
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise InputError unless the value is one of those allowed."""
+    if value not in allowed:
+        raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
