@@ -1,0 +1,148 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from videokd.data.augment import (
+    AugmentSpec,
+    RandAugment,
+    RandomErasing,
+    ViewParams,
+    center_view,
+    draw_jittered_crop,
+    draw_view,
+)
+from videokd.utils.errors import InputError
+
+RANGES = {"scale_range": (0.4, 0.9), "ratio_range": (0.75, 1.5), "flip": True, "color_jitter": 0.3}
+FULL = AugmentSpec(
+    **RANGES,
+    saturation_jitter=0.2,
+    rand_augment=RandAugment(),
+    erasing=RandomErasing(probability=1.0),
+)
+
+
+def make_rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def draw(seed=0, height=56, width=75, **changes):
+    return draw_view(height, width, rng=make_rng(seed), **(RANGES | changes))
+
+
+def draw_jittered(seed, height=256, width=340, scales=(256, 320), crop_size=224):
+    return draw_jittered_crop(height, width, rng=make_rng(seed), scales=scales, crop_size=crop_size)
+
+
+def test_drawn_crops_lie_inside_and_keep_to_the_ranges():
+    for seed in range(200):
+        top, left, height, width = draw(seed).crop
+        assert 0 <= top <= 56 - height
+        assert 0 <= left <= 75 - width
+        assert 0.37 <= height * width / (56 * 75) <= 0.93
+        assert 0.72 <= width / height <= 1.56
+
+
+def test_drawn_factors_and_flips_keep_to_their_ranges():
+    views = [FULL.draw(56, 75, rng=make_rng(seed)) for seed in range(300)]
+    factors = [f for view in views for f in (view.brightness, view.contrast)]
+    assert 0.7 <= min(factors) < 0.75 < 1.25 < max(factors) <= 1.3
+    saturations = [view.saturation for view in views]
+    assert 0.8 <= min(saturations) < 0.85 < 1.15 < max(saturations) <= 1.2
+    assert 110 < sum(view.flip for view in views) < 190
+
+
+def test_a_simple_view_is_a_view_of_the_whole_description():
+    whole = FULL.draw(56, 75, rng=make_rng(7))
+    assert draw(7) == replace(whole, saturation=1.0, ops=(), erasings=())
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"flip": False}, {"flip": False}),
+        ({"color_jitter": 0.0}, {"brightness": 1.0, "contrast": 1.0}),
+        ({"saturation_jitter": 0.0}, {"saturation": 1.0}),
+        ({"rand_augment": None}, {"ops": ()}),
+        ({"erasing": None}, {"erasings": ()}),
+    ],
+)
+def test_switching_an_augmentation_off_leaves_the_others_alone(changes, parts):
+    for seed in range(20):
+        view = replace(FULL, **changes).draw(56, 75, rng=make_rng(seed))
+        assert view == replace(FULL.draw(56, 75, rng=make_rng(seed)), **parts)
+
+
+def test_views_drawn_one_after_the_other_differ_in_every_part():
+    rng = make_rng()
+    first, second = (FULL.draw(56, 75, rng=rng) for _ in range(2))
+    for name in ("crop", "brightness", "contrast", "saturation", "ops", "erasings"):
+        assert getattr(first, name) != getattr(second, name)
+
+
+def test_a_frame_too_long_for_the_ratios_gets_the_largest_central_crop():
+    assert draw(height=10, width=1000, scale_range=(0.9, 1.0)).crop == (0, 492, 10, 15)
+    assert draw(height=1000, width=12, scale_range=(0.9, 1.0)).crop == (492, 0, 16, 12)
+
+
+def test_ratios_are_drawn_evenly_on_a_log_scale():
+    ratios = [math.log(w / h) for _, _, h, w in (draw(s, 400, 400).crop for s in range(400))]
+    assert np.mean(ratios) == pytest.approx((math.log(0.75) + math.log(1.5)) / 2, abs=0.05)
+
+
+def test_the_centre_view_is_the_central_square():
+    assert center_view(20, 30, 16) == ViewParams((2, 7, 16, 16))
+
+
+def test_jittered_crops_are_squares_of_the_scaled_frame():
+    boxes = [draw_jittered(seed) for seed in range(2000)]
+    sides = np.array([height for _, _, height, _ in boxes])
+    assert all(height == width for _, _, height, width in boxes)
+    # 224 of a short side of 256 .. 320, on a frame of 256: 224 .. 179.2.
+    assert (sides.min(), sides.max()) == (179, 224)
+    # The mean of 256 * 224 / s over s: 256 * 224 / 64 * ln(320 / 256) = 199.9.
+    assert sides.mean() == pytest.approx(199.9, abs=1.5)
+    assert all(0 <= y <= 256 - side and 0 <= x <= 340 - side for y, x, side, _ in boxes)
+
+
+def test_jittered_crops_may_lie_anywhere_in_the_frame():
+    # One scale: a crop of 2 of 4 pixels, 3 places up and down and 5 across.
+    places = [draw_jittered(s, 4, 6, scales=(8, 8), crop_size=4)[:2] for s in range(3000)]
+    counts = np.zeros((3, 5))
+    for place in places:
+        counts[place] += 1
+    # 200 each; 5 standard deviations are 68.
+    assert (np.abs(counts - 200) < 68).all()
+
+
+def test_jittered_crops_are_the_same_part_of_a_frame_decoded_at_another_size():
+    for seed in range(50):
+        side = draw_jittered(seed, 256, 340)[2]
+        assert draw_jittered(seed, 1024, 1360)[2] == pytest.approx(4 * side, abs=2)
+    assert draw_jittered(0, 1, 1, scales=(900, 900), crop_size=100) == (0, 0, 1, 1)
+
+
+def test_a_description_with_scales_draws_jittered_crops():
+    spec = AugmentSpec(jitter_scales=(256, 320), jitter_crop_size=224)
+    view = spec.draw(256, 340, rng=make_rng(5))
+    assert view.crop == draw_jittered(5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scale_range": (0.0, 1.0)}, "scale_range must satisfy"),
+        ({"scale_range": (0.9, 0.5)}, "scale_range must satisfy"),
+        ({"ratio_range": (2.0, 1.0)}, "ratio_range must satisfy"),
+        ({"color_jitter": 1.5}, "color_jitter must be 0 .. 1, got 1.5"),
+        ({"saturation_jitter": -0.1}, "saturation_jitter must be 0 .. 1, got -0.1"),
+        ({"jitter_scales": (256, 320)}, "jitter_scales must .* with jitter_crop_size 0"),
+        ({"jitter_scales": (320, 256), "jitter_crop_size": 224}, "must satisfy 0 < jitter_crop"),
+        ({"jitter_scales": (200, 256), "jitter_crop_size": 224}, "got .200, 256. with"),
+    ],
+)
+def test_wrong_ranges_are_input_errors(change, message):
+    with pytest.raises(InputError, match=message):
+        AugmentSpec(**change)

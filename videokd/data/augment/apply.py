@@ -1,0 +1,97 @@
+"""Applying the parameters of a view, in a worker or on the training device.
+
+Order: crop, resize (bilinear, antialiased), flip, RandAugment, brightness and contrast,
+saturation, erasing. Both ways give the same bytes on a CPU. On a GPU, crop, resize, flip,
+brightness, contrast and erasing give the bytes of the CPU too; saturation and the operations of
+RandAugment are computed in float32 by torchvision and may differ by one level each, of which a
+later operation (posterize, equalize) may make more.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from videokd.data.augment.colors import adjust_brightness_contrast
+from videokd.data.augment.erasing import erase
+from videokd.data.augment.params import ViewParams
+from videokd.data.augment.rand_augment import apply_op
+from videokd.data.augment.resize import resize_bytes
+from videokd.utils.errors import InputError
+
+
+def apply_view(frames: NDArray[np.uint8], params: ViewParams, *, size: int) -> Tensor:
+    """Cut a clip out of decoded frames.
+
+    Everything is the same for all frames of the clip; contrast pivots on the mean of all its
+    values. At another size the same view shows the same.
+
+    Args:
+        frames: (T, H, W, 3) uint8.
+        params: The view; its crop must lie inside the frames.
+        size: Side of the square clip, pixels.
+
+    Returns:
+        (3, T, size, size) uint8, contiguous.
+
+    Raises:
+        InputError: the crop leaves the frames.
+    """
+    _check_crop(params, frames.shape[1], frames.shape[2])
+    top, left, height, width = params.crop
+    crop = frames[:, top : top + height, left : left + width].copy()
+    # T C H W in channels-last memory: the layout that the uint8 resize is fast for.
+    clip = torch.from_numpy(crop).permute(0, 3, 1, 2)
+    if (height, width) != (size, size):
+        clip = F.interpolate(clip, (size, size), mode="bilinear", antialias=True)
+    return _apply_after_resize(clip.permute(1, 0, 2, 3), params)
+
+
+def apply_views_on_device(clips: Tensor, params: Sequence[ViewParams], *, size: int) -> Tensor:
+    """Cut clips out of a batch of decoded frames, on the device that holds them.
+
+    Autocast is off and no gradient is kept. Nothing waits for the device except torchvision's
+    warps (shear, translate, rotate) and sharpness, which send their constants to it.
+
+    Args:
+        clips: (B, 3, T, H, W) uint8, all decoded at one size.
+        params: B views; their crops must lie inside the frames.
+        size: Side of the square clips, pixels.
+
+    Returns:
+        (B, 3, T, size, size) uint8, contiguous, on the same device.
+
+    Raises:
+        InputError: a crop leaves the frames, or there is not one view per clip.
+    """
+    if len(params) != len(clips):
+        raise InputError(f"{len(clips)} clips need as many views, got {len(params)}")
+    views = clips.new_empty((*clips.shape[:3], size, size))
+    with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
+        for clip, view, out in zip(clips, params, views, strict=True):
+            _check_crop(view, *clip.shape[2:])
+            top, left, height, width = view.crop
+            crop = clip[:, :, top : top + height, left : left + width]
+            out.copy_(_apply_after_resize(resize_bytes(crop, size), view))
+    return views
+
+
+def _check_crop(params: ViewParams, frame_height: int, frame_width: int) -> None:
+    top, left, height, width = params.crop
+    if top < 0 or left < 0 or top + height > frame_height or left + width > frame_width:
+        raise InputError(f"crop {params.crop} leaves frames of {frame_height}x{frame_width}")
+
+
+def _apply_after_resize(clip: Tensor, params: ViewParams) -> Tensor:
+    """Do all but crop and resize to a clip (3, T, size, size) uint8; return it contiguous."""
+    clip = clip.flip(-1).contiguous() if params.flip else clip.contiguous()
+    for name, value in params.ops:
+        clip = apply_op(clip, name, value)
+    if params.brightness != 1.0 or params.contrast != 1.0:
+        clip = adjust_brightness_contrast(clip, params.brightness, params.contrast)
+    if params.saturation != 1.0:
+        clip = apply_op(clip, "color", params.saturation)
+    return erase(clip, params.erasings)
