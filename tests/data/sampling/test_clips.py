@@ -112,6 +112,18 @@ def test_jittered_starts_lie_in_their_own_parts(num_clips):
                 assert start < (k + 1) * (last + 1) / num_clips
 
 
+class _AlmostOne:
+    def random(self, count):
+        return np.full(count, np.nextafter(1.0, 0.0))
+
+
+def test_rounding_does_not_lift_a_start_over_the_last():
+    starts = jittered_clip_starts(
+        10**15 + 1, num_clips=7, num_frames=1, sampling_rate=1, rng=_AlmostOne()
+    )
+    assert starts[-1] == 10**15
+
+
 @pytest.mark.parametrize("num_clips", [1, 2, 3])
 def test_jittered_starts_are_equally_likely_over_all_clips(num_clips):
     rng = make_rng()

@@ -161,6 +161,15 @@ def test_spread_clips_come_from_equal_parts_of_the_video(kind):
     assert places.max(axis=(0, 2)).tolist() == high
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_single_clip_is_the_same_however_several_are_drawn(kind):
+    first, second = (
+        TemporalSampling(4, kind=kind, several=several).draw_clips(200, rng=make_rng())
+        for several in SEVERAL_RULES
+    )
+    np.testing.assert_array_equal(first, second)
+
+
 def test_independent_clips_may_come_in_any_order():
     clips = TemporalSampling(2).draw_clips(50, num_clips=20, rng=make_rng())
     starts = clips[:, 0].tolist()
