@@ -166,3 +166,64 @@ def test_bytes_are_refused():
     clips = torch.zeros(8, 3, 2, 12, 20, dtype=torch.uint8)
     with pytest.raises(ValueError, match=r"clips must be floats to be mixed, got torch.uint8"):
         apply_mix(clips, draw())
+
+
+def test_a_mix_at_another_size_by_hand():
+    boxes = torch.tensor([[0, 0, 12, 20], [3, 4, 6, 10], [1, 1, 1, 1], [5, 7, 0, 3]])
+    params = MixParams(torch.tensor([1, 2, 3, 0]), torch.rand(4), boxes, (12, 20))
+    # Twice the height, half of the width; edges at 0.5, 3.5 go up.
+    expected = [[0, 0, 24, 10], [6, 2, 12, 5], [2, 1, 2, 0], [10, 4, 0, 1]]
+    scaled = params.scaled(24, 10)
+    assert scaled.boxes.tolist() == expected
+    assert scaled.clip_size == (24, 10)
+    assert scaled.partner is params.partner
+    assert scaled.weight is params.weight
+
+
+def test_boxes_at_another_size_stay_inside_and_are_the_same_part_of_the_clip():
+    for seed in range(30):
+        params = draw("cutmix", seed=seed, height=112, width=96)
+        for size in ((224, 192), (56, 48), (160, 171)):
+            boxes = params.scaled(*size).boxes
+            ratio = torch.tensor(size) / torch.tensor([112, 96])
+            starts, ends = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+            assert boxes.min() >= 0
+            assert (ends <= torch.tensor(size)).all()
+            old_starts, old_ends = params.boxes[:, :2], params.boxes[:, :2] + params.boxes[:, 2:]
+            assert (starts - old_starts * ratio).abs().max() <= 0.5
+            assert (ends - old_ends * ratio).abs().max() <= 0.5
+
+
+def test_clips_of_two_sizes_are_mixed_alike():
+    params = draw("cutmix", seed=3, height=24, width=40)
+    small = torch.rand(8, 3, 2, 12, 20)
+    large = small.repeat_interleave(2, dim=3).repeat_interleave(2, dim=4)
+    # Boxes have even numbers of pixels, or reach a border: put them on even places.
+    params = replace(params, boxes=params.boxes // 2 * 2)
+    mixed = apply_mix(large, params)
+    assert torch.equal(apply_mix(small, params.scaled(12, 20)), mixed[..., ::2, ::2])
+
+
+@EITHER
+def test_a_mix_at_its_own_size_is_itself(kind):
+    params = draw(kind)
+    assert params.scaled(12, 20) is params
+
+
+def test_mixup_has_no_size():
+    params = draw("mixup")
+    assert params.clip_size is None
+    assert params.scaled(99, 7) is params
+
+
+def test_scaling_reads_no_value_on_the_device():
+    params = draw("cutmix", ids=IDS.to("meta"))
+    assert params.scaled(24, 40).boxes.device.type == "meta"
+
+
+def test_boxes_for_another_size_are_refused():
+    params = draw("cutmix")
+    with pytest.raises(ValueError, match=r"boxes for clips of \(12, 20\) do not fit .*24, 40"):
+        apply_mix(torch.rand(8, 3, 2, 24, 40), params)
+    with pytest.raises(ValueError, match="boxes without a clip_size cannot be scaled"):
+        replace(params, clip_size=None).scaled(24, 40)

@@ -4,7 +4,7 @@ Runs on the batch's device and never waits for it. How labels are mixed is up to
 MixParams says with whom and by how much.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,11 +23,33 @@ class MixParams:
             is its own partner.
         boxes: (B, 4) int64, (top, left, height, width) in pixels of what is taken from the partner
             (CutMix); None to blend whole clips (mixup).
+        clip_size: (height, width) in pixels of the clips that the boxes are for; None without
+            boxes, and where they are for clips of one size only.
     """
 
     partner: Tensor
     weight: Tensor
     boxes: Tensor | None
+    clip_size: tuple[int, int] | None = None
+
+    def scaled(self, height: int, width: int) -> "MixParams":
+        """Return the same mix for the same clips at another size.
+
+        Each edge of a box goes to the nearest pixel. The weights stay: the labels of clips of
+        several sizes are mixed alike, though a box may cover half a pixel a side more or less.
+
+        Raises:
+            ValueError: there are boxes without a clip_size.
+        """
+        if self.boxes is None or self.clip_size == (height, width):
+            return self
+        if self.clip_size is None:
+            raise ValueError("boxes without a clip_size cannot be scaled")
+        starts, ends = self.boxes[:, :2], self.boxes[:, :2] + self.boxes[:, 2:]
+        boxes = _stack_boxes(
+            *(_scale_edges(edges, self.clip_size, (height, width)) for edges in (starts, ends))
+        )
+        return replace(self, boxes=boxes, clip_size=(height, width))
 
 
 def draw_mix(
@@ -68,13 +90,15 @@ def draw_mix(
     use_cutmix = cutmix_alpha > 0 and (mixup_alpha == 0 or torch.rand(()).item() < 0.5)
     alpha = torch.tensor(cutmix_alpha if use_cutmix else mixup_alpha)
     weight = torch.distributions.Beta(alpha, alpha).sample((size,))
-    boxes = None
+    boxes = clip_size = None
     if use_cutmix:
+        clip_size = (height, width)
         boxes = _draw_boxes(weight, height, width)
         weight = 1 - boxes[:, 2] * boxes[:, 3] / (height * width)
         boxes = boxes.to(device, non_blocking=True)
     weight = weight.to(device, non_blocking=True)
-    return MixParams(partner, weight.masked_fill(partner == themselves, 1.0), boxes)
+    weight = weight.masked_fill(partner == themselves, 1.0)
+    return MixParams(partner, weight, boxes, clip_size)
 
 
 def apply_mix(clips: Tensor, params: MixParams) -> Tensor:
@@ -89,13 +113,18 @@ def apply_mix(clips: Tensor, params: MixParams) -> Tensor:
         comes out bit for bit.
 
     Raises:
-        ValueError: the clips are not floats.
+        ValueError: the clips are not floats, or the boxes are for clips of another size.
     """
     if not clips.is_floating_point():
         raise ValueError(f"clips must be floats to be mixed, got {clips.dtype}")
     others = clips[params.partner]
     if params.boxes is None:
         return torch.lerp(others, clips, params.weight.to(clips.dtype).view(-1, 1, 1, 1, 1))
+    if params.clip_size not in (None, tuple(clips.shape[3:])):
+        raise ValueError(
+            f"boxes for clips of {params.clip_size} do not fit clips of {tuple(clips.shape[3:])}; "
+            "take params.scaled(height, width)"
+        )
     top, left, height, width = params.boxes.view(-1, 4, 1, 1).unbind(dim=1)
     row = torch.arange(clips.shape[3], device=clips.device).view(1, -1, 1)
     column = torch.arange(clips.shape[4], device=clips.device).view(1, 1, -1)
@@ -121,4 +150,20 @@ def _draw_boxes(weight: Tensor, height: int, width: int) -> Tensor:
         center = torch.randint(size, weight.shape)
         starts.append((center - half).clamp(min=0))
         ends.append((center + half).clamp(max=size))
+    return _stack_boxes(starts, ends)
+
+
+def _scale_edges(
+    edges: Tensor, old_size: tuple[int, int], new_size: tuple[int, int]
+) -> list[Tensor]:
+    """Return edges (B, 2) along height and width at the new size, each (B,)."""
+    # floor(edge * new / old + 1/2) in whole numbers.
+    return [
+        (2 * edge * new + old) // (2 * old)
+        for edge, old, new in zip(edges.unbind(dim=1), old_size, new_size, strict=True)
+    ]
+
+
+def _stack_boxes(starts: list[Tensor], ends: list[Tensor]) -> Tensor:
+    """Return boxes (B, 4) from the edges (B,) along height and width."""
     return torch.stack([*starts, *(e - s for s, e in zip(starts, ends, strict=True))], dim=1)
