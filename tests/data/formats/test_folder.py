@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from videokd.data.formats import read_folder
+from videokd.data.formats import count_folder, read_folder
 from videokd.utils.errors import InputError
 
 
@@ -64,6 +64,44 @@ def test_classes_that_differ_only_in_spelling_are_an_error(folder):
 def test_a_folder_without_videos_is_an_error(folder):
     with pytest.raises(InputError, match="0 videos of 0 listed exist"):
         read_folder(folder("train/a/x.txt"), subset="train")
+
+
+def test_blanks_and_odd_characters_in_names_are_kept(folder):
+    path = "train/ride a bike/my #1 [best] video; 2.mkv"
+    assert [r.path for r in read_folder(folder(path), subset="train").records] == [path]
+
+
+def test_a_pattern_finds_the_group_in_the_path(folder):
+    root = folder("train/a/p1 x 1.mp4", "train/a/p1 x 2.mp4", "train/a/p2 x.mp4")
+    index = read_folder(root, subset="train", group_pattern=r"/(p\d)[^/]*$")
+    assert [r.group for r in index.records] == ["p1", "p1", "p2"]
+
+
+def test_a_video_that_the_pattern_does_not_fit_is_named(folder):
+    root = folder("train/a/p1.mp4", "train/a/q.mp4")
+    with pytest.raises(InputError, match=r"q.mp4: the group pattern is not in 'train/a/q.mp4'"):
+        read_folder(root, subset="train", group_pattern=r"/p\d")
+
+
+def test_a_video_in_both_parts_is_an_error_and_a_name_alone_is_not(folder):
+    root = folder("train/a/001.mp4", "test/a/001.mp4")
+    (root / "train/a/001.mp4").write_bytes(b"another")
+    assert count_folder(root) == {"train": 1, "test": 1, "classes": 1}
+    (root / "test/a/001.mp4").write_bytes(b"another")
+    with pytest.raises(InputError, match=r"train/a/001.mp4 and .*test/a/001.mp4 are one video"):
+        read_folder(root, subset="test")
+
+
+def test_a_group_in_both_parts_is_warned_of(folder, caplog):
+    root = folder("train/a/x_1.mp4", "test/a/x_2.mp4")
+    with caplog.at_level(logging.WARNING):
+        read_folder(root, subset="test")
+    assert "share 1 (class, group) pairs, e.g. group x of class 0" in caplog.text
+
+
+def test_one_group_per_class_is_nothing_to_draw_a_test_part_from(folder):
+    with pytest.raises(InputError, match=r"single group of videos \(e.g. 'x'\); set a group"):
+        read_folder(folder("a/x_1.mp4", "a/x_2.mp4"), subset="train")
 
 
 def test_a_missing_root_is_named(tmp_path):

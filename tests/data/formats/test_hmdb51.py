@@ -49,6 +49,13 @@ def test_the_id_picks_the_part_and_labels_are_alphabetical(hmdb):
     assert [r.path for r in read(layout, "test").records][1] == f"run/{PLAIN}"
 
 
+def test_fields_may_be_apart_by_a_tab_and_lines_end_in_crlf(hmdb):
+    layout = hmdb()
+    text = (layout[1] / "run_test_split1.txt").read_text().replace(" 1 \n", "\t1 \r\n")
+    (layout[1] / "run_test_split1.txt").write_bytes(text.encode())
+    assert [r.path for r in read(layout).records][1] == f"run/{ODD}"
+
+
 def test_the_group_is_the_source_even_when_it_holds_the_name_of_the_class(hmdb):
     assert read(hmdb(), "test").records[1].group == "a_run_for_life"
 
@@ -71,6 +78,40 @@ def test_a_normalised_name_that_fits_two_files_is_missing(hmdb):
     assert read(layout).missing == (f"run/{ODD}",)
 
 
+def test_a_renamed_copy_is_not_mistaken_for_a_video_of_another_part(hmdb, caplog):
+    # As in split 2 of HMDB51, but for the missing first video.
+    rows = ["boom-snap-clap_clap_0.avi 1 ", "Boom_Snap_Clap_clap_0.avi 2 ", "x_clap_0.avi 1 "]
+    layout = hmdb({"clap": rows})
+    (layout[0] / "clap" / "boom-snap-clap_clap_0.avi").unlink()
+    assert read(layout).missing == ("clap/boom-snap-clap_clap_0.avi",)
+    (layout[0] / "clap" / "boom_snap_clap_clap_0.avi").touch()
+    assert read(layout).records[0].path == "clap/boom_snap_clap_clap_0.avi"
+    assert [r.path for r in read(layout, "test").records] == ["clap/Boom_Snap_Clap_clap_0.avi"]
+
+
+@pytest.mark.parametrize("character", "#&()+-;@[]~!, ")
+def test_every_odd_character_is_only_a_character(hmdb, character):
+    name = f"a{character}{character}b_run_f_nm_np1_fr_med_0.avi"
+    index = read(hmdb({"run": [f"{name} 1 ", "aab_run_f_nm_np1_fr_med_0.avi 2 "]}))
+    assert [(r.path, r.group) for r in index.records] == [
+        (f"run/{name}", f"a{character}{character}b")
+    ]
+
+
+def test_a_source_in_train_and_test_is_warned_of(hmdb, caplog):
+    layout = hmdb({"run": ["x_run_f_0.avi 1 ", "x_run_f_1.avi 2 "]})
+    with caplog.at_level(logging.WARNING):
+        read(layout)
+    assert "share 1 (class, group) pairs, e.g. group x of class 0" in caplog.text
+
+
+def test_a_class_whose_list_was_lost_is_named_before_it_shifts_the_labels(hmdb):
+    layout = hmdb()
+    (layout[1] / "cartwheel_test_split2.txt").touch()
+    with pytest.raises(InputError, match="no file 'cartwheel_test_split1.txt', but lists of"):
+        read(layout)
+
+
 @pytest.mark.parametrize("row", ["a_run_f.avi", "a_run_f.avi 3", "x/a_run_f.avi 1"])
 def test_a_malformed_row_is_named(hmdb, row):
     rows = {"run": [ROWS["run"][0]]}
@@ -82,7 +123,7 @@ def test_a_malformed_row_is_named(hmdb, row):
 
 def test_a_video_listed_twice_is_an_error(hmdb):
     layout = hmdb({"run": ["a_run_f.avi 1", "a_run_f.avi 2"]})
-    with pytest.raises(InputError, match=r"run/a_run_f.avi is listed twice"):
+    with pytest.raises(InputError, match=r"split1.txt row 2: run/a_run_f.avi is listed twice"):
         read(layout)
 
 

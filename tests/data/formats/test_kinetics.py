@@ -1,6 +1,8 @@
+import logging
+
 import pytest
 
-from videokd.data.formats import read_kinetics
+from videokd.data.formats import count_kinetics, read_kinetics
 from videokd.utils.errors import InputError
 
 HEADER = "label,youtube_id,time_start,time_end,split,is_cc"
@@ -67,6 +69,68 @@ def test_a_replacement_wins(kinetics):
     assert kinetics([f"train/{name}", replaced]).records[0].path == replaced
 
 
+def test_a_replacement_stands_in_for_a_file_that_is_gone_and_may_lie_flat(kinetics):
+    path = f"replacement/{STEMS[1]}.mp4"
+    assert [r.path for r in kinetics([path]).records] == [path]
+
+
+@pytest.mark.parametrize("folder", ["videos_train", "train_256"])
+def test_a_part_may_have_the_folder_that_other_toolkits_give_it(kinetics, folder):
+    path = f"{folder}/passing_American_football_(in_game)/{STEMS[0]}.mp4"
+    assert [r.path for r in kinetics([path]).records] == [path]
+
+
+def test_two_files_of_one_video_are_warned_of(kinetics, caplog):
+    with caplog.at_level(logging.WARNING):
+        index = kinetics([f"train/{STEMS[0]}.avi", f"train/{STEMS[0]}.mp4"])
+    assert [r.path for r in index.records] == [f"train/{STEMS[0]}.mp4"]
+    assert f"1 videos have several files in {index.root / 'train'}" in caplog.text
+
+
+@pytest.mark.parametrize("names", [("train.csv", "validate.csv"), ("kinetics_train.csv",) * 2])
+def test_lists_may_be_called_as_in_the_archives_of_others(kinetics, tmp_path, names):
+    index = kinetics([f"train/{STEMS[0]}.mp4"])
+    (tmp_path / "train.csv").rename(tmp_path / names[0])
+    (tmp_path / "val.csv").rename(tmp_path / names[1].replace("_train", "_val"))
+    assert read_kinetics(index.root, annotations=tmp_path, subset="train") == index
+    assert count_kinetics(tmp_path) == {"train": 3, "test": 1, "classes": 3}
+
+
+def test_times_may_be_written_as_decimals_and_columns_in_any_order(kinetics):
+    rows = ["0,train,yyyyyyyyyyy,10.0,0.0,abseiling"]
+    header = "is_cc,split,youtube_id,time_end,time_start,label"
+    index = kinetics([f"train/{STEMS[2]}.mp4"], train=rows, val=[], header=header)
+    assert [r.path for r in index.records] == [f"train/{STEMS[2]}.mp4"]
+
+
+def test_a_list_that_spells_a_label_in_two_ways_has_one_class_for_it(kinetics):
+    train = [*TRAIN, "Abseiling,xxxxxxxxxxx,0,10,train,0"]
+    index = kinetics(["train/xxxxxxxxxxx_000000_000010.mp4"], train=train)
+    assert (index.num_classes, index.class_names[index.records[0].label]) == (3, "Abseiling")
+
+
+def test_a_test_list_without_labels_is_not_taken_for_the_val_list(kinetics, tmp_path):
+    index = kinetics([f"train/{STEMS[0]}.mp4"])
+    test_list = tmp_path / "test.csv"
+    test_list.write_text("youtube_id,time_start,time_end,split\naaaaaaaaaaa,0,10,test\n")
+    assert count_kinetics(tmp_path) == {"train": 3, "test": 1, "classes": 3}
+    test_list.replace(tmp_path / "val.csv")
+    with pytest.raises(InputError, match=r"val.csv row 1: no column 'label'; .* have no labels"):
+        count_kinetics(tmp_path)
+    (tmp_path / "val.csv").replace(test_list)
+    with pytest.raises(InputError, match=r"val.csv .* does not exist; the test list has no labels"):
+        read_kinetics(index.root, annotations=tmp_path, subset="test")
+
+
+def test_a_part_without_a_list_has_no_count(kinetics, tmp_path):
+    kinetics([f"train/{STEMS[0]}.mp4"])
+    (tmp_path / "train.csv").unlink()
+    assert count_kinetics(tmp_path) == {"test": 1, "classes": 1}
+    (tmp_path / "val.csv").unlink()
+    with pytest.raises(InputError, match=r"train.csv or kinetics_train.csv does not exist"):
+        count_kinetics(tmp_path)
+
+
 def test_a_file_in_the_folder_of_another_label_is_an_error(kinetics):
     with pytest.raises(InputError, match=r"lies in folder 'abseiling', but the list calls it"):
         kinetics([f"train/abseiling/{STEMS[0]}.mp4"])
@@ -81,8 +145,16 @@ def test_a_file_in_the_folder_of_another_label_is_an_error(kinetics):
         ({"train": ["a,aaaaaaaaaaa,10,10"]}, r"row 2: 'aaaaaaaaaaa' from 10 to 10 s must be"),
         ({"train": ["a,../../etc/x,0,10"]}, r"row 2: '../../etc/x' from 0 to 10 s must be"),
         ({"train": ["a,,0,10"]}, r"row 2: '' from 0 to 10 s must be"),
-        ({"train": [*TRAIN, TRAIN[0]]}, r"-a_b-c_d_ef_000005_000015 is listed twice"),
-        ({"train": [*TRAIN, *VAL]}, r"1 videos are in train and test"),
+        ({"train": ["a,aaaaaaaaaaa,1"]}, r"row 2: 'a,aaaaaaaaaaa,1' has 3 fields, needed are 4"),
+        ({"train": [*TRAIN, ",aaaaaaaaaaa,0,10"]}, r"train.csv row 5: label '' is not among"),
+        (
+            {"train": [*TRAIN, TRAIN[0]]},
+            r"train.csv row 5: -a_b-c_d_ef_000005_000015 is listed twice, first in row 2",
+        ),
+        (
+            {"train": [*TRAIN, *VAL]},
+            r"1 videos are in train and test, .* \(row 5 of .*train.csv, row 2 of .*val.csv\)",
+        ),
     ],
 )
 def test_a_wrong_row_is_named(kinetics, change, message):

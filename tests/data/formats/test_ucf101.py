@@ -22,8 +22,8 @@ def ucf(tmp_path):
         (annotations / "classInd.txt").write_bytes(classes.encode())
         for name, rows in (("trainlist01.txt", train), ("testlist01.txt", test)):
             (annotations / name).write_bytes("".join(f"{row}\r\n" for row in rows).encode())
-        for row in TRAIN + TEST:
-            path = tmp_path / "UCF-101" / row.split()[0]
+        for row in [*train, *test]:
+            path = tmp_path / "UCF-101" / row.removesuffix(" 1").removesuffix(" 2")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         return {"root": tmp_path / "UCF-101", "annotations": annotations, "split": 1}
@@ -49,12 +49,32 @@ def test_a_test_list_with_labels_reads_like_one_without(ucf):
     assert [r.label for r in read(ucf(test=labelled), "test").records] == [0, 1]
 
 
-def test_missing_videos_are_left_out_and_named(ucf):
+def test_missing_videos_are_left_out_and_named(ucf, caplog):
     layout = ucf()
     (layout["root"] / TEST[1]).unlink()
-    index = read(layout, "test")
+    with caplog.at_level(logging.WARNING):
+        index = read(layout, "test")
     assert len(index) == 1
     assert index.missing == (TEST[1],)
+    assert f"1 of 2 listed videos are missing under {index.root}: {TEST[1]}" in caplog.text
+
+
+def test_classes_and_files_may_have_blanks_in_their_names(ucf):
+    train = ["Push Ups/v push ups_g08_c01.avi 1"]
+    test = ["Push Ups/v push ups_g01_c01.avi"]
+    layout = ucf(train, test, "1 Push Ups\r\n")
+    assert [r.path for r in read(dict(layout)).records] == [train[0][:-2]]
+    index = read(layout, "test")
+    assert (index.records[0].path, index.records[0].group) == (test[0], "g01")
+    assert index.class_names == ("Push Ups",)
+
+
+def test_lists_are_read_with_crlf_lf_and_a_byte_order_mark(ucf):
+    layout = ucf()
+    path = layout["annotations"] / "trainlist01.txt"
+    for text in (path.read_bytes(), path.read_bytes().replace(b"\r", b"")):
+        path.write_bytes(b"\xef\xbb\xbf" + text)
+        assert [r.label for r in read(dict(layout)).records] == [0, 1]
 
 
 def test_a_renamed_file_is_found_with_a_warning(ucf, caplog):
@@ -82,8 +102,15 @@ def test_a_group_in_train_and_test_is_warned_of(ucf, caplog):
         ({"train": [TRAIN[0], "Bowling/a.avi 2"]}, r"row 2: class 'Bowling' is not in"),
         ({"train": ["Archery/a.avi 2"]}, r"row 1: label 2 but 'Archery' has 1 .* 1 \.\. 2"),
         ({"train": ["Archery/a.avi 7"]}, r"row 1: label 7 but 'Archery' has 1"),
-        ({"train": [*TRAIN, TRAIN[0]]}, r"g08_c01.avi is listed twice"),
-        ({"train": [*TRAIN, f"{TEST[0]} 1"]}, r"1 videos are in train and test, e.g. Archery"),
+        (
+            {"train": [*TRAIN, TRAIN[0]]},
+            r"trainlist01.txt row 3: Archery/v_Archery_g08_c01.avi is listed twice, first in row 1",
+        ),
+        (
+            {"train": [*TRAIN, f"{TEST[0]} 1"]},
+            r"1 videos are in train and test, e.g. Archery/v_Archery_g01_c01.avi "
+            r"\(row 3 of .*trainlist01.txt, row 1 of .*testlist01.txt\)",
+        ),
         ({"classes": "1 Archery\n3 Bowling\n"}, r"classInd.txt row 2: '3 Bowling' must be '2 "),
         ({"classes": "0 Archery\n"}, r"classInd.txt row 1: '0 Archery' must be '1 "),
     ],

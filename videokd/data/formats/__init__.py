@@ -1,12 +1,14 @@
 """Readers of dataset layouts: annotation lists and folders -> VideoIndex."""
 
-from videokd.data.formats.folder import read_folder
+from videokd.data.formats.folder import count_folder, read_folder
 from videokd.data.formats.hmdb51 import count_hmdb51, read_hmdb51
-from videokd.data.formats.kinetics import read_kinetics
+from videokd.data.formats.kinetics import count_kinetics, read_kinetics
 from videokd.data.formats.ucf101 import count_ucf101, read_ucf101
 
 __all__ = [
+    "count_folder",
     "count_hmdb51",
+    "count_kinetics",
     "count_ucf101",
     "read_folder",
     "read_hmdb51",

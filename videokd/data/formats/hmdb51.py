@@ -6,9 +6,9 @@ hold characters such as `# [ ] ;`: they are compared as text, never as patterns.
 
 from pathlib import Path
 
+from videokd.data.formats.finding import build_index
 from videokd.data.formats.listing import (
     ListedVideo,
-    build_index,
     check_disjoint,
     check_folder,
     check_subset,
@@ -18,7 +18,7 @@ from videokd.data.formats.listing import (
 from videokd.data.index import VideoIndex
 from videokd.utils.errors import InputError
 
-_SUBSET_OF_ID = {"1": "train", "2": "test", "0": ""}
+_PART_OF_ID = {"1": "train", "2": "test", "0": "unused"}
 
 
 def read_hmdb51(
@@ -34,8 +34,8 @@ def read_hmdb51(
         dataset: Name given to the records.
 
     Raises:
-        InputError: a folder or list is missing, a row is malformed or listed twice, or none of
-            the videos exists.
+        InputError: a folder or list is missing, a row is malformed or listed twice, a class has
+            lists of other splits only, or none of the videos exists.
     """
     check_subset(subset)
     class_names, parts = _read_lists(annotations, split)
@@ -45,6 +45,7 @@ def read_hmdb51(
         class_names=class_names,
         dataset=dataset,
         split=f"split{split}/{subset}",
+        all_listed={video.path for part in parts.values() for video in part},
     )
 
 
@@ -61,34 +62,49 @@ def count_hmdb51(annotations: Path, split: int) -> dict[str, int]:
 def _read_lists(
     annotations: Path, split: int
 ) -> tuple[tuple[str, ...], dict[str, list[ListedVideo]]]:
+    """Return the class names, and part ("train", "test", "unused") -> its videos."""
     check_folder(annotations, "HMDB51 annotations")
     if split not in (1, 2, 3):
         raise InputError(f"HMDB51 split must be 1, 2 or 3, got {split}")
-    suffix = f"_test_split{split}.txt"
-    class_names = tuple(
-        sorted(p.name[: -len(suffix)] for p in annotations.iterdir() if p.name.endswith(suffix))
-    )
-    if not class_names:
-        raise InputError(f"HMDB51 annotations {annotations} has no file '<class>{suffix}'")
-    parts: dict[str, list[ListedVideo]] = {"train": [], "test": []}
+    class_names = _find_classes(annotations, split)
+    parts: dict[str, list[ListedVideo]] = {"train": [], "test": [], "unused": []}
     for label, name in enumerate(class_names):
-        _read_class(annotations / f"{name}{suffix}", name, label, parts)
-    check_disjoint(parts["train"], parts["test"], f"{annotations} split {split}")
+        _read_class(annotations / f"{name}_test_split{split}.txt", name, label, parts)
+    # A video has one row, so it is in one part; its source may be in both.
+    source = f"{annotations} split {split}"
+    check_disjoint(parts["train"], parts["test"], sources=(source, source))
     return class_names, parts
+
+
+def _find_classes(annotations: Path, split: int) -> tuple[str, ...]:
+    names = {path.name for path in annotations.iterdir()}
+    suffixes = [f"_test_split{k}.txt" for k in (1, 2, 3)]
+    found = {n.removesuffix(s) for s in suffixes for n in names if n.endswith(s)}
+    lost = sorted(name for name in found if f"{name}_test_split{split}.txt" not in names)
+    if len(lost) == len(found):
+        raise InputError(
+            f"HMDB51 annotations {annotations} has no file '<class>_test_split{split}.txt'"
+        )
+    # Class ids are positions: a list that was lost would shift all that come after it.
+    if lost:
+        raise InputError(
+            f"HMDB51 annotations {annotations} has no file '{lost[0]}_test_split{split}.txt', but "
+            f"lists of {lost[0]!r} for other splits"
+        )
+    return tuple(sorted(found))
 
 
 def _read_class(path: Path, name: str, label: int, parts: dict[str, list[ListedVideo]]) -> None:
     listed: list[ListedVideo] = []
     for row, text in read_rows(path):
         fields = text.rsplit(None, 1)
-        if len(fields) != 2 or fields[1] not in _SUBSET_OF_ID or "/" in fields[0]:
+        if len(fields) != 2 or fields[1] not in _PART_OF_ID or "/" in fields[0]:
             raise InputError(
                 f"{path} row {row}: {text!r} must be '<file> <id>' with id 0, 1 (train) or 2 (test)"
             )
-        video = ListedVideo(f"{name}/{fields[0]}", label, _source_of(fields[0], name))
+        video = ListedVideo(f"{name}/{fields[0]}", label, _source_of(fields[0], name), row)
         listed.append(video)
-        if subset := _SUBSET_OF_ID[fields[1]]:
-            parts[subset].append(video)
+        parts[_PART_OF_ID[fields[1]]].append(video)
     check_unique(listed, str(path))
 
 

@@ -7,25 +7,42 @@ of the real test part are not public.
 """
 
 import csv
+import logging
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
+from videokd.data.formats.finding import PART_FOLDERS, FolderListing, finish_index
 from videokd.data.formats.listing import (
     VIDEO_EXTENSIONS,
-    FolderListing,
     ListedVideo,
     check_disjoint,
     check_folder,
     check_subset,
     check_unique,
-    finish_index,
     normal_form,
 )
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.utils.errors import InputError
 
+_logger = logging.getLogger(__name__)
+
 _PART_OF_SUBSET = {"train": "train", "test": "val"}
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+# As CVDF and the crawler, DeepMind's archives, and MMAction2's scripts call them.
+_CSV_NAMES = {
+    "train": ("train.csv", "kinetics_train.csv"),
+    "val": ("val.csv", "validate.csv", "kinetics_val.csv"),
+}
+
+
+class _Row(NamedTuple):
+    number: int
+    label: str
+    video_id: str
+    start_sec: str
+    end_sec: str
 
 
 def read_kinetics(
@@ -37,8 +54,9 @@ def read_kinetics(
     in alphabetical order.
 
     Args:
-        root: Folder with train/ and val/, and replacement/ where the copy has one.
-        annotations: Folder with train.csv and val.csv.
+        root: Folder with train/ and val/ (or videos_train/ and videos_val/), and replacement/
+            where the copy has one.
+        annotations: Folder with train.csv and val.csv (or validate.csv).
         subset: "train", or "test" for the val part.
         dataset: Name given to the records.
 
@@ -47,121 +65,197 @@ def read_kinetics(
             listed twice, a file lies in the folder of another label, or no video exists.
     """
     check_subset(subset)
-    check_folder(annotations, f"{dataset}: annotations")
+    part = _PART_OF_SUBSET[subset]
     check_folder(root, f"{dataset}: root")
-    class_names, listed = _read_lists(annotations, _PART_OF_SUBSET[subset])
-    files = _list_files(root, _PART_OF_SUBSET[subset])
+    class_names, lists = _read_lists(annotations, dataset)
+    if part not in lists:
+        raise InputError(_describe_absent(annotations, part))
+    files = _list_files(root, part, dataset)
+    folders = _LabelFolders(root, class_names)
     records: list[VideoRecord] = []
     missing: list[str] = []
-    for video in listed:
-        path = files.get(video.path)
+    for stem, label, group, _ in lists[part]:
+        path = files.get(stem)
         if path is None:
-            missing.append(video.path)
-            continue
-        _check_folder_label(root, path, class_names[video.label])
-        records.append(VideoRecord(path, video.label, dataset, video.group))
+            missing.append(stem)
+        else:
+            folders.check(path, label)
+            records.append(VideoRecord(path, label, dataset, group))
     return finish_index(
-        VideoIndex(
-            tuple(records), class_names, root, dataset, _PART_OF_SUBSET[subset], tuple(missing)
-        )
+        VideoIndex(tuple(records), class_names, root, dataset, part, tuple(missing))
     )
 
 
-def _read_lists(annotations: Path, part: str) -> tuple[tuple[str, ...], list[ListedVideo]]:
-    tables = {
-        name: list(_read_csv(annotations / f"{name}.csv"))
-        for name in ("train", "val")
-        if name == part or (annotations / f"{name}.csv").exists()
-    }
-    class_names = _class_names(tables.get("train") or tables[part])
-    labels = {normal_form(name): label for label, name in enumerate(class_names)}
-    listed = {
-        name: [_parse_row(annotations / f"{name}.csv", n, row, labels) for n, row in table]
-        for name, table in tables.items()
-    }
-    for name, videos in listed.items():
-        check_unique(videos, str(annotations / f"{name}.csv"))
-    if len(listed) == 2:
-        check_disjoint(listed["train"], listed["val"], str(annotations))
-    return class_names, listed[part]
+def count_kinetics(annotations: Path) -> dict[str, int]:
+    """Count the listed videos: keys "train", "test" (the val part), "classes". Needs no videos.
+
+    A part without a list has no key.
+    """
+    class_names, lists = _read_lists(annotations, "kinetics")
+    counts = {s: len(lists[p]) for s, p in _PART_OF_SUBSET.items() if p in lists}
+    return {**counts, "classes": len(class_names)}
 
 
-def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _read_lists(
+    annotations: Path, dataset: str
+) -> tuple[tuple[str, ...], dict[str, list[ListedVideo]]]:
+    """Return the class names, and part ("train", "val") -> its videos where it has a list."""
+    check_folder(annotations, f"{dataset}: annotations")
+    found = {part: _find_csv(annotations, part) for part in _CSV_NAMES}
+    paths = {part: path for part, path in found.items() if path is not None}
+    if not paths:
+        raise InputError(_describe_absent(annotations, "train"))
+    tables = {part: list(_read_csv(path)) for part, path in paths.items()}
+    first = next(iter(paths))
+    class_names = _class_names(tables[first])
+    labels = {name: label for label, name in enumerate(class_names)}
+    lists: dict[str, list[ListedVideo]] = {}
+    for part, path in paths.items():
+        lists[part] = _parse_rows(path, tables[part], labels, paths[first].name)
+        check_unique(lists[part], str(path))
+    if len(lists) == 2:
+        sources = (str(paths["train"]), str(paths["val"]))
+        check_disjoint(lists["train"], lists["val"], sources=sources)
+    return class_names, lists
+
+
+def _find_csv(annotations: Path, part: str) -> Path | None:
+    paths = [annotations / name for name in _CSV_NAMES[part]]
+    return next((path for path in paths if path.exists()), None)
+
+
+def _describe_absent(annotations: Path, part: str) -> str:
+    names = " or ".join(_CSV_NAMES[part])
+    is_test_list = part == "val" and any(annotations.glob("*test.csv"))
+    hint = "; the test list has no labels and cannot stand in for it" if is_test_list else ""
+    return f"annotation file {annotations}/{names} does not exist{hint}"
+
+
+def _read_csv(path: Path) -> Iterator[_Row]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            absent = [c for c in _COLUMNS if c not in (reader.fieldnames or ())]
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            absent = [c for c in _COLUMNS if c not in header]
             if absent:
                 raise InputError(
                     f"{path} row 1: no column {absent[0]!r}; the header must have "
-                    f"{','.join(_COLUMNS)}"
+                    f"{','.join(_COLUMNS)} (test lists of Kinetics have no labels)"
                 )
-            for row in reader:
-                yield reader.line_num, {c: row[c].strip() for c in _COLUMNS}
-    except FileNotFoundError:
-        raise InputError(f"annotation file {path} does not exist") from None
+            places = [header.index(c) for c in _COLUMNS]
+            pick = itemgetter(*places)
+            num_needed = max(places) + 1
+            for fields in reader:
+                if not fields:
+                    continue
+                if len(fields) < num_needed:
+                    raise InputError(
+                        f"{path} row {reader.line_num}: {','.join(fields)!r} has {len(fields)} "
+                        f"fields, needed are {num_needed}"
+                    )
+                yield _Row(reader.line_num, *map(str.strip, pick(fields)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"annotation file {path} cannot be read: {error}") from error
 
 
-def _class_names(table: list[tuple[int, dict[str, str]]]) -> tuple[str, ...]:
+def _class_names(table: list[_Row]) -> tuple[str, ...]:
     # One name per normal form: a list that spells a label in two ways has one class for it.
     spelled: dict[str, str] = {}
-    for name in sorted({row["label"] for _, row in table}):
+    for name in sorted({row.label for row in table} - {""}):
         spelled.setdefault(normal_form(name), name)
     return tuple(sorted(spelled.values()))
 
 
-def _parse_row(path: Path, number: int, row: dict[str, str], labels: dict[str, int]) -> ListedVideo:
-    video_id = row["youtube_id"]
+def _parse_rows(
+    path: Path, table: list[_Row], labels: dict[str, int], list_of_labels: str
+) -> list[ListedVideo]:
+    by_form = {normal_form(name): label for name, label in labels.items()}
+    known = dict(labels)
+    listed: list[ListedVideo] = []
+    for row in table:
+        label = known.get(row.label)
+        if label is None:
+            label = by_form.get(normal_form(row.label))
+            if label is None:
+                raise InputError(
+                    f"{path} row {row.number}: label {row.label!r} is not among the {len(labels)} "
+                    f"of {list_of_labels}; do not mix versions of Kinetics"
+                )
+            known[row.label] = label
+        listed.append(ListedVideo(_stem_of(path, row), label, row.video_id, row.number))
+    return listed
+
+
+def _stem_of(path: Path, row: _Row) -> str:
     try:
-        start_sec, end_sec = (int(float(row[c])) for c in ("time_start", "time_end"))
+        start_sec, end_sec = _whole_sec(row.start_sec), _whole_sec(row.end_sec)
     except (ValueError, OverflowError):
         raise InputError(
-            f"{path} row {number}: times {row['time_start']!r}, {row['time_end']!r} must be seconds"
+            f"{path} row {row.number}: times {row.start_sec!r}, {row.end_sec!r} must be seconds"
         ) from None
-    if not video_id or "/" in video_id or not 0 <= start_sec < end_sec:
+    if not row.video_id or "/" in row.video_id or not 0 <= start_sec < end_sec:
         raise InputError(
-            f"{path} row {number}: {video_id!r} from {start_sec} to {end_sec} s must be a video id "
-            "and times with 0 <= start < end"
+            f"{path} row {row.number}: {row.video_id!r} from {start_sec} to {end_sec} s must be a "
+            "video id and times with 0 <= start < end"
         )
-    label = labels.get(normal_form(row["label"]))
-    if label is None:
-        raise InputError(
-            f"{path} row {number}: label {row['label']!r} is not among the {len(labels)} of "
-            "train.csv; do not mix versions of Kinetics"
-        )
-    return ListedVideo(f"{video_id}_{start_sec:06d}_{end_sec:06d}", label, video_id)
+    return f"{row.video_id}_{start_sec:06d}_{end_sec:06d}"
 
 
-def _list_files(root: Path, part: str) -> dict[str, str]:
-    """Map the stem of every video of a part to its path; replacements come last and win."""
-    folders = [part, f"{part}/*", "replacement", "replacement/*"]
-    files: dict[str, str] = {}
+def _whole_sec(text: str) -> int:
+    # Some copies have "5.0".
+    return int(text) if text.isdecimal() else int(float(text))
+
+
+def _list_files(root: Path, part: str, dataset: str) -> dict[str, str]:
+    """Map the stem of every video of a part to its path; replacements come last and win.
+
+    Whole stems are compared, since ids may hold `_` and begin with `-`: nothing is split off them.
+    """
     listing = FolderListing(root)
-    for pattern in folders:
-        for folder in _expand(listing, pattern):
-            for name in listing.names(folder):
+    own = next((name for name in PART_FOLDERS[part] if name in listing.names("")), part)
+    files: dict[str, str] = {}
+    doubled: list[str] = []
+    for top in (own, "replacement"):
+        for folder in (top, *_folders_in(listing, top)):
+            for name in sorted(listing.names(folder)):
                 stem, dot, extension = name.rpartition(".")
                 if f"{dot}{extension.lower()}" in VIDEO_EXTENSIONS:
+                    if top == own and stem in files:
+                        doubled.append(files[stem])
                     files[stem] = f"{folder}/{name}"
+    if doubled:
+        _logger.warning(
+            "%s: %d videos have several files in %s, e.g. %s and %s; the last is read",
+            *(dataset, len(doubled), root / own, doubled[0]),
+            files[Path(doubled[0]).stem],
+        )
     return files
 
 
-def _expand(listing: FolderListing, pattern: str) -> list[str]:
-    folder, star, _ = pattern.partition("/*")
-    if not star:
-        return [folder]
+def _folders_in(listing: FolderListing, folder: str) -> list[str]:
     names = sorted(listing.names(folder))
     return [f"{folder}/{n}" for n in names if not n.lower().endswith(VIDEO_EXTENSIONS)]
 
 
-def _check_folder_label(root: Path, path: str, class_name: str) -> None:
-    parts = path.split("/")
-    if parts[0] == "replacement" or len(parts) == 2:
-        return
-    if normal_form(parts[1]) != normal_form(class_name):
-        raise InputError(
-            f"{root / path} lies in folder {parts[1]!r}, but the list calls it {class_name!r}; "
-            "folders and lists must be of one version of Kinetics"
-        )
+class _LabelFolders:
+    """Checks that a file lies in the folder of its label, where there are such folders."""
+
+    def __init__(self, root: Path, class_names: tuple[str, ...]) -> None:
+        self._root = root
+        self._names = class_names
+        self._forms = [normal_form(name) for name in class_names]
+        self._form_of_folder: dict[str, str] = {}
+
+    def check(self, path: str, label: int) -> None:
+        top, _, rest = path.partition("/")
+        folder, is_inside, _ = rest.partition("/")
+        if not is_inside or top == "replacement":
+            return
+        form = self._form_of_folder.get(folder)
+        if form is None:
+            form = self._form_of_folder[folder] = normal_form(folder)
+        if form != self._forms[label]:
+            raise InputError(
+                f"{self._root / path} lies in folder {folder!r}, but the list calls it "
+                f"{self._names[label]!r}; folders and lists must be of one version of Kinetics"
+            )

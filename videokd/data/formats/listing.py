@@ -1,16 +1,14 @@
-"""What the readers of all layouts share: text rows, folder listings, spellings, the final checks.
+"""What the readers of annotation lists share: text rows, spellings, groups and the checks of lists.
 
-Folders are listed once each: a stat per row would cost minutes on network disks.
+Rows are kept as plain tuples and handled with str methods: lists of 650,000 rows are real.
 """
 
 import logging
-import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from videokd.data.index import VideoIndex, VideoRecord
 from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
@@ -19,19 +17,20 @@ VIDEO_EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 SUBSETS = ("train", "test")
 
 
-@dataclass(frozen=True, slots=True)
-class ListedVideo:
+class ListedVideo(NamedTuple):
     """One row of a list, before it is known whether its file exists.
 
     Args:
         path: As the list has it, relative to the root, with forward slashes.
         label: Class id, 0-based.
         group: Source of the video.
+        row: Where the list names it, from 1; for messages.
     """
 
     path: str
     label: int
     group: str
+    row: int
 
 
 def normal_form(name: str) -> str:
@@ -41,6 +40,17 @@ def normal_form(name: str) -> str:
     Kinetics name the folder of "person's" `persons`.
     """
     return re.sub(r"[\W_]+", " ", name.lower().replace("'", "")).strip()
+
+
+def check_spellings(names: Iterable[str], source: str) -> None:
+    """Raise InputError when two class names differ only in spelling; `source` names the list."""
+    spelled: dict[str, str] = {}
+    for name in names:
+        other = spelled.setdefault(normal_form(name), name)
+        if other != name:
+            raise InputError(
+                f"{source}: classes {other!r} and {name!r} differ only in spelling; keep one"
+            )
 
 
 def check_subset(subset: str) -> None:
@@ -55,6 +65,20 @@ def check_folder(folder: Path, what: str) -> None:
         raise InputError(f"{what} {folder} is not a folder; set it to where the dataset lies")
 
 
+def read_text(path: Path) -> str:
+    """Read an annotation file, with or without a byte order mark; line ends become LF.
+
+    Raises:
+        InputError: the file is missing or is not UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"annotation file {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"annotation file {path} cannot be read: {error}") from error
+
+
 def read_rows(path: Path) -> list[tuple[int, str]]:
     """Read the rows of a text file that are not blank.
 
@@ -64,158 +88,91 @@ def read_rows(path: Path) -> list[tuple[int, str]]:
     Raises:
         InputError: the file is missing or is not UTF-8 text.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"annotation file {path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"annotation file {path} cannot be read: {error}") from error
-    rows = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1))
+    rows = ((number, line.strip()) for number, line in enumerate(read_text(path).split("\n"), 1))
     return [(number, line) for number, line in rows if line]
+
+
+def make_group_finder(pattern: str) -> Callable[[str], str]:
+    r"""Return a function that names the source of a video, given its path under the root.
+
+    Args:
+        pattern: Regular expression that is searched in the path; its first group, or the whole
+            match when it has none, is the source: `(person\d+)_`. "" takes the name of the file
+            up to its last underscore.
+
+    Raises:
+        InputError: the pattern is not a regular expression; at a call, it is not in the path.
+    """
+    if not pattern:
+        return _name_to_last_underscore
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        raise InputError(f"group pattern {pattern!r} is no regular expression: {error}") from error
+
+    def find(path: str) -> str:
+        match = search(path)
+        if match is None:
+            return ""
+        return (match.group(1) if match.re.groups else match.group()) or ""
+
+    return find
+
+
+def _name_to_last_underscore(path: str) -> str:
+    name = path.rpartition("/")[2]
+    stem = name.rpartition(".")[0] or name
+    return stem.rpartition("_")[0] or stem
 
 
 def check_unique(listed: Sequence[ListedVideo], source: str) -> None:
     """Raise InputError when a path is listed twice; `source` names the list."""
-    seen: set[str] = set()
+    if len({video.path for video in listed}) == len(listed):
+        return
+    rows: dict[str, int] = {}
     for video in listed:
-        if video.path in seen:
-            raise InputError(f"{source}: {video.path} is listed twice; remove one of the rows")
-        seen.add(video.path)
+        first = rows.setdefault(video.path, video.row)
+        if first != video.row:
+            raise InputError(
+                f"{source} row {video.row}: {video.path} is listed twice, first in row {first}; "
+                "remove one of the rows"
+            )
 
 
-def check_disjoint(train: Sequence[ListedVideo], test: Sequence[ListedVideo], source: str) -> None:
-    """Check that no video is in both parts; warn when parts share a source.
+def check_disjoint(
+    train: Sequence[ListedVideo], test: Sequence[ListedVideo], *, sources: tuple[str, str]
+) -> None:
+    """Check that no video is in both parts; warn when parts share a source of videos.
+
+    Args:
+        train: The videos of the training list.
+        test: Those of the test list.
+        sources: The files of the two lists.
 
     Raises:
         InputError: a video is in both.
     """
     shared = {v.path for v in train} & {v.path for v in test}
     if shared:
+        path = min(shared)
+        rows = [next(v.row for v in part if v.path == path) for part in (train, test)]
         raise InputError(
-            f"{source}: {len(shared)} videos are in train and test, e.g. {min(shared)}; "
-            "results would be worthless, use the official lists"
+            f"{len(shared)} videos are in train and test, e.g. {path} (row {rows[0]} of "
+            f"{sources[0]}, row {rows[1]} of {sources[1]}); results would be worthless, use the "
+            "official lists"
         )
-    groups = {(v.label, v.group) for v in train} & {(v.label, v.group) for v in test}
-    if groups:
-        _logger.warning(
-            "%s: train and test share %d (class, group) pairs, e.g. group %s of class %d: "
-            "test results will be too high",
-            source,
-            len(groups),
-            *reversed(min(groups)),
-        )
-
-
-class FolderListing:
-    """The names under a root, one directory listing per folder.
-
-    A name that is not there is looked up once more in its normalised form (lower case, odd
-    characters as underscores), because some copies of HMDB51 and UCF101 were renamed that way.
-
-    Args:
-        root: Folder that all looked-up paths start from.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._names: dict[str, frozenset[str]] = {}
-        self._normalised: dict[str, dict[str, str]] = {}
-        self.num_renamed = 0
-
-    def names(self, folder: str) -> frozenset[str]:
-        """List the names in a folder given relative to the root; empty when there is none."""
-        if folder not in self._names:
-            try:
-                self._names[folder] = frozenset(os.listdir(self._root / folder))
-            except (FileNotFoundError, NotADirectoryError):
-                self._names[folder] = frozenset()
-        return self._names[folder]
-
-    def find(self, path: str) -> str | None:
-        """Find the path as the disk spells it, or None."""
-        found = ""
-        is_renamed = False
-        for part in path.split("/"):
-            name = part if part in self.names(found) else self._find_renamed(found, part)
-            if name is None:
-                return None
-            is_renamed = is_renamed or name != part
-            found = f"{found}/{name}" if found else name
-        self.num_renamed += is_renamed
-        return found
-
-    def _find_renamed(self, folder: str, name: str) -> str | None:
-        if folder not in self._normalised:
-            table: dict[str, str] = {}
-            for entry in self.names(folder):
-                key = _file_normal_form(entry)
-                # Two files with one normal form: neither can be the answer.
-                table[key] = "" if key in table else entry
-            self._normalised[folder] = table
-        return self._normalised[folder].get(_file_normal_form(name)) or None
-
-
-def _file_normal_form(name: str) -> str:
-    stem, dot, extension = name.lower().rpartition(".")
-    return re.sub(r"\W", "_", stem) + dot + extension
-
-
-def build_index(
-    listed: Iterable[ListedVideo],
-    *,
-    root: Path,
-    class_names: Sequence[str],
-    dataset: str,
-    split: str,
-) -> VideoIndex:
-    """Keep the listed videos that exist under root; name the others in `missing`.
-
-    Raises:
-        InputError: root is not a folder, or not one of the videos exists.
-    """
-    check_folder(root, f"{dataset}: root")
-    listing = FolderListing(root)
-    records: list[VideoRecord] = []
-    missing: list[str] = []
-    for video in listed:
-        path = listing.find(video.path)
-        if path is None:
-            missing.append(video.path)
-        else:
-            records.append(VideoRecord(path, video.label, dataset, video.group))
-    if listing.num_renamed:
-        _logger.warning(
-            "%s %s: %d videos were found under a normalised name",
-            dataset,
-            split,
-            listing.num_renamed,
-        )
-    return finish_index(
-        VideoIndex(tuple(records), tuple(class_names), root, dataset, split, tuple(missing))
+    warn_of_shared_groups(
+        {(v.label, v.group) for v in train} & {(v.label, v.group) for v in test},
+        source=" and ".join(dict.fromkeys(sources)),
     )
 
 
-def finish_index(index: VideoIndex) -> VideoIndex:
-    """Report what is missing and refuse an index without a single video.
-
-    Raises:
-        InputError: no listed video exists.
-    """
-    num_listed = len(index) + len(index.missing)
-    if not index.records:
-        example = f" (looked for e.g. {index.missing[0]})" if index.missing else ""
-        raise InputError(
-            f"{index.dataset} {index.split}: 0 videos of {num_listed} listed exist under "
-            f"{index.root}{example}; check root and layout"
-        )
-    if index.missing:
+def warn_of_shared_groups(shared: Collection[tuple[int, str]], *, source: str) -> None:
+    """Log a warning when there are (class id, group) pairs that train and test share."""
+    if shared:
+        label, group = min(shared)
         _logger.warning(
-            "%s %s: %d of %d listed videos are missing under %s, e.g. %s",
-            index.dataset,
-            index.split,
-            len(index.missing),
-            num_listed,
-            index.root,
-            index.missing[0],
+            "%s: train and test share %d (class, group) pairs, e.g. group %s of class %d: "
+            "if a group is one scene or upload, test results will be too high",
+            *(source, len(shared), group, label),
         )
-    return index

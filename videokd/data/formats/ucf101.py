@@ -5,11 +5,11 @@ name: the files of HandstandPushups are called HandStandPushups.
 """
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from videokd.data.formats.finding import build_index
 from videokd.data.formats.listing import (
     ListedVideo,
-    build_index,
     check_disjoint,
     check_folder,
     check_subset,
@@ -46,6 +46,7 @@ def read_ucf101(
         class_names=class_names,
         dataset=dataset,
         split=f"split{split}/{subset}",
+        all_listed={video.path for part in parts.values() for video in part},
     )
 
 
@@ -67,19 +68,19 @@ def _read_lists(
         raise InputError(f"UCF101 split must be 1, 2 or 3, got {split}")
     class_names = _read_classes(annotations / "classInd.txt")
     labels = {name: label for label, name in enumerate(class_names)}
+    paths = {s: annotations / f"{s}list{split:02d}.txt" for s in ("train", "test")}
     parts: dict[str, list[ListedVideo]] = {}
-    for subset in ("train", "test"):
-        path = annotations / f"{subset}list{split:02d}.txt"
+    for subset, path in paths.items():
         parts[subset] = [_parse_row(path, n, text, labels, subset) for n, text in read_rows(path)]
         check_unique(parts[subset], str(path))
-    check_disjoint(parts["train"], parts["test"], f"{annotations} split {split}")
+    check_disjoint(parts["train"], parts["test"], sources=(str(paths["train"]), str(paths["test"])))
     return class_names, parts
 
 
 def _read_classes(path: Path) -> tuple[str, ...]:
     names: list[str] = []
     for row, text in read_rows(path):
-        fields = text.split()
+        fields = text.split(None, 1)
         if len(fields) != 2 or fields[0] != str(len(names) + 1) or fields[1] in names:
             raise InputError(
                 f"{path} row {row}: {text!r} must be '{len(names) + 1} <class name>' "
@@ -95,10 +96,10 @@ def _parse_row(path: Path, row: int, text: str, labels: dict[str, int], subset: 
     # Test lists of UCF101 have no labels; copies of them sometimes do.
     if subset == "train" and not has_label:
         raise InputError(f"{path} row {row}: {text!r} must be '<class>/<file> <label>'")
-    video = PurePosixPath(fields[0] if has_label else text)
-    if len(video.parts) != 2 or ".." in video.parts or video.is_absolute():
+    video = fields[0] if has_label else text
+    folder, _, name = video.partition("/")
+    if not folder or not name or "/" in name or ".." in (folder, name):
         raise InputError(f"{path} row {row}: {text!r} must name a video as '<class>/<file>'")
-    folder = video.parts[0]
     if folder not in labels:
         raise InputError(f"{path} row {row}: class {folder!r} is not in classInd.txt")
     label = labels[folder]
@@ -107,5 +108,6 @@ def _parse_row(path: Path, row: int, text: str, labels: dict[str, int], subset: 
             f"{path} row {row}: label {fields[1]} but {folder!r} has {label + 1} in classInd.txt "
             f"(allowed are 1 .. {len(labels)})"
         )
-    match = _GROUP.search(video.stem)
-    return ListedVideo(str(video), label, match.group(1) if match else video.stem)
+    stem = name.rpartition(".")[0] or name
+    match = _GROUP.search(stem)
+    return ListedVideo(video, label, match.group(1) if match else stem, row)
