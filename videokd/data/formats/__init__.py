@@ -3,6 +3,7 @@
 from videokd.data.formats.folder import count_folder, read_folder
 from videokd.data.formats.hmdb51 import count_hmdb51, read_hmdb51
 from videokd.data.formats.kinetics import count_kinetics, read_kinetics
+from videokd.data.formats.path_list import count_path_list, read_path_list
 from videokd.data.formats.ssv2 import count_ssv2, read_ssv2
 from videokd.data.formats.ucf101 import count_ucf101, read_ucf101
 
@@ -10,11 +11,13 @@ __all__ = [
     "count_folder",
     "count_hmdb51",
     "count_kinetics",
+    "count_path_list",
     "count_ssv2",
     "count_ucf101",
     "read_folder",
     "read_hmdb51",
     "read_kinetics",
+    "read_path_list",
     "read_ssv2",
     "read_ucf101",
 ]

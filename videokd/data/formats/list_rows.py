@@ -1,0 +1,208 @@
+"""The files and rows of path-label lists; what the rows mean is up to `path_list`.
+
+Read are the lists of SlowFast and PyTorchVideo (`train.csv`, `val.csv`, `test.csv`; no header),
+those of MMAction2 (`<name>_train_list_videos.txt`, `<name>_train_split_1_videos.txt`) and CSV files
+with a header.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from videokd.data.formats.listing import check_folder, read_rows, read_text
+from videokd.utils.errors import InputError
+
+AUTO_SEPARATOR = "auto"
+_COLUMNS = ("path", "label", "split", "group")
+_LIST_NAME = re.compile(
+    r"(?:.+_)?(train|val|valid|validation|test)(?:_list)?(?:_split_?(\d+))?(_videos|_rawframes)?"
+    r"\.(?:csv|txt)"
+)
+_PART_OF_NAME = {
+    "train": "train",
+    "test": "test",
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+}
+
+
+class ListRow(NamedTuple):
+    """One row: its number from 1 and its fields; the group is "" where there is no such column."""
+
+    number: int
+    path: str
+    label: str
+    group: str
+
+
+@dataclass
+class ListTable:
+    """The rows of one part.
+
+    Args:
+        source: The file that holds them.
+        has_header: Whether it has a header; only then labels may be names.
+        rows: Rows of the part, in order.
+    """
+
+    source: Path
+    has_header: bool
+    rows: list[ListRow] = field(default_factory=list)
+
+
+def read_tables(annotations: Path, *, split: int, separator: str) -> dict[str, ListTable]:
+    """Read all lists of a dataset.
+
+    Args:
+        annotations: Folder of one list per part, or one CSV file with a column `split`.
+        split: Which of several splits, where the files are named `..._split_<split>...`; else 1.
+        separator: What stands between path and label; "auto" takes the last comma or blank.
+
+    Returns:
+        Part ("train", "val", "test") -> its rows.
+
+    Raises:
+        InputError: a folder or file is missing or cannot be told from another one, or a row is
+            malformed.
+    """
+    if annotations.is_file():
+        return _read_file(annotations, separator, part="")
+    check_folder(annotations, "list annotations")
+    tables: dict[str, ListTable] = {}
+    for part in ("train", "val", "test"):
+        path = _find_list(annotations, part, split)
+        if path is not None:
+            tables.update(_read_file(path, separator, part=part))
+    if "train" not in tables:
+        raise InputError(
+            f"{annotations} has no training list such as train.csv, train_list_videos.txt or "
+            f"train_split_{split}_videos.txt; name the file itself when it has a column 'split'"
+        )
+    return tables
+
+
+def _find_list(annotations: Path, part: str, split: int) -> Path | None:
+    matches = [
+        (path, match)
+        for path in sorted(annotations.iterdir())
+        if (match := _LIST_NAME.fullmatch(path.name.lower()))
+        and _PART_OF_NAME[match.group(1)] == part
+        and match.group(2) in (None, str(split))
+    ]
+    of_videos = [(path, match) for path, match in matches if match.group(3) != "_rawframes"]
+    if matches and not of_videos:
+        raise InputError(
+            f"{matches[0][0]} lists frame folders, which are not read; make a list of videos"
+        )
+    # A list of this very split goes before one for all.
+    own = [path for path, match in of_videos if match.group(2)]
+    paths = own or [path for path, _ in of_videos if split == 1]
+    if len(paths) > 1:
+        raise InputError(
+            f"{paths[0]} and {paths[1].name} may both be the {part} list; leave one of them there"
+        )
+    return paths[0] if paths else None
+
+
+def _read_file(path: Path, separator: str, *, part: str) -> dict[str, ListTable]:
+    """Read a file of one part, or of all parts when `part` is ""."""
+    delimiter = "," if separator == AUTO_SEPARATOR else separator
+    rows = read_rows(path)
+    columns = [name.strip().lower() for name in rows[0][1].split(delimiter)] if rows else []
+    has_header = "path" in columns and "label" in columns
+    if not has_header and not part:
+        raise InputError(
+            f"{path} row 1: {rows[0][1] if rows else ''!r} must be the header "
+            "path,label,split[,group]; or name a folder of one list per part"
+        )
+    if not has_header:
+        return {part: ListTable(path, False, list(_read_plain(path, rows, separator)))}
+    tables: dict[str, ListTable] = {part: ListTable(path, True)} if part else {}
+    for row, name in _read_headed(path, columns, delimiter):
+        own = _PART_OF_NAME.get(name, "") if name else part
+        if not own or (part and own != part):
+            raise InputError(
+                f"{path} row {row.number}: split {name!r} must be {part or 'train, val or test'}"
+            )
+        tables.setdefault(own, ListTable(path, True)).rows.append(row)
+    return tables
+
+
+def _read_plain(path: Path, rows: list[tuple[int, str]], separator: str) -> Iterator[ListRow]:
+    split_row = _make_row_splitter(separator)
+    for number, text in rows:
+        video, label = split_row(text)
+        if not video or not label.isdecimal():
+            raise InputError(
+                f"{path} row {number}: {text!r} must be '<path><separator><label>' with a label "
+                f"0, 1, 2, ...; the separator is {separator!r}"
+            )
+        # The first two for speed: most rows are of .mp4 files.
+        if video[-1].isdecimal() and video[-4:] != ".mp4" and _ends_in_a_field_of_digits(video):
+            raise InputError(
+                f"{path} row {number}: {text!r} has a number between path and label; frame folders "
+                "('<folder> <frames> <label>') and several labels per video are not read"
+            )
+        yield ListRow(number, video, label, "")
+
+
+def _make_row_splitter(separator: str) -> Callable[[str], tuple[str, str]]:
+    if separator == AUTO_SEPARATOR:
+        return _split_at_last_blank_or_comma
+
+    def split_row(text: str) -> tuple[str, str]:
+        video, _, label = text.rpartition(separator)
+        return video.strip(), label.strip()
+
+    return split_row
+
+
+def _split_at_last_blank_or_comma(text: str) -> tuple[str, str]:
+    fields = text.rsplit(None, 1)
+    if len(fields) == 2 and fields[1].isdecimal():
+        return fields[0].rstrip(" \t,"), fields[1]
+    video, _, label = text.rpartition(",")
+    return video.rstrip(), label
+
+
+def _ends_in_a_field_of_digits(video: str) -> bool:
+    last = re.split(r"[\s,;|]", video)[-1]
+    return last != video and last.isdecimal()
+
+
+def _read_headed(path: Path, columns: list[str], delimiter: str) -> Iterator[tuple[ListRow, str]]:
+    """Yield the rows below a header, each with its split or ""."""
+    unknown = [name for name in columns if name not in _COLUMNS]
+    if unknown or len(set(columns)) < len(columns) or len(delimiter) != 1:
+        raise InputError(
+            f"{path} row 1: columns {delimiter.join(columns)} must be path,label[,split][,group], "
+            "each once, with a separator of one character; videos are read whole, so cut them "
+            "where a list gives times"
+        )
+    places = [columns.index(name) if name in columns else -1 for name in _COLUMNS]
+    reader = csv.reader(io.StringIO(read_text(path)), delimiter=delimiter)
+    try:
+        next(row for row in reader if row)
+        for fields in reader:
+            if not fields:
+                continue
+            if len(fields) != len(columns):
+                raise InputError(
+                    f"{path} row {reader.line_num}: {delimiter.join(fields)!r} has {len(fields)} "
+                    f'fields, the header {len(columns)}; put "quotes" around a path with '
+                    f"{delimiter!r} in it"
+                )
+            video, label, split, group = (
+                fields[place].strip() if place >= 0 else "" for place in places
+            )
+            if not video or not label:
+                raise InputError(
+                    f"{path} row {reader.line_num}: path {video!r} and label {label!r} must not be "
+                    "empty"
+                )
+            yield ListRow(reader.line_num, video, label, group), split.lower()
+    except csv.Error as error:
+        raise InputError(f"{path} row {reader.line_num}: {error}") from error

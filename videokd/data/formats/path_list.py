@@ -1,0 +1,220 @@
+"""Lists of paths and labels: those of SlowFast, PyTorchVideo and MMAction2, and one's own CSV.
+
+Without a header a row is `<path><separator><label>`, split at the last separator, so that paths
+may hold blanks; labels are 0-based numbers. Under a header `path,label[,split][,group]` labels may
+also be names. Lists of frame folders and of several labels per video are refused.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from videokd.data.formats.finding import PART_FOLDERS, FolderListing, build_index
+from videokd.data.formats.list_rows import AUTO_SEPARATOR, ListTable, read_tables
+from videokd.data.formats.listing import (
+    ListedVideo,
+    check_disjoint,
+    check_folder,
+    check_spellings,
+    check_subset,
+    check_unique,
+    make_group_finder,
+    normal_form,
+    read_rows,
+)
+from videokd.data.index import VideoIndex
+from videokd.utils.errors import InputError
+
+_logger = logging.getLogger(__name__)
+
+_CLASS_FILE = "classes.txt"
+_MAX_CLASSES = 100_000  # a larger label is a mistake; one name per class is kept in memory
+
+
+def read_path_list(
+    root: Path,
+    *,
+    annotations: Path,
+    subset: str,
+    split: int = 1,
+    separator: str = AUTO_SEPARATOR,
+    group_pattern: str = "",
+    dataset: str = "list",
+) -> VideoIndex:
+    r"""Read one part of a dataset given by lists of paths and labels.
+
+    Args:
+        root: Folder that relative paths start from, and that absolute ones are under. Where it
+            has train/ and val/ (or videos_train/ and videos_val/), paths may start from those.
+        annotations: Folder of the lists, or one CSV file with a column `split`. A `classes.txt`
+            beside the lists names one class per line, in the order of the labels; without it
+            labels that are numbers are their own names.
+        subset: "train", or "test" for the test part, or the val part where there is no test part.
+        split: Which of several splits, where files are named `..._split_<split>...`; else 1.
+        separator: What stands between path and label; "auto" takes the last comma or blank.
+        group_pattern: Regular expression of a video's group in its path, such as `(person\d+)_`;
+            "" takes the column `group`, or the name of the file up to its last underscore.
+        dataset: Name given to the records.
+
+    Raises:
+        InputError: a folder or list is missing, a row is malformed, has an unknown label, leaves
+            the root, is listed twice or is in train and test, or no video exists.
+    """
+    check_subset(subset)
+    check_folder(root, f"{dataset}: root")
+    tables = _choose_tables(annotations, split, separator)
+    if subset not in tables:
+        raise InputError(f"{annotations} has no test or val list; make one, e.g. val.csv")
+    class_names, parts = _resolve(annotations, tables, group_pattern, root)
+    return build_index(
+        parts[subset], root=root, class_names=class_names, dataset=dataset, split=subset
+    )
+
+
+def count_path_list(
+    annotations: Path, split: int = 1, separator: str = AUTO_SEPARATOR, group_pattern: str = ""
+) -> dict[str, int]:
+    """Count the listed videos: keys "train", "test", "classes". Needs no videos.
+
+    A part without a list has no key.
+    """
+    tables = _choose_tables(annotations, split, separator)
+    class_names, parts = _resolve(annotations, tables, group_pattern, None)
+    counts = {subset: len(videos) for subset, videos in parts.items()}
+    return {**counts, "classes": len(class_names)}
+
+
+def _choose_tables(annotations: Path, split: int, separator: str) -> dict[str, ListTable]:
+    tables = read_tables(annotations, split=split, separator=separator)
+    if "train" not in tables or not tables["train"].rows:
+        raise InputError(f"{annotations} lists no training video")
+    chosen = {"train": tables["train"]}
+    test = tables.get("test") or tables.get("val")
+    return {**chosen, "test": test} if test is not None else chosen
+
+
+def _resolve(
+    annotations: Path, tables: dict[str, ListTable], group_pattern: str, root: Path | None
+) -> tuple[tuple[str, ...], dict[str, list[ListedVideo]]]:
+    """Return the class names, and subset -> its videos. Without a root no path is looked at."""
+    folder = annotations.parent if annotations.is_file() else annotations
+    class_names = _class_names(tables["train"], folder / _CLASS_FILE)
+    parts: dict[str, list[ListedVideo]] = {}
+    for subset, table in tables.items():
+        videos = _make_videos(table, class_names, group_pattern, _make_path_cleaner(root))
+        parts[subset] = videos if root is None else _start_from_root(videos, root, subset)
+        check_unique(parts[subset], str(table.source))
+    if "test" in parts:
+        sources = (str(tables["train"].source), str(tables["test"].source))
+        check_disjoint(parts["train"], parts["test"], sources=sources)
+    _warn_of_empty_classes(parts["train"], class_names, str(tables["train"].source))
+    return class_names, parts
+
+
+def _class_names(train: ListTable, class_file: Path) -> tuple[str, ...]:
+    if class_file.exists():
+        names = tuple(name for _, name in read_rows(class_file))
+        check_spellings(names, str(class_file))
+        if len(set(names)) < len(names):
+            name = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{class_file}: class {name!r} is listed twice")
+        return names
+    labels = {row.label for row in train.rows}
+    if not all(label.isdecimal() for label in labels):
+        check_spellings(sorted(labels), str(train.source))
+        return tuple(sorted(labels))
+    largest = max(map(int, labels))
+    if largest >= _MAX_CLASSES:
+        row = next(row for row in train.rows if int(row.label) == largest)
+        raise InputError(
+            f"{train.source} row {row.number}: label {row.label} of {row.path}; labels count "
+            f"from 0 and are below {_MAX_CLASSES}"
+        )
+    return tuple(str(label) for label in range(largest + 1))
+
+
+def _make_videos(
+    table: ListTable,
+    class_names: Sequence[str],
+    group_pattern: str,
+    clean_path: Callable[[str], str],
+) -> list[ListedVideo]:
+    known = _label_table(class_names, has_names=table.has_header)
+    find_group = make_group_finder(group_pattern)
+    videos: list[ListedVideo] = []
+    for number, listed_path, text, group in table.rows:
+        label = known.get(text)
+        if label is None:
+            label = known.get(str(int(text)) if text.isdecimal() else normal_form(text))
+            if label is None:
+                raise InputError(
+                    f"{table.source} row {number}: label {text!r} is not among the "
+                    f"{len(class_names)} classes ({class_names[0]} .. {class_names[-1]})"
+                )
+            known[text] = label
+        path = clean_path(listed_path)
+        if not path:
+            raise InputError(
+                f"{table.source} row {number}: {listed_path!r} is not under the root; set the root "
+                "to a folder above all videos"
+            )
+        # A pattern that is set goes before the column.
+        group = group if group and not group_pattern else find_group(path)
+        if not group:
+            raise InputError(
+                f"{table.source} row {number}: group pattern {group_pattern!r} is not in {path!r}"
+            )
+        videos.append(ListedVideo(path, label, group, number))
+    return videos
+
+
+def _label_table(class_names: Sequence[str], *, has_names: bool) -> dict[str, int]:
+    table = {str(label): label for label in range(len(class_names))}
+    if has_names:
+        table.update({normal_form(name): label for label, name in enumerate(class_names)})
+        table.update({name: label for label, name in enumerate(class_names)})
+    return table
+
+
+def _make_path_cleaner(root: Path | None) -> Callable[[str], str]:
+    """Return a function: path of a list -> path under the root, "" when it is not under it."""
+    # Lists may have been written with the root's own name or with what it links to.
+    own = (os.path.abspath(root), os.path.realpath(root)) if root is not None else ()
+    prefixes = [f"{name.rstrip('/')}/" for name in own]
+
+    def clean(path: str) -> str:
+        if "//" in path or "./" in path or path.endswith("/.."):
+            path = os.path.normpath(path)
+        if path.startswith("../") or path == "..":
+            return ""
+        if not path.startswith("/") or root is None:
+            return path
+        return next((path[len(p) :] for p in prefixes if path.startswith(p)), "")
+
+    return clean
+
+
+def _start_from_root(videos: list[ListedVideo], root: Path, subset: str) -> list[ListedVideo]:
+    # MMAction2's lists of Kinetics start from videos_train/ and videos_val/.
+    listing = FolderListing(root)
+    sample = videos[:: max(1, len(videos) // 50)]
+    parts = ("train",) if subset == "train" else ("test", "val")
+    for folder in ("", *(f"{name}/" for part in parts for name in PART_FOLDERS[part])):
+        if any(listing.has(f"{folder}{video.path}") for video in sample):
+            if not folder:
+                return videos
+            return [ListedVideo(f"{folder}{v.path}", *v[1:]) for v in videos]
+    return videos
+
+
+def _warn_of_empty_classes(
+    train: Sequence[ListedVideo], class_names: Sequence[str], source: str
+) -> None:
+    empty = sorted(set(range(len(class_names))) - {video.label for video in train})
+    if empty:
+        _logger.warning(
+            "%s: %d of %d classes have no training video, e.g. %s%s",
+            *(source, len(empty), len(class_names), class_names[empty[0]]),
+            "; labels count from 0" if empty[0] == 0 else "",
+        )
