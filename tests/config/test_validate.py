@@ -29,6 +29,11 @@ def test_the_defaults_are_allowed_and_left_as_they_are(cfg):
         ("BASELINES", ["B1", "B9"], "BASELINES must be one of .*; got 'B9'"),
         ("EXPORT.FORMATS", ["pt2"], "one of pth, safetensors, onnx; got 'pt2'"),
         ("DATASETS.B.FORMAT", "avi", "DATASETS.B.FORMAT must be one of .*; got 'avi'"),
+        ("DATASETS.B.FLIP", "no", "DATASETS.B.FLIP must be one of auto, keep, swap, off; got 'no'"),
+        ("DATASETS.B.SEPARATOR", "", "DATASETS.B.SEPARATOR must be auto or some characters"),
+        ("DATASETS.B.GROUP_PATTERN", "(", r"GROUP_PATTERN '\(' is no regular expression"),
+        ("DATASETS.B.LEFT_RIGHT_PAIRS", [["a"]], r"must hold \[name, name\], got \['a'\]"),
+        ("DATASETS.B.LEFT_RIGHT_PAIRS", ["ab"], r"must hold \[name, name\], got 'ab'"),
         ("DATASETS.B.LOSS_WEIGHT", 0.0, "DATASETS.B.LOSS_WEIGHT must be > 0 .*, got 0.0"),
         ("EXPERTS.A.PRECISION", "fp16", "EXPERTS.A.PRECISION must be .*; got 'fp16'"),
         ("STUDENTS.A.WIDTH_FACTOR", 0.0, "STUDENTS.A.WIDTH_FACTOR must be > 0 .*, got 0.0"),
@@ -132,6 +137,15 @@ def test_values_that_do_not_go_together_are_refused_with_what_does(cfg, values, 
     # Each of them is allowed where the first to be named is as it was by default.
     _set(cfg, next(iter(values)), 0.0 if isinstance(next(iter(values.values())), float) else "own")
     validate_config(cfg)
+
+
+@pytest.mark.parametrize("flip", ["keep", "off"])
+def test_left_right_pairs_that_nothing_would_read_are_refused(cfg, flip):
+    cfg.DATASETS.A.LEFT_RIGHT_PAIRS = [["turn left", "turn right"]]
+    validate_config(cfg)
+    cfg.DATASETS.A.FLIP = flip
+    with pytest.raises(InputError, match=f"LEFT_RIGHT_PAIRS is not read with FLIP {flip}; set"):
+        validate_config(cfg)
 
 
 @pytest.mark.parametrize(

@@ -148,10 +148,18 @@ def _solver() -> CfgNode:
 def dataset_template() -> CfgNode:
     """Return the typed template of DATASETS.<NAME>."""
     node = CfgNode()
-    node.FORMAT = "folder"  # ucf101 | hmdb51 | kinetics | folder
+    node.FORMAT = "folder"  # ucf101 | hmdb51 | kinetics | ssv2 | list | folder: docs/datasets.md
     node.ROOT = ""  # folder of the videos
-    node.ANNOTATIONS = ""  # folder of the official lists; "" for the folder format
-    node.SPLIT = 1  # 1 | 2 | 3, for formats that have several
+    node.ANNOTATIONS = ""  # folder (or one CSV file) of the lists; "" for the folder format
+    node.SPLIT = 1  # 1 | 2 | 3, for formats that have several: ucf101, hmdb51, list
+    node.SEPARATOR = "auto"  # of path and label in lists; auto = the last comma or blank
+    # Regular expression of a video's source in its path, for list and folder: `(person\d+)_`;
+    # "" = the name of the file up to its last underscore
+    node.GROUP_PATTERN = ""
+    # Class of a mirrored video: keep | swap (within the pairs) | off (never mirrored) | auto: swap
+    # where there are pairs, else keep
+    node.FLIP = "auto"
+    node.LEFT_RIGHT_PAIRS = []  # [name, name] of classes; [] = the format's own, which ssv2 has
     node.LOSS_WEIGHT = 1.0  # w_i of the joint teacher's loss
     return node
 

@@ -1,5 +1,6 @@
 """What values are allowed, key by key and across keys. Runs before any data is read."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,7 +37,8 @@ _EACH_CHOICES: dict[str, Sequence[Any]] = {
     "EXPORT.FORMATS": ("pth", "safetensors", "onnx"),
 }
 _DATASET_CHOICES: dict[str, Sequence[Any]] = {
-    "FORMAT": ("ucf101", "hmdb51", "kinetics", "folder"),
+    "FORMAT": ("ucf101", "hmdb51", "kinetics", "ssv2", "list", "folder"),
+    "FLIP": ("auto", "keep", "swap", "off"),
     "SPLIT": (1, 2, 3),
 }
 _MODEL_CHOICES: dict[str, Sequence[Any]] = {
@@ -119,14 +121,35 @@ def validate_config(cfg: CfgNode) -> None:
     for key, limits in _RANGES.items():
         _check_range(key, _get(cfg, key), limits)
     for name, node in cfg.DATASETS.items():
-        for key, allowed in _DATASET_CHOICES.items():
-            _check_choice(f"DATASETS.{name}.{key}", node[key], allowed)
-        _check_range(f"DATASETS.{name}.LOSS_WEIGHT", node.LOSS_WEIGHT, (0, 1e6, False))
+        _check_dataset(f"DATASETS.{name}", node)
     for section in ("EXPERTS", "STUDENTS"):
         for name, node in cfg[section].items():
             _check_model(f"{section}.{name}", node)
             _check_crop(f"{section}.{name}.CROP_SIZE", node.CROP_SIZE, cfg.DATA.CROP_SIZE)
     _check_across(cfg)
+
+
+def _check_dataset(prefix: str, node: CfgNode) -> None:
+    for key, allowed in _DATASET_CHOICES.items():
+        _check_choice(f"{prefix}.{key}", node[key], allowed)
+    _check_range(f"{prefix}.LOSS_WEIGHT", node.LOSS_WEIGHT, (0, 1e6, False))
+    if not node.SEPARATOR:
+        raise InputError(f"{prefix}.SEPARATOR must be auto or some characters, got ''")
+    try:
+        re.compile(node.GROUP_PATTERN)
+    except re.error as error:
+        raise InputError(
+            f"{prefix}.GROUP_PATTERN {node.GROUP_PATTERN!r} is no regular expression: {error}"
+        ) from error
+    pairs = node.LEFT_RIGHT_PAIRS
+    for pair in pairs:
+        is_pair = isinstance(pair, list | tuple) and len(pair) == 2
+        if not (is_pair and all(isinstance(name, str) for name in pair)):
+            raise InputError(f"{prefix}.LEFT_RIGHT_PAIRS must hold [name, name], got {pair!r}")
+    if pairs and node.FLIP in ("keep", "off"):
+        raise InputError(
+            f"{prefix}.LEFT_RIGHT_PAIRS is not read with FLIP {node.FLIP}; set FLIP to swap or auto"
+        )
 
 
 def _check_model(prefix: str, node: CfgNode) -> None:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from videokd.data.batch import ClipBatch, collate
 from videokd.data.cutting import ClipSet, ClipSpec
 from videokd.data.dataset import AugmentSpec, ClipDataset
-from videokd.data.formats import read_folder, read_hmdb51, read_kinetics, read_ucf101
+from videokd.data.formats import FORMATS, DatasetSpec, name_first, read_dataset
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex, hold_out_groups
 from videokd.data.index_store import (
@@ -289,28 +289,27 @@ def _load_index(cfg: CfgNode, name: str, subset: str) -> VideoIndex:
 
 
 def _read_index(name: str, cfg: CfgNode, subset: str, max_missing: float) -> VideoIndex:
-    for key in ("ROOT",) if cfg.FORMAT == "folder" else ("ROOT", "ANNOTATIONS"):
+    for key in ("ROOT", "ANNOTATIONS") if FORMATS[cfg.FORMAT].needs_annotations else ("ROOT",):
         if not cfg[key]:
             raise InputError(f"DATASETS.{name}.{key} is empty; set it to a folder of the dataset")
-    root, annotations = Path(cfg.ROOT), Path(cfg.ANNOTATIONS)
-    if cfg.FORMAT == "ucf101":
-        index = read_ucf101(
-            root, annotations=annotations, split=cfg.SPLIT, subset=subset, dataset=name
-        )
-    elif cfg.FORMAT == "hmdb51":
-        index = read_hmdb51(
-            root, annotations=annotations, split=cfg.SPLIT, subset=subset, dataset=name
-        )
-    elif cfg.FORMAT == "kinetics":
-        index = read_kinetics(root, annotations=annotations, subset=subset, dataset=name)
-    else:
-        index = read_folder(root, subset=subset, dataset=name)
+    spec = DatasetSpec(
+        cfg.FORMAT,
+        root=Path(cfg.ROOT),
+        annotations=Path(cfg.ANNOTATIONS) if cfg.ANNOTATIONS else None,
+        split=cfg.SPLIT,
+        separator=cfg.SEPARATOR,
+        group_pattern=cfg.GROUP_PATTERN,
+        flip=cfg.FLIP,
+        left_right_pairs=tuple((first, second) for first, second in cfg.LEFT_RIGHT_PAIRS),
+    )
+    index = read_dataset(spec, name=name, subset=subset)
     num_listed = len(index) + len(index.missing)
     if len(index.missing) > max_missing * num_listed:
         raise InputError(
             f"{name} {subset}: {len(index.missing)} of {num_listed} listed videos are missing "
-            f"under {root} (first: {index.missing[0]}); DATA.MAX_BAD_FRACTION allows "
-            f"{max_missing:g}"
+            f"under {cfg.ROOT} ({name_first(index.missing)}); DATA.MAX_BAD_FRACTION allows "
+            f"{max_missing:g}; `tools/prepare_data.py count` with --root and --missing FILE writes "
+            "the whole list"
         )
     return index
 

@@ -1,19 +1,33 @@
 """Readers of dataset layouts: annotation lists and folders -> VideoIndex."""
 
+from videokd.data.formats.finding import name_first
 from videokd.data.formats.folder import count_folder, read_folder
 from videokd.data.formats.hmdb51 import count_hmdb51, read_hmdb51
 from videokd.data.formats.kinetics import count_kinetics, read_kinetics
 from videokd.data.formats.path_list import count_path_list, read_path_list
 from videokd.data.formats.ssv2 import count_ssv2, read_ssv2
+from videokd.data.formats.table import (
+    FORMATS,
+    DatasetSpec,
+    Format,
+    count_dataset,
+    read_dataset,
+)
 from videokd.data.formats.ucf101 import count_ucf101, read_ucf101
 
 __all__ = [
+    "FORMATS",
+    "DatasetSpec",
+    "Format",
+    "count_dataset",
     "count_folder",
     "count_hmdb51",
     "count_kinetics",
     "count_path_list",
     "count_ssv2",
     "count_ucf101",
+    "name_first",
+    "read_dataset",
     "read_folder",
     "read_hmdb51",
     "read_kinetics",

@@ -1,0 +1,160 @@
+"""Format name -> how its datasets are read and counted, and what has to be known for that."""
+
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from videokd.data.formats.folder import count_folder, read_folder
+from videokd.data.formats.hmdb51 import count_hmdb51, read_hmdb51
+from videokd.data.formats.kinetics import count_kinetics, read_kinetics
+from videokd.data.formats.list_rows import AUTO_SEPARATOR
+from videokd.data.formats.mirror import resolve_mirror_labels, warn_of_likely_pair
+from videokd.data.formats.path_list import count_path_list, read_path_list
+from videokd.data.formats.ssv2 import SSV2_LEFT_RIGHT_PAIRS, count_ssv2, read_ssv2
+from videokd.data.formats.ucf101 import count_ucf101, read_ucf101
+from videokd.data.index import VideoIndex
+from videokd.utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """Where a dataset lies and how it is to be read.
+
+    Args:
+        format: A key of FORMATS.
+        root: Folder of the videos; None where only lists are counted.
+        annotations: Folder (or file) of the lists; None for formats that have none.
+        split: 1, 2 or 3; 1 for formats without splits.
+        separator: Between path and label of list files; "auto" takes the last comma or blank.
+        group_pattern: Regular expression of a video's group in its path; "" for the format's own.
+        flip: "auto", "keep", "swap" or "off", see `resolve_mirror_labels`.
+        left_right_pairs: Pairs of class names that a mirror exchanges; () for the format's own.
+    """
+
+    format: str
+    root: Path | None = None
+    annotations: Path | None = None
+    split: int = 1
+    separator: str = AUTO_SEPARATOR
+    group_pattern: str = ""
+    flip: str = "auto"
+    left_right_pairs: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Args:
+        read: (root, subset=, dataset=, **options) -> VideoIndex.
+        count: (**options) -> counts of the lists; of the folders where a format has no lists.
+        options: Fields of a DatasetSpec that both take.
+        left_right_pairs: Its classes that a mirror exchanges.
+    """
+
+    read: Callable[..., VideoIndex]
+    count: Callable[..., dict[str, int]]
+    options: tuple[str, ...]
+    left_right_pairs: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether there are several official splits."""
+        return "split" in self.options
+
+    @property
+    def needs_annotations(self) -> bool:
+        """Whether labels come from lists."""
+        return "annotations" in self.options
+
+
+FORMATS: Mapping[str, Format] = {
+    "ucf101": Format(read_ucf101, count_ucf101, ("annotations", "split")),
+    "hmdb51": Format(read_hmdb51, count_hmdb51, ("annotations", "split")),
+    "kinetics": Format(read_kinetics, count_kinetics, ("annotations",)),
+    "ssv2": Format(read_ssv2, count_ssv2, ("annotations",), SSV2_LEFT_RIGHT_PAIRS),
+    "list": Format(
+        read_path_list, count_path_list, ("annotations", "split", "separator", "group_pattern")
+    ),
+    "folder": Format(read_folder, count_folder, ("group_pattern",)),
+}
+
+
+def read_dataset(spec: DatasetSpec, *, name: str, subset: str) -> VideoIndex:
+    """Read one part of a dataset of any format.
+
+    Args:
+        spec: Where it lies.
+        name: Name given to the records.
+        subset: "train" or "test".
+
+    Raises:
+        InputError: as of the format's reader; a folder is not given, or an option is that the
+            format does not read.
+    """
+    options = _check_options(spec, name)
+    if spec.root is None:
+        raise InputError(f"{name}: root is empty; set it to the folder of the videos")
+    own = FORMATS[spec.format]
+    with _paused_collector():
+        index = own.read(spec.root, subset=subset, dataset=name, **options)
+    if (
+        subset == "train"
+        and spec.flip == "auto"
+        and not (spec.left_right_pairs or own.left_right_pairs)
+    ):
+        warn_of_likely_pair(index.class_names, name)
+    mirror_labels = resolve_mirror_labels(
+        index.class_names,
+        flip=spec.flip,
+        pairs=spec.left_right_pairs,
+        known_pairs=own.left_right_pairs,
+        dataset=name,
+    )
+    return index if mirror_labels == () else replace(index, mirror_labels=mirror_labels)
+
+
+def count_dataset(spec: DatasetSpec) -> dict[str, int]:
+    """Count the listed videos: keys "train", "test" and "classes"; no key for an absent list.
+
+    Raises:
+        InputError: as of `read_dataset`.
+    """
+    options = _check_options(spec, spec.format)
+    own = FORMATS[spec.format]
+    if own.needs_annotations:
+        return own.count(**options)
+    if spec.root is None:
+        raise InputError(f"{spec.format}: root is empty; this format is counted by its folders")
+    return own.count(spec.root, **options)
+
+
+@contextmanager
+def _paused_collector() -> Iterator[None]:
+    # It would walk all rows again each time that some more were read: a third of the time.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _check_options(spec: DatasetSpec, name: str) -> dict[str, Any]:
+    """Return what the format reads of a spec."""
+    if spec.format not in FORMATS:
+        raise InputError(f"{name}: format must be one of {', '.join(FORMATS)}; got {spec.format!r}")
+    own = FORMATS[spec.format]
+    if own.needs_annotations and spec.annotations is None:
+        raise InputError(f"{name}: annotations is empty; set it to the folder of the lists")
+    for option in ("annotations", "split", "separator", "group_pattern"):
+        value = getattr(spec, option)
+        if option not in own.options and value != getattr(DatasetSpec, option):
+            raise InputError(
+                f"{name}: {option} {str(value)!r} is not read by format {spec.format}; leave it out"
+            )
+    return {option: getattr(spec, option) for option in own.options}
