@@ -82,6 +82,8 @@ def test_steps_follow_from_epochs_and_videos(make_run):
         ("TRAIN.BATCH_SIZE", 4, ALL),
         ("DATASETS.UCF.SPLIT", 2, ALL - {"experts/HMDB", "experts/KINETICS", "baselines/B1/HMDB"}
          - {"baselines/B4/HMDB", "baselines/B4/KINETICS"}),
+        ("DATASETS.UCF.FLIP", "off", ALL - {"experts/HMDB", "experts/KINETICS", "baselines/B1/HMDB"}
+         - {"baselines/B4/HMDB", "baselines/B4/KINETICS"}),
         ("EXPERTS.UCF.BASE_LR", 0.5, {"experts/UCF", "joint", "baselines/B4/UCF"} | STUDENTS),
         ("EXPERTS.HMDB.ARCH", "r3d_18", {"experts/HMDB", "joint", "baselines/B4/HMDB"} | STUDENTS),
         ("DATASETS.UCF.LOSS_WEIGHT", 2.0, {"joint"} | STUDENTS | B2),
