@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from multiprocessing import active_children
+from multiprocessing import active_children, connection
 from pathlib import Path
 
 import pytest
 
+from videokd.data import supervised_pool
 from videokd.data.supervised_pool import Lost, SupervisedPool
 from videokd.data.worker import WorkerTraceback
 from videokd.utils.errors import InputError, RunError, VideoError
@@ -82,6 +83,19 @@ def test_what_other_workers_do_goes_on_while_one_hangs():
     with make_pool(num_workers=2) as pool:
         results = list(pool.map(tasks))
     assert results == [[Lost("hung for more than 2 s")], *([i] for i in range(8))]
+
+
+def test_the_parent_never_looks_away_for_longer_than_the_deadline(monkeypatch):
+    waits = []
+
+    def wait(handles, timeout):
+        waits.append(timeout)
+        return connection.wait(handles, timeout)
+
+    monkeypatch.setattr(supervised_pool, "wait", wait)
+    with make_pool() as pool:
+        assert list(pool.map([[HANG]])) == [[Lost("hung for more than 2 s")]]
+    assert max(waits) == DEADLINE_SEC
 
 
 def test_memory_that_runs_out_here_loses_the_item_too():

@@ -30,6 +30,8 @@ Result = TypeVar("Result")
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
 # Deaths in a row that no item is to blame for: the next worker would die as well.
 _MAX_VAIN_DEATHS = 3
+# The system cannot wait for weeks at once, as a deadline of no end would have it.
+_MAX_WAIT_SEC = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +219,9 @@ class SupervisedPool(Generic[Item, Result]):
 
     def _supervise(self) -> None:
         """Wait until something happens, and see to it."""
-        self._hear_all(min(worker.patience_sec() for worker in self._workers))
+        patience_sec = min(worker.patience_sec() for worker in self._workers)
+        # Meanwhile a worker may begin an item, of which this process is not told.
+        self._hear_all(min(patience_sec, self._deadline_sec, _MAX_WAIT_SEC))
         for worker in list(self._workers):
             place = worker.place
             if not worker.patience_sec():
@@ -292,8 +296,8 @@ def _make_context() -> BaseContext:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    # A worker imports the main script: all of ours that it needs is imported here already.
-    context.set_forkserver_preload(sorted(n for n in sys.modules if n.startswith("videokd.")))
+    preloaded = [name for name in sys.modules if name.startswith("videokd.data.")]
+    context.set_forkserver_preload(preloaded)
     # A server that a signal to the whole process group ended would take the workers' exit codes
     # along; it inherits the mask.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)

@@ -25,8 +25,8 @@ STARTING, IDLE, COMBINING = -3, -2, -1
 OUT_OF_MEMORY = "it needs more memory than there is"
 
 _EXIT_OUT_OF_MEMORY = errno.ENOMEM
-# Imports from a cold disk on a busy machine.
-_START_LIMIT_SEC = 120.0
+# For what is not an item: imports from a cold disk, a large batch on a machine short of memory.
+_LIMIT_BESIDES_ITEMS_SEC = 120.0
 # A worker found overdue has this long to move on: it may have been stopped along with the parent.
 _GRACE_SEC = 1.0
 # After SIGKILL; only a process that is waiting for the disk takes any time.
@@ -145,15 +145,14 @@ class Worker:
         """
         answer: Answer = self.channel.receive()
         self.num_tasks -= 1
-        self._busy_since = time.monotonic()
         return answer
 
     def patience_sec(self) -> float:
         """Return in how many seconds to look at it again; 0 when it has hung."""
         if not self.num_tasks:
-            return self._deadline_sec
+            return _LIMIT_BESIDES_ITEMS_SEC
         now, place = time.monotonic(), self.place
-        limit = _START_LIMIT_SEC if place[1] == STARTING else self._deadline_sec
+        limit = self._deadline_sec if place[1] >= 0 else _LIMIT_BESIDES_ITEMS_SEC
         left = max(self._place[2], self._busy_since) + limit - now
         if left > 0:
             self._overdue = None
