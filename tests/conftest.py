@@ -1,9 +1,11 @@
 """Fixtures and factories of all tests: tiny models, random batches, a tiny experiment."""
 
+import importlib
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -35,6 +37,13 @@ def restore_global_state() -> Iterator[None]:
     np.random.set_state(states[1])
     random.setstate(states[2])
     logger.propagate, logger.level, logger.handlers = logging_state
+
+
+@pytest.fixture
+def misbehaving(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module ``misbehaving``, where worker processes find it too."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return importlib.import_module("misbehaving")
 
 
 def tiny_architecture(name: str, *, num_frames: int = 4, crop_size: int = 32) -> Architecture:

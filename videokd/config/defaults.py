@@ -29,7 +29,9 @@ def default_config() -> CfgNode:
     cfg.DATA_LOADER = CfgNode()
     cfg.DATA_LOADER.NUM_WORKERS = -1  # processes; -1 = a quarter of the cores
     cfg.DATA_LOADER.NUM_THREADS = 0  # trainer threads; 0 = the cores that the workers leave
-    cfg.DATA_LOADER.TIMEOUT_SEC = 120.0  # a worker silent for longer ends the run
+    # For one clip, or one test video with all its views; where it takes longer, the worker is
+    # replaced and the video counts as unreadable. Without workers there is no such limit.
+    cfg.DATA_LOADER.TIMEOUT_SEC = 30.0
     cfg.JOINT = _joint()
     cfg.DISTILL = _distill()
     cfg.SOLVER = _solver()

@@ -2,13 +2,11 @@
 
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from fvcore.common.config import CfgNode
-from torch.utils.data import DataLoader
 
 from videokd.data.batch import ClipBatch, collate
 from videokd.data.cutting import ClipSet, ClipSpec
@@ -22,7 +20,7 @@ from videokd.data.index_store import (
     index_key,
     open_index,
 )
-from videokd.data.loader import iterate_batches
+from videokd.data.loader import LoadingOptions, iterate_batches
 from videokd.data.mixing import BatchPlan, PlanSampler
 from videokd.data.views import ViewBatch, ViewDataset, ViewPlan, collate_views
 from videokd.utils.errors import InputError
@@ -41,6 +39,8 @@ class DatasetParts:
     test: VideoIndex
     caches: Mapping[str, FrameCache] | None = None
     """Part name ("train", "val", "test") -> its decoded frames; None to decode each time."""
+    known_bad: dict[str, str] = field(default_factory=dict)
+    """Path -> cause of videos that workers were lost on; they are not tried again."""
 
     @property
     def num_classes(self) -> int:
@@ -173,17 +173,16 @@ def build_train_loader(
         views_per_video=cfg.DATA.VIEWS_PER_VIDEO,
     )
 
+    options = _loading_options(cfg, num_workers, worker_init, pin_memory)
+
     def make_loader(start_step: int) -> Generator[ClipBatch, None, None]:
-        loader: DataLoader[Any] = DataLoader(
+        return iterate_batches(
             dataset,
-            batch_sampler=PlanSampler(plan, start_step, num_steps - start_step),
-            collate_fn=collate,
-            num_workers=num_workers,
-            worker_init_fn=worker_init,
-            pin_memory=pin_memory,
-            timeout=cfg.DATA_LOADER.TIMEOUT_SEC if num_workers else 0,
+            PlanSampler(plan, start_step, num_steps - start_step),
+            collate=collate,
+            options=options,
+            known_bad=[p.known_bad for p in parts],
         )
-        return iterate_batches(loader)
 
     return make_loader
 
@@ -212,16 +211,14 @@ def build_view_loader(
         backend=cfg.DATA.DECODER,
         cache=parts.caches[part] if parts.caches is not None else None,
     )
-    loader: DataLoader[Any] = DataLoader(
+    size = cfg.TEST.BATCH_SIZE
+    return iterate_batches(
         dataset,
-        batch_size=cfg.TEST.BATCH_SIZE,
-        collate_fn=collate_views,
-        num_workers=num_workers,
-        worker_init_fn=worker_init,
-        pin_memory=pin_memory,
-        timeout=cfg.DATA_LOADER.TIMEOUT_SEC if num_workers else 0,
+        [range(i, min(i + size, len(dataset))) for i in range(0, len(dataset), size)],
+        collate=collate_views,
+        options=_loading_options(cfg, num_workers, worker_init, pin_memory),
+        known_bad=[parts.known_bad],
     )
-    return iterate_batches(loader)
 
 
 def build_clip_spec(cfg: CfgNode, node: CfgNode) -> ClipSpec:
@@ -286,6 +283,12 @@ def _load_index(cfg: CfgNode, name: str, subset: str) -> VideoIndex:
         )
     _logger.warning("%s %s: %s", name, subset, unusable)
     return index
+
+
+def _loading_options(
+    cfg: CfgNode, num_workers: int, worker_init: Callable[[int], None], pin_memory: bool
+) -> LoadingOptions:
+    return LoadingOptions(num_workers, cfg.DATA_LOADER.TIMEOUT_SEC, worker_init, pin_memory)
 
 
 def _read_index(name: str, cfg: CfgNode, subset: str, max_missing: float) -> VideoIndex:

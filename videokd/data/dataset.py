@@ -102,6 +102,11 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
             return BadVideo(request.dataset_id, request.record_id, record.path, error.cause)
         return samples if request.num_clips > 1 else samples[0]
 
+    def lost(self, request: ClipRequest, cause: str) -> BadVideo:
+        """Say that the video of a request cannot be used, for a cause found elsewhere."""
+        record = self._indexes[request.dataset_id].records[request.record_id]
+        return BadVideo(request.dataset_id, request.record_id, record.path, cause)
+
     def _make_samples(self, reader: VideoReader, request: ClipRequest) -> list[ClipSample]:
         main = self._clips.main
         numbers = [self._view_number(request, repeat) for repeat in range(request.num_clips)]

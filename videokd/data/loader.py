@@ -1,44 +1,110 @@
-"""The batches of a DataLoader, with no wait without a bound and no worker left behind."""
+"""Batches of a dataset, made in processes that may hang or die: that costs a clip, not the run."""
 
-import traceback
-from collections.abc import Generator
-from multiprocessing import active_children
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-from torch.utils.data import DataLoader
+from videokd.data.batch import BadVideo
+from videokd.data.supervised_pool import Lost, SupervisedPool
 
-from videokd.utils.errors import RunError
+Request = TypeVar("Request")
+Sample = TypeVar("Sample")
+RequestIn = TypeVar("RequestIn", contravariant=True)
+SampleOut = TypeVar("SampleOut", covariant=True)
 
 
-def iterate_batches(loader: "DataLoader[Any]") -> Generator[Any, None, None]:
-    """Yield the batches of ``loader``; where this generator ends or is closed, its workers end.
+class Batch(Protocol):
+    """What collating makes of samples."""
 
-    Workers may ignore SIGTERM, which is how DataLoader ends one that hangs: here they are killed
-    when they have not ended by themselves.
+    def pin_memory(self: "BatchT") -> "BatchT":
+        """Return the batch in page-locked memory."""
+
+
+BatchT = TypeVar("BatchT", bound=Batch)
+
+
+class LoadableDataset(Protocol[RequestIn, SampleOut]):
+    """Makes a sample of a request, in any process."""
+
+    def __getitem__(self, request: RequestIn, /) -> SampleOut | BadVideo:
+        """Make the sample, or say why its video cannot be used."""
+
+    def lost(self, request: RequestIn, cause: str) -> BadVideo:
+        """Say that the video of a request cannot be used, for a cause found elsewhere."""
+
+
+@dataclass(frozen=True)
+class LoadingOptions:
+    """How batches are made.
 
     Args:
-        loader: With a ``timeout``, when it has workers: a worker silent for longer has hung.
+        num_workers: Processes; 0 makes them in this one, where nothing can be supervised.
+        deadline_sec: Longest time for one sample; after it, its worker is killed.
+        worker_init: Called in each worker with its number.
+        pin_memory: Whether batches go to a GPU.
+    """
+
+    num_workers: int
+    deadline_sec: float
+    worker_init: Callable[[int], None] | None = None
+    pin_memory: bool = False
+
+
+def iterate_batches(
+    dataset: LoadableDataset[Request, Sample],
+    batches: Iterable[Sequence[Request]],
+    *,
+    collate: Callable[[Sequence[Sample | BadVideo]], BatchT],
+    options: LoadingOptions,
+    known_bad: Sequence[dict[str, str]],
+) -> Generator[BatchT, None, None]:
+    """Yield the batches, in order; where this generator ends or is closed, its workers end.
+
+    A sample whose worker hangs, dies or runs out of memory becomes a BadVideo, and its video is
+    not tried again. What the other samples are does not depend on it.
+
+    Args:
+        dataset: Makes the samples; picklable.
+        batches: Their requests; drawn as they are needed, two batches per worker ahead.
+        collate: Samples and bad videos, in the order of the requests -> a batch.
+        options: Workers and their deadline.
+        known_bad: Per dataset id, path -> cause of the videos that workers were lost on. Videos in
+            it are not tried, and those that are found are added.
 
     Raises:
-        RunError: A worker hung or died.
+        RunError: Workers die for other reasons than a video.
     """
-    others = set(active_children())
-    iterator = iter(loader)
-    workers = set(active_children()) - others
-    try:
-        yield from iterator
-    except BaseException as error:
-        # The frames that failed hold the iterator, which ends its workers when it goes.
-        traceback.clear_frames(error.__traceback__)
-        if isinstance(error, RuntimeError) and str(error).startswith("DataLoader"):
-            cause = str(error).splitlines()[0]
-            raise RunError(
-                f"{cause}; a video that a decoder hangs on, or too little memory: see "
-                "DATA_LOADER.TIMEOUT_SEC, or find it with DATA_LOADER.NUM_WORKERS 0"
-            ) from error
-        raise
-    finally:
-        del iterator
-        for worker in workers:
-            worker.kill()
-            worker.join()
+    pool = SupervisedPool(
+        dataset.__getitem__,
+        combine=_Collate(dataset, collate, known_bad),
+        num_workers=options.num_workers,
+        deadline_sec=options.deadline_sec,
+        worker_init=options.worker_init,
+        pin_memory=options.pin_memory,
+    )
+
+    def skip_known(request: Request) -> Request | Lost:
+        video = dataset.lost(request, "")
+        cause = known_bad[video.dataset_id].get(video.path)
+        return request if cause is None else Lost(cause, request)
+
+    with pool:
+        for batch in pool.map([skip_known(r) for r in requests] for requests in batches):
+            yield batch.pin_memory() if options.pin_memory else batch
+
+
+@dataclass(frozen=True)
+class _Collate(Generic[Request, Sample, BatchT]):
+    """Collates; notes what is lost. It runs in the workers, and here where something is lost."""
+
+    dataset: LoadableDataset[Request, Sample]
+    collate: Callable[[Sequence[Sample | BadVideo]], BatchT]
+    known_bad: Sequence[dict[str, str]]
+
+    def __call__(self, results: Sequence[Sample | BadVideo | Lost]) -> BatchT:
+        return self.collate([self._name(r) if isinstance(r, Lost) else r for r in results])
+
+    def _name(self, lost: Lost) -> BadVideo:
+        video = self.dataset.lost(lost.item, lost.cause)
+        self.known_bad[video.dataset_id][video.path] = lost.cause
+        return video

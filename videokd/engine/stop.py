@@ -52,7 +52,7 @@ class StopRequest:
 
 
 def ignore_signals(worker_id: int) -> None:
-    """Make a loader worker leave signals to the trainer; for DataLoader(worker_init_fn=...).
+    """Make a loader worker leave signals to the trainer; called in each of them.
 
     Ctrl-C and preemption signal the whole process group; the trainer decides when workers end.
     """
