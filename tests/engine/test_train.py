@@ -28,6 +28,7 @@ SETTINGS = TrainSettings(
     eval_period=3,
     checkpoint_period_sec=1e9,
     max_bad_videos=0,
+    dataset_names=("a", "b"),
 )
 
 

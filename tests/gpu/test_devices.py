@@ -129,6 +129,7 @@ def test_a_training_goes_on_where_it_stopped(make_task, make_batch, device, tmp_
         eval_period=0,
         checkpoint_period_sec=1e9,
         max_bad_videos=0,
+        dataset_names=("a", "b"),
     )
 
     def loader(step):

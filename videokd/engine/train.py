@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from videokd.data.batch import BadVideo, ClipBatch
 from videokd.engine.averaging import WeightAverage
+from videokd.engine.bad_videos import BadVideoList
 from videokd.engine.checkpoint import Checkpoint, load_newest_checkpoint, save_checkpoint
 from videokd.engine.meters import Meters
 from videokd.engine.metrics_log import MetricsLog
@@ -23,6 +24,8 @@ from videokd.utils.errors import InputError, RunError
 logger = logging.getLogger(__name__)
 
 _VideoKey = tuple[int, str]  # dataset id, path
+
+_BAD_VIDEOS_NAME = "bad_videos.csv"
 
 _LESS_LEARNING = "try a lower SOLVER.BASE_LR or SOLVER.CLIP_GRAD_NORM 1.0"
 
@@ -45,6 +48,8 @@ class TrainSettings:
     checkpoint_period_sec: float
     max_bad_videos: int
     """Unreadable videos that are put up with before the run stops."""
+    dataset_names: tuple[str, ...]
+    """By dataset id, for the list of unreadable videos."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def train(
         learner: What is trained.
         make_loader: First step -> the batches from there on.
         settings: Lengths, rates and periods.
-        folder: Where ``metrics.jsonl`` and ``checkpoints/`` are kept.
+        folder: Where ``metrics.jsonl``, ``bad_videos.csv`` and ``checkpoints/`` are kept.
         evaluate: Called every ``eval_period`` steps; returns numbers for the log.
         stop: Asked after every step.
         progress: Told after every step.
@@ -100,6 +105,7 @@ def train(
     meters = Meters(device)
     step, bad = _resume(learner, meters, folder)
     log = MetricsLog(folder / "metrics.jsonl", step)
+    bad_list = BadVideoList(folder / _BAD_VIDEOS_NAME, settings.dataset_names)
     loader = make_loader(step)
     last_save = time.monotonic()
     task.train()
@@ -109,6 +115,8 @@ def train(
     while step < settings.num_steps:
         with meters.data_wait():
             batch = next(loader)
+        for video in batch.bad:
+            bad_list.add(video, step + 1)
         _count_bad(bad, batch.bad, settings.max_bad_videos)
         # Random layers draw from (seed, step), not from what was drawn before.
         torch.manual_seed(settings.seed * 1_000_003 + step)
@@ -205,7 +213,8 @@ def _count_bad(seen: set[_VideoKey], new: tuple[BadVideo, ...], limit: int) -> N
         first = ", ".join(path for _, path in sorted(seen)[:3])
         raise RunError(
             f"{len(seen)} unreadable videos, more than the {limit} allowed by "
-            f"DATA.MAX_BAD_FRACTION; first: {first}; mend or remove them, or allow more"
+            f"DATA.MAX_BAD_FRACTION; first: {first}; all are in {_BAD_VIDEOS_NAME} beside the "
+            "training's log: mend or remove them, or allow more"
         )
 
 

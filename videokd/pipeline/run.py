@@ -168,6 +168,8 @@ def predict_part(
 
         predictions = _predict(run, unit, model, name, part, views, after_batch=after_batch)
     _check_bad(run, name, part, predictions)
+    for video in predictions.bad:
+        logger.warning("%s %s: left out %s: %s", name, part, video.path, video.cause)
     if not len(predictions.labels):
         raise InputError(f"{name} {part}: no video to score; set DATA.VAL_FRACTION higher")
     return predictions
@@ -252,6 +254,7 @@ def _settings(run: Run, unit: Unit) -> TrainSettings:
         eval_period=cfg.TRAIN.EVAL_PERIOD * unit.num_steps_per_epoch if has_val else 0,
         checkpoint_period_sec=cfg.TRAIN.CHECKPOINT_PERIOD,
         max_bad_videos=int(cfg.DATA.MAX_BAD_FRACTION * sum(len(p.train) for p in parts)),
+        dataset_names=tuple(unit.trained_on),
     )
 
 

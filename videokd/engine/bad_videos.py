@@ -1,0 +1,72 @@
+"""``bad_videos.csv``: the videos that a training could not read, each with its cause."""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from videokd.data.batch import BadVideo
+from videokd.utils.io import atomic_write_bytes
+
+_HEADER = ("dataset", "path", "cause", "step")
+
+
+class BadVideoList:
+    r"""Append each video to a file once, also over restarts.
+
+    A row is on disk before the training goes on: the file is complete whenever it is killed.
+    Columns: dataset, path, cause, and the first step whose batch lacks the video, counted from 1.
+    A line break in a path or cause is written as ``\n``.
+
+    Args:
+        path: The file; made with the first video.
+        dataset_names: By dataset id.
+    """
+
+    def __init__(self, path: Path, dataset_names: Sequence[str]) -> None:
+        self._path = path
+        self._names = tuple(dataset_names)
+        self._known = {(row[0], row[1]) for row in _read_rows(path)}
+
+    def add(self, video: BadVideo, step: int) -> None:
+        """Append a video, unless it is in the file.
+
+        Args:
+            video: What could not be read.
+            step: The first step whose batch lacks it, counted from 1.
+        """
+        fields = (self._names[video.dataset_id], video.path, video.cause)
+        row = (*(_in_one_line(field) for field in fields), str(step))
+        if row[:2] in self._known:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # One call writes the whole row: a process that is killed leaves all of it or nothing.
+        with self._path.open("ab", buffering=0) as file:
+            file.write(_to_csv([row] if file.tell() else [_HEADER, row]))
+            os.fsync(file.fileno())
+        self._known.add(row[:2])
+
+
+def _read_rows(path: Path) -> list[list[str]]:
+    """Return the rows without the header; a last row that a power cut tore is cut off the file."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if whole != data:
+        atomic_write_bytes(path, whole)
+    text = whole.decode("utf-8", errors="surrogateescape")
+    rows = list(csv.reader(text.split("\n")))
+    return [row for row in rows[1:] if len(row) == len(_HEADER)]
+
+
+def _to_csv(rows: Sequence[Sequence[str]]) -> bytes:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    # As the system gave them: paths need not be valid UTF-8.
+    return stream.getvalue().encode("utf-8", errors="surrogateescape")
+
+
+def _in_one_line(text: str) -> str:
+    return text.replace("\r", "\\r").replace("\n", "\\n")
