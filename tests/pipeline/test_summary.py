@@ -20,7 +20,10 @@ def run(make_run):
     tops = {"experts/UCF": ["UCF"], "experts/HMDB": ["HMDB"], "joint": ["UCF", "HMDB", "KINETICS"]}
     for folder, names in tops.items():
         for i, name in enumerate(names):
-            numbers = {"top1": 50.0 + i, "top5": 90.0, "mean_class_accuracy": 49.0, "num_used": 16}
+            numbers = {
+                **{"top1": 50.0 + i, "top5": 90.0, "mean_class_accuracy": 49.0},
+                **{"num_used": 16, "num_videos": 16, "num_missing": 0},
+            }
             write_json(run.folder / folder / "test" / f"{name}.json", numbers)
     unit = run.plan.find("experts/UCF")
     stage = read_stage(run.folder / unit.folder, unit.inputs)
@@ -53,6 +56,14 @@ def test_the_accuracy_table_has_a_mean_where_all_datasets_were_tested(run):
     assert ["Joint", "teacher", "(T*)", "50.0", "51.0", "52.0", "51.0"] in rows
     assert ["Experts", "(T_i)", "50.0", "50.0", "-", "-"] in rows
     assert ["MLFD", "students", "-", "-", "-", "-"] in rows
+
+
+def test_the_accuracy_table_says_where_videos_are_left_out(run):
+    assert accuracy_table(write_summary(run)).caption is None
+    path = run.folder / "joint" / "test" / "HMDB.json"
+    write_json(path, {**read_json(path), "num_used": 13, "num_videos": 15, "num_missing": 1})
+    table = accuracy_table(write_summary(run))
+    assert table.caption == "HMDB: scored on 13 of 16 listed videos"
 
 
 def test_the_time_table_has_a_sum(run):

@@ -50,6 +50,7 @@ def accuracy_table(summary: dict[str, Any]) -> Table:
         mean = f"{sum(known) / len(known):.1f}" if len(known) == len(top1) else "-"
         cells = ["-" if value is None else f"{value:.1f}" for value in top1]
         table.add_row(model["title"], *cells, mean)
+    table.caption = _describe_gaps(summary)
     return table
 
 
@@ -70,6 +71,18 @@ def time_table(summary: dict[str, Any]) -> Table:
     return table
 
 
+def _describe_gaps(summary: dict[str, Any]) -> str | None:
+    """Say on which datasets some model was scored on fewer videos than the test list has."""
+    gaps = []
+    for name in summary["datasets"]:
+        models = [model for model in summary["models"] if name in model["num_videos"]]
+        used = min((model["num_videos"][name] for model in models), default=0)
+        listed = max((model["num_listed"][name] for model in models), default=0)
+        if used < listed:
+            gaps.append(f"{name}: scored on {used} of {listed} listed videos")
+    return "; ".join(gaps) or None
+
+
 def _collect_model(run: Run, key: str) -> dict[str, Any]:
     units = run.plan.row(key)
     results = {name: read_result(run.plan.path(unit), name) for name, unit in units.items()}
@@ -81,6 +94,7 @@ def _collect_model(run: Run, key: str) -> dict[str, Any]:
         "top5": {name: result["top5"] for name, result in known.items()},
         "mean_class": {name: r["mean_class_accuracy"] for name, r in known.items()},
         "num_videos": {name: result["num_used"] for name, result in known.items()},
+        "num_listed": {n: r["num_videos"] + r["num_missing"] for n, r in known.items()},
         "folders": {name: unit.folder for name, unit in units.items()},
     }
 

@@ -1,0 +1,87 @@
+"""Trainings and tests with videos that kill their worker or make it hang."""
+
+import csv
+import random
+from functools import partial
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from videokd.data import build as build_module
+from videokd.engine.metrics_log import read_metrics
+from videokd.pipeline.run import predict_part, score_unit, train_unit
+from videokd.pipeline.summary import accuracy_table, write_summary
+from videokd.utils.io import read_json
+
+WORDS = ("SOLVER.MAX_EPOCH", 3, "TRAIN.EVAL_PERIOD", 0, "DATA.MAX_BAD_FRACTION", 1.0)
+WORKER = ("DATA_LOADER.NUM_WORKERS", 1, "DATA_LOADER.TIMEOUT_SEC", 2.0)
+HANG = ("__import__('time').sleep(1000)", "hung for more than 2 s")
+DEATHS = [
+    ("__import__('os').abort()", "its process died of SIGABRT"),
+    ("__import__('ctypes').string_at(0)", "its process died of SIGSEGV"),
+    ("__import__('os')._exit(0)", "its process ended with exit code 0"),
+    ("bytearray(2 ** 60)", "it needs more memory than there is"),
+]
+
+
+@pytest.fixture
+def make_unit(make_run, tmp_path):
+    """``make_unit(name, *overrides)``: a run in its own folder, and the unit that sees all data."""
+
+    def make(name, *words):
+        words = ("OUTPUT_DIR", tmp_path / name, *WORDS, *words)
+        run = make_run(*words, is_dry=False, BASELINES=["B2"])
+        return run, run.plan.find("baselines/B2/UCF-HMDB-KINETICS")
+
+    return make
+
+
+def test_a_training_goes_on_through_fifteen_lost_workers(make_unit, misbehaving, monkeypatch):
+    run, unit = make_unit("deadly", *WORKER)
+    videos = [(name, r.path) for name in unit.trained_on for r in run.datasets[name].train.records]
+    chosen = random.Random(0).sample(videos, 15)
+    fates = dict(zip(chosen, [HANG, *(3 * DEATHS), *DEATHS[:2]], strict=True))
+    deaths = {path: expression for (_, path), (expression, _) in fates.items()}
+    deadly = partial(misbehaving.DeadlyClips, deaths=deaths)
+    with monkeypatch.context() as patch:
+        patch.setattr(build_module, "ClipDataset", deadly)
+        train_unit(run, unit)
+
+    with (run.plan.path(unit) / "bad_videos.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = {(row["dataset"], row["path"]): row["cause"] for row in rows}
+    assert len(rows) == 15
+    assert found == {video: cause for video, (_, cause) in fates.items()}
+    assert {int(row["step"]) for row in rows} <= set(range(1, unit.num_steps_per_epoch + 1))
+    assert read_metrics(run.plan.path(unit) / "metrics.jsonl")[-1]["bad_videos"] == 15
+
+    # The others were trained on as if the fifteen had been known for what they are.
+    known, same_unit = make_unit("known")
+    for (name, path), (_, cause) in fates.items():
+        known.datasets[name].known_bad[path] = cause
+    train_unit(known, same_unit)
+    weights, expected = (
+        load_file(r.plan.path(u) / "model.safetensors")
+        for r, u in ((run, unit), (known, same_unit))
+    )
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(value, expected[key]) for key, value in weights.items())
+
+
+def test_a_test_says_on_how_many_videos_it_is_and_names_the_others(make_unit, caplog):
+    run, unit = make_unit("test")
+    train_unit(run, unit)
+    video = run.datasets["HMDB"].test.records[2].path
+    run.datasets["HMDB"].known_bad[video] = "hung for more than 2 s"
+    score_unit(run, unit)
+    result = read_json(run.plan.path(unit) / "test" / "HMDB.json")
+    num_videos = len(run.datasets["HMDB"].test)
+    assert (result["num_used"], result["num_videos"]) == (num_videos - 1, num_videos)
+    assert result["bad"] == [{"path": video, "cause": "hung for more than 2 s"}]
+    assert f"HMDB test: left out {video}: hung for more than 2 s" in caplog.text
+    table = accuracy_table(write_summary(run))
+    assert table.caption == f"HMDB: scored on {num_videos - 1} of {num_videos} listed videos"
+    # And so does a test of a model that nothing is written about.
+    model = run.plan.load_model(unit)
+    assert len(predict_part(run, model, "HMDB").labels) == num_videos - 1
