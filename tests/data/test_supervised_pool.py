@@ -99,10 +99,10 @@ def test_the_parent_never_looks_away_for_longer_than_the_deadline(monkeypatch):
 
 
 def test_memory_that_runs_out_here_loses_the_item_too():
+    lost = Lost("it needs more memory than there is")
     with make_pool(num_workers=0) as pool:
-        assert list(pool.map([["bytearray(2 ** 60)"]])) == [
-            [Lost("it needs more memory than there is")]
-        ]
+        results = list(pool.map([["bytearray(2 ** 60)", "__import__('torch').empty(2 ** 60)"]]))
+    assert results == [[lost, lost]]
 
 
 def test_combine_gets_results_and_what_is_lost():
@@ -183,14 +183,26 @@ def test_each_new_worker_is_initialised_with_its_number():
     assert results == [0, Lost("its process died of SIGABRT"), 18]
 
 
-def test_workers_have_one_thread_and_leave_signals_to_their_parent():
-    signals = "[__import__('signal').getsignal(n).name for n in (2, 15)]"
+def test_workers_have_one_thread():
     with make_pool() as pool:
-        (results,) = pool.map([["__import__('torch').get_num_threads()", signals]])
-        for name in (signal.SIGINT, signal.SIGTERM):
-            os.kill(active_children()[0].pid, name)
-        assert results == [1, ["SIG_IGN", "SIG_IGN"]]
-        assert list(pool.map([["5"]])) == [[5]]
+        assert list(pool.map([["__import__('torch').get_num_threads()"]])) == [[1]]
+
+
+def test_a_signal_to_all_processes_is_left_to_the_parent():
+    with make_pool() as pool:
+        assert list(pool.map([["1"]])) == [[1]]
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            for process in (active_children()[0].pid, parent_of(active_children()[0].pid)):
+                os.kill(process, name)
+        assert list(pool.map([["2", ABORT]])) == [[2, Lost("its process died of SIGABRT")]]
+
+
+def parent_of(process):
+    """Return the server that a worker was forked from."""
+    status = Path(f"/proc/{process}/status").read_text()
+    parent = int(status.split("PPid:")[1].split()[0])
+    assert parent != os.getpid()
+    return parent
 
 
 def test_workers_that_die_before_their_work_end_the_run():

@@ -15,12 +15,19 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, islice
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from typing import Any, Generic, TypeVar, cast
 
-from videokd.data.worker import OUT_OF_MEMORY, Answer, Task, Worker, WorkerTraceback
+from videokd.data.worker import (
+    OUT_OF_MEMORY,
+    Answer,
+    Task,
+    Worker,
+    WorkerTraceback,
+    is_out_of_memory,
+)
 from videokd.data.worker_channel import pack
 from videokd.utils.errors import RunError
 
@@ -181,8 +188,10 @@ class SupervisedPool(Generic[Item, Result]):
             return item
         try:
             return self._function(item)
-        except MemoryError:
-            return Lost(OUT_OF_MEMORY, item)
+        except Exception as error:
+            if is_out_of_memory(error):
+                return Lost(OUT_OF_MEMORY, item)
+            raise
 
     def _begin(self, items: Sequence[Item | Lost]) -> _Job:
         lost = {i: item for i, item in enumerate(items) if isinstance(item, Lost)}
@@ -226,7 +235,7 @@ class SupervisedPool(Generic[Item, Result]):
             place = worker.place
             if not worker.patience_sec():
                 worker.kill()
-                self._replace(worker, f"hung for more than {self._deadline_sec:g} s", place)
+                self._replace(worker, f"hung for more than {worker.limit_sec(place):g} s", place)
 
     def _hear_all(self, timeout_sec: float) -> None:
         workers = {worker.channel.fileno(): worker for worker in self._workers}
@@ -299,7 +308,8 @@ def _make_context() -> BaseContext:
     preloaded = [name for name in sys.modules if name.startswith("videokd.data.")]
     context.set_forkserver_preload(preloaded)
     # A server that a signal to the whole process group ended would take the workers' exit codes
-    # along; it inherits the mask.
+    # along; it inherits the mask. Starting the tracker, which it also does, would change the mask.
+    resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         forkserver.ensure_running()

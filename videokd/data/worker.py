@@ -147,13 +147,16 @@ class Worker:
         self.num_tasks -= 1
         return answer
 
+    def limit_sec(self, place: tuple[int, int]) -> float:
+        """Return how long it may be at a place."""
+        return self._deadline_sec if place[1] >= 0 else _LIMIT_BESIDES_ITEMS_SEC
+
     def patience_sec(self) -> float:
         """Return in how many seconds to look at it again; 0 when it has hung."""
         if not self.num_tasks:
             return _LIMIT_BESIDES_ITEMS_SEC
         now, place = time.monotonic(), self.place
-        limit = self._deadline_sec if place[1] >= 0 else _LIMIT_BESIDES_ITEMS_SEC
-        left = max(self._place[2], self._busy_since) + limit - now
+        left = max(self._place[2], self._busy_since) + self.limit_sec(place) - now
         if left > 0:
             self._overdue = None
             return left
@@ -219,7 +222,7 @@ def _serve(channel: Channel, place: MutableSequence[float], number: int) -> None
             _note(place, COMBINING)
             message = pack(Answer(task.number, combine(results) if task.is_whole else results))
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise MemoryError from error
             _note(place, COMBINING)
             message = pack(_fail(task.number, error))
@@ -245,7 +248,8 @@ def _fail(number: int, error: Exception) -> Answer:
     return Answer(number, error=error, trace=trace)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Say whether an exception is about memory that could not be had."""
     # torch has no exception of its own for the memory of the CPU.
     return isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate" in str(error)
 

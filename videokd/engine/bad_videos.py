@@ -36,16 +36,16 @@ class BadVideoList:
             video: What could not be read.
             step: The first step whose batch lacks it, counted from 1.
         """
-        fields = (self._names[video.dataset_id], video.path, video.cause)
-        row = (*(_in_one_line(field) for field in fields), str(step))
-        if row[:2] in self._known:
+        key = (_in_one_line(self._names[video.dataset_id]), _in_one_line(video.path))
+        if key in self._known:
             return
+        row = (*key, _in_one_line(video.cause), str(step))
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # One call writes the whole row: a process that is killed leaves all of it or nothing.
         with self._path.open("ab", buffering=0) as file:
             file.write(_to_csv([row] if file.tell() else [_HEADER, row]))
             os.fsync(file.fileno())
-        self._known.add(row[:2])
+        self._known.add(key)
 
 
 def _read_rows(path: Path) -> list[list[str]]:
