@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from videokd.data.batch import BadVideo, collate
-from videokd.data.dataset import AugmentSpec, ClipDataset, ClipSpec
+from videokd.data.cutting import ClipSet, ClipSpec
+from videokd.data.dataset import AugmentSpec, ClipDataset
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.data.loader import LoadingOptions, iterate_batches
 from videokd.data.mixing import BatchPlan, PlanSampler
@@ -109,7 +110,7 @@ AUGMENT = AugmentSpec(flip=True, color_jitter=0.3)
 
 
 def load_clips(make_dataset, index, num_workers):
-    dataset = make_dataset([index], clip=CLIP, augment=AUGMENT, seed=0, with_plain_clip=True)
+    dataset = make_dataset([index], clip=ClipSet(CLIP, plain=(CLIP,)), augment=AUGMENT, seed=0)
     plan = BatchPlan([len(index)], batch_size=2, seed=0)
     sampler = PlanSampler(plan, 1, 5)
     return list(load(dataset, sampler, num_workers=num_workers, collate=collate))
@@ -121,7 +122,8 @@ def test_clips_do_not_depend_on_the_number_of_workers(index, num_workers):
     assert len(here) == 5
     for one, other in zip(here, there, strict=True):
         assert torch.equal(one.clips, other.clips)
-        assert torch.equal(one.plain_clips, other.plain_clips)
+        assert one.plain_clips.keys() == {CLIP.name}
+        assert torch.equal(one.plain_clips[CLIP.name], other.plain_clips[CLIP.name])
         assert torch.equal(one.record_ids, other.record_ids)
         assert (one.views, one.view_keys, one.bad) == (other.views, other.view_keys, other.bad)
 

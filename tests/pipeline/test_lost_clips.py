@@ -84,4 +84,4 @@ def test_a_test_says_on_how_many_videos_it_is_and_names_the_others(make_unit, ca
     assert table.caption == f"HMDB: scored on {num_videos - 1} of {num_videos} listed videos"
     # And so does a test of a model that nothing is written about.
     model = run.plan.load_model(unit)
-    assert len(predict_part(run, model, "HMDB").labels) == num_videos - 1
+    assert len(predict_part(run, unit, model, "HMDB").labels) == num_videos - 1
