@@ -79,7 +79,7 @@ def test_experts_of_a_joint_teacher_see_clips_of_their_own_shape(
 def test_clips_of_several_shapes_are_mixed_alike(
     make_student_task, logits_only, make_batch, monkeypatch, boxes
 ):
-    mix = replace(MIX, boxes=boxes)
+    mix = replace(MIX, boxes=boxes, clip_size=(32, 32))
     monkeypatch.setattr(MixOptions, "draw", lambda self, batch: mix)
     task = _with_names(make_student_task(**logits_only))
     batch = _with_small_clips(make_batch())
@@ -87,7 +87,7 @@ def test_clips_of_several_shapes_are_mixed_alike(
     assert torch.equal(student, apply_mix(to_float(batch.clips), mix))
     # Half the size: edges at 4, 14 and 6, 14 come to 2, 7 and 3, 7; those at 3 and 31 to 2 and 16.
     small = torch.tensor([[0, 0, 0, 0], [2, 3, 5, 4], [0, 2, 16, 14], [16, 0, 0, 3]])
-    halved = replace(mix, boxes=None if boxes is None else small)
+    halved = replace(mix, boxes=None if boxes is None else small, clip_size=None)
     assert torch.equal(teacher, apply_mix(to_float(batch.other_clips["small"]), halved))
 
 

@@ -5,7 +5,7 @@ neither its parameters nor its state. Tasks never wait for the device.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -75,8 +75,7 @@ class MixOptions:
         clips, mix = map_clips(to_float, batch.all_clips), self.draw(batch)
         if mix is None:
             return clips, None
-        height, width = batch.clips.shape[-2:]
-        return map_clips(lambda one: apply_mix(one, _rescale(mix, height, width, one)), clips), mix
+        return map_clips(lambda one: apply_mix(one, mix.scaled(*one.shape[-2:])), clips), mix
 
 
 class ClassificationTask(nn.Module):
@@ -254,22 +253,6 @@ class StudentTask(nn.Module):
 
         said = ask() if self.cache is None else self.cache(batch.view_keys, ask)
         return Targets(said.pop("logits"), said)
-
-
-def _rescale(mix: MixParams, height: int, width: int, clips: Tensor) -> MixParams:
-    """Return a mix of clips of height x width with its boxes in pixels of other ones, rounded."""
-    if mix.boxes is None or clips.shape[-2:] == (height, width):
-        return mix
-    top, left, tall, wide = mix.boxes.unbind(dim=1)
-    edges = []
-    for first, size, old, new in (
-        (top, tall, height, clips.shape[-2]),
-        (left, wide, width, clips.shape[-1]),
-    ):
-        # In whole numbers, halves up: the same on every device.
-        edges.append([(2 * edge * new + old) // (2 * old) for edge in (first, first + size)])
-    (top, bottom), (left, right) = edges
-    return replace(mix, boxes=torch.stack([top, left, bottom - top, right - left], dim=1))
 
 
 def _check_whole_clips(mixing: MixOptions, *, has_cache: bool, is_fixed: bool = False) -> None:
