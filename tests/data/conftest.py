@@ -11,11 +11,11 @@ NUM_BITS = 8
 HEIGHT, WIDTH = 48, 64
 
 
-def _draw_number(number):
-    """Draw a picture whose n-th column of blocks is white iff bit n is set; (48, 64, 3) uint8."""
+def _draw_number(number, height=HEIGHT, width=WIDTH):
+    """Draw a picture whose n-th column of blocks is white iff bit n is set; (H, W, 3) uint8."""
     bits = [(number >> bit) & 1 for bit in range(NUM_BITS)]
-    row = np.repeat(np.array(bits, np.uint8) * 220 + 16, WIDTH // NUM_BITS)
-    return np.broadcast_to(row[None, :, None], (HEIGHT, WIDTH, 3)).copy()
+    row = np.repeat(np.array(bits, np.uint8) * 220 + 16, width // NUM_BITS)
+    return np.broadcast_to(row[None, :, None], (height, width, 3)).copy()
 
 
 def _read_numbers(frames):
@@ -24,16 +24,17 @@ def _read_numbers(frames):
     return [sum(1 << bit for bit in range(NUM_BITS) if row[bit]) for row in blocks]
 
 
-def _write_video(path, num_frames, *, codec="mpeg4", num_b_frames=0, gop=12):
+def _write_video(path, num_frames, *, codec="mpeg4", num_b_frames=0, gop=12, size=(HEIGHT, WIDTH)):
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
         stream.bit_rate = 1_000_000
         context = stream.codec_context
         context.gop_size, context.max_b_frames, context.thread_count = gop, num_b_frames, 1
         for number in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(_draw_number(number), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(_draw_number(number, *size), format="rgb24")
             container.mux(stream.encode(frame.reformat(format="yuv420p", threads=1)))
         container.mux(stream.encode(None))
     return path

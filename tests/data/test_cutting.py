@@ -1,10 +1,11 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from videokd.data.cutting import ClipSet, ClipSpec, SharedFrames, companion_start
-from videokd.utils.errors import InputError
+from videokd.data.cutting import ClipSet, ClipSpec, SharedFrames, companion_start, find_times
+from videokd.utils.errors import InputError, VideoError
 
 MAIN = ClipSpec(num_frames=4, sampling_rate=3, crop_size=32, short_side=40)
 
@@ -54,11 +55,107 @@ def test_all_clips_of_a_moment_are_listed_in_the_order_of_the_shapes():
     assert listed == [[10, 13, 16, 19], [13, 14, 15], [4, 24]]
 
 
+def draw(clips, num_video_frames, seed=0, times=None):
+    rng = np.random.default_rng(seed)
+    drawn = clips.draw_frames(num_video_frames, rng=rng, times=times)
+    return [indices.tolist() for indices in drawn], rng
+
+
+@pytest.mark.parametrize("sampler", ["dense", "segments", "non_local"])
+def test_what_is_drawn_depends_on_the_main_clip_alone(sampler):
+    main, other = (ClipSpec(t, 3, 32, 40, sampler=sampler) for t in (4, 7))
+    for seed in range(5):
+        (alone,), rng = draw(ClipSet(main), 50, seed)
+        (first, _), same_rng = draw(ClipSet(main, others=(other,)), 50, seed)
+        assert first == alone
+        assert rng.random() == same_rng.random()
+
+
+@pytest.mark.parametrize("sampler", ["dense", "segments", "non_local"])
+def test_clips_of_as_many_frames_show_the_same_ones(sampler):
+    main = ClipSpec(4, 3, 32, 40, sampler=sampler)
+    small = replace(main, crop_size=16, box_size=32)
+    (one, other), _ = draw(ClipSet(main, others=(small,)), 50)
+    assert one == other
+    clips = ClipSet(main, others=(small,))
+    for one, other in clips.test_frames(50, num_clips=3, rule="end_inclusive"):
+        assert one.tolist() == other.tolist()
+
+
+def test_segments_are_those_of_each_clip():
+    main, other = (ClipSpec(t, 9, 32, 40, sampler="segments") for t in (4, 8))
+    for seed in range(5):
+        drawn, _ = draw(ClipSet(main, others=(other,)), 40, seed)
+        assert [i // 10 for i in drawn[0]] == [0, 1, 2, 3]
+        assert [i // 5 for i in drawn[1]] == list(range(8))
+    (centres,) = ClipSet(main, others=(other,)).test_frames(40, num_clips=1, rule="end_inclusive")
+    assert [c.tolist() for c in centres] == [[5, 15, 25, 35], [2, 7, 12, 17, 22, 27, 32, 37]]
+
+
+def test_a_non_local_window_has_as_many_frames_as_the_clip_times_its_rate():
+    spec = ClipSpec(4, 3, 32, 40, sampler="non_local")
+    starts = {draw(ClipSet(spec), 14, seed)[0][0][0] for seed in range(40)}
+    assert starts == {0, 1, 2}  # of 14 frames, a window of 12
+    assert draw(ClipSet(spec), 12)[0] == [[0, 3, 6, 9]]
+
+
+def test_test_clips_lie_as_the_rule_says():
+    clips = ClipSet(MAIN, others=(ClipSpec(2, 1, 32, 40),))
+    ends = clips.test_frames(40, num_clips=3, rule="end_inclusive")
+    assert [moment[0].tolist()[0] for moment in ends] == [0, 15, 30]
+    assert [moment[1].tolist() for moment in ends] == [[4, 5], [19, 20], [34, 35]]
+    centres = clips.test_frames(40, num_clips=3, rule="segment_centres")
+    assert [moment[0].tolist()[0] for moment in centres] == [5, 15, 25]  # of 31 starts
+
+
+def test_short_videos_loop_where_that_is_the_rule():
+    main, other = (ClipSpec(t, 3, 32, 40, short_video="loop") for t in (4, 5))
+    (moment,) = ClipSet(main, others=(other,)).test_frames(5, num_clips=1, rule="end_inclusive")
+    assert [c.tolist() for c in moment] == [[0, 3, 1, 4], [0, 3, 1, 4, 2]]
+
+
+def test_clips_by_seconds_are_placed_by_seconds():
+    # 30 frames a second for 2 seconds, then 10: at 10 a second that is every third frame, then all.
+    times = np.concatenate([np.arange(60) / 30, 2 + np.arange(20) / 10])
+    main, other = (ClipSpec(t, 1, 32, 40, target_fps=10.0) for t in (4, 8))
+    clips = ClipSet(main, others=(other,))
+    # 40 frames of 0.1 seconds. Clips of 4 at the ends and in the middle, of 8 around them.
+    moments = clips.test_frames(80, num_clips=3, rule="end_inclusive", times=times)
+    assert [moment[0].tolist() for moment in moments] == [
+        [0, 3, 6, 9],
+        [54, 57, 60, 61],
+        [76, 77, 78, 79],
+    ]
+    assert [moment[1].tolist() for moment in moments] == [
+        list(range(0, 24, 3)),
+        [48, 51, 54, 57, 60, 61, 62, 63],
+        list(range(72, 80)),
+    ]
+
+
+def test_times_are_looked_for_where_clips_ask_for_them():
+    reader = SimpleNamespace(num_frames=3, fps=20.0)
+    assert find_times(reader, MAIN) is None
+    by_seconds = replace(MAIN, target_fps=10.0)
+    assert find_times(reader, by_seconds).tolist() == [0.0, 0.05, 0.1]
+    with pytest.raises(VideoError, match="its frame rate, which DATA.TARGET_FPS needs, is not"):
+        find_times(SimpleNamespace(num_frames=3, fps=0.0), by_seconds)
+
+
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ((ClipSpec(2, 1, 32, 56),), "agree in short side and box, got 40 and 32 px, 56 and 32 px"),
-        ((ClipSpec(2, 1, 16, 40),), "agree in short side and box, got 40 and 32 px, 40 and 16 px"),
+        ((ClipSpec(2, 1, 32, 56),), r"agree in short side, .* got \(40, 32, .* and \(56, 32, "),
+        ((ClipSpec(2, 1, 16, 40),), r"agree in .*, box, .* got \(40, 32, .* and \(40, 16, "),
+        (
+            (ClipSpec(2, 1, 32, 40, sampler="segments"),),
+            "agree in .* sampler, .* and .* 'segments'",
+        ),
+        (
+            (ClipSpec(2, 1, 32, 40, target_fps=5.0),),
+            "agree in .* rate of the video .* 5.0, 'clamp'",
+        ),
+        ((ClipSpec(2, 1, 32, 40, short_video="loop"),), "agree in .* rule for short .* 'loop'"),
         ((ClipSpec(4, 3, 32, 40),), "must differ in shape, got 4x3x32, 4x3x32"),
     ],
 )

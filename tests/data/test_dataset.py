@@ -54,6 +54,22 @@ def test_a_video_that_a_scan_found_unusable_is_not_opened(index, monkeypatch):
     assert sample == BadVideo(0, 1, "b.mp4", "hung for more than 60 s")
 
 
+def test_clips_follow_the_sampler(index, read_numbers):
+    segments = ClipSpec(4, 1, 32, 40, sampler="segments")
+    for position in range(5):
+        sample = make_dataset(index, WHOLE, clip=segments)[ClipRequest(0, 0, 0, position)]
+        assert [i // 10 for i in sample.frame_indices.tolist()] == [0, 1, 2, 3]
+        assert read_numbers(sample.clip.permute(1, 2, 3, 0)) == sample.frame_indices.tolist()
+    # The videos have 25 frames a second: at 5, every fifth counts.
+    by_seconds = ClipSpec(4, 2, 32, 40, target_fps=5.0, short_video="loop")
+    sample = make_dataset(index, WHOLE, clip=by_seconds)[ClipRequest(0, 0, 0, 0)]
+    first, *others = sample.frame_indices.tolist()
+    assert first in (0, 5)
+    assert others == [first + 10, first + 20, first + 30]
+    sample = make_dataset(index, WHOLE, clip=by_seconds)[ClipRequest(0, 2, 0, 0)]
+    assert sample.frame_indices.tolist() == [0] * 4  # of a fifth of a second only one is left
+
+
 def test_a_short_video_repeats_its_last_frame(index):
     sample = make_dataset(index)[ClipRequest(0, 2, 0, 0)]
     assert sample.frame_indices.tolist() == [0, 3, 4, 4]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,22 @@ def test_each_shape_has_the_same_views(index):
         boxes = uniform_crop_boxes(48, 64, size=40, num_crops=3)
         expected += [apply_view(frames, ViewParams(box), size=20) for box in boxes]
     assert torch.equal(sample.other_clips[other.name], torch.stack(expected))
+
+
+def test_views_follow_the_rule_and_the_sampler(index):
+    options = {"dataset_id": 0, "num_clips": 3, "num_crops": 5, "clip_rule": "end_inclusive"}
+    # 64 x 48 pixels: the box is as high as the frame, so the crops see the left, right and middle.
+    sample = ViewDataset(index, clip=CLIP, **options)[0]
+    assert sample.clips.shape == (15, 3, 4, 48, 48)
+    with dataset.open_record(index, index.records[0], cache=None, backend="auto") as video:
+        every_frame = torch.from_numpy(video.get_frames(range(40)))
+    for clip, start in enumerate((0, 16, 33)):  # of starts up to 33, 16.5 goes to the even one
+        for crop, left in enumerate((0, 16, 0, 16, 8)):
+            expected = every_frame[start : start + 7 : 2, :, left : left + 48]
+            assert torch.equal(sample.clips[5 * clip + crop], expected.permute(3, 0, 1, 2))
+    segments = replace(CLIP, sampler="segments")
+    (view,) = ViewDataset(index, dataset_id=0, clip=segments)[0].clips
+    assert torch.equal(view, every_frame[[5, 15, 25, 35], :, 8:56].permute(3, 0, 1, 2))
 
 
 def test_views_of_several_shapes_are_batched_by_name(index):

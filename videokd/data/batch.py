@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from videokd.data.augment import ViewParams
+from videokd.data.uncut import UncutBatch, UncutSample, join_uncut
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class ClipSample:
         clip_name: Of the shape of ``clip``, see ``ClipSpec.name``.
         other_clips: Name of another shape -> (3, T', H', W') uint8, the same moment and view.
         plain_clips: Name of a shape -> (3, T', H', W') uint8, the moment without augmentation.
+        uncut: What all clips are cut from on the training device; ``clip`` is empty then, and
+            there are no other ones.
     """
 
     clip: Tensor
@@ -66,6 +69,7 @@ class ClipSample:
     clip_name: str = ""
     other_clips: Mapping[str, Tensor] = field(default_factory=dict)
     plain_clips: Mapping[str, Tensor] = field(default_factory=dict)
+    uncut: UncutSample | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,8 @@ class ClipBatch:
             for networks that take that shape; {} where all take ``clips``.
         plain_clips: Name of a shape -> (B, 3, T', H', W') uint8, the moments without augmentation;
             {} when not asked for, and in an empty batch.
+        uncut: What all clips are cut from by ``to``; until then ``clips`` is empty, and there are
+            no other ones. None where they were cut in the workers.
     """
 
     clips: Tensor
@@ -117,6 +123,7 @@ class ClipBatch:
     clip_name: str = ""
     other_clips: Mapping[str, Tensor] = field(default_factory=dict)
     plain_clips: Mapping[str, Tensor] = field(default_factory=dict)
+    uncut: UncutBatch | None = None
 
     def __len__(self) -> int:
         return self.labels.shape[0]
@@ -132,8 +139,18 @@ class ClipBatch:
         return only_or_all(self.plain_clips)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "ClipBatch":
-        """Return the batch with its tensors on a device."""
-        return self._convert(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        """Return the batch with its tensors on a device, and its clips cut."""
+        moved = self._convert(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        uncut = moved.uncut
+        if uncut is None:
+            return moved
+        return replace(
+            moved,
+            clips=uncut.clip.apply(uncut.frames),
+            other_clips={name: cuts.apply(uncut.frames) for name, cuts in uncut.others.items()},
+            plain_clips={name: cuts.apply(uncut.frames) for name, cuts in uncut.plain.items()},
+            uncut=None,
+        )
 
     def pin_memory(self) -> "ClipBatch":
         """Return the batch in page-locked memory, from which it reaches a GPU sooner."""
@@ -149,6 +166,7 @@ class ClipBatch:
             frame_indices=convert(self.frame_indices),
             other_clips={name: convert(clips) for name, clips in self.other_clips.items()},
             plain_clips={name: convert(clips) for name, clips in self.plain_clips.items()},
+            uncut=None if self.uncut is None else self.uncut.convert(convert),
         )
 
 
@@ -184,7 +202,12 @@ def collate(samples: Sequence[ClipSample | list[ClipSample] | BadVideo]) -> Clip
         good[0].clip_name if good else "",
         _stack([s.other_clips for s in good]),
         _stack([s.plain_clips for s in good]),
+        _join([s.uncut for s in good if s.uncut is not None]),
     )
+
+
+def _join(samples: Sequence[UncutSample]) -> UncutBatch | None:
+    return join_uncut(samples) if samples else None
 
 
 def _stack(clips: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -4,15 +4,19 @@ Networks that differ in frames, rate or crop each get their own clip of what the
 same instant, the same box of the decoded frame, the same flip and colours.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from videokd.data.reader import VideoReader
-from videokd.data.sampling import clip_frame_indices
-from videokd.utils.errors import InputError
+from videokd.data.sampling import CLAMP, DENSE, SEGMENTS, TemporalSampling
+from videokd.utils.errors import InputError, VideoError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,10 @@ class ClipSpec:
             the size of the video.
         box_size: Side of the square that a view without a drawn crop cuts out of the decoded
             frames, before it is resized to crop_size; 0 = crop_size.
+        sampler: "dense", "segments" or "non_local", see ``TemporalSampling``. The window of
+            "non_local" has num_frames * sampling_rate frames.
+        target_fps: > 0: frames are counted as if the video had so many a second; 0.0: as they are.
+        short_video: "clamp" or "loop", what stands for frames past the end of the video.
     """
 
     num_frames: int
@@ -34,6 +42,9 @@ class ClipSpec:
     crop_size: int
     short_side: int
     box_size: int = 0
+    sampler: str = DENSE
+    target_fps: float = 0.0
+    short_video: str = CLAMP
 
     @property
     def name(self) -> str:
@@ -41,14 +52,26 @@ class ClipSpec:
         return f"{self.num_frames}x{self.sampling_rate}x{self.crop_size}"
 
     @property
-    def span(self) -> int:
-        """Source frames from the first to the last of a clip, both included."""
-        return (self.num_frames - 1) * self.sampling_rate + 1
+    def sampling(self) -> TemporalSampling:
+        """Which frames make a clip."""
+        return TemporalSampling(
+            self.num_frames,
+            self.sampling_rate,
+            kind=self.sampler,
+            target_fps=self.target_fps,
+            short_video=self.short_video,
+            non_local_window=self.num_frames * self.sampling_rate,
+        )
 
     @property
     def box(self) -> int:
         """Side of the square that is cut out where no crop is drawn, decoded pixels."""
         return self.box_size or self.crop_size
+
+    @property
+    def shared(self) -> tuple[int, int, str, float, str]:
+        """What all clips of a moment agree in: decoded frames, box, and how frames are counted."""
+        return self.short_side, self.box, self.sampler, self.target_fps, self.short_video
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +84,7 @@ class ClipSet:
         plain: Cut there without augmentation, for networks that are shown that.
 
     Raises:
-        InputError: the decoded frames or boxes of two of them differ, or two of ``main`` and
+        InputError: two of them differ in more than frames, rate and crop, or two of ``main`` and
             ``others`` are the same.
     """
 
@@ -71,11 +94,10 @@ class ClipSet:
 
     def __post_init__(self) -> None:
         for spec in (*self.others, *self.plain):
-            if (spec.short_side, spec.box) != (self.main.short_side, self.main.box):
+            if spec.shared != self.main.shared:
                 raise InputError(
-                    f"clips of one decode must agree in short side and box, got "
-                    f"{self.main.short_side} and {self.main.box} px, {spec.short_side} and "
-                    f"{spec.box} px"
+                    "clips of one moment must agree in short side, box, sampler, rate of the "
+                    f"video and rule for short ones, got {self.main.shared} and {spec.shared}"
                 )
         names = [spec.name for spec in (self.main, *self.others)]
         if len(set(names)) < len(names):
@@ -86,29 +108,102 @@ class ClipSet:
         """Every shape once, the main one first."""
         return tuple(dict.fromkeys((self.main, *self.others, *self.plain)))
 
-    def list_frames(self, start: int, num_video_frames: int) -> list[NDArray[np.int64]]:
-        """List the source frames of the clips of a moment.
+    def draw_frames(
+        self,
+        num_video_frames: int,
+        *,
+        rng: np.random.Generator,
+        times: NDArray[np.float64] | None = None,
+    ) -> list[NDArray[np.int64]]:
+        """Draw a moment of a training video.
 
         Args:
-            start: First frame of the main clip.
             num_video_frames: Frames in the video.
+            rng: Source of all randomness; what is drawn of it depends on the main clip alone.
+            times: Of the frames, see ``find_times``.
+
+        Returns:
+            Source frames for each of ``specs``.
+        """
+        sampling = self.main.sampling
+        if sampling.kind == SEGMENTS:
+            # All draw the same numbers: clips of as many frames show the same ones.
+            rngs = [rng, *(copy.deepcopy(rng) for _ in self.specs[1:])]
+            return [
+                spec.sampling.draw_clips(num_video_frames, rng=own, times=times)[0]
+                for spec, own in zip(self.specs, rngs, strict=True)
+            ]
+        length = sampling.count_frames(num_video_frames, times=times)
+        return self.list_frames(sampling.draw_start(length, rng=rng), length, times=times)
+
+    def test_frames(
+        self,
+        num_video_frames: int,
+        *,
+        num_clips: int,
+        rule: str,
+        times: NDArray[np.float64] | None = None,
+    ) -> list[list[NDArray[np.int64]]]:
+        """Spread the moments of a test over a video.
+
+        Args:
+            num_video_frames: Frames in the video.
+            num_clips: Moments.
+            rule: One of ``TEST_RULES``.
+            times: Of the frames, see ``find_times``.
+
+        Returns:
+            For each moment, source frames for each of ``specs``.
+        """
+        sampling = self.main.sampling
+        if sampling.kind == SEGMENTS:
+            clips = [
+                spec.sampling.test_clips(
+                    num_video_frames, num_clips=num_clips, rule=rule, times=times
+                )
+                for spec in self.specs
+            ]
+            return [list(moment) for moment in zip(*clips, strict=True)]
+        length = sampling.count_frames(num_video_frames, times=times)
+        starts = sampling.test_starts(length, num_clips=num_clips, rule=rule)
+        return [self.list_frames(start, length, times=times) for start in starts]
+
+    def list_frames(
+        self, start: int, length: int, *, times: NDArray[np.float64] | None = None
+    ) -> list[NDArray[np.int64]]:
+        """List the source frames of a moment, for another sampler than "segments".
+
+        Args:
+            start: First frame of the window of the main clip.
+            length: Frames in the video, counted as the clips count.
+            times: Of the frames, see ``find_times``.
 
         Returns:
             One array of frame numbers for each of ``specs``.
         """
-        starts = [
-            companion_start(start, num_video_frames, span=self.main.span, other_span=spec.span)
-            for spec in self.specs
-        ]
+        samplings = [spec.sampling for spec in self.specs]
+        span = samplings[0].num_window_frames
         return [
-            clip_frame_indices(
-                first,
-                num_video_frames,
-                num_frames=spec.num_frames,
-                sampling_rate=spec.sampling_rate,
-            )
-            for first, spec in zip(starts, self.specs, strict=True)
+            sampling.clips_from(
+                [companion_start(start, length, span=span, other_span=sampling.num_window_frames)],
+                length,
+                times=times,
+            )[0]
+            for sampling in samplings
         ]
+
+
+def find_times(reader: VideoReader, spec: ClipSpec) -> NDArray[np.float64] | None:
+    """Return when the frames of a video are shown, seconds; None where clips do not ask for it.
+
+    Raises:
+        VideoError: the file does not say how fast it is.
+    """
+    if not spec.target_fps:
+        return None
+    if reader.fps <= 0:
+        raise VideoError("", "its frame rate, which DATA.TARGET_FPS needs, is not known")
+    return np.arange(reader.num_frames) / reader.fps
 
 
 def companion_start(start: int, num_video_frames: int, *, span: int, other_span: int) -> int:
@@ -120,8 +215,8 @@ def companion_start(start: int, num_video_frames: int, *, span: int, other_span:
     Args:
         start: First frame of the clip that is there.
         num_video_frames: Frames in the video.
-        span: Source frames that it spans.
-        other_span: Source frames that the clip to place spans.
+        span: Frames that it spans.
+        other_span: Frames that the clip to place spans.
 
     Returns:
         0 .. num_video_frames - 1; ``start`` where both spans are the same.
@@ -141,6 +236,8 @@ class SharedFrames:
 
     Attributes:
         indices: ``clips``.
+        rows: For each clip, the places of its frames in ``frames``.
+        frames: (N, H, W, 3) uint8, each wanted frame once, in ascending order.
 
     Raises:
         VideoError: a frame cannot be decoded.
@@ -152,19 +249,24 @@ class SharedFrames:
         self.indices = tuple(clips)
         wanted, places = np.unique(np.concatenate(clips), return_inverse=True)
         ends = np.cumsum([len(clip) for clip in clips])
-        self._rows = np.split(places, ends[:-1])
-        self._frames = reader.get_frames(wanted.tolist(), short_side=short_side)
+        self.rows = tuple(np.split(places, ends[:-1]))
+        self.frames = reader.get_frames(wanted.tolist(), short_side=short_side)
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width, pixels."""
-        height, width = self._frames.shape[1:3]
+        height, width = self.frames.shape[1:3]
         return height, width
+
+    @cached_property
+    def tensor(self) -> Tensor:
+        """``frames`` as a tensor, the same one each time."""
+        return torch.from_numpy(self.frames)
 
     def clip(self, number: int) -> NDArray[np.uint8]:
         """Return the frames of a clip, (T, H, W, 3); not to be written to."""
-        rows = self._rows[number]
+        rows = self.rows[number]
         first, last = int(rows[0]), int(rows[-1])
         if np.array_equal(rows, np.arange(first, last + 1)):
-            return self._frames[first : last + 1]
-        return self._frames[rows]
+            return self.frames[first : last + 1]
+        return self.frames[rows]

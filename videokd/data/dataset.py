@@ -1,6 +1,6 @@
 """Training clips: request -> record -> frames -> clip. No container stays open between clips."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,33 +8,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from videokd.data.augment import ViewParams, apply_view, center_view, draw_view
+from videokd.data.augment import AugmentSpec, ViewParams, apply_view, center_view
 from videokd.data.batch import BadVideo, ClipRequest, ClipSample
-from videokd.data.cutting import ClipSet, ClipSpec, SharedFrames
+from videokd.data.cutting import ClipSet, ClipSpec, SharedFrames, find_times
 from videokd.data.decode import open_video
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.data.reader import VideoReader
-from videokd.data.sampling import random_clip_start
 from videokd.data.source import check_video_file
+from videokd.data.uncut import Cut, UncutSample
 from videokd.utils.errors import InputError, VideoError
-
-
-@dataclass(frozen=True, slots=True)
-class AugmentSpec:
-    """The ranges that training views are drawn from; see `augment.draw_view`.
-
-    Args:
-        scale_range: Area of the crop as a share of the frame.
-        ratio_range: Width / height of the crop.
-        flip: Mirror half of the clips, of datasets whose videos may be mirrored.
-        color_jitter: Strength of brightness and contrast changes, 0.0 is off.
-    """
-
-    scale_range: tuple[float, float] = (0.5, 1.0)
-    ratio_range: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: bool = False
-    color_jitter: float = 0.0
 
 
 class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
@@ -59,6 +42,8 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
         views_per_video: 0: clips are drawn from (seed, epoch, position). V > 0: from (seed,
             dataset_id, record_id, epoch % V) and nothing else, V different ones per video. Several
             clips of one request have the views of the epoch and of those after it.
+        cuts_on_device: Samples hold decoded frames, which ``ClipBatch.to`` cuts the clips from on
+            the device of the training. The clips are the same, see ``augment.apply``.
 
     Raises:
         InputError: caches do not match the indexes or the short side of the clips, or
@@ -75,17 +60,20 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
         backend: str = "auto",
         caches: Sequence[FrameCache] | None = None,
         views_per_video: int = 0,
+        cuts_on_device: bool = False,
     ) -> None:
         self._clips = clip if isinstance(clip, ClipSet) else ClipSet(clip)
         check_caches(indexes, caches, self._clips.main.short_side)
         if views_per_video < 0:
             raise InputError(f"views_per_video must be >= 0 (0 = fresh), got {views_per_video}")
         self._indexes = tuple(indexes)
-        self._augment = augment
+        still = replace(augment, flip=False)
+        self._augments = [augment if i.mirror_labels is not None else still for i in indexes]
         self._seed = seed
         self._backend = backend
         self._caches = None if caches is None else tuple(caches)
         self._views_per_video = views_per_video
+        self._cuts_on_device = cuts_on_device
 
     def __getitem__(self, request: ClipRequest) -> ClipSample | list[ClipSample] | BadVideo:
         """Make the clip of a request, or say why its video cannot be used.
@@ -109,11 +97,10 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
 
     def _make_samples(self, reader: VideoReader, request: ClipRequest) -> list[ClipSample]:
         main = self._clips.main
+        times = find_times(reader, main)
         numbers = [self._view_number(request, repeat) for repeat in range(request.num_clips)]
         rngs = [self._make_rng(request, repeat, number) for repeat, number in enumerate(numbers)]
-        shape = {"num_frames": main.num_frames, "sampling_rate": main.sampling_rate}
-        starts = [random_clip_start(reader.num_frames, **shape, rng=rng) for rng in rngs]
-        moments = [self._clips.list_frames(start, reader.num_frames) for start in starts]
+        moments = [self._clips.draw_frames(reader.num_frames, rng=rng, times=times) for rng in rngs]
         shared = SharedFrames(
             reader, [clip for moment in moments for clip in moment], short_side=main.short_side
         )
@@ -131,32 +118,31 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
         number: int,
         rng: np.random.Generator,
     ) -> ClipSample:
-        """Cut the clips of a moment, the ``moment``-th of the shared frames."""
-        index, main = self._indexes[request.dataset_id], self._clips.main
+        """Make the clips of a moment, the ``moment``-th of the shared frames."""
+        clips, specs = self._clips, self._clips.specs
+        index = self._indexes[request.dataset_id]
         label, mirror = index.records[request.record_id].label, index.mirror_labels
-        view = self._draw_view(*shared.size, rng, can_flip=mirror is not None)
+        view = self._augments[request.dataset_id].draw(*shared.size, rng=rng)
         # A teacher must not be shown one class and the student another.
-        plain = replace(center_view(*shared.size, main.box), flip=view.flip and bool(mirror))
-        specs = self._clips.specs
-        places = {spec: moment * len(specs) + place for place, spec in enumerate(specs)}
-
-        def cut(specs: Sequence[ClipSpec], view: ViewParams) -> dict[str, Tensor]:
-            return {
-                spec.name: apply_view(shared.clip(places[spec]), view, size=spec.crop_size)
-                for spec in specs
-            }
-
-        return ClipSample(
-            cut([main], view)[main.name],
+        plain = replace(center_view(*shared.size, clips.main.box), flip=view.flip and bool(mirror))
+        sample = ClipSample(
+            torch.empty((3, 0, 0, 0), dtype=torch.uint8),
             mirror[label] if mirror and view.flip else label,
             request.dataset_id,
             request.record_id,
             view,
-            torch.from_numpy(shared.indices[places[main]]),
+            torch.from_numpy(shared.indices[moment * len(specs)]),
             number,
-            main.name,
-            cut(self._clips.others, view),
-            cut(self._clips.plain, plain),
+            clips.main.name,
+        )
+        cutter = _Cutter(shared, {spec: moment * len(specs) + i for i, spec in enumerate(specs)})
+        if self._cuts_on_device:
+            return replace(sample, uncut=cutter.leave(clips, view, plain))
+        return replace(
+            sample,
+            clip=cutter.cut(clips.main, view),
+            other_clips={spec.name: cutter.cut(spec, view) for spec in clips.others},
+            plain_clips={spec.name: cutter.cut(spec, plain) for spec in clips.plain},
         )
 
     def _view_number(self, request: ClipRequest, repeat: int) -> int:
@@ -170,19 +156,28 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
         )
         return np.random.default_rng([self._seed, *place])
 
-    def _draw_view(
-        self, height: int, width: int, rng: np.random.Generator, *, can_flip: bool
-    ) -> ViewParams:
-        augment = self._augment
-        return draw_view(
-            height,
-            width,
-            rng=rng,
-            scale_range=augment.scale_range,
-            ratio_range=augment.ratio_range,
-            flip=augment.flip and can_flip,
-            color_jitter=augment.color_jitter,
+
+@dataclass(frozen=True, slots=True)
+class _Cutter:
+    """Cuts the clips of one moment, or says how it is done."""
+
+    shared: SharedFrames
+    places: Mapping[ClipSpec, int]
+    """Shape -> place of its clip among the shared ones."""
+
+    def cut(self, spec: ClipSpec, view: ViewParams) -> Tensor:
+        return apply_view(self.shared.clip(self.places[spec]), view, size=spec.crop_size)
+
+    def leave(self, clips: ClipSet, view: ViewParams, plain: ViewParams) -> UncutSample:
+        return UncutSample(
+            self.shared.tensor,
+            self._describe(clips.main, view),
+            {spec.name: self._describe(spec, view) for spec in clips.others},
+            {spec.name: self._describe(spec, plain) for spec in clips.plain},
         )
+
+    def _describe(self, spec: ClipSpec, view: ViewParams) -> Cut:
+        return Cut(torch.from_numpy(self.shared.rows[self.places[spec]]), view, spec.crop_size)
 
 
 def open_record(

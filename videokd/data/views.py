@@ -9,12 +9,12 @@ from torch.utils.data import Dataset
 
 from videokd.data.augment import ViewParams, apply_view
 from videokd.data.batch import BadVideo, only_or_all
-from videokd.data.cutting import ClipSet, ClipSpec, SharedFrames
+from videokd.data.cutting import ClipSet, ClipSpec, SharedFrames, find_times
 from videokd.data.dataset import check_caches, open_record
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex
 from videokd.data.reader import VideoReader
-from videokd.data.sampling import uniform_clip_starts, uniform_crop_boxes
+from videokd.data.sampling import SEGMENT_CENTRES, uniform_crop_boxes
 from videokd.utils.errors import VideoError
 
 
@@ -24,6 +24,7 @@ class ViewPlan:
 
     num_clips: int
     num_crops: int
+    clip_rule: str = SEGMENT_CENTRES
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
         dataset_id: Written into BadVideo.
         clip: Shape of the clips, or the shapes that are cut of each moment.
         num_clips: Clips spread evenly over the video.
-        num_crops: 1 (centre) or 3 (along the long side) per clip.
+        num_crops: 1, 3 or 5 per clip, see ``uniform_crop_boxes``.
+        clip_rule: How clips are spread, see ``TemporalSampling.test_clips``.
         backend: Decoder, see `decode.open_video`.
         cache: Frame cache of the index, or None to decode the files.
 
@@ -112,6 +114,7 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
         clip: ClipSpec | ClipSet,
         num_clips: int = 1,
         num_crops: int = 1,
+        clip_rule: str = SEGMENT_CENTRES,
         backend: str = "auto",
         cache: FrameCache | None = None,
     ) -> None:
@@ -122,6 +125,7 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
         self._dataset_id = dataset_id
         self._num_clips = num_clips
         self._num_crops = num_crops
+        self._clip_rule = clip_rule
         self._backend = backend
         self._cache = cache
 
@@ -149,13 +153,12 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
     def _make_views(self, reader: VideoReader) -> dict[str, Tensor]:
         """Return the views of each shape, by its name."""
         main, specs = self._clips.main, self._clips.specs
-        starts = uniform_clip_starts(
+        moments = self._clips.test_frames(
             reader.num_frames,
             num_clips=self._num_clips,
-            num_frames=main.num_frames,
-            sampling_rate=main.sampling_rate,
+            rule=self._clip_rule,
+            times=find_times(reader, main),
         )
-        moments = [self._clips.list_frames(start, reader.num_frames) for start in starts]
         clips = [clip for moment in moments for clip in moment]
         frames = SharedFrames(reader, clips, short_side=main.short_side)
         boxes = uniform_crop_boxes(*frames.size, size=main.box, num_crops=self._num_crops)

@@ -1,6 +1,7 @@
 """How clips are taken from a video: one description for training and test."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,7 +135,7 @@ class TemporalSampling:
             InputError: a number is not positive, or times are missing or wrong.
         """
         check_positive(num_clips=num_clips)
-        length = self._count_frames(num_video_frames, times)
+        length = self.count_frames(num_video_frames, times=times)
         is_spread = self.several == SPREAD and num_clips > 1
         if self.kind == SEGMENTS:
             parts = [(k / num_clips, (k + 1) / num_clips) for k in range(num_clips)]
@@ -143,13 +144,12 @@ class TemporalSampling:
                 for part in (parts if is_spread else [(0.0, 1.0)] * num_clips)
             ]
             return self._to_source(np.stack(clips), times)
-        # A window of any frames starts where a clip of all of them does.
-        window = {"num_frames": self._count_window_frames(), "sampling_rate": 1}
         if is_spread:
+            window = {"num_frames": self.num_window_frames, "sampling_rate": 1}
             starts = jittered_clip_starts(length, num_clips=num_clips, **window, rng=rng)
         else:
-            starts = [random_clip_start(length, **window, rng=rng) for _ in range(num_clips)]
-        return self._to_source(self._clips_from(starts, length), times)
+            starts = [self.draw_start(length, rng=rng) for _ in range(num_clips)]
+        return self.clips_from(starts, length, times=times)
 
     def test_clips(
         self,
@@ -176,18 +176,49 @@ class TemporalSampling:
             InputError: as `draw_clips`, or the rule is none of the two.
         """
         _check_choice("rule", rule, TEST_RULES)
-        length = self._count_frames(num_video_frames, times)
+        length = self.count_frames(num_video_frames, times=times)
         if self.kind == SEGMENTS:
             clips = _TEST_SEGMENT_FRAMES[rule](
                 length, num_clips=num_clips, num_frames=self.num_frames
             )
             return self._to_source(clips, times)
-        window = self._count_window_frames()
-        starts = _TEST_STARTS[rule](length, num_clips=num_clips, num_frames=window, sampling_rate=1)
-        return self._to_source(self._clips_from(starts, length), times)
+        starts = self.test_starts(length, num_clips=num_clips, rule=rule)
+        return self.clips_from(starts, length, times=times)
 
-    def _count_frames(self, num_video_frames: int, times: NDArray[np.float64] | None) -> int:
-        """Return the number of frames that clips are counted in."""
+    def draw_start(self, length: int, *, rng: np.random.Generator) -> int:
+        """Draw where the window of a training clip of another kind than "segments" starts.
+
+        Args:
+            length: From `count_frames`.
+            rng: Source of all randomness.
+        """
+        # A window of any frames starts where a clip of all of them does.
+        window = self.num_window_frames
+        return random_clip_start(length, num_frames=window, sampling_rate=1, rng=rng)
+
+    def test_starts(self, length: int, *, num_clips: int, rule: str) -> list[int]:
+        """Place the windows of the clips of a test, of another kind than "segments".
+
+        Args:
+            length: From `count_frames`.
+            num_clips: As for `test_clips`.
+            rule: As for `test_clips`.
+        """
+        window = self.num_window_frames
+        return _TEST_STARTS[rule](length, num_clips=num_clips, num_frames=window, sampling_rate=1)
+
+    def count_frames(
+        self, num_video_frames: int, *, times: NDArray[np.float64] | None = None
+    ) -> int:
+        """Return the number of frames that windows are counted in: resampled ones, or the video's.
+
+        Args:
+            num_video_frames: Frames in the video, > 0.
+            times: As for `draw_clips`.
+
+        Raises:
+            InputError: the number is not positive, or times are missing or wrong.
+        """
         check_positive(num_video_frames=num_video_frames)
         if not self.target_fps:
             return num_video_frames
@@ -198,12 +229,26 @@ class TemporalSampling:
             )
         return count_resampled_frames(times, target_fps=self.target_fps)
 
-    def _count_window_frames(self) -> int:
+    @property
+    def num_window_frames(self) -> int:
+        """Frames that a clip of another kind than "segments" reaches over."""
         if self.kind == NON_LOCAL:
             return self.non_local_window
         return (self.num_frames - 1) * self.sampling_rate + 1
 
-    def _clips_from(self, starts: list[int], length: int) -> NDArray[np.int64]:
+    def clips_from(
+        self, starts: Sequence[int], length: int, *, times: NDArray[np.float64] | None = None
+    ) -> NDArray[np.int64]:
+        """List the frames of clips of another kind than "segments" whose windows start somewhere.
+
+        Args:
+            starts: 0 .. length - 1.
+            length: From `count_frames`.
+            times: As for `draw_clips`.
+
+        Returns:
+            (len(starts), num_frames) int64, source frames.
+        """
         is_dense = self.kind == DENSE
         step = self.sampling_rate if is_dense else self.non_local_window // self.num_frames
         frame_indices = _FRAME_INDICES[self.short_video]
@@ -211,7 +256,7 @@ class TemporalSampling:
             frame_indices(start, length, num_frames=self.num_frames, sampling_rate=step)
             for start in starts
         ]
-        return np.stack(clips)
+        return self._to_source(np.stack(clips), times)
 
     def _to_source(
         self, clips: NDArray[np.int64], times: NDArray[np.float64] | None
