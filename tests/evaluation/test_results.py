@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from videokd.data.batch import BadVideo
+from videokd.data.cutting import ClipSpec
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.data.views import ViewPlan
-from videokd.evaluation import results
 from videokd.evaluation.multi_view import Predictions
 from videokd.evaluation.results import read_result, write_result
-from videokd.export import sidecar
+
+CLIP = ClipSpec(num_frames=8, sampling_rate=4, crop_size=112, short_side=128)
+VIEWS = ViewPlan(2, 1)
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def predictions():
 
 
 def test_numbers_come_back_as_they_were_written(tmp_path, index, predictions):
-    written = write_result(tmp_path, index, predictions, ViewPlan(2, 1), fingerprint="abc")
+    written = write_result(tmp_path, index, predictions, VIEWS, clip=CLIP, fingerprint="abc")
     assert read_result(tmp_path, "UCF") == written
     assert written["top1"] == pytest.approx(100 * 2 / 3)
     counts = {key: written[key] for key in ("num_videos", "num_used", "num_missing")}
@@ -38,7 +40,7 @@ def test_numbers_come_back_as_they_were_written(tmp_path, index, predictions):
 
 
 def test_scores_are_kept_with_the_paths_of_their_videos(tmp_path, index, predictions):
-    write_result(tmp_path, index, predictions, ViewPlan(2, 1), fingerprint="")
+    write_result(tmp_path, index, predictions, VIEWS, clip=CLIP, fingerprint="")
     with np.load(tmp_path / "test" / "UCF.npz", allow_pickle=False) as arrays:
         assert np.array_equal(arrays["logits"], predictions.logits)
         assert arrays["paths"].tolist() == ["v0.avi", "v2.avi", "v3.avi"]
@@ -47,19 +49,28 @@ def test_scores_are_kept_with_the_paths_of_their_videos(tmp_path, index, predict
 
 def test_there_is_no_result_where_none_was_finished(tmp_path, index, predictions):
     assert read_result(tmp_path, "UCF") is None
-    write_result(tmp_path, index, predictions, ViewPlan(2, 1), fingerprint="")
+    write_result(tmp_path, index, predictions, VIEWS, clip=CLIP, fingerprint="")
     path = tmp_path / "test" / "UCF.json"
     path.write_text(path.read_text()[:-30])
     assert read_result(tmp_path, "UCF") is None
 
 
-def test_results_and_exported_models_name_one_clip_rule():
-    assert sidecar.CLIP_RULE is results.CLIP_RULE
+def test_a_result_names_the_rule_of_its_views_and_the_shape_of_its_clips(
+    tmp_path, index, predictions
+):
+    views = ViewPlan(2, 5, "end_inclusive")
+    clip = ClipSpec(8, 4, 56, 128, box_size=112, sampler="segments", target_fps=25.0)
+    written = write_result(tmp_path, index, predictions, views, clip=clip, fingerprint="")
+    assert (written["num_crops"], written["clip_rule"]) == (5, "end_inclusive")
+    assert written["clip"] == {
+        **{"num_frames": 8, "sampling_rate": 4, "crop_size": 56, "short_side": 128},
+        **{"box_size": 112, "sampler": "segments", "target_fps": 25.0, "short_video": "clamp"},
+    }
 
 
 def test_held_out_and_test_results_are_kept_apart(tmp_path, index, predictions):
-    write_result(tmp_path, index, predictions, ViewPlan(2, 1), fingerprint="t")
-    write_result(tmp_path, index, predictions, ViewPlan(2, 1), fingerprint="v", part="val")
+    write_result(tmp_path, index, predictions, VIEWS, clip=CLIP, fingerprint="t")
+    write_result(tmp_path, index, predictions, VIEWS, clip=CLIP, fingerprint="v", part="val")
     assert read_result(tmp_path, "UCF")["fingerprint"] == "t"
     assert read_result(tmp_path, "UCF", "val")["fingerprint"] == "v"
     assert (tmp_path / "val" / "UCF.npz").is_file()

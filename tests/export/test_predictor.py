@@ -33,6 +33,10 @@ def slow_probs(model, video, box_size=32):
             frames = reader.get_frames(indices.tolist(), short_side=36)
             for box in uniform_crop_boxes(36, 48, size=box_size, num_crops=3):
                 views.append(apply_view(frames, ViewParams(box), size=32).float() / 255)
+    return _mean_probs(model, views)
+
+
+def _mean_probs(model, views):
     was_bf16, was_training, model.use_bf16 = model.use_bf16, model.training, False
     with torch.no_grad():
         model.eval()
@@ -59,6 +63,22 @@ def test_a_box_larger_than_the_crop_is_resized_to_it(folder, model, video):
     expected = dict(zip(("jump", "run", "sit"), slow_probs(model, video, 36).tolist(), strict=True))
     assert dict(zip(prediction.labels, prediction.probs, strict=True)) == pytest.approx(
         expected, abs=1e-5
+    )
+
+
+def test_views_follow_the_rules_of_the_test(folder, model, video):
+    rules = {"clip_rule": "end_inclusive", "num_clips": 3, "num_crops": 1, "sampling_rate": 3}
+    edit_sidecar(folder, lambda content: content["preprocessing"].update(rules))
+    prediction = Predictor(folder).predict(video)
+    views = []
+    with open_video(str(video)) as reader:
+        # 12 frames, clips of 10: they start at 0, 1 and 2.
+        for start in range(3):
+            frames = reader.get_frames(range(start, start + 10, 3), short_side=36)
+            views.append(apply_view(frames, ViewParams((2, 8, 32, 32)), size=32).float() / 255)
+    expected = _mean_probs(model, views)
+    assert dict(zip(prediction.labels, prediction.probs, strict=True)) == pytest.approx(
+        dict(zip(("jump", "run", "sit"), expected.tolist(), strict=True)), abs=1e-5
     )
 
 

@@ -32,12 +32,23 @@ def test_sidecar_read_returns_what_was_written(sidecar, tmp_path):
     assert Sidecar.read(tmp_path) == sidecar
 
 
-def test_a_box_is_written_where_it_is_not_the_crop(sidecar, tmp_path):
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"box_size": 36},
+        {"sampler": "segments", "short_video": "loop", "clip_rule": "end_inclusive"},
+        {"target_fps": 12.5, "num_crops": 5},
+    ],
+)
+def test_what_came_later_is_written_where_it_matters(sidecar, tmp_path, values):
     sidecar.write(tmp_path)
-    assert "box_size" not in json.loads((tmp_path / "model.json").read_text())["preprocessing"]
-    boxed = replace(sidecar, preprocessing=replace(sidecar.preprocessing, box_size=36))
-    boxed.write(tmp_path)
-    assert Sidecar.read(tmp_path) == boxed
+    plain = json.loads((tmp_path / "model.json").read_text())["preprocessing"]
+    assert not {"box_size", "sampler", "short_video", "target_fps"} & plain.keys()
+    changed = replace(sidecar, preprocessing=replace(sidecar.preprocessing, **values))
+    changed.write(tmp_path)
+    assert Sidecar.read(tmp_path) == changed
+    written = json.loads((tmp_path / "model.json").read_text())["preprocessing"]
+    assert {key: written[key] for key in values} == values
 
 
 def test_sidecar_states_the_head_name(sidecar, tmp_path):
@@ -86,7 +97,16 @@ def test_read_refuses_what_is_not_an_object(tmp_path):
     [
         ("num_frames", 0, "num_frames must be a whole number >= 1, got 0"),
         ("short_side", -1, "short_side must be a whole number >= 0"),
-        ("num_crops", 2, "num_crops must be 1 or 3, got 2"),
+        ("num_crops", 2, "num_crops must be 1, 3 or 5, got 2"),
+        (
+            "clip_rule",
+            "random",
+            "must be one of segment_centres, end_inclusive, got 'random'",
+        ),
+        ("sampler", "sparse", "kind must be one of dense, segments, non_local, got 'sparse'"),
+        ("short_video", "pad", "short_video must be one of clamp, loop, got 'pad'"),
+        ("target_fps", -1.0, r"target_fps must be >= 0 \(0 = frames as they are\), got -1.0"),
+        ("target_fps", "25", "target_fps must be a number, got '25'"),
         ("box_size", -1, "box_size must be a whole number >= 0, got -1"),
         ("std", (0.2, 0.0, 0.2), "std must be > 0"),
     ],

@@ -77,6 +77,13 @@ def test_steps_follow_from_epochs_and_videos(make_run):
         ("DATA.CROP_SIZE", 24, ALL),
         ("DATA.COLOR_JITTER", 0.0, ALL),
         ("DATA.REPEATED_AUG", 2, ALL),
+        ("DATA.SAMPLER", "segments", ALL),
+        ("DATA.TARGET_FPS", 5.0, ALL),
+        ("DATA.SHORT_VIDEO", "loop", ALL),
+        ("DATA.TRAIN_JITTER_SCALES", [32, 40], ALL),
+        ("AUG.RAND_NUM_OPS", 2, ALL),
+        ("AUG.ERASE_PROBABILITY", 0.25, ALL),
+        ("AUG.SATURATION_JITTER", 0.2, ALL),
         ("SOLVER.WEIGHT_DECAY", 0.0, ALL),
         ("SOLVER.MAX_EPOCH", 3, ALL),
         ("TRAIN.BATCH_SIZE", 4, ALL),
@@ -143,6 +150,9 @@ def test_fingerprints_change_with_what_the_weights_depend_on(changed, key, value
         ("JOINT.SHAPES_FROM", "UCF"),
         ("EXPERTS.UCF.BASE_LR", 1e-3),
         ("DATA.MIX_TEMPERATURE", 3.0),  # of another mix
+        ("DATA.AUGMENT_ON", "device"),
+        ("AUG.RAND_MAGNITUDE", 3.0),  # of no operations
+        ("TEST.CLIP_RULE", "end_inclusive"),
         ("EXPERTS.UCF.NUM_FRAMES", 4),
         ("STUDENTS.UCF.SAMPLING_RATE", 4),
         ("EXPERTS.HMDB.CROP_SIZE", 32),

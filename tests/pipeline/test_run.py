@@ -135,6 +135,20 @@ def test_fixed_teaching_trains_and_b5_keeps_its_heads_only(make_trained):
     assert _are_equal(_outputs(run.plan.load_model(unit), "UCF"), _outputs(model, "UCF"))
 
 
+@pytest.mark.parametrize("teaching", ["consistent", "fixed"])
+def test_clips_cut_on_the_device_train_the_same_student(make_run, tmp_path, teaching):
+    words = (*ONE_EPOCH, "DISTILL.TEACHING", teaching, "AUG.RAND_NUM_OPS", 1)
+    kept = []
+    for place in ("worker", "device"):
+        options = ("DATA.AUGMENT_ON", place, "OUTPUT_DIR", tmp_path / place)
+        nodes = {"datasets": ("UCF",), "BASELINES": [], "is_dry": False}
+        run = make_run(*words, *options, **nodes)
+        for unit in run.plan.units:
+            train_unit(run, unit)
+        kept.append(load_file(run.folder / "students" / "UCF" / "model.safetensors"))
+    assert all(torch.equal(value, kept[1][name]) for name, value in kept[0].items())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
@@ -143,6 +157,8 @@ def test_fixed_teaching_trains_and_b5_keeps_its_heads_only(make_trained):
         ("JOINT.TOPOLOGY", "trunk", "JOINT.STANDARDISE", "running", "JOINT.EXPERTS", "['HMDB']"),
         ("JOINT.STANDARDISE", "none", "JOINT.SHAPES_FROM", "HMDB", "STUDENTS.UCF.ARCH", "mc3_18"),
         ("DISTILL.LOGIT_LOSS", "dkd", "DISTILL.FEATURE_LOSS", "smooth_l1_cosine"),
+        ("DATA.SAMPLER", "segments", "AUG.ERASE_PROBABILITY", 0.5, "TEST.NUM_SPATIAL_CROPS", 5),
+        ("DATA.TARGET_FPS", 6.0, "DATA.SHORT_VIDEO", "loop", "TEST.CLIP_RULE", "end_inclusive"),
         ("DATA.MIX", "temperature", "DATA.MIX_TEMPERATURE", 2.0, "DATA.REPEATED_AUG", 4),
         ("DATA.MIX", "round_robin", "DATA.REPEATED_AUG", 2, "MIXUP.CUTMIX_ALPHA", 1.0),
         ("DISTILL.LOGIT_LOSS", "dist", "DISTILL.FEATURE_LOSS", "attention"),

@@ -26,6 +26,11 @@ def default_config() -> CfgNode:
     cfg.SYNTHETIC.PROFILE = "demo"  # tiny | demo | full
     cfg.SYNTHETIC.SEED = 0  # of all scenes and performances
     cfg.DATA = _data()
+    cfg.AUG = CfgNode()  # of training clips, beside what DATA says of crops, flips and colours
+    cfg.AUG.RAND_NUM_OPS = 0  # RandAugment's operations on a clip; 0 = off
+    cfg.AUG.RAND_MAGNITUDE = 9.0  # their strength, 0 .. 10
+    cfg.AUG.ERASE_PROBABILITY = 0.0  # of a box being erased from a clip; 0 = off
+    cfg.AUG.SATURATION_JITTER = 0.0  # saturation factor in 1 +- this; 0 = off
     cfg.DATA_LOADER = CfgNode()
     cfg.DATA_LOADER.NUM_WORKERS = -1  # processes; -1 = a quarter of the cores
     cfg.DATA_LOADER.NUM_THREADS = 0  # trainer threads; 0 = the cores that the workers leave
@@ -45,7 +50,9 @@ def default_config() -> CfgNode:
     cfg.TRAIN.CHECKPOINT_PERIOD = 60.0  # seconds between checkpoints
     cfg.TEST = CfgNode()
     cfg.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips along time
-    cfg.TEST.NUM_SPATIAL_CROPS = 3  # 1 | 3 crops along the long side
+    # segment_centres (as MMAction2 0.x) | end_inclusive (as MMAction2 1.x and, nearly, PySlowFast)
+    cfg.TEST.CLIP_RULE = "segment_centres"
+    cfg.TEST.NUM_SPATIAL_CROPS = 3  # 1 | 3 crops along the long side | 5 the corners and the centre
     cfg.TEST.BATCH_SIZE = 8  # videos per step
     cfg.EXPORT = CfgNode()
     cfg.EXPORT.FORMATS = ["pth", "safetensors", "onnx"]
@@ -57,10 +64,20 @@ def _data() -> CfgNode:
     node = CfgNode()
     node.NUM_FRAMES = 8  # frames of a clip
     node.SAMPLING_RATE = 4  # source frames from one clip frame to the next
+    # dense: SAMPLING_RATE apart, from anywhere | segments: one frame of each of NUM_FRAMES equal
+    # parts of the video (TSN) | non_local: dense in a window of NUM_FRAMES * SAMPLING_RATE frames
+    node.SAMPLER = "dense"
+    node.TARGET_FPS = 0.0  # > 0: frames are counted as if each video had so many a second
+    node.SHORT_VIDEO = "clamp"  # clamp (the last frame stays) | loop (it starts again)
     node.SHORT_SIDE = 128  # px of the decoded frame's short side
     node.CROP_SIZE = 112  # px, square, in training and test; of the box where networks differ
     node.TRAIN_SCALE_RANGE = [0.5, 1.0]  # crop area over frame area
     node.TRAIN_RATIO_RANGE = [0.75, 1.3333]  # crop width over height
+    # px, [low, high]: instead of those two, a square of CROP_SIZE as if the short side had been
+    # scaled to between low and high (PySlowFast's); [] = off
+    node.TRAIN_JITTER_SCALES = []
+    # worker | device: where training clips are cut and augmented; a GPU takes that off the cores
+    node.AUGMENT_ON = "worker"
     # Mirror half of the training clips; a dataset whose classes know left and right is left alone,
     # or the labels of its mirrored clips are swapped, as its format says
     node.RANDOM_FLIP = True

@@ -13,8 +13,11 @@ SCHEDULES = ("constant", "rising", "falling")
 BASELINES = ("B1", "B2", "B3", "B4", "B5", "B7")  # B6 is the joint teacher, which always is
 
 _CHOICES: dict[str, Sequence[Any]] = {
+    "DATA.AUGMENT_ON": ("worker", "device"),
     "DATA.DECODER": ("auto", "pyav", "decord"),
     "DATA.MIX": ("proportional", "balanced", "temperature", "round_robin"),
+    "DATA.SAMPLER": ("dense", "segments", "non_local"),
+    "DATA.SHORT_VIDEO": ("clamp", "loop"),
     "DISTILL.CLIPS": ("own", "all"),
     "DISTILL.FEATURE_LOSS": (
         *("mse", "smooth_l1_cosine", "attention", "relational", "similarity"),
@@ -29,7 +32,8 @@ _CHOICES: dict[str, Sequence[Any]] = {
     "JOINT.TOPOLOGY": ("pyramid", "trunk"),
     "SOLVER.OPTIMIZER": ("adamw", "sgd"),
     "SYNTHETIC.PROFILE": ("tiny", "demo", "full"),
-    "TEST.NUM_SPATIAL_CROPS": (1, 3),
+    "TEST.CLIP_RULE": ("segment_centres", "end_inclusive"),
+    "TEST.NUM_SPATIAL_CROPS": (1, 3, 5),
 }
 _EACH_CHOICES: dict[str, Sequence[Any]] = {
     "BASELINES": BASELINES,
@@ -47,8 +51,13 @@ _MODEL_CHOICES: dict[str, Sequence[Any]] = {
 }
 # key -> (low, high, low is allowed); the high end is always allowed.
 _RANGES: dict[str, tuple[float, float, bool]] = {
+    "AUG.RAND_NUM_OPS": (0, 100, True),
+    "AUG.RAND_MAGNITUDE": (0, 10, True),
+    "AUG.ERASE_PROBABILITY": (0, 1, True),
+    "AUG.SATURATION_JITTER": (0, 1, True),
     "DATA.NUM_FRAMES": (1, 1024, True),
     "DATA.SAMPLING_RATE": (1, 1024, True),
+    "DATA.TARGET_FPS": (0, 1000, True),
     "DATA.SHORT_SIDE": (8, 4096, True),
     "DATA.CROP_SIZE": (8, 4096, True),
     "DATA.COLOR_JITTER": (0, 1, True),
@@ -204,6 +213,12 @@ def _check_across(cfg: CfgNode) -> None:
     if cfg.DATA.CROP_SIZE > cfg.DATA.SHORT_SIDE:
         raise InputError(
             f"DATA.CROP_SIZE {cfg.DATA.CROP_SIZE} must be <= DATA.SHORT_SIDE {cfg.DATA.SHORT_SIDE}"
+        )
+    scales = list(cfg.DATA.TRAIN_JITTER_SCALES)
+    if scales and (len(scales) != 2 or not cfg.DATA.CROP_SIZE <= scales[0] <= scales[1]):
+        raise InputError(
+            "DATA.TRAIN_JITTER_SCALES must be [] or [low, high] with DATA.CROP_SIZE "
+            f"{cfg.DATA.CROP_SIZE} <= low <= high, got {scales}"
         )
     _check_repeats(cfg)
     if cfg.DISTILL.W_KD + cfg.DISTILL.W_FEAT + cfg.DISTILL.W_CE <= 0:

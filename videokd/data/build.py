@@ -8,9 +8,11 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
+from videokd.config.defaults import model_template
+from videokd.data.augment import AugmentSpec, RandAugment, RandomErasing
 from videokd.data.batch import ClipBatch, collate
 from videokd.data.cutting import ClipSet, ClipSpec
-from videokd.data.dataset import AugmentSpec, ClipDataset
+from videokd.data.dataset import ClipDataset
 from videokd.data.formats import FORMATS, DatasetSpec, name_first, read_dataset
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex, hold_out_groups
@@ -140,37 +142,33 @@ def build_train_loader(
     cfg: CfgNode,
     parts: Sequence[DatasetParts],
     *,
-    clips: ClipSet,
     num_steps: int,
     num_workers: int,
     worker_init: Callable[[int], None],
     pin_memory: bool,
+    clips: ClipSet | None = None,
 ) -> Callable[[int], Generator[ClipBatch, None, None]]:
     """Return a function: first step -> the batches from there to ``num_steps``, to be closed.
 
     Args:
         cfg: The whole config.
         parts: The datasets that the batches are drawn from; their order gives ``dataset_ids``.
-        clips: What is cut of each moment.
         num_steps: Steps of the whole training.
         num_workers: Loader processes, one thread each.
         worker_init: Called in each of them.
         pin_memory: Whether batches go to a GPU.
+        clips: What is cut of each moment; None for clips as DATA says.
     """
     plan = build_batch_plan(cfg, parts)
     dataset = ClipDataset(
         [p.train for p in parts],
-        clip=clips,
-        augment=AugmentSpec(
-            scale_range=tuple(cfg.DATA.TRAIN_SCALE_RANGE),
-            ratio_range=tuple(cfg.DATA.TRAIN_RATIO_RANGE),
-            flip=cfg.DATA.RANDOM_FLIP,
-            color_jitter=cfg.DATA.COLOR_JITTER,
-        ),
+        clip=clips or ClipSet(build_clip_spec(cfg)),
+        augment=build_augment(cfg),
         seed=cfg.SEED,
         backend=cfg.DATA.DECODER,
         caches=_part_caches(parts, "train"),
         views_per_video=cfg.DATA.VIEWS_PER_VIDEO,
+        cuts_on_device=cfg.DATA.AUGMENT_ON == "device",
     )
 
     options = _loading_options(cfg, num_workers, worker_init, pin_memory)
@@ -192,22 +190,23 @@ def build_view_loader(
     parts: DatasetParts,
     part: str,
     *,
-    clips: ClipSet,
     views: ViewPlan,
     num_workers: int,
     worker_init: Callable[[int], None],
     pin_memory: bool,
+    clips: ClipSet | None = None,
 ) -> Generator[ViewBatch, None, None]:
     """Return all test views of every video of a part, ``TEST.BATCH_SIZE`` videos at a time.
 
-    Close the generator when it is not read to its end.
+    Close the generator when it is not read to its end. For ``clips`` see ``build_train_loader``.
     """
     dataset = ViewDataset(
         parts.index(part),
         dataset_id=0,
-        clip=clips,
+        clip=clips or ClipSet(build_clip_spec(cfg)),
         num_clips=views.num_clips,
         num_crops=views.num_crops,
+        clip_rule=views.clip_rule,
         backend=cfg.DATA.DECODER,
         cache=parts.caches[part] if parts.caches is not None else None,
     )
@@ -221,22 +220,47 @@ def build_view_loader(
     )
 
 
-def build_clip_spec(cfg: CfgNode, node: CfgNode) -> ClipSpec:
+def build_augment(cfg: CfgNode) -> AugmentSpec:
+    """Return what training views are drawn from."""
+    data, aug = cfg.DATA, cfg.AUG
+    ops = erasing = None
+    if aug.RAND_NUM_OPS:
+        ops = RandAugment(num_ops=aug.RAND_NUM_OPS, magnitude=aug.RAND_MAGNITUDE)
+    if aug.ERASE_PROBABILITY:
+        erasing = RandomErasing(aug.ERASE_PROBABILITY)
+    return AugmentSpec(
+        scale_range=tuple(data.TRAIN_SCALE_RANGE),
+        ratio_range=tuple(data.TRAIN_RATIO_RANGE),
+        flip=data.RANDOM_FLIP,
+        color_jitter=data.COLOR_JITTER,
+        saturation_jitter=aug.SATURATION_JITTER,
+        jitter_scales=tuple(data.TRAIN_JITTER_SCALES) or None,
+        jitter_crop_size=data.CROP_SIZE if data.TRAIN_JITTER_SCALES else 0,
+        rand_augment=ops,
+        erasing=erasing,
+    )
+
+
+def build_clip_spec(cfg: CfgNode, node: CfgNode | None = None) -> ClipSpec:
     """Return the shape of the clips that a network takes.
 
     Args:
         cfg: The whole config.
-        node: EXPERTS.<NAME> or STUDENTS.<NAME>; what is 0 there is as DATA says.
+        node: EXPERTS.<NAME> or STUDENTS.<NAME>; what is 0 there is as DATA says. None for DATA.
     """
     data = cfg.DATA
-    crop_size = node.CROP_SIZE or data.CROP_SIZE
+    own = node or model_template()
+    crop_size = own.CROP_SIZE or data.CROP_SIZE
     return ClipSpec(
-        num_frames=node.NUM_FRAMES or data.NUM_FRAMES,
-        sampling_rate=node.SAMPLING_RATE or data.SAMPLING_RATE,
+        num_frames=own.NUM_FRAMES or data.NUM_FRAMES,
+        sampling_rate=own.SAMPLING_RATE or data.SAMPLING_RATE,
         crop_size=crop_size,
         short_side=data.SHORT_SIDE,
         # One box for all networks; 0 says that nothing is left to resize.
         box_size=0 if crop_size == data.CROP_SIZE else data.CROP_SIZE,
+        sampler=data.SAMPLER,
+        target_fps=data.TARGET_FPS,
+        short_video=data.SHORT_VIDEO,
     )
 
 

@@ -1,19 +1,17 @@
 """Results on disk: ``<part>/<dataset>.json`` with the numbers, ``.npz`` with every score."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from videokd.data.cutting import ClipSpec
 from videokd.data.index import VideoIndex
 from videokd.data.views import ViewPlan
 from videokd.evaluation.multi_view import Predictions
 from videokd.utils.io import read_json, write_json
-
-# See videokd.data.sampling: written into every result and every exported model, since conventions
-# differ between toolkits.
-CLIP_RULE = "segment_centres"
 
 
 def write_result(
@@ -22,6 +20,7 @@ def write_result(
     predictions: Predictions,
     views: ViewPlan,
     *,
+    clip: ClipSpec,
     fingerprint: str,
     part: str = "test",
 ) -> dict[str, Any]:
@@ -32,6 +31,7 @@ def write_result(
         index: The videos of that part.
         predictions: On them.
         views: How the videos were looked at.
+        clip: What of them, at least: where a model took clips of several shapes, the main one.
         fingerprint: Of everything that the result depends on.
         part: "test", or "val" for the held-out part; they are kept apart.
     """
@@ -56,7 +56,9 @@ def write_result(
         "bad": [{"path": video.path, "cause": video.cause} for video in predictions.bad],
         "num_clips": views.num_clips,
         "num_crops": views.num_crops,
-        "clip_rule": CLIP_RULE,
+        # Conventions differ between toolkits: every result names its own.
+        "clip_rule": views.clip_rule,
+        "clip": asdict(clip),
         "class_names": list(index.class_names),
         "root": str(index.root.resolve()),
         "fingerprint": fingerprint,

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from videokd.data.batch import BadVideo
-from videokd.data.cutting import ClipSpec
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.data.views import ViewDataset
 from videokd.export.network import build_network
@@ -106,15 +105,10 @@ class Predictor:
         views = ViewDataset(
             index,
             dataset_id=0,
-            clip=ClipSpec(
-                num_frames=spec.num_frames,
-                sampling_rate=spec.sampling_rate,
-                crop_size=spec.crop_size,
-                short_side=spec.short_side,
-                box_size=spec.box_size,
-            ),
+            clip=spec.clip,
             num_clips=spec.num_clips,
             num_crops=spec.num_crops,
+            clip_rule=spec.clip_rule,
             backend=self._backend,
         )
         sample = views[0]

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from videokd.evaluation.results import CLIP_RULE
+from videokd.data.cutting import ClipSpec
+from videokd.data.sampling import CLAMP, DENSE, NUM_CROPS, SEGMENT_CENTRES, TEST_RULES
 from videokd.models.zoo import Architecture
 from videokd.utils.errors import InputError
 from videokd.utils.io import write_json
@@ -14,7 +15,9 @@ from videokd.utils.io import write_json
 SIDECAR_NAME = "model.json"
 FORMAT_VERSION = 1
 # Of the preprocessing: what a file that does not name them means.
-_LATER_FIELDS = {"box_size": 0}
+_LATER_FIELDS: dict[str, Any] = {
+    **{"box_size": 0, "sampler": DENSE, "target_fps": 0.0, "short_video": CLAMP}
+}
 
 _T = TypeVar("_T")
 
@@ -42,10 +45,20 @@ class Preprocessing:
     num_clips: int
     """Clips along time, > 0."""
     num_crops: int
-    """1 (centre) or 3 (along the long side) per clip."""
-    clip_rule: str = CLIP_RULE
+    """1 (centre), 3 (along the long side) or 5 (corners and centre) per clip."""
+    clip_rule: str = SEGMENT_CENTRES
+    """How the clips are spread over the video: one of ``TEST_RULES`` of ``videokd.data.sampling``.
+
+    It and what follows tell conventions apart that differ between toolkits.
+    """
     box_size: int = 0
     """Side of the square that is cut out of the frames and resized to crop_size, px; 0 = that."""
+    sampler: str = DENSE
+    """Which frames make a clip, see ``videokd.data.sampling.TemporalSampling``."""
+    target_fps: float = 0.0
+    """> 0: frames are counted as if the video had so many a second."""
+    short_video: str = CLAMP
+    """What stands for frames past the end of a video."""
 
     def __post_init__(self) -> None:
         for name in ("num_frames", "sampling_rate", "crop_size", "num_clips"):
@@ -56,10 +69,29 @@ class Preprocessing:
             _require_rgb(name, getattr(self, name))
         if min(self.std) <= 0:
             raise InputError(f"std must be > 0, got {self.std}")
-        if self.num_crops not in (1, 3):
-            raise InputError(f"num_crops must be 1 or 3, got {self.num_crops!r}")
-        if self.clip_rule != CLIP_RULE:
-            raise InputError(f"clip_rule must be {CLIP_RULE!r}, got {self.clip_rule!r}")
+        if self.num_crops not in NUM_CROPS:
+            raise InputError(f"num_crops must be 1, 3 or 5, got {self.num_crops!r}")
+        if self.clip_rule not in TEST_RULES:
+            rules = ", ".join(TEST_RULES)
+            raise InputError(f"clip_rule must be one of {rules}, got {self.clip_rule!r}")
+        if not isinstance(self.target_fps, int | float) or isinstance(self.target_fps, bool):
+            raise InputError(f"target_fps must be a number, got {self.target_fps!r:.60}")
+        # Says what it does not know.
+        _ = self.clip.sampling
+
+    @property
+    def clip(self) -> ClipSpec:
+        """The shape of the clips."""
+        return ClipSpec(
+            num_frames=self.num_frames,
+            sampling_rate=self.sampling_rate,
+            crop_size=self.crop_size,
+            short_side=self.short_side,
+            box_size=self.box_size,
+            sampler=self.sampler,
+            target_fps=self.target_fps,
+            short_video=self.short_video,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as they are written; those that came later only where they say more."""

@@ -61,7 +61,8 @@ def show_results(run: Run) -> None:
     run.console.print(accuracy_table(summary))
     run.console.print(
         f"seed {summary['seed']}, peak memory {summary['peak_memory_gib']} GiB, "
-        f"top-1 of {run.cfg.TEST.NUM_ENSEMBLE_VIEWS} x {run.cfg.TEST.NUM_SPATIAL_CROPS} views, "
+        f"top-1 of {run.cfg.TEST.NUM_ENSEMBLE_VIEWS} x {run.cfg.TEST.NUM_SPATIAL_CROPS} views "
+        f"({run.cfg.TEST.CLIP_RULE}), "
         f"run directory {run.folder}",
         soft_wrap=True,
     )
@@ -115,5 +116,9 @@ def _preprocessing(run: Run, dataset: str) -> Preprocessing:
         std=tuple(node.STD),
         num_clips=run.cfg.TEST.NUM_ENSEMBLE_VIEWS,
         num_crops=run.cfg.TEST.NUM_SPATIAL_CROPS,
+        clip_rule=run.cfg.TEST.CLIP_RULE,
         box_size=clip.box_size,
+        sampler=clip.sampler,
+        target_fps=clip.target_fps,
+        short_video=clip.short_video,
     )

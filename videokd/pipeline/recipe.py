@@ -10,15 +10,18 @@ from videokd.config.defaults import default_config
 from videokd.data.build import DatasetParts, build_batch_plan
 from videokd.data.synthetic.generate import GENERATOR_VERSION
 
-# Where frames and indexes are kept, which videos are held out (their digest says it) and how many
-# may be missing: no weight depends on these.
+# Where frames and indexes are kept, which videos are held out (their digest says it), how many may
+# be missing and where clips are cut: no weight depends on these.
 _NOT_LEARNT_FROM = (
     *("FRAME_CACHE", "FRAME_CACHE_MAX_GIB", "INDEX_DIR"),
-    *("VAL_FRACTION", "MAX_BAD_FRACTION"),
+    *("VAL_FRACTION", "MAX_BAD_FRACTION", "AUGMENT_ON"),
 )
 # Of DATA: they came later and enter only where they are set, so that what was trained before them
 # is still known.
-_LATER_KEYS = ("MIX_TEMPERATURE", "REPEATED_AUG")
+_LATER_KEYS = (
+    *("MIX_TEMPERATURE", "REPEATED_AUG", "SAMPLER", "TARGET_FPS", "SHORT_VIDEO"),
+    "TRAIN_JITTER_SCALES",
+)
 _SCHEDULE_KEYS = ("BASE_LR", "MAX_EPOCH")
 # Of a network: these stand for those of DATA where they are not 0.
 _CLIP_KEYS = ("NUM_FRAMES", "SAMPLING_RATE", "CROP_SIZE")
@@ -61,6 +64,7 @@ class Recipe:
             "TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE,
             "trained_on": trained_on,
             "videos": {name: self._datasets[name].train.digest() for name in trained_on},
+            **self._augmentation(),
             **self._mirror_labels(trained_on),
             **(synthetic if cfg.SYNTHETIC.ROOT else {}),
             **schedule,
@@ -76,6 +80,14 @@ class Recipe:
         if data.MIX != "temperature":
             unset.add("MIX_TEMPERATURE")
         return {k: v for k, v in data.items() if k not in (*_NOT_LEARNT_FROM, *unset)}
+
+    def _augmentation(self) -> dict[str, Any]:
+        """Return the keys of AUG that do something, if any."""
+        aug, defaults = self._cfg.AUG, default_config().AUG
+        keys = {k: v for k, v in aug.items() if v != defaults[k]}
+        if not aug.RAND_NUM_OPS:
+            keys.pop("RAND_MAGNITUDE", None)
+        return {"AUG": keys} if keys else {}
 
     def _mirror_labels(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Return what mirroring does to classes, of the datasets where it does something."""

@@ -15,6 +15,7 @@ from torch import nn
 
 from videokd.data.batch import ClipBatch
 from videokd.data.build import DatasetParts, build_train_loader, build_view_loader
+from videokd.data.sampling import SEGMENT_CENTRES
 from videokd.data.views import ViewPlan
 from videokd.engine.averaging import WeightAverage
 from videokd.engine.checkpoint import save_weights
@@ -129,6 +130,7 @@ def score_unit(run: Run, unit: Unit, part: str = "test") -> None:
             run.datasets[name].index(part),
             predictions,
             _test_views(run),
+            clip=unit.clips.main,
             fingerprint=_result_fingerprint(run, unit, name, part),
             part=part,
         )
@@ -176,13 +178,16 @@ def predict_part(
 
 
 def _test_views(run: Run) -> ViewPlan:
-    return ViewPlan(run.cfg.TEST.NUM_ENSEMBLE_VIEWS, run.cfg.TEST.NUM_SPATIAL_CROPS)
+    test = run.cfg.TEST
+    return ViewPlan(test.NUM_ENSEMBLE_VIEWS, test.NUM_SPATIAL_CROPS, test.CLIP_RULE)
 
 
 def _result_fingerprint(run: Run, unit: Unit, name: str, part: str) -> str:
     views = _test_views(run)
     videos = run.datasets[name].index(part).digest()
-    return sha256_json([unit.fingerprint, views.num_clips, views.num_crops, videos])
+    # The rule came later: results of before it are of the default one.
+    rule = [] if views.clip_rule == SEGMENT_CENTRES else [views.clip_rule]
+    return sha256_json([unit.fingerprint, views.num_clips, views.num_crops, videos, *rule])
 
 
 def _has_result(run: Run, unit: Unit, name: str, part: str) -> bool:

@@ -23,7 +23,8 @@ def write_scores(run, unit, name, *, num_skipped=0):
     predictions = Predictions(
         logits[used].astype(np.float32), labels[used], np.arange(len(labels))[used], ()
     )
-    write_result(run.plan.path(unit), index, predictions, ViewPlan(2, 1), fingerprint="f")
+    options = {"clip": unit.clips.main, "fingerprint": "f"}
+    write_result(run.plan.path(unit), index, predictions, ViewPlan(2, 1), **options)
 
 
 @pytest.fixture
