@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from videokd.data.source import check_video_file, sniff_container
+from videokd.data import source
+from videokd.data.source import check_video_file, open_video_file, sniff_container
 from videokd.utils.errors import VideoError
 
 AVI = b"RIFF\0\0\0\0AVI LIST"
@@ -11,9 +12,9 @@ HEADS = {
     "mov": b"\0\0\0\x18ftypisom",
     "matroska": b"\x1a\x45\xdf\xa3",
     "mpeg": b"\0\0\x01\xba",
-    "flv": b"FLV\x01",
-    "ogg": b"OggS",
-    "mpegts": (b"G" + bytes(187)) * 2,
+    "flv": b"FLV\x01\x05\0\0\0\x09",
+    "ogg": b"OggS\0\2",
+    "mpegts": (b"G" + bytes(187)) * 3,
 }
 
 
@@ -46,6 +47,9 @@ def test_the_root_itself_may_be_a_link(tmp_path):
         (b"ffconcat version 1.0\nfile /etc/passwd\n", "not a video file"),
         (b"RIFF\0\0\0\0WAVEfmt ", "not a video file"),
         (b"G", "not a video file"),
+        (b"G" + b"\n" * 187 + b"G\nc=IN IP4 127.0.0.1\n", "not a video file"),
+        (b"FLV\x01\nc=IN IP4 127.0.0.1\n", "not a video file"),
+        (b"OggS\n<MPD>", "not a video file"),
     ],
 )
 def test_content_that_is_not_a_video_is_refused(tmp_path, content, cause):
@@ -85,7 +89,7 @@ def test_pipes_folders_and_loops_are_refused_without_waiting(tmp_path):
     for name in ("pipe.avi", "folder.avi"):
         with pytest.raises(VideoError, match="not a regular file"):
             check_video_file(tmp_path, name)
-    with pytest.raises(VideoError, match=r"loop\.avi: .*loop"):
+    with pytest.raises(VideoError, match=r"loop\.avi: Too many levels of symbolic links"):
         check_video_file(tmp_path, "loop.avi")
 
 
@@ -93,3 +97,124 @@ def test_a_file_larger_than_allowed_is_refused(tmp_path):
     (tmp_path / "a.avi").write_bytes(AVI)
     with pytest.raises(VideoError, match="16 bytes, allowed are 15"):
         check_video_file(tmp_path, "a.avi", max_bytes=15)
+
+
+def test_the_file_that_was_checked_is_read_whatever_its_name_means_by_then(tmp_path):
+    path = tmp_path / "a.avi"
+    path.write_bytes(AVI + b"checked")
+    with open_video_file("a.avi", root=tmp_path) as file:
+        path.unlink()
+        path.write_bytes(b"another")
+        with open(file.decoder_path, "rb") as again:
+            assert again.read() == AVI + b"checked"
+        assert (file.name, file.real_path) == ("a.avi", str(path.resolve()))
+
+
+def test_what_a_decoder_is_given_cannot_be_taken_for_a_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "concat:a.avi|b.avi").write_bytes(AVI)
+    with open_video_file("concat:a.avi|b.avi") as file:
+        monkeypatch.setattr(source.os.path, "exists", lambda path: False)
+        assert file.decoder_path == str(tmp_path.resolve() / "concat:a.avi|b.avi")
+
+
+def _swap_for_link_at(monkeypatch, name, swapped, target):
+    """Put a link to target in the place of `swapped` right before `name` is looked at."""
+    stat = os.stat
+
+    def swap_and_stat(path, **options):
+        if path == name and not swapped.is_symlink():
+            swapped.rename(swapped.with_name("moved"))
+            swapped.symlink_to(target)
+        return stat(path, **options)
+
+    monkeypatch.setattr(source.os, "stat", swap_and_stat)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """root/folder/a.avi, and outside/a.avi with the same name and more in it."""
+    for folder, content in (("root/folder", AVI), ("outside", AVI + b"outside")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.avi").write_bytes(content)
+    return tmp_path
+
+
+def test_a_file_that_becomes_a_link_while_it_is_checked_is_refused(tree, monkeypatch):
+    swapped = tree / "root" / "folder" / "a.avi"
+    _swap_for_link_at(monkeypatch, "a.avi", swapped, tree / "outside" / "a.avi")
+    with pytest.raises(VideoError, match="not a regular file"):
+        open_video_file("folder/a.avi", root=tree / "root")
+
+
+def test_a_folder_that_becomes_a_link_while_it_is_checked_is_not_entered(tree, monkeypatch):
+    resolve = source._resolve
+
+    def resolve_and_swap(*arguments):
+        found = resolve(*arguments)
+        (tree / "root" / "folder").rename(tree / "root" / "moved")
+        (tree / "root" / "folder").symlink_to(tree / "outside")
+        return found
+
+    monkeypatch.setattr(source, "_resolve", resolve_and_swap)
+    with pytest.raises(VideoError, match=r"folder/a\.avi: (Not a directory|Too many levels)"):
+        open_video_file("folder/a.avi", root=tree / "root")
+
+
+def test_a_file_that_becomes_a_pipe_after_the_check_is_refused_without_waiting(tree, monkeypatch):
+    path = tree / "root" / "folder" / "a.avi"
+    info = path.stat()
+    path.unlink()
+    os.mkfifo(path)
+    monkeypatch.setattr(source.os, "stat", lambda *_, **__: info)
+    monkeypatch.setattr(source, "_resolve", lambda *_: (str(path.parent), ["a.avi"]))
+    with pytest.raises(VideoError, match="not a regular file"):
+        open_video_file("folder/a.avi", root=tree / "root")
+
+
+def test_a_refused_file_is_not_left_open(tree):
+    (tree / "root" / "text.avi").write_text("not a video")
+    before = os.listdir("/dev/fd")
+    for name in ("text.avi", "folder", "missing.avi", "folder/a.avi/b"):
+        with pytest.raises(VideoError, match="not a|Not a|No such"):
+            open_video_file(name, root=tree / "root")
+    open_video_file("folder/a.avi", root=tree / "root").close()
+    assert os.listdir("/dev/fd") == before
+
+
+@pytest.mark.parametrize(
+    "name", [b"\xff\xfe.avi", b"a\nb\x1b[31m.avi", b"-a .avi", b"a" * 251 + b".avi"]
+)
+def test_any_name_that_the_disk_takes_is_a_name(tmp_path, name):
+    with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
+        file.write(AVI)
+    with open_video_file(os.fsdecode(name), root=tmp_path) as file:
+        assert file.container == "avi"
+
+
+@pytest.mark.parametrize(
+    ("relative", "cause"),
+    [
+        ("", "not a regular file"),
+        (".", "not a regular file"),
+        ("a" * 300 + ".avi", "File name too long"),
+        ("a/" * 5000 + "b.avi", "No such file"),
+        ("\ud800.avi", "surrogates not allowed"),
+        ("~/a.avi", "No such file"),
+        ("..\\a.avi", "No such file"),
+        ("\uff0e\uff0e/outside.avi", "No such file"),
+    ],
+)
+def test_names_that_mean_nothing_are_refused(tmp_path, relative, cause):
+    with pytest.raises(VideoError, match=cause):
+        open_video_file(relative, root=tmp_path)
+
+
+def test_a_folder_whose_name_starts_like_the_root_is_outside(tmp_path):
+    for folder in ("root", "root-b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.avi").write_bytes(AVI)
+    with pytest.raises(VideoError, match="leaves the folder"):
+        open_video_file("../root-b/a.avi", root=tmp_path / "root")
+    with open_video_file("../root/a.avi", root=tmp_path / "root") as file:
+        assert file.container == "avi"

@@ -1,20 +1,27 @@
 """Which files may be handed to a decoder: regular files under the root, of a known container.
 
 A decoder library opens URLs, playlists, pipes and device files as readily as videos. Nothing
-reaches it before the checks here, and it is told which container to expect.
+reaches it before the checks here, it is told which container to expect, and it is given the file
+that was checked, not its name: a name may mean another file by the time it is opened again.
+
+A hard link under the root is a file under the root: nothing tells the two apart.
 """
 
 import os
 import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from videokd.utils.errors import VideoError
 
 MAX_VIDEO_BYTES = 16 * 2**30
-_NUM_MAGIC_BYTES = 12
+_NUM_SHOWN_BYTES = 12
 _MPEGTS_PACKET_BYTES = 188
+_NUM_HEAD_BYTES = 2 * _MPEGTS_PACKET_BYTES + 1
 
-# (offset, bytes, FFmpeg's name of the container). First match wins.
+# (offset, bytes, FFmpeg's name of the container). First match wins. Long enough that FFmpeg's own
+# guess, which decord relies on, is the same: no playlist starts like this.
 _MAGIC = (
     (4, b"ftyp", "mov"),
     (4, b"moov", "mov"),
@@ -25,79 +32,165 @@ _MAGIC = (
     (0, b"\x1a\x45\xdf\xa3", "matroska"),
     (0, b"\x00\x00\x01\xba", "mpeg"),
     (0, b"\x00\x00\x01\xb3", "mpegvideo"),
-    (0, b"FLV\x01", "flv"),
-    (0, b"OggS", "ogg"),
+    (0, b"OggS\0", "ogg"),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
 )
 
+# Searching a folder is not reading it: O_PATH, where there is one, needs no right to list it.
+_FOLDER_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
-def check_video_file(root: Path, relative: str, *, max_bytes: int = MAX_VIDEO_BYTES) -> Path:
-    """Resolve a record's path and check that it may be opened as a video.
+
+class VideoFile:
+    """An open regular file that starts like a video. Close it, or use it in a `with`.
 
     Args:
-        root: Folder of the dataset. It may itself be a link.
-        relative: Path under root, with forward slashes.
-        max_bytes: Largest file that is accepted.
+        name: The file as the user named it, for messages.
+        real_path: Absolute path without links.
+        descriptor: Open for reading; closed with this object.
+        container: FFmpeg's short name of the demuxer, e.g. "mov" (also for MP4), "avi",
+            "matroska".
+    """
 
-    Returns:
-        Absolute path of a regular file under root that starts like a video.
+    def __init__(self, name: str, real_path: str, descriptor: int, container: str) -> None:
+        self.name = name
+        self.real_path = real_path
+        self.container = container
+        self._descriptor = descriptor
+
+    @property
+    def decoder_path(self) -> str:
+        """What a decoder opens: this very file while it is open here, whatever its name means.
+
+        Absolute, so that no part of it can be taken for a protocol. Systems without /proc get the
+        real path; there, whoever may rename files under the root can still swap the file.
+        """
+        path = f"/proc/self/fd/{self._descriptor}"
+        return path if os.path.exists(path) else self.real_path
+
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> "VideoFile":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def open_video_file(
+    path: str | Path, *, root: Path | None = None, max_bytes: int = MAX_VIDEO_BYTES
+) -> VideoFile:
+    """Open a file after checking that it may be opened as a video.
+
+    Links are resolved first; the result is then opened folder by folder without following any, so
+    that a folder or file swapped for a link meanwhile is refused.
+
+    Args:
+        path: The file; relative to root when there is one.
+        root: Folder that the file must lie in, itself perhaps a link. None: the user named this
+            very file, which may lie anywhere and be a link.
+        max_bytes: Largest file that is accepted.
 
     Raises:
         VideoError: the file is missing, leaves the root (also through a link), is not a regular
             file, is empty, too large, or not of a known container.
     """
-    try:
-        path = (root / relative).resolve(strict=True)
-        is_inside = path.is_relative_to(root.resolve())
-    except (OSError, RuntimeError, ValueError) as error:
-        raise VideoError(relative, _short_cause(error)) from error
-    if not is_inside:
-        raise VideoError(relative, f"leaves the folder of the dataset, {root}")
-    sniff_container(path, max_bytes=max_bytes)
-    return path
+    name = str(path)
+    with _file_errors(name):
+        folder, parts = _resolve(name, root)
+        descriptor = _open_beneath(name, folder, parts)
+        try:
+            container = _check_content(name, descriptor, max_bytes)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return VideoFile(name, os.path.join(folder, *parts), descriptor, container)
+
+
+def check_video_file(root: Path, relative: str, *, max_bytes: int = MAX_VIDEO_BYTES) -> Path:
+    """Check a record's file without keeping it open; see `open_video_file`.
+
+    Returns:
+        Absolute path of a regular file under root that starts like a video.
+    """
+    with open_video_file(relative, root=root, max_bytes=max_bytes) as file:
+        return Path(file.real_path)
 
 
 def sniff_container(path: Path, *, max_bytes: int = MAX_VIDEO_BYTES) -> str:
-    """Read the first bytes of a file and name its container.
+    """Name the container of a file, see `VideoFile`, by its first bytes."""
+    with open_video_file(path, max_bytes=max_bytes) as file:
+        return file.container
 
-    Returns:
-        FFmpeg's short name of the demuxer, e.g. "mov" (also for MP4), "avi", "matroska".
 
-    Raises:
-        VideoError: as in `check_video_file`, apart from the root.
-    """
-    name = str(path)
+def _resolve(name: str, root: Path | None) -> tuple[str, Sequence[str]]:
+    """Return a folder without links and the way from there to the file, without links or `..`."""
+    if root is None:
+        folder, last = os.path.split(os.path.realpath(name, strict=True))
+        return folder, [last]
+    real_root = os.path.realpath(root, strict=True)
+    real = os.path.realpath(os.path.join(real_root, name), strict=True)
+    if os.path.commonpath([real_root, real]) != real_root:
+        raise VideoError(name, f"leaves the folder of the dataset, {root}")
+    return real_root, os.path.relpath(real, real_root).split(os.sep)
+
+
+def _open_beneath(name: str, folder: str, parts: Sequence[str]) -> int:
+    """Open a regular file without following a link or waiting for anything."""
+    inner = os.open(folder, _FOLDER_FLAGS)
     try:
-        info = path.stat()
-        # Before opening: opening a pipe waits for its writer, a device may act on being opened.
-        if not stat.S_ISREG(info.st_mode):
-            raise VideoError(name, "not a regular file")
-        if info.st_size == 0:
-            raise VideoError(name, "empty file")
-        if info.st_size > max_bytes:
-            raise VideoError(name, f"{info.st_size} bytes, allowed are {max_bytes}")
-        with path.open("rb") as file:
-            head = file.read(_MPEGTS_PACKET_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise VideoError(name, _short_cause(error)) from error
+        for part in parts[:-1]:
+            outer, inner = inner, os.open(part, _FOLDER_FLAGS, dir_fd=inner)
+            os.close(outer)
+        # Before opening: opening a device may make it act.
+        _check_regular(name, os.stat(parts[-1], dir_fd=inner, follow_symlinks=False))
+        return os.open(parts[-1], _FILE_FLAGS, dir_fd=inner)
+    finally:
+        os.close(inner)
+
+
+def _check_content(name: str, descriptor: int, max_bytes: int) -> str:
+    info = os.fstat(descriptor)
+    _check_regular(name, info)
+    if info.st_size == 0:
+        raise VideoError(name, "empty file")
+    if info.st_size > max_bytes:
+        raise VideoError(name, f"{info.st_size} bytes, allowed are {max_bytes}")
+    head = os.pread(descriptor, _NUM_HEAD_BYTES, 0)
     container = _container_of(head)
     if not container:
-        raise VideoError(name, f"not a video file, starts with {head[:_NUM_MAGIC_BYTES]!r}")
+        raise VideoError(name, f"not a video file, starts with {head[:_NUM_SHOWN_BYTES]!r}")
     return container
+
+
+def _check_regular(name: str, info: os.stat_result) -> None:
+    if not stat.S_ISREG(info.st_mode):
+        raise VideoError(name, "not a regular file")
 
 
 def _container_of(head: bytes) -> str:
     if head[:4] == b"RIFF" and head[8:11] == b"AVI":
         return "avi"
+    if head[:4] == b"FLV\x01" and head[5:9] == b"\0\0\0\x09":
+        return "flv"
     for offset, magic, container in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
             return container
-    if head[:1] == b"G" and head[_MPEGTS_PACKET_BYTES:] == b"G":
-        return "mpegts"
-    return ""
+    return "mpegts" if head[::_MPEGTS_PACKET_BYTES] == b"GGG" else ""
 
 
-def _short_cause(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno)
-    return str(error) or type(error).__name__
+@contextmanager
+def _file_errors(name: str) -> Iterator[None]:
+    """Turn what the system says about a file, or about an impossible name, into VideoError."""
+    try:
+        yield
+    except VideoError:
+        raise
+    except OSError as error:
+        raise VideoError(name, error.strerror or type(error).__name__) from error
+    except (ValueError, RecursionError) as error:  # a NUL, no such character; a chain of links
+        raise VideoError(name, str(error) or type(error).__name__) from error
