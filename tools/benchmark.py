@@ -4,7 +4,8 @@
 
 `models` times a training and an evaluation step per family in float32 and bf16, contiguous and
 channels_last_3d: choose PRECISION and MEMORY_FORMAT by it. `distill` compares a student's step
-with and without teachers. `data` counts opens and decoded frames, and times the frame cache.
+with and without teachers. `data` reads generated videos against pytorchvideo, decord and the least
+that any decoder could do, and measures test views, workers, their memory, and the frame cache.
 Alternatives run in turn; a value is a median with its 95 % interval. On a CPU one thread is used.
 """
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     num_rounds = _NUM_QUICK_ROUNDS if args.quick else _NUM_ROUNDS
     hardware = describe_hardware(device)
     print(f"{args.what} on {hardware}, {num_rounds} rounds", flush=True)
-    figures = measure(args.what, device, num_rounds)
+    figures = measure(args.what, device, num_rounds, is_quick=args.quick)
     for figure in figures:
         print(format_figure(figure))
     for line in describe_winners(figures):
@@ -64,14 +65,16 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measure(what: str, device: torch.device, num_rounds: int) -> list[Figure]:
+def measure(
+    what: str, device: torch.device, num_rounds: int, *, is_quick: bool = False
+) -> list[Figure]:
     """Run one of the benchmarks."""
     if what == "models":
         return benchmark_models(device, num_rounds=num_rounds)
     if what == "distill":
         return benchmark_distill(device, num_rounds=num_rounds)
     with tempfile.TemporaryDirectory() as folder:
-        return benchmark_data(Path(folder), num_rounds=num_rounds)
+        return benchmark_data(Path(folder), num_rounds=num_rounds, is_quick=is_quick)
 
 
 def format_figure(figure: Figure) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from videokd.pipeline.benchmarks import data, distill, figures, models, timing
+from videokd.pipeline.benchmarks import distill, figures, models, timing
 from videokd.pipeline.benchmarks.figures import Figure, median_interval, to_rows
 from videokd.pipeline.benchmarks.workloads import ModelCase
 from videokd.utils.errors import InputError
@@ -87,40 +87,21 @@ def test_a_student_is_measured_with_and_without_teachers():
     assert found["distill/alone/ratio"].value == 1.0
 
 
-@pytest.fixture(scope="module")
-def data_figures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("benchmark")
-    return {f.name: f for f in data.benchmark_data(folder, num_rounds=1, num_videos=2)}
-
-
-@pytest.mark.parametrize("name", ["avi", "avi_b_frames", "mp4"])
-def test_one_open_and_one_decode_of_each_frame_serve_all_views(data_figures, name):
-    assert data_figures[f"data/{name}/opens_per_test_video"].value == 1.0
-    assert data_figures[f"data/{name}/opens_per_clip"].value == 1.0
-    assert data_figures[f"data/{name}/opens_10x3_over_1x1"].value == 1.0
-    assert 0 < data_figures[f"data/{name}/decodes_per_frame_in_test"].value <= 1.0
-    # 8 frames with a step of 3 span 22; no clip is longer than its video.
-    assert data_figures[f"data/{name}/frames_decoded_per_clip"].value >= 22
-    assert data_figures[f"data/{name}/cache_speedup"].value > 0
-
-
-def test_counting_leaves_the_reader_as_it_was():
-    before = data.decode._PyavReader._open
-    with data.count_decoding():
-        assert data.decode._PyavReader._open is not before
-    assert data.decode._PyavReader._open is before
-
-
 def test_the_tool_shows_and_writes_every_figure(tool, monkeypatch, tmp_path, capsys):
     found = [
         Figure.of_samples("models/a/ms", [1.0, 2.0, 3.0], "ms"),
         Figure.of_count("data/b/opens", 2.0, "opens", must=1, goal=1),
     ]
     asked = []
-    monkeypatch.setattr(tool, "measure", lambda *arguments: asked.append(arguments) or found)
+
+    def measure(*arguments, is_quick):
+        asked.append((*arguments, is_quick))
+        return found
+
+    monkeypatch.setattr(tool, "measure", measure)
     out = tmp_path / "figures.json"
     assert tool.main(["models", "--device", "cpu", "--quick", "--json", str(out)]) == 0
-    assert asked == [("models", CPU, 6)]
+    assert asked == [("models", CPU, 6, True)]
     printed = capsys.readouterr().out
     assert "2.000  [1.000 .. 3.000] ms" in printed
     assert "2.000 opens (must be 1: NOT MET)" in printed

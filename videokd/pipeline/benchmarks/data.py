@@ -1,198 +1,39 @@
-"""What a clip and a test video cost the decoder, in counts; and what the frame cache saves."""
+"""The data path: against other libraries, against the least possible, and with its frame cache.
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+Every ratio is of two sides that ran in turn in this process, or of the same loader; every count is
+exact. What each side does is said where it is made: `data_rivals.py`, `data_views.py`.
+"""
+
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from videokd.data import decode
-from videokd.data.batch import BadVideo, ClipRequest
-from videokd.data.cutting import ClipSpec
-from videokd.data.dataset import AugmentSpec, ClipDataset
-from videokd.data.formats import read_hmdb51, read_kinetics, read_ucf101
-from videokd.data.frame_cache import FrameCache
-from videokd.data.index import VideoIndex
-from videokd.data.synthetic import generate_datasets
-from videokd.data.views import ViewDataset
+from videokd.pipeline.benchmarks.data_cache import benchmark_frame_cache
+from videokd.pipeline.benchmarks.data_clips import count_clips, time_clips
+from videokd.pipeline.benchmarks.data_videos import generate_videos
+from videokd.pipeline.benchmarks.data_views import measure_views
+from videokd.pipeline.benchmarks.data_workers import measure_memory, measure_workers
 from videokd.pipeline.benchmarks.figures import Figure
-from videokd.pipeline.benchmarks.timing import paired_ratios, time_interleaved
-from videokd.utils.errors import RunError
-
-# The demo's clips and the usual 10 x 3 test views.
-_CLIP = ClipSpec(num_frames=8, sampling_rate=3, crop_size=48, short_side=56)
-_AUGMENT = AugmentSpec(scale_range=(0.4, 0.8), color_jitter=0.3)
-_NUM_CLIPS, _NUM_CROPS = 10, 3
 
 
-@dataclass
-class DecodingCounts:
-    """What the decoder was asked for."""
-
-    num_opens: int = 0
-    """Openings of a file."""
-    num_frames: int = 0
-    """Frames that came out of the decoder, wanted or not."""
-
-
-def benchmark_data(folder: Path, *, num_rounds: int, num_videos: int = 12) -> list[Figure]:
-    """Count opens and decoded frames, and time decoding against the frame cache.
-
-    Works on the tiny profile of the embedded datasets: MPEG-4 AVI without B-frames (as UCF101),
-    with B-frames (as HMDB51), and H.264 MP4 (as Kinetics).
+def benchmark_data(folder: Path, *, num_rounds: int, is_quick: bool = False) -> list[Figure]:
+    """Measure the data path on videos that are generated first.
 
     Args:
-        folder: Where videos and frame cache are written.
-        num_rounds: Timings.
-        num_videos: Videos of each dataset that are read.
+        folder: Where videos and frame caches are written.
+        num_rounds: Timings of each side.
+        is_quick: Fewer clips and batches too, for a look at whether it works.
 
     Raises:
         RunError: A video that was just generated cannot be read.
     """
-    root = generate_datasets(folder / "videos", profile="tiny", num_processes=1)
+    num_clips = 2 if is_quick else 4
+    videos = generate_videos(folder)
     figures = []
-    for name, index in _read_indexes(root).items():
-        cache = FrameCache.build(
-            index, directory=folder / "frames", short_side=_CLIP.short_side, max_gib=1.0
-        )
-        videos = range(min(num_videos, len(index)))
-        figures += _count_clips(f"data/{name}", index, videos)
-        figures += _count_views(f"data/{name}", index, cache, videos)
-        figures += _time_cache(f"data/{name}", index, cache, videos, num_rounds)
-    return figures
-
-
-@contextmanager
-def count_decoding() -> Iterator[DecodingCounts]:
-    """Count what PyAV readers do inside."""
-    counts = DecodingCounts()
-    reader: Any = decode._PyavReader
-    open_file, decode_packets = reader._open, reader._decode
-
-    def open_and_count(self: Any) -> None:
-        counts.num_opens += 1
-        open_file(self)
-
-    def decode_and_count(self: Any, packets: Any) -> Iterator[Any]:
-        for frame in decode_packets(self, packets):
-            counts.num_frames += 1
-            yield frame
-
-    reader._open, reader._decode = open_and_count, decode_and_count
-    try:
-        yield counts
-    finally:
-        reader._open, reader._decode = open_file, decode_packets
-
-
-def _read_indexes(root: Path) -> dict[str, VideoIndex]:
-    ucf, hmdb, kinetics = (root / f"{n}_style" for n in ("ucf", "hmdb", "kinetics"))
-    return {
-        "avi": read_ucf101(
-            ucf / "UCF-101",
-            annotations=ucf / "ucfTrainTestlist",
-            split=1,
-            subset="train",
-            dataset="avi",
-        ),
-        "avi_b_frames": read_hmdb51(
-            hmdb / "videos",
-            annotations=hmdb / "testTrainMulti_7030_splits",
-            split=1,
-            subset="train",
-            dataset="avi_b_frames",
-        ),
-        "mp4": read_kinetics(
-            kinetics, annotations=kinetics / "annotations", subset="train", dataset="mp4"
-        ),
-    }
-
-
-def _read_clips(
-    index: VideoIndex, cache: FrameCache | None, videos: Sequence[int]
-) -> Callable[[], None]:
-    dataset = ClipDataset(
-        [index],
-        clip=_CLIP,
-        augment=_AUGMENT,
-        seed=0,
-        backend="pyav",
-        caches=None if cache is None else [cache],
+    for video in videos:
+        figures += count_clips(video, num_clips=32)
+        figures += time_clips(video, num_clips=num_clips, num_rounds=num_rounds)
+        figures += measure_views(video, num_rounds=3 if is_quick else 9)
+    figures += measure_workers(
+        videos, num_batches=16 if is_quick else 64, num_rounds=2 if is_quick else 7
     )
-
-    def read() -> None:
-        for i in videos:
-            _check(dataset[ClipRequest(0, i, epoch=0, position=i)])
-
-    return read
-
-
-def _count_clips(name: str, index: VideoIndex, videos: Sequence[int]) -> list[Figure]:
-    with count_decoding() as counts:
-        _read_clips(index, None, videos)()
-    num = len(videos)
-    return [
-        Figure.of_count(f"{name}/opens_per_clip", counts.num_opens / num, "opens"),
-        Figure.of_count(f"{name}/frames_decoded_per_clip", counts.num_frames / num, "frames"),
-    ]
-
-
-def _count_views(
-    name: str, index: VideoIndex, cache: FrameCache, videos: Sequence[int]
-) -> list[Figure]:
-    counts = {}
-    for num_clips, num_crops in ((1, 1), (_NUM_CLIPS, _NUM_CROPS)):
-        views = ViewDataset(
-            index,
-            dataset_id=0,
-            clip=_CLIP,
-            num_clips=num_clips,
-            num_crops=num_crops,
-            backend="pyav",
-        )
-        with count_decoding() as counts[num_crops]:
-            for i in videos:
-                _check(views[i])
-    many, one = counts[_NUM_CROPS], counts[1]
-    num_frames = sum(cache.reader(index.records[i]).num_frames for i in videos)
-    return [
-        Figure.of_count(f"{name}/opens_per_test_video", many.num_opens / len(videos), "opens"),
-        Figure.of_count(
-            f"{name}/opens_10x3_over_1x1", many.num_opens / one.num_opens, "ratio", must=1, goal=1
-        ),
-        Figure.of_count(
-            f"{name}/decodes_per_frame_in_test",
-            many.num_frames / num_frames,
-            "decodes",
-            must=1,
-            goal=1,
-        ),
-    ]
-
-
-def _time_cache(
-    name: str, index: VideoIndex, cache: FrameCache, videos: Sequence[int], num_rounds: int
-) -> list[Figure]:
-    works = {"cache": _read_clips(index, cache, videos), "file": _read_clips(index, None, videos)}
-    times = time_interleaved(works, device=torch.device("cpu"), num_rounds=num_rounds)
-    figures = [
-        Figure.of_samples(
-            f"{name}/clips_per_cpu_sec_from_{source}",
-            [1e3 * len(videos) / sample for sample in samples],
-            "clips/s",
-            better="higher",
-        )
-        for source, samples in times.items()
-    ]
-    speedups = paired_ratios(times["file"], times["cache"])
-    return [
-        *figures,
-        Figure.of_samples(f"{name}/cache_speedup", speedups, "ratio", better="higher"),
-    ]
-
-
-def _check(sample: object) -> None:
-    if isinstance(sample, BadVideo):
-        raise RunError(f"generated video {sample.path} cannot be read: {sample.cause}")
+    figures += measure_memory(videos, num_clips=400 if is_quick else 5000)
+    return figures + benchmark_frame_cache(folder, num_rounds=num_rounds)

@@ -1,0 +1,47 @@
+"""The clips that the data path is measured on, made by the parts that training uses."""
+
+from collections.abc import Callable, Sequence
+
+from videokd.data.batch import ClipRequest, ClipSample
+from videokd.data.dataset import AugmentSpec, ClipDataset, ClipSpec
+from videokd.data.index import VideoIndex, VideoRecord
+from videokd.pipeline.benchmarks.data_counting import check_sample
+from videokd.pipeline.benchmarks.data_videos import BenchmarkVideo
+
+CLIP = ClipSpec(num_frames=8, sampling_rate=4, crop_size=112, short_side=128)
+FRAME_SIZE = (128, 171)
+"""Height and width of the generated videos at that short side."""
+
+# The share of such a frame that a square of 112 px has: crops are cut and not scaled again.
+_CROP_SHARE = 112 * 112 / (FRAME_SIZE[0] * FRAME_SIZE[1])
+_AUGMENT = AugmentSpec(scale_range=(_CROP_SHARE, _CROP_SHARE), ratio_range=(1.0, 1.0))
+
+
+def make_index(videos: Sequence[BenchmarkVideo], *, num_copies: int = 1) -> VideoIndex:
+    """Return an index of the videos, each listed ``num_copies`` times."""
+    records = tuple(VideoRecord(v.path.name, 0, "benchmark", v.name) for v in videos)
+    return VideoIndex(
+        records * num_copies, ("moving",), videos[0].path.parent, "benchmark", "train"
+    )
+
+
+def make_dataset(index: VideoIndex) -> ClipDataset:
+    """Return the training clips of an index: 8 frames with a step of 4, a random 112 px crop."""
+    return ClipDataset([index], clip=CLIP, augment=_AUGMENT, seed=0)
+
+
+def make_clip_reader(index: VideoIndex, *, num_clips: int) -> Callable[[], list[ClipSample]]:
+    """Return a function that makes ``num_clips`` clips of the first record, always the same."""
+    dataset = make_dataset(index)
+    requests = [ClipRequest(0, 0, epoch=0, position=n) for n in range(num_clips)]
+
+    def read() -> list[ClipSample]:
+        samples = []
+        for request in requests:
+            sample = dataset[request]
+            check_sample(sample)
+            assert isinstance(sample, ClipSample)
+            samples.append(sample)
+        return samples
+
+    return read

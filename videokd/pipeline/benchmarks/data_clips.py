@@ -1,0 +1,68 @@
+"""Training clips: what they cost against other libraries, and against the least possible."""
+
+import torch
+
+from videokd.pipeline.benchmarks.data_cases import make_clip_reader, make_index
+from videokd.pipeline.benchmarks.data_counting import count_decoding
+from videokd.pipeline.benchmarks.data_rivals import (
+    has_decord,
+    make_decord_reader,
+    make_pytorchvideo_reader,
+)
+from videokd.pipeline.benchmarks.data_videos import BenchmarkVideo
+from videokd.pipeline.benchmarks.figures import Figure
+from videokd.pipeline.benchmarks.timing import paired_ratios, time_interleaved
+
+# Name of the rival -> how many times as fast we have to be, and want to be.
+_PROMISES = {
+    "pytorchvideo": (1.8, 2.5),
+    "decord_get_batch": (0.9, 1.0),
+    "decord_get_batch_resized": (0.9, 1.0),
+}
+
+
+def count_clips(video: BenchmarkVideo, *, num_clips: int) -> list[Figure]:
+    """Count opens per clip, and decoded frames over the least that any decoder needs."""
+    with count_decoding() as counts:
+        samples = make_clip_reader(make_index([video]), num_clips=num_clips)()
+    least = sum(video.least_decoded(s.frame_indices.numpy()) for s in samples)
+    name = f"data/{video.name}"
+    return [
+        Figure.of_count(
+            f"{name}/opens_per_clip", counts.num_opens / num_clips, "opens", must=1, goal=1
+        ),
+        Figure.of_count(
+            f"{name}/decoded_over_least", counts.num_frames / least, "ratio", must=1.02, goal=1
+        ),
+    ]
+
+
+def time_clips(video: BenchmarkVideo, *, num_clips: int, num_rounds: int) -> list[Figure]:
+    """Time whole clips of `ClipDataset` against the same clips of pytorchvideo and decord.
+
+    CPU time of the process and all its threads, the sides in turn.
+    """
+    read = make_clip_reader(make_index([video]), num_clips=num_clips)
+    samples = read()
+    works = {"videokd": read, "pytorchvideo": make_pytorchvideo_reader(video.path, samples)}
+    if has_decord():
+        works |= {
+            "decord_get_batch": make_decord_reader(video.path, samples, resized=False),
+            "decord_get_batch_resized": make_decord_reader(video.path, samples, resized=True),
+        }
+    times = time_interleaved(works, device=torch.device("cpu"), num_rounds=num_rounds)
+    name = f"data/{video.name}"
+    figures = [
+        Figure.of_samples(
+            f"{name}/clips_per_cpu_sec",
+            [1e3 * num_clips / ms for ms in times["videokd"]],
+            "clips/s",
+            better="higher",
+        )
+    ]
+    for rival, (must, goal) in _PROMISES.items():
+        if rival in times:
+            ratios = paired_ratios(times[rival], times["videokd"])
+            promise = {"better": "higher", "must": must, "goal": goal}
+            figures.append(Figure.of_samples(f"{name}/speed_over_{rival}", ratios, "x", **promise))
+    return figures

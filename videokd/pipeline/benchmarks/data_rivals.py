@@ -1,0 +1,106 @@
+"""The same clips read by other libraries, each in the way its own documentation shows.
+
+pytorchvideo: `LabeledVideoDataset` with its PyAV reader and without sound. Its own transforms do
+not import with the torchvision of today, so plain functions do their work, in the cheaper order
+(frames are picked before they are scaled). What it does before that is its own: the whole file is
+read into memory, every frame of the clip's span is converted to RGB and to float32 at full size,
+and a container without a duration (WebM) is decoded from end to end to find it.
+
+decord: `VideoReader(path, num_threads=1).get_batch`, frames at full size or scaled by decord
+itself. No checks, no crop, no tensors: this is the floor that a decoder sets.
+"""
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import SequentialSampler
+
+from videokd.data.batch import ClipSample
+from videokd.pipeline.benchmarks.data_cases import CLIP, FRAME_SIZE
+from videokd.pipeline.benchmarks.data_videos import FPS
+from videokd.utils.errors import RunError
+
+
+def has_decord() -> bool:
+    """Say whether decord is installed: it has no wheels for some platforms."""
+    return importlib.util.find_spec("decord") is not None
+
+
+def make_pytorchvideo_reader(
+    path: Path, samples: Sequence[ClipSample]
+) -> Callable[[], list[Tensor]]:
+    """Return a function that makes the clips of ``samples`` from a file: (3, T, H, W) float32.
+
+    Raises:
+        RunError: By the function, when fewer clips come: pytorchvideo skips what it cannot read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what its imports say to its own developers
+        from pytorchvideo.data import LabeledVideoDataset
+        from pytorchvideo.data.clip_sampling import ClipInfo, ClipSampler
+    if has_decord():
+        import decord
+
+        # The import above makes decord return torch tensors in the whole process.
+        decord.bridge.reset_bridge()
+
+    class SameClips(ClipSampler):
+        """Take the place of the clip from its row in the list, not from chance."""
+
+        def __call__(self, last_sec: Any, duration_sec: Any, row: dict[str, Any]) -> ClipInfo:
+            start, stop = row["span"]
+            return ClipInfo(Fraction(start, FPS), Fraction(stop, FPS), 0, 0, True)
+
+    rows = [(str(path), {"label": s.label, **_row_of(s)}) for s in samples]
+    dataset = LabeledVideoDataset(
+        rows,
+        SameClips(Fraction(1)),
+        video_sampler=SequentialSampler,
+        transform=_cut,
+        decode_audio=False,
+        decoder="pyav",
+    )
+
+    def read() -> list[Tensor]:
+        clips = [row["video"] for row in dataset]
+        if len(clips) != len(samples):
+            raise RunError(f"pytorchvideo read {len(clips)} of {len(samples)} clips of {path}")
+        return clips
+
+    return read
+
+
+def make_decord_reader(
+    path: Path, samples: Sequence[ClipSample], *, resized: bool
+) -> Callable[[], None]:
+    """Return a function that reads the frames of ``samples``, scaled by decord or not at all."""
+    import decord
+
+    size = {"height": FRAME_SIZE[0], "width": FRAME_SIZE[1]} if resized else {}
+    wanted = [s.frame_indices.tolist() for s in samples]
+
+    def read() -> None:
+        for indices in wanted:
+            decord.VideoReader(str(path), num_threads=1, **size).get_batch(indices)
+
+    return read
+
+
+def _row_of(sample: ClipSample) -> dict[str, Any]:
+    first, last = sample.frame_indices[[0, -1]].tolist()
+    return {"span": (first, last + 1), "crop": sample.view.crop}
+
+
+def _cut(row: dict[str, Any]) -> dict[str, Any]:
+    """Pick every fourth frame, scale the short side to 128 px, cut the crop."""
+    top, left, height, width = row["crop"]
+    frames = row["video"][:, :: CLIP.sampling_rate].transpose(0, 1)
+    frames = F.interpolate(frames, FRAME_SIZE, mode="bilinear", align_corners=False)
+    clip = frames[..., top : top + height, left : left + width].transpose(0, 1)
+    return {**row, "video": clip.contiguous()}

@@ -1,0 +1,154 @@
+"""The training loader as a whole: what a second worker adds, and what a worker's memory does."""
+
+import os
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from multiprocessing import active_children, get_context
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from videokd.data.batch import ClipBatch, collate
+from videokd.data.loader import iterate_batches
+from videokd.data.mixing import BatchPlan, PlanSampler
+from videokd.pipeline.benchmarks.data_cases import make_clip_reader, make_dataset, make_index
+from videokd.pipeline.benchmarks.data_counting import check_sample
+from videokd.pipeline.benchmarks.data_videos import BenchmarkVideo
+from videokd.pipeline.benchmarks.figures import Figure
+from videokd.pipeline.benchmarks.timing import paired_ratios
+
+_BATCH_SIZE = 8
+_NUM_SETTLING_BATCHES = 8  # workers start, and fill what they may prepare ahead
+_NUM_MACHINE_CLIPS = 16
+_MACHINE_SHARE = 0.95  # of two whole cores; with less, nothing can be said about the loader
+
+
+def measure_workers(
+    videos: Sequence[BenchmarkVideo], *, num_batches: int, num_rounds: int
+) -> list[Figure]:
+    """Time two workers against one by the clock, and what two lone processes reach here.
+
+    Without two free cores no loader can be twice as fast with a second worker. So the same clips
+    are also made by one and by two processes that share nothing: where these do not scale, nothing
+    is promised of the loader.
+
+    Args:
+        videos: Read in turn by all workers.
+        num_batches: Timed, of 8 clips, after 8 that are not.
+        num_rounds: Timings of each.
+    """
+    speeds: dict[int, list[float]] = {1: [], 2: []}
+    machine: dict[int, list[float]] = {1: [], 2: []}
+    for n in range(num_rounds):
+        for num in (1, 2) if n % 2 == 0 else (2, 1):
+            speeds[num].append(_time_loader(videos, num, num_batches))
+            machine[num].append(_time_processes(videos[0], num))
+    alone = Figure.of_samples(
+        f"data/processes/2_over_1_on_{_count_cores()}_cores",
+        paired_ratios(machine[2], machine[1]),
+        "x",
+        better="higher",
+    )
+    promise = 1.9 if alone.value >= 2 * _MACHINE_SHARE else None
+    return [
+        alone,
+        Figure.of_samples("data/loader/clips_per_sec", speeds[1], "clips/s", better="higher"),
+        Figure.of_samples(
+            "data/loader/2_workers_over_1",
+            paired_ratios(speeds[2], speeds[1]),
+            "x",
+            better="higher",
+            must=promise,
+            goal=promise,
+        ),
+    ]
+
+
+def measure_memory(videos: Sequence[BenchmarkVideo], *, num_clips: int) -> list[Figure]:
+    """Measure by how much a worker's own memory grows while it makes ``num_clips`` clips.
+
+    Its anonymous memory (what a leak would fill) is read from /proc after every batch. The medians
+    of the second and of the last tenth are compared: the first tenth is the start.
+    """
+    if not Path("/proc/self/status").exists():
+        return []
+    sizes = []
+    for _ in _iterate(videos, num_workers=1, num_batches=num_clips // _BATCH_SIZE):
+        workers = [_anonymous_kib(worker.pid or 0) for worker in active_children()]
+        sizes.append(sum(workers))
+    tenth = max(1, len(sizes) // 10)
+    before, after = sizes[tenth : 2 * tenth] or sizes, sizes[-tenth:]
+    growth = 100.0 * (statistics.median(after) / statistics.median(before) - 1.0)
+    return [
+        Figure.of_count(
+            f"data/loader/worker_memory_growth_in_{num_clips}_clips", growth, "%", must=0.5, goal=0
+        )
+    ]
+
+
+def _time_loader(videos: Sequence[BenchmarkVideo], num_workers: int, num_batches: int) -> float:
+    """Return clips per second of the clock, once the workers are under way."""
+    batches = _iterate(
+        videos, num_workers=num_workers, num_batches=_NUM_SETTLING_BATCHES + num_batches
+    )
+    for _ in range(_NUM_SETTLING_BATCHES):
+        next(batches)
+    start = time.perf_counter()
+    num_clips = sum(len(batch) for batch in batches)
+    return num_clips / (time.perf_counter() - start)
+
+
+def _iterate(
+    videos: Sequence[BenchmarkVideo], *, num_workers: int, num_batches: int
+) -> Iterator[ClipBatch]:
+    index = make_index(videos, num_copies=_BATCH_SIZE)
+    plan = BatchPlan([len(index)], batch_size=_BATCH_SIZE, seed=0)
+    loader: DataLoader[Any] = DataLoader(
+        make_dataset(index),
+        batch_sampler=PlanSampler(plan, 0, num_batches),
+        collate_fn=collate,
+        num_workers=num_workers,
+    )
+    for batch in iterate_batches(loader):
+        for bad in batch.bad:
+            check_sample(bad)
+        yield batch
+
+
+def _time_processes(video: BenchmarkVideo, num_processes: int) -> float:
+    """Return clips per second of the clock of processes that have nothing to do with each other."""
+    context = get_context("fork")
+    barrier, done = context.Barrier(num_processes + 1), context.Barrier(num_processes + 1)
+    processes = [
+        context.Process(target=_read_between, args=(video, barrier, done), daemon=True)
+        for _ in range(num_processes)
+    ]
+    for process in processes:
+        process.start()
+    barrier.wait()
+    start = time.perf_counter()
+    done.wait()
+    seconds = time.perf_counter() - start
+    for process in processes:
+        process.join()
+    return num_processes * _NUM_MACHINE_CLIPS / seconds
+
+
+def _read_between(video: BenchmarkVideo, start: Barrier, done: Barrier) -> None:
+    read = make_clip_reader(make_index([video]), num_clips=_NUM_MACHINE_CLIPS)
+    read()
+    start.wait()
+    read()
+    done.wait()
+
+
+def _anonymous_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
