@@ -15,7 +15,7 @@ from videokd.data.decode import open_video
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.data.reader import VideoReader
-from videokd.data.source import check_video_file
+from videokd.data.source import open_video_file
 from videokd.data.uncut import Cut, UncutSample
 from videokd.utils.errors import InputError, VideoError
 
@@ -193,7 +193,7 @@ def open_record(
         raise VideoError(record.path, record.cause)
     if cache is not None:
         return cache.reader(record)
-    return open_video(str(check_video_file(index.root, record.path)), backend=backend)
+    return open_video(open_video_file(record.path, root=index.root), backend=backend)
 
 
 def check_caches(

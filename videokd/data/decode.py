@@ -12,7 +12,6 @@ HMDB51), frames are counted from the start instead.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import av
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from videokd.data.frame_table import FrameTable, Packet, build_frame_table
 from videokd.data.reader import FrameSink, VideoFacts, VideoReader, scaled_size
-from videokd.data.source import sniff_container
+from videokd.data.source import VideoFile, open_video_file
 from videokd.utils.errors import InputError, VideoError
 
 BACKENDS = ("auto", "decord", "pyav")
@@ -32,12 +31,12 @@ MAX_VIDEO_FRAMES = 4_000_000
 _DECORD_SEEKABLE = {("mov", "h264"), ("mov", "vp9"), ("matroska", "h264"), ("matroska", "vp9")}
 
 
-def open_video(path: str, *, backend: str = "auto") -> VideoReader:
+def open_video(path: str | VideoFile, *, backend: str = "auto") -> VideoReader:
     """Open a video file for reading frames; use it in a `with`.
 
     Args:
-        path: A local file. Datasets check first that it lies under their root
-            (`source.check_video_file`).
+        path: A local file that the user named; or one that was opened under a root, as datasets do
+            (`source.open_video_file`), which the reader closes.
         backend: "pyav", "decord", or "auto" for pyav.
 
     Raises:
@@ -46,7 +45,12 @@ def open_video(path: str, *, backend: str = "auto") -> VideoReader:
     """
     if backend not in BACKENDS:
         raise InputError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    return _DecordReader(path) if backend == "decord" else _PyavReader(path)
+    file = path if isinstance(path, VideoFile) else open_video_file(path)
+    try:
+        return _DecordReader(file) if backend == "decord" else _PyavReader(file)
+    except BaseException:
+        file.close()
+        raise
 
 
 def probe_video(path: str) -> VideoFacts:
@@ -55,7 +59,7 @@ def probe_video(path: str) -> VideoFacts:
     Raises:
         VideoError: as `open_video`, or the first frame cannot be decoded.
     """
-    with _PyavReader(path) as reader:
+    with _PyavReader(open_video_file(path)) as reader:
         container, codec = reader.codec
         return VideoFacts(
             num_frames=reader.num_frames,
@@ -74,9 +78,9 @@ class _PyavReader:
 
     backend = "pyav"
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._format = sniff_container(Path(path))
+    def __init__(self, file: VideoFile) -> None:
+        self._file = file
+        self._path = path = file.name
         self._shown_size: tuple[int, int] | None = None
         self._failure = ""
         self._container: Any = None
@@ -104,7 +108,7 @@ class _PyavReader:
     @property
     def codec(self) -> tuple[str, str]:
         """(container, codec) by FFmpeg's names."""
-        return self._format, self._stream.codec_context.name
+        return self._file.container, self._stream.codec_context.name
 
     @property
     def is_counted(self) -> bool:
@@ -136,9 +140,8 @@ class _PyavReader:
         return sink.result()
 
     def close(self) -> None:
-        if self._container is not None:
-            self._container.close()
-            self._container = None
+        self._close_container()
+        self._file.close()
 
     def __enter__(self) -> "_PyavReader":
         return self
@@ -146,10 +149,17 @@ class _PyavReader:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def _close_container(self) -> None:
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
     def _open(self) -> None:
-        self.close()
+        self._close_container()
         self._container = av.open(
-            self._path, format=self._format, container_options={"protocol_whitelist": "file"}
+            self._file.decoder_path,
+            format=self._file.container,
+            container_options={"protocol_whitelist": "file"},
         )
         streams = self._container.streams.video
         if not streams:
@@ -281,14 +291,15 @@ class _DecordReader:
 
     backend = "decord"
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, file: VideoFile) -> None:
         try:
             import decord
         except ImportError as error:
             raise InputError(f"decord is not installed ({error}); use backend pyav") from error
         self._decord = decord
-        self._path = path
-        with _PyavReader(path) as probe:
+        self._file = file
+        self._path = path = file.name
+        with _PyavReader(file.duplicate()) as probe:
             self._can_seek = probe.codec in _DECORD_SEEKABLE
             self._num_frames, self._fps = probe.num_frames, probe.fps
             self._size = (probe.height, probe.width)
@@ -324,6 +335,7 @@ class _DecordReader:
 
     def close(self) -> None:
         self._reader = None
+        self._file.close()
 
     def __enter__(self) -> "_DecordReader":
         return self
@@ -332,7 +344,7 @@ class _DecordReader:
         self.close()
 
     def _open(self) -> Any:
-        return self._decord.VideoReader(self._path, num_threads=1)
+        return self._decord.VideoReader(self._file.decoder_path, num_threads=1)
 
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         if not wanted:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from videokd.data.decode import open_video
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.data.reader import VideoReader, scaled_size
-from videokd.data.source import check_video_file
+from videokd.data.source import open_video_file
 from videokd.utils.errors import InputError, VideoError
 from videokd.utils.io import read_json, sha256_json, write_json
 
@@ -187,7 +187,7 @@ class _Work:
     backend: str
 
     def open(self, path: str) -> VideoReader:
-        return open_video(str(check_video_file(Path(self.root), path)), backend=self.backend)
+        return open_video(open_video_file(path, root=Path(self.root)), backend=self.backend)
 
     def measure(self, path: str) -> _Entry:
         """Find the size of a video without decoding all of it."""
@@ -257,7 +257,7 @@ def _cache_key(index: VideoIndex, short_side: int, backend: str) -> str:
         try:
             info = os.stat(index.root / record.path)
             files.append((info.st_size, info.st_mtime_ns))
-        except OSError:
+        except (OSError, ValueError):
             files.append((-1, 0))
     return sha256_json([_VERSION, index.digest(), short_side, decoder, files])
 

@@ -68,6 +68,10 @@ class VideoFile:
         path = f"/proc/self/fd/{self._descriptor}"
         return path if os.path.exists(path) else self.real_path
 
+    def duplicate(self) -> "VideoFile":
+        """Return the same open file once more, to be closed by itself."""
+        return VideoFile(self.name, self.real_path, os.dup(self._descriptor), self.container)
+
     def close(self) -> None:
         """Close the file; a second time does nothing."""
         if self._descriptor >= 0:
