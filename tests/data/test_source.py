@@ -3,8 +3,13 @@ import os
 import pytest
 
 from videokd.data import source
-from videokd.data.source import check_video_file, open_video_file, sniff_container
-from videokd.utils.errors import VideoError
+from videokd.data.source import (
+    check_folder_inside,
+    check_video_file,
+    open_video_file,
+    sniff_container,
+)
+from videokd.utils.errors import InputError, VideoError
 
 AVI = b"RIFF\0\0\0\0AVI LIST"
 HEADS = {
@@ -218,3 +223,12 @@ def test_a_folder_whose_name_starts_like_the_root_is_outside(tmp_path):
         open_video_file("../root-b/a.avi", root=tmp_path / "root")
     with open_video_file("../root/a.avi", root=tmp_path / "root") as file:
         assert file.container == "avi"
+
+
+def test_a_folder_that_leads_out_of_the_root_is_not_listed(tree):
+    (tree / "root" / "inner").symlink_to(tree / "root" / "folder")
+    (tree / "root" / "linked").symlink_to(tree / "outside")
+    for folder in ("", "folder", "inner", "missing", "a\0"):
+        check_folder_inside(tree / "root", folder)
+    with pytest.raises(InputError, match=r"root/linked leads out of .*root, to .*outside; videos"):
+        check_folder_inside(tree / "root", "linked")

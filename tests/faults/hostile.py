@@ -111,6 +111,11 @@ def _linked_class(p: Place) -> str:
     return "../linked/canary.avi"
 
 
+def _linked_part(p: Place) -> str:
+    (p.folder.parent.parent / "test").symlink_to(p.outside)
+    return "../../test/canary.avi"
+
+
 def _fifo(p: Place) -> str:
     os.mkfifo(p.folder / "a.avi")
     return "a.avi"
@@ -178,6 +183,7 @@ THINGS: dict[str, Plant] = {
     "link to a link out": _hidden_link,
     "linked folder": _linked_folder,
     "linked class": _linked_class,
+    "linked part": _linked_part,
     "link to nothing": lambda p: p.link("a.avi", p.outside / "missing.avi"),
     "link to itself": lambda p: p.link("a.avi", "a.avi"),
     "link to a device": lambda p: p.link("a.avi", "/dev/zero"),

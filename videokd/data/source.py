@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from videokd.utils.errors import VideoError
+from videokd.utils.errors import InputError, VideoError
 
 MAX_VIDEO_BYTES = 16 * 2**30
 _NUM_SHOWN_BYTES = 12
@@ -113,6 +113,25 @@ def open_video_file(
             os.close(descriptor)
             raise
     return VideoFile(name, os.path.join(folder, *parts), descriptor, container)
+
+
+def check_folder_inside(root: Path, relative: str) -> None:
+    """Check that a folder may be listed for videos: one under root, also where links lead.
+
+    Files in a folder elsewhere would all be refused; this says so before any is looked for.
+
+    Raises:
+        InputError: it leads out of the root.
+    """
+    try:
+        real_root, real = os.path.realpath(root), os.path.realpath(root / relative)
+    except (OSError, ValueError):
+        return  # nothing that could be listed
+    if os.path.commonpath([real_root, real]) != real_root:
+        raise InputError(
+            f"{root / relative} leads out of {root}, to {real}; videos are read under their root "
+            "only: set it to a folder above all of them"
+        )
 
 
 def check_video_file(root: Path, relative: str, *, max_bytes: int = MAX_VIDEO_BYTES) -> Path:

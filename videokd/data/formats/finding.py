@@ -12,6 +12,7 @@ from pathlib import Path
 
 from videokd.data.formats.listing import ListedVideo, check_folder
 from videokd.data.index import VideoIndex, VideoRecord
+from videokd.data.source import check_folder_inside
 from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
@@ -40,9 +41,10 @@ class FolderListing:
         """List the names in a folder given relative to the root; empty when there is none.
 
         Raises:
-            InputError: the folder exists and cannot be listed.
+            InputError: the folder exists and cannot be listed, or leads out of the root.
         """
         if folder not in self._names:
+            check_folder_inside(self._root, folder)
             try:
                 self._names[folder] = frozenset(os.listdir(self._root / folder))
             except (FileNotFoundError, NotADirectoryError):

@@ -16,6 +16,7 @@ from videokd.data.formats.listing import (
     warn_of_shared_groups,
 )
 from videokd.data.index import VideoIndex, VideoRecord, hold_out_groups
+from videokd.data.source import check_folder_inside
 from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
@@ -46,15 +47,15 @@ def read_folder(
         seed: Seed of that draw.
 
     Raises:
-        InputError: root is missing, class names collide, a test class is not in train, a video is
-            in both parts (under one name and of one size), the pattern does not fit, or there is
-            no video.
+        InputError: root is missing, a folder leads out of it, class names collide, a test class is
+            not in train, a video is in both parts (under one name and of one size), the pattern
+            does not fit, or there is no video.
     """
     check_subset(subset)
     check_folder(root, f"{dataset}: root")
     find_group = make_group_finder(group_pattern)
     if not (root / "train").is_dir():
-        index = _read_part(root, "", _class_folders(root), dataset, find_group)
+        index = _read_part(root, "", _class_folders(root, ""), dataset, find_group)
         train, test = hold_out_groups(index, fraction=test_fraction, seed=seed)
         if not test.records:
             raise InputError(
@@ -62,12 +63,12 @@ def read_folder(
                 f"(e.g. {index.records[0].group!r}); set a group pattern, or make train/ and test/"
             )
         return finish_index(train if subset == "train" else test)
-    train = _read_part(root, "train", _class_folders(root / "train"), dataset, find_group)
+    train = _read_part(root, "train", _class_folders(root, "train"), dataset, find_group)
     if subset == "train":
         return train
     part = "test" if (root / "test").is_dir() else "val"
     check_folder(root / part, f"{dataset}: test part")
-    unknown = sorted(set(_class_folders(root / part)) - set(train.class_names))
+    unknown = sorted(set(_class_folders(root, part)) - set(train.class_names))
     if unknown:
         raise InputError(
             f"{root / part}: class {unknown[0]!r} is not in {root / 'train'}; "
@@ -84,7 +85,9 @@ def count_folder(root: Path, group_pattern: str = "") -> dict[str, int]:
     return {"train": len(train), "test": len(test), "classes": train.num_classes}
 
 
-def _class_folders(folder: Path) -> tuple[str, ...]:
+def _class_folders(root: Path, part: str) -> tuple[str, ...]:
+    check_folder_inside(root, part)
+    folder = root / part
     names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
     check_spellings(names, str(folder))
     return tuple(names)
@@ -101,6 +104,7 @@ def _read_part(
     for label, class_name in enumerate(class_names):
         relative = f"{part}/{class_name}" if part else class_name
         folder = root / relative
+        check_folder_inside(root, relative)
         names = sorted(os.listdir(folder)) if folder.is_dir() else []
         videos = [n for n in names if n.lower().endswith(VIDEO_EXTENSIONS) and n[0] != "."]
         if not videos:
