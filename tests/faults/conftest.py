@@ -1,10 +1,16 @@
 """What the fault runs share: modules that their workers import too, a place for their counts."""
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+
+from videokd.data.decode import BACKENDS, open_video
+from videokd.utils.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -15,6 +21,39 @@ _TOLD = pytest.StashKey[list[str]]()
 def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """``tell(text)``: show a line at the end of the test run, whether tests pass or not."""
     return pytestconfig.stash.setdefault(_TOLD, []).append
+
+
+def _make_video(container, *, level=40):
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=container) as output:
+        stream = output.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(8):
+            picture = np.full((48, 64, 3), level, np.uint8)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        output.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def make_video() -> Callable[..., bytes]:
+    """``make_video("avi", level=40)``: 8 even frames of that grey, 64x48, as a file's content."""
+    return _make_video
+
+
+@pytest.fixture(scope="session")
+def backends(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The readers that can be used here."""
+    path = tmp_path_factory.mktemp("backends") / "a.mp4"
+    path.write_bytes(_make_video("mp4"))
+    usable = []
+    for backend in BACKENDS:
+        try:
+            open_video(str(path), backend=backend).close()
+        except InputError:
+            continue
+        usable.append(backend)
+    return [backend for backend in usable if backend != "auto"]
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -7,8 +7,10 @@ from the undamaged file: decoding is deterministic, so no tolerance is needed.
 import hashlib
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from damage import damage
@@ -18,6 +20,10 @@ from videokd.data.decode import open_video
 from videokd.utils.errors import VideoError
 
 NUM_FRAMES, SAMPLING_RATE = 8, 4
+
+Reference = Mapping[str, NDArray[Any]]
+"""digests: of each frame; small: the frames in a few pixels, (T, h, w, 3)."""
+
 _SHARE_OF_BETTER = 0.5
 
 
@@ -42,24 +48,26 @@ class Outcome:
     """Verdict -> frames; "right", "damaged picture", "another frame", "repeated frame"."""
     causes: list[str] = field(default_factory=list)
     """Why the file, or some of its clips, were refused."""
-    num_missing: int = 0
-    """Frames that the file is shorter by than the undamaged one; negative when longer."""
+    needs_index: bool = False
+    """Whether the file was refused for its number of frames alone, which an index must know."""
+    num_frames: int = 0
     seconds: float = 0.0
 
     @property
     def verdict(self) -> str:
         """The worst that can be said of the file."""
+        if self.needs_index:
+            return "refused by index"
         for verdict in ("another frame", "repeated frame", "damaged picture"):
             if self.verdicts[verdict]:
                 return verdict
         if not self.verdicts:
             return "refused"
-        if self.causes:
-            return "right or refused"
-        return "right, other length" if self.num_missing else "right"
+        return "partly refused" if self.causes else "right"
 
 
 def read(case: Case) -> Outcome:
+    """Read a file as it is, or a damaged copy of it in the way of a dataset with an index."""
     start = time.perf_counter()
     outcome = _keep_reference(case) if not case.kind else _read_damaged(case)
     outcome.seconds = time.perf_counter() - start
@@ -78,28 +86,38 @@ def _keep_reference(case: Case) -> Outcome:
     except VideoError as error:
         return Outcome(causes=[error.cause])
     np.savez(case.reference, digests=digests, small=np.concatenate(small))
-    return Outcome(Counter(right=len(digests)))
+    return Outcome(Counter(right=len(digests)), num_frames=len(digests))
 
 
 def _read_damaged(case: Case) -> Outcome:
     copy = case.folder / f"{case.backend}-{case.kind}-{case.seed}-{case.path.name}"
     copy.write_bytes(damage(case.path.read_bytes(), case.kind, case.seed))
-    reference = np.load(case.reference)
-    outcome = Outcome()
     try:
-        with open_video(str(copy), backend=case.backend) as video:
-            outcome.num_missing = len(reference["digests"]) - video.num_frames
-            for wanted in _plan_clips(video.num_frames, case.seed):
-                try:
-                    frames = video.get_frames(wanted)
-                except VideoError as error:
-                    outcome.causes.append(error.cause)
-                else:
-                    outcome.verdicts.update(_judge(frames, wanted, reference))
-    except VideoError as error:
-        outcome.causes.append(error.cause)
+        with np.load(case.reference) as reference:
+            outcome = _read_clips(case, copy, reference, len(reference["digests"]))
+            if not outcome.verdicts:
+                without = _read_clips(case, copy, reference, 0)
+                outcome.needs_index = bool(without.verdicts)
     finally:
         copy.unlink()
+    return outcome
+
+
+def _read_clips(case: Case, copy: Path, reference: Reference, expected_frames: int) -> Outcome:
+    outcome = Outcome()
+    try:
+        video = open_video(str(copy), backend=case.backend, expected_frames=expected_frames)
+    except VideoError as error:
+        return Outcome(causes=[error.cause])
+    with video:
+        outcome.num_frames = video.num_frames
+        for wanted in _plan_clips(video.num_frames, case.seed):
+            try:
+                frames = video.get_frames(wanted)
+            except VideoError as error:
+                outcome.causes.append(error.cause)
+            else:
+                outcome.verdicts.update(_judge(frames, wanted, reference))
     return outcome
 
 
@@ -114,7 +132,7 @@ def _plan_clips(num_frames: int, seed: int) -> list[list[int]]:
     return [sorted(set(clip.tolist())) for clip in clips]
 
 
-def _judge(frames: NDArray[np.uint8], wanted: list[int], reference: dict) -> Counter[str]:
+def _judge(frames: NDArray[np.uint8], wanted: list[int], reference: Reference) -> Counter[str]:
     known, small = reference["digests"].tolist(), reference["small"].astype(int)
     seen: set[str] = set()
     verdicts: Counter[str] = Counter()

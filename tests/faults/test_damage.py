@@ -1,0 +1,106 @@
+"""Damaged files through every reader, in processes that may hang or die: what comes of them.
+
+Every frame that is returned is compared with the frame of the same index of the undamaged file.
+Another one's picture, a picture that stands for one that is lost, or a clip of a file with fewer
+frames than its index says is never accepted. What remains are pictures whose bits were changed and
+that decode all the same: no decoder can know that without a checksum. How many there are is shown
+for each kind of file and held below what was measured.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from damage import KINDS
+from damage_reader import Case, read
+
+from videokd.data.supervised_pool import Lost, SupervisedPool
+from videokd.pipeline.benchmarks.data_videos import generate_videos
+
+CLIPS = Path(__file__).resolve().parents[3] / "shared" / "clips"
+REAL = (
+    "kinetics_arm_wrestling.mp4",
+    "kinetics_flipping_pancake.mkv",
+    "mmaction2_test.avi",
+    "mmaction2_test.mp4",
+    "paddlevideo_example.avi",
+    "torchcodec_h265_video.mp4",
+    "torchcodec_nasa_13013.mp4",
+    "torchcodec_testsrc2_vp9.webm",
+)
+NEVER = {"another frame", "repeated frame"}
+VERDICTS = ("refused", "refused by index", "partly refused", "right", "damaged picture")
+DEADLINE_SEC = 10.0
+
+
+class Run:
+    """All files x backends x kinds of damage x seeds, read by one worker."""
+
+    def __init__(self, folder, files, backends, num_seeds):
+        self.counts = {}
+        """(what, verdict) -> files; what is a file with its backend, or a kind of damage."""
+        self.wrong, self.lost = [], []
+        self.longest_sec, self.num_files = 0.0, 0
+        with SupervisedPool(read, num_workers=1, deadline_sec=DEADLINE_SEC) as pool:
+            whole = [Case(path, b, folder) for path in files for b in backends]
+            readable = [c for c, outcome in self._map(pool, whole) if outcome.verdicts]
+            damaged = [
+                Case(case.path, case.backend, folder, kind, seed)
+                for case in readable
+                for kind in KINDS
+                for seed in range(num_seeds)
+            ]
+            for case, outcome in self._map(pool, damaged):
+                self._add(case, outcome)
+
+    def _map(self, pool, cases):
+        """Yield (case, outcome) of those that did not cost their worker."""
+        for case, (outcome,) in zip(cases, pool.map([case] for case in cases), strict=True):
+            if isinstance(outcome, Lost):
+                self.lost.append((case, outcome.cause))
+            else:
+                self.longest_sec = max(self.longest_sec, outcome.seconds)
+                yield case, outcome
+
+    def _add(self, case, outcome):
+        self.num_files += 1
+        for what in (f"{case.path.name} {case.backend}", case.kind):
+            self.counts.setdefault(what, Counter())[outcome.verdict] += 1
+        if outcome.verdict in NEVER:
+            self.wrong.append((case, outcome))
+
+    def share(self, what):
+        """Return the share of a row's files that gave damaged pictures without a word."""
+        return self.counts[what]["damaged picture"] / self.counts[what].total()
+
+    def lines(self):
+        yield (
+            f"damage: {self.num_files} files, {len(self.lost)} cost their worker, "
+            f"{len(self.wrong)} gave other frames, longest {self.longest_sec:.1f} s"
+        )
+        yield f"{'':<42}" + "".join(f"{verdict:>17}" for verdict in VERDICTS)
+        for what, counts in self.counts.items():
+            yield f"{what:<42}" + "".join(f"{counts[verdict]:>17}" for verdict in VERDICTS)
+
+
+def run_and_tell(folder, files, backends, num_seeds, tell):
+    run = Run(folder, files, backends, num_seeds)
+    for line in run.lines():
+        tell(line)
+    assert run.wrong == []
+    assert run.lost == []
+    return run
+
+
+def test_damaged_files_give_their_own_frames_or_an_error(tmp_path, backends, tell):
+    videos = generate_videos(tmp_path, num_frames=40)
+    files = [video.path for video in videos if video.gop == 12]
+    run = run_and_tell(tmp_path, files, backends, 2, tell)
+    assert run.num_files >= 3 * 6 * 2
+
+
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="../shared/clips is not here")
+@pytest.mark.slow
+def test_damaged_real_files_give_their_own_frames_or_an_error(tmp_path, backends, tell):
+    run = run_and_tell(tmp_path, [CLIPS / name for name in REAL], backends, 20, tell)
+    assert run.num_files >= 8 * 6 * 20
