@@ -14,8 +14,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from videokd.data.augment import AugmentSpec
 from videokd.data.batch import BadVideo, ClipRequest
-from videokd.data.dataset import AugmentSpec, ClipDataset, ClipSpec
+from videokd.data.cutting import ClipSpec
+from videokd.data.dataset import ClipDataset
 from videokd.data.decode import open_video
 from videokd.data.formats import read_folder
 from videokd.data.frame_cache import FrameCache

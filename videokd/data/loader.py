@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from videokd.data.batch import BadVideo
 from videokd.data.supervised_pool import Lost, SupervisedPool
@@ -54,7 +54,7 @@ def iterate_batches(
     dataset: LoadableDataset[Request, Sample],
     batches: Iterable[Sequence[Request]],
     *,
-    collate: Callable[[Sequence[Sample | BadVideo]], BatchT],
+    collate: Callable[[Sequence[Any]], BatchT],
     options: LoadingOptions,
     known_bad: Sequence[dict[str, str]],
 ) -> Generator[BatchT, None, None]:
@@ -98,7 +98,7 @@ class _Collate(Generic[Request, Sample, BatchT]):
     """Collates; notes what is lost. It runs in the workers, and here where something is lost."""
 
     dataset: LoadableDataset[Request, Sample]
-    collate: Callable[[Sequence[Sample | BadVideo]], BatchT]
+    collate: Callable[[Sequence[Any]], BatchT]
     known_bad: Sequence[dict[str, str]]
 
     def __call__(self, results: Sequence[Sample | BadVideo | Lost]) -> BatchT:

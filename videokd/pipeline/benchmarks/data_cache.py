@@ -5,8 +5,10 @@ from pathlib import Path
 
 import torch
 
+from videokd.data.augment import AugmentSpec
 from videokd.data.batch import ClipRequest
-from videokd.data.dataset import AugmentSpec, ClipDataset, ClipSpec
+from videokd.data.cutting import ClipSpec
+from videokd.data.dataset import ClipDataset
 from videokd.data.formats import read_hmdb51, read_kinetics, read_ucf101
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex

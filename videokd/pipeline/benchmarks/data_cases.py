@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
+from videokd.data.augment import AugmentSpec
 from videokd.data.batch import ClipRequest, ClipSample
-from videokd.data.dataset import AugmentSpec, ClipDataset, ClipSpec
+from videokd.data.cutting import ClipSpec
+from videokd.data.dataset import ClipDataset
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.pipeline.benchmarks.data_counting import check_sample
 from videokd.pipeline.benchmarks.data_videos import BenchmarkVideo

@@ -7,12 +7,9 @@ from collections.abc import Iterator, Sequence
 from multiprocessing import active_children, get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
-
-from torch.utils.data import DataLoader
 
 from videokd.data.batch import ClipBatch, collate
-from videokd.data.loader import iterate_batches
+from videokd.data.loader import LoadingOptions, iterate_batches
 from videokd.data.mixing import BatchPlan, PlanSampler
 from videokd.pipeline.benchmarks.data_cases import make_clip_reader, make_dataset, make_index
 from videokd.pipeline.benchmarks.data_counting import check_sample
@@ -23,6 +20,7 @@ from videokd.pipeline.benchmarks.timing import paired_ratios
 _BATCH_SIZE = 8
 _NUM_SETTLING_BATCHES = 8  # workers start, and fill what they may prepare ahead
 _NUM_MACHINE_CLIPS = 16
+_DEADLINE_SEC = 60.0
 _MACHINE_SHARE = 0.95  # of two whole cores; with less, nothing can be said about the loader
 
 
@@ -106,13 +104,14 @@ def _iterate(
 ) -> Iterator[ClipBatch]:
     index = make_index(videos, num_copies=_BATCH_SIZE)
     plan = BatchPlan([len(index)], batch_size=_BATCH_SIZE, seed=0)
-    loader: DataLoader[Any] = DataLoader(
+    batches = iterate_batches(
         make_dataset(index),
-        batch_sampler=PlanSampler(plan, 0, num_batches),
-        collate_fn=collate,
-        num_workers=num_workers,
+        PlanSampler(plan, 0, num_batches),
+        collate=collate,
+        options=LoadingOptions(num_workers, deadline_sec=_DEADLINE_SEC),
+        known_bad=[{}],
     )
-    for batch in iterate_batches(loader):
+    for batch in batches:
         for bad in batch.bad:
             check_sample(bad)
         yield batch
