@@ -23,7 +23,7 @@ def test_the_defaults_are_allowed_and_left_as_they_are(cfg):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("DATA.DECODER", "opencv", "one of auto, pyav, decord; got 'opencv'"),
+        ("DATA.DECODER", "opencv", "one of auto, pyav, decord, torchcodec; got 'opencv'"),
         ("SOLVER.OPTIMIZER", "lion", "one of adamw, sgd; got 'lion'"),
         ("TEST.NUM_SPATIAL_CROPS", 2, "one of 1, 3, 5; got 2"),
         ("TEST.CLIP_RULE", "random", "one of segment_centres, end_inclusive; got 'random'"),

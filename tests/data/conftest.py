@@ -1,6 +1,7 @@
 """Tiny videos whose pictures carry the number of their frame."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -20,29 +21,41 @@ def _draw_number(number, height=HEIGHT, width=WIDTH):
 
 def _read_numbers(frames):
     columns = np.asarray(frames).mean(axis=(1, 3))
-    blocks = columns.reshape(len(frames), NUM_BITS, -1).mean(axis=2) > 128
+    middles = ((np.arange(NUM_BITS) + 0.5) * columns.shape[1] / NUM_BITS).astype(int)
+    blocks = columns[:, middles] > 128
     return [sum(1 << bit for bit in range(NUM_BITS) if row[bit]) for row in blocks]
 
 
-def _write_video(path, num_frames, *, codec="mpeg4", num_b_frames=0, gop=12, size=(HEIGHT, WIDTH)):
+def _write_video(
+    path, num_frames, *, codec="mpeg4", num_b_frames=0, gop=12, pix_fmt="yuv420p", **odd
+):
     path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = odd.pop("size", (HEIGHT, WIDTH))
+    times_ms = odd.pop("times_ms", None)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width = size
-        stream.pix_fmt = "yuv420p"
+        stream = container.add_stream(codec, rate=25, options=odd)
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.bit_rate = 1_000_000
         context = stream.codec_context
         context.gop_size, context.max_b_frames, context.thread_count = gop, num_b_frames, 1
+        if times_ms is not None:
+            context.time_base = Fraction(1, 1000)
         for number in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(_draw_number(number, *size), format="rgb24")
-            container.mux(stream.encode(frame.reformat(format="yuv420p", threads=1)))
+            frame = av.VideoFrame.from_ndarray(_draw_number(number), format="rgb24")
+            frame = frame.reformat(format=pix_fmt, width=width, height=height, threads=1)
+            if times_ms is not None:
+                frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
 
 
 @pytest.fixture
 def make_video(tmp_path: Path) -> Callable[..., Path]:
-    """make_video("a.avi", 20, codec="mpeg4", num_b_frames=0, gop=12) writes under tmp_path."""
+    """make_video("a.avi", 20, codec="mpeg4", num_b_frames=0, gop=12) writes under tmp_path.
+
+    Also pix_fmt="yuv420p", size=(48, 64), times_ms=[0, 40, ...], and options of the encoder.
+    """
     return lambda name, num_frames, **options: _write_video(tmp_path / name, num_frames, **options)
 
 

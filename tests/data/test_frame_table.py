@@ -1,14 +1,20 @@
 import pytest
 
 from videokd.data.frame_table import Packet, build_frame_table
+from videokd.data.mpeg4 import Vop
 
 
 def packet(pts, *, is_key=False, is_hidden=False, is_corrupt=False, num_bytes=500):
     return Packet(pts, is_key, is_hidden, is_corrupt, num_bytes)
 
 
-def make_table(*packets, codec="h264"):
-    return build_frame_table(packets, codec=codec)
+def make_table(*packets, codec="h264", **options):
+    return build_frame_table(packets, codec=codec, **options)
+
+
+def vops(kinds):
+    """Make "IPbB" into pictures; small letters are not coded."""
+    return [Vop(kind.upper(), kind.isupper()) for kind in kinds]
 
 
 def gops(num_gops, length):
@@ -30,12 +36,13 @@ def test_hidden_frames_do_not_count():
 def test_frames_before_and_leading_the_first_key_frame_do_not_count():
     table = make_table(packet(5), packet(30, is_key=True), packet(20), packet(40))
     assert table.pts.tolist() == [30, 40]
-    assert table.num_packets == 3
+    assert table.max_frames == 3
 
 
 def test_a_packet_that_was_cut_off_does_not_count():
     table = make_table(packet(0, is_key=True), packet(1), packet(2, is_corrupt=True))
     assert table.pts.tolist() == [0, 1]
+    assert table.stop == 2
 
 
 @pytest.mark.parametrize(
@@ -58,11 +65,18 @@ def test_a_frame_is_decoded_from_the_last_key_frame_before_it():
     assert [table.key_of(n) for n in (0, 9, 10, 25)] == [0, 0, 1, 2]
 
 
-def test_runs_are_cut_where_a_seek_skips_enough_frames():
+def test_decoding_lands_on_the_first_frame_shown_at_or_after_the_key_frame():
+    table = make_table(*gops(3, 10))
+    assert [table.landing_of(key) for key in range(3)] == [0, 10, 20]
+    hidden = make_table(packet(-10, is_key=True, is_hidden=True), packet(0), packet(10))
+    assert hidden.landing_of(0) == 0
+
+
+def test_runs_are_cut_where_that_leaves_out_a_frame():
     table = make_table(*gops(4, 30))
-    # From 5 the key frame 30 is 25 away; from 20 it is 10 away, which is decoded through.
-    assert table.plan_runs([0, 5, 35]) == [[0, 5], [35]]
-    assert table.plan_runs([0, 20, 35]) == [[0, 20, 35]]
+    assert table.plan_runs([0, 28, 35]) == [[0, 28], [35]]
+    assert table.plan_runs([0, 29, 35]) == [[0, 29, 35]]
+    assert table.plan_runs([0, 5, 20]) == [[0, 5, 20]]
     assert table.plan_runs([]) == []
 
 
@@ -73,4 +87,49 @@ def test_a_counted_video_is_one_run():
 
 def test_no_key_frame_is_no_video():
     assert make_table(packet(0), packet(1)).pts.size == 0
-    assert make_table().num_packets == 0
+    assert make_table().max_frames == 0
+
+
+def test_decoding_times_are_not_times_of_display():
+    packets = [packet(n, is_key=n == 0) for n in range(3)]
+    assert not make_table(*packets).is_counted
+    assert make_table(*packets, has_decoding_times=True).is_counted
+
+
+def test_known_pictures_are_numbered_by_their_kinds_whatever_the_times():
+    packets = [packet(t, is_key=n == 0) for n, t in enumerate((1, 3, 2, 4, 6, 5, 7))]
+    table = make_table(*packets, codec="mpeg4", vops=vops("IPBBIBB"))
+    # Decoded I P B B I B B, shown I B B P B B I.
+    assert table.stamps.tolist() == [0, 3, 1, 2, 6, 4, 5]
+    assert (table.keys.tolist(), table.key_pts.tolist()) == ([0, 4], [0, 6])
+    assert table.pts.tolist() == list(range(7))
+    assert not table.is_counted
+    assert table.shown_pts is None
+
+
+def test_a_picture_that_is_not_coded_is_no_frame():
+    packets = [packet(t, is_key=t == 0) for t in range(4)]
+    table = make_table(*packets, codec="mpeg4", vops=vops("IPpP"))
+    assert table.stamps.tolist() == [0, 1, -1, 2]
+    # The frame before it stays on the screen.
+    assert table.shown_pts.tolist() == [0, 1, 3]
+
+
+def test_hidden_packets_are_believed_before_pictures():
+    packets = [packet(t, is_key=t == 0, is_hidden=t == 0) for t in range(3)]
+    table = make_table(*packets, codec="mpeg4", vops=vops("IPP"))
+    assert table.stamps is None
+    assert table.pts.tolist() == [1, 2]
+
+
+def test_seconds_are_counted_from_the_first_frame_shown():
+    table = make_table(packet(500, is_key=True), packet(700), packet(600))
+    seconds = table.seconds(3, seconds_per_unit=0.001, fps=25.0)
+    assert seconds == pytest.approx([0.0, 0.1, 0.2])
+
+
+@pytest.mark.parametrize(("fps", "expected"), [(10.0, [0.0, 0.1]), (0.0, [0.0, 0.04])])
+def test_seconds_without_times_follow_the_rate(fps, expected):
+    table = make_table(packet(0, is_key=True), packet(None))
+    seconds = table.seconds(2, seconds_per_unit=0.001, fps=fps)
+    assert seconds == pytest.approx(expected)

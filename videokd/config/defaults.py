@@ -82,7 +82,7 @@ def _data() -> CfgNode:
     # or the labels of its mirrored clips are swapped, as its format says
     node.RANDOM_FLIP = True
     node.COLOR_JITTER = 0.2  # brightness and contrast factors in 1 +- this; 0 = off
-    node.DECODER = "auto"  # auto | pyav | decord
+    node.DECODER = "auto"  # auto | pyav | decord | torchcodec
     # How joint batches are drawn from several datasets: proportional (to their videos) | balanced |
     # temperature (shares ~ videos^(1/MIX_TEMPERATURE)) | round_robin (each batch from one of them)
     node.MIX = "proportional"

@@ -14,7 +14,7 @@ BASELINES = ("B1", "B2", "B3", "B4", "B5", "B7")  # B6 is the joint teacher, whi
 
 _CHOICES: dict[str, Sequence[Any]] = {
     "DATA.AUGMENT_ON": ("worker", "device"),
-    "DATA.DECODER": ("auto", "pyav", "decord"),
+    "DATA.DECODER": ("auto", "pyav", "decord", "torchcodec"),
     "DATA.MIX": ("proportional", "balanced", "temperature", "round_robin"),
     "DATA.SAMPLER": ("dense", "segments", "non_local"),
     "DATA.SHORT_VIDEO": ("clamp", "loop"),

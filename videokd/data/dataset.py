@@ -193,7 +193,11 @@ def open_record(
         raise VideoError(record.path, record.cause)
     if cache is not None:
         return cache.reader(record)
-    return open_video(open_video_file(record.path, root=index.root), backend=backend)
+    return open_video(
+        open_video_file(record.path, root=index.root),
+        backend=backend,
+        expected_frames=record.num_frames,
+    )
 
 
 def check_caches(

@@ -152,12 +152,18 @@ class _CachedReader:
     """The stored frames of one video as a VideoReader."""
 
     backend = "cache"
+    num_opens = 0
+    num_decoded = 0
 
     def __init__(self, frames: NDArray[np.uint8], fps: float, short_side: int) -> None:
         self._frames = frames
         self._short_side = short_side
         self.fps = fps
         self.num_frames, self.height, self.width = frames.shape[:3]
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        return np.arange(self.num_frames) / (self.fps or 25.0)
 
     def get_frames(self, indices: Sequence[int], *, short_side: int = 0) -> NDArray[np.uint8]:
         if short_side not in (0, self._short_side):

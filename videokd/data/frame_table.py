@@ -4,16 +4,19 @@ Pure arithmetic on what demuxing tells; nothing here knows a decoder library.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from videokd.data.mpeg4 import Vop, display_ranks
+
 # An MPEG-4 packet this small shows nothing new: a frame left out, or the place of a packed one.
 _MAX_EMPTY_PACKET_BYTES = 16
-# Seeking costs about as much as decoding this many frames.
-_MIN_SKIPPED_FRAMES = 12
+# What FFmpeg assumes of a stream without times.
+_DEFAULT_FPS = 25.0
 
 
 class Packet(NamedTuple):
@@ -36,59 +39,147 @@ class Packet(NamedTuple):
 
 @dataclass(frozen=True)
 class FrameTable:
-    """The frames of a video by their times.
+    """The frames of a video, each by the time that its packet carries into the decoder.
 
     Args:
         pts: Times of the frames shown, ascending: frame n has the n-th.
-        key_pts: Times of the key frames, ascending.
+        numbers: Numbers of their packets, which tell the order of decoding.
+        keys: Numbers of the packets that decoding can start at, in the order of display.
+        key_pts: Their times, ascending.
+        stop: Number of packets, without one that was cut off.
         is_counted: The times are useless; frames must be counted from the start of the video.
-        num_packets: Packets from the first key frame on.
+        stamps: (stop,) times to put on the packets in place of the container's, -1 for none; or
+            None where the container's are right.
+        shown_pts: The container's times of the frames where these are in order, else None.
     """
 
     pts: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    keys: NDArray[np.int64]
     key_pts: NDArray[np.int64]
+    stop: int
     is_counted: bool
-    num_packets: int
+    stamps: NDArray[np.int64] | None = None
+    shown_pts: NDArray[np.int64] | None = None
+
+    @property
+    def first(self) -> int:
+        """Number of the first packet that decoding can start at."""
+        return int(self.keys.min(initial=self.stop))
+
+    @property
+    def max_frames(self) -> int:
+        """Packets from there on."""
+        return self.stop - self.first
 
     def key_of(self, index: int) -> int:
-        """Find the last key frame (its position in key_pts) shown no later than a frame."""
+        """Find the last key frame (its position in `keys`) shown no later than a frame."""
         return int(np.searchsorted(self.key_pts, self.pts[index], side="right")) - 1
 
+    def landing_of(self, key: int) -> int:
+        """Find the first frame that comes out right when decoding starts at a key frame."""
+        return int(np.searchsorted(self.pts, self.key_pts[key]))
+
     def plan_runs(self, wanted: Sequence[int]) -> list[list[int]]:
-        """Cut ascending frames into runs, each decoded in one go without a seek inside."""
+        """Cut ascending frames into runs, decoded each in one go: no frame more than must be."""
         runs: list[list[int]] = []
         for index in wanted:
-            if not runs or self._first_needed(index) - runs[-1][-1] > _MIN_SKIPPED_FRAMES:
+            if not runs or self._first_needed(index) > runs[-1][-1] + 1:
                 runs.append([])
             runs[-1].append(index)
         return runs
 
+    def seconds(
+        self, num_frames: int, *, seconds_per_unit: float, fps: float
+    ) -> NDArray[np.float64]:
+        """Compute when each of `num_frames` frames is shown, from the first on; (num_frames,).
+
+        Args:
+            num_frames: Frames of the video.
+            seconds_per_unit: Of the container's times.
+            fps: Stands in for times that are missing or out of order; 0.0 is not known.
+        """
+        if self.shown_pts is None or len(self.shown_pts) != num_frames:
+            return np.arange(num_frames) / (fps or _DEFAULT_FPS)
+        return (self.shown_pts - self.shown_pts[0]) * seconds_per_unit
+
     def _first_needed(self, index: int) -> int:
-        if self.is_counted:
-            return 0
-        return int(np.searchsorted(self.pts, self.key_pts[self.key_of(index)]))
+        return 0 if self.is_counted else self.landing_of(self.key_of(index))
 
 
-def build_frame_table(packets: Sequence[Packet], *, codec: str) -> FrameTable:
+def build_frame_table(
+    packets: Sequence[Packet],
+    *,
+    codec: str,
+    has_decoding_times: bool = False,
+    vops: Sequence[Vop] | None = None,
+) -> FrameTable:
     """Work out the frames of a video.
 
     Args:
         packets: All packets of the video stream, in the order of decoding.
         codec: FFmpeg's name of the codec.
+        has_decoding_times: The container knows only when packets are decoded (AVI), which is not
+            the order in which their frames are shown.
+        vops: The picture in each packet where it is known: then the container's word on times and
+            key frames does not count.
     """
-    packets = list(packets)
-    if packets and packets[-1].is_corrupt:
-        packets.pop()  # The file was cut off inside this packet.
+    # A last packet that lacks bytes: the file was cut off inside it.
+    stop = len(packets) - bool(packets and packets[-1].is_corrupt)
+    packets = packets[:stop]
+    if vops is not None and not any(packet.is_hidden for packet in packets):
+        table = _from_vops(vops[:stop])
+    else:
+        table = _from_times(packets, is_mpeg4=codec == "mpeg4")
+        table = replace(table, is_counted=table.is_counted or has_decoding_times)
+    return replace(table, shown_pts=_times_in_order(packets, table))
+
+
+def _from_times(packets: Sequence[Packet], *, is_mpeg4: bool) -> FrameTable:
     first = next((n for n, packet in enumerate(packets) if packet.is_key), len(packets))
-    packets = packets[first:]
-    times = [p.pts for p in packets if p.pts is not None]
-    keys = [p.pts for p in packets if p.is_key and p.pts is not None] or times
-    hidden = {p.pts for p in packets if p.is_hidden}
-    has_empty = any(p.num_bytes <= _MAX_EMPTY_PACKET_BYTES for p in packets)
+    numbered = [(n, p) for n, p in enumerate(packets) if n >= first]
+    times = [p.pts for _, p in numbered if p.pts is not None]
+    keys = sorted((p.pts, n) for n, p in numbered if p.is_key and p.pts is not None)
+    hidden = {p.pts for _, p in numbered if p.is_hidden}
+    has_empty = any(p.num_bytes <= _MAX_EMPTY_PACKET_BYTES for _, p in numbered)
+    # Frames that lead the first key frame lack what they were predicted from.
+    start = keys[0][0] if keys else 0
+    shown = [(p.pts, n) for n, p in numbered if p.pts is not None and p.pts >= start]
+    shown = sorted((t, n) for t, n in shown if t not in hidden)
     return FrameTable(
-        # Frames that lead the first key frame lack what they were predicted from.
-        pts=np.array(sorted(t for t in times if t >= keys[0] and t not in hidden), np.int64),
-        key_pts=np.array(sorted(keys), np.int64),
-        is_counted=len(set(times)) < len(packets) or (codec == "mpeg4" and has_empty),
-        num_packets=len(packets),
+        pts=np.array([t for t, _ in shown], np.int64),
+        numbers=np.array([n for _, n in shown], np.int64),
+        keys=np.array([n for _, n in keys] or [first], np.int64),
+        key_pts=np.array([t for t, _ in keys] or [start], np.int64),
+        stop=len(packets),
+        is_counted=len(set(times)) < len(numbered) or (is_mpeg4 and has_empty),
     )
+
+
+def _from_vops(vops: Sequence[Vop]) -> FrameTable:
+    keys = [n for n, vop in enumerate(vops) if vop.kind == "I" and vop.is_coded]
+    first = keys[0] if keys else len(vops)
+    stamps = np.full(len(vops), -1, np.int64)
+    stamps[first:] = display_ranks(vops[first:])
+    num_frames = int(stamps.max(initial=-1)) + 1
+    return FrameTable(
+        pts=np.arange(num_frames),
+        numbers=np.argsort(stamps, kind="stable")[len(vops) - num_frames :],
+        keys=np.array(keys, np.int64),
+        key_pts=stamps[keys],
+        stop=len(vops),
+        is_counted=False,
+        stamps=stamps,
+    )
+
+
+def _times_in_order(packets: Sequence[Packet], table: FrameTable) -> NDArray[np.int64] | None:
+    """Take the container's times of the frames in the order of display, where they rise."""
+    if table.is_counted:
+        return None
+    if table.stamps is None:
+        return table.pts
+    times = [pts for pts in (packets[n].pts for n in table.numbers) if pts is not None]
+    is_whole = len(times) == len(table.numbers)
+    is_rising = all(before < after for before, after in pairwise(times))
+    return np.array(times, np.int64) if is_whole and is_rising else None

@@ -36,7 +36,22 @@ class VideoReader(Protocol):
 
     @property
     def backend(self) -> str:
-        """What reads the frames: "pyav", "decord" or "cache"."""
+        """What reads the frames: "pyav", "decord", "torchcodec" or "cache"."""
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """When each frame is shown, seconds from the first one on; (num_frames,), ascending.
+
+        n / fps where the container does not say.
+        """
+
+    @property
+    def num_opens(self) -> int:
+        """How often a file was opened so far."""
+
+    @property
+    def num_decoded(self) -> int:
+        """Frames that came out of the decoder so far, up to the last wanted one of each read."""
 
     def get_frames(self, indices: Sequence[int], *, short_side: int = 0) -> NDArray[np.uint8]:
         """Read frames.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from videokd.data.decode import probe_video
 from videokd.data.media import MediaInfo, MediaTable
-from videokd.data.source import check_video_file
+from videokd.data.source import open_video_file
 from videokd.data.supervised_pool import Lost, SupervisedPool
 from videokd.utils.errors import InputError, VideoError
 
@@ -173,11 +173,11 @@ class _Look:
         if stamp == known != _NO_STAMP:
             return None
         try:
-            file = check_video_file(self.root, path)
+            file = open_video_file(path, root=self.root)
         except VideoError as error:
             return MediaInfo(path, cause=error.cause)
         try:
-            facts = probe_video(str(file))
+            facts = probe_video(file)
         except VideoError as error:
             # What the system says is not of the file: a network disk may be back tomorrow.
             kept = _NO_STAMP if isinstance(error.__cause__, OSError) else stamp

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videokd.data.decode import open_video
-from videokd.data.source import check_video_file
+from videokd.data.source import open_video_file
 from videokd.pipeline.report_data import Scored
 from videokd.utils.errors import VideoError
 
@@ -91,8 +91,7 @@ def _top_classes(scored: Scored, row: int, k: int = 3) -> tuple[tuple[str, float
 def _try_to_draw(scored: Scored, row: int, max_bytes: int) -> tuple[str, str]:
     """Return (data URI, problem), one of them empty."""
     try:
-        path = check_video_file(scored.root, scored.paths[row])
-        with open_video(str(path)) as reader:
+        with open_video(open_video_file(scored.paths[row], root=scored.root)) as reader:
             wanted = np.linspace(0, reader.num_frames - 1, _NUM_SHOWN_FRAMES).round().astype(int)
             frames = reader.get_frames(wanted.tolist(), short_side=_SHORT_SIDE_PX)
             seconds = reader.num_frames / reader.fps if reader.fps > 0 else 2.0

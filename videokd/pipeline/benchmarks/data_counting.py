@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from videokd.data import decode
+from videokd.data import dataset
 from videokd.data.batch import BadVideo
+from videokd.data.reader import VideoReader
 from videokd.utils.errors import RunError
 
 
@@ -22,25 +23,22 @@ class DecodingCounts:
 
 @contextmanager
 def count_decoding() -> Iterator[DecodingCounts]:
-    """Count what PyAV readers do inside."""
+    """Add up what the readers that datasets open inside count; complete at the end."""
     counts = DecodingCounts()
-    reader: Any = decode._PyavReader
-    open_file, decode_packets = reader._open, reader._decode
+    readers: list[VideoReader] = []
+    open_video = dataset.open_video
 
-    def open_and_count(self: Any) -> None:
-        counts.num_opens += 1
-        open_file(self)
+    def open_and_keep(*arguments: Any, **options: Any) -> VideoReader:
+        readers.append(open_video(*arguments, **options))
+        return readers[-1]
 
-    def decode_and_count(self: Any, packets: Any) -> Iterator[Any]:
-        for frame in decode_packets(self, packets):
-            counts.num_frames += 1
-            yield frame
-
-    reader._open, reader._decode = open_and_count, decode_and_count
+    dataset.open_video = open_and_keep
     try:
         yield counts
     finally:
-        reader._open, reader._decode = open_file, decode_packets
+        dataset.open_video = open_video
+        counts.num_opens = sum(reader.num_opens for reader in readers)
+        counts.num_frames = sum(reader.num_decoded for reader in readers)
 
 
 def check_sample(sample: object) -> None:

@@ -1,0 +1,169 @@
+"""Damaged files: an error, never other frames."""
+
+import importlib.util
+
+import av
+import numpy as np
+import pytest
+
+from videokd.data.decode import open_video
+from videokd.data.decode.torchcodec_frames import torchcodec_problem
+from videokd.utils.errors import VideoError
+
+NUM_FRAMES = 12
+KINDS = {
+    "a.mp4": {"codec": "libx264"},
+    "b.mp4": {"codec": "libx264", "bf": "2"},
+    "a.avi": {"codec": "mpeg4"},
+    "b.avi": {"codec": "mpeg4", "bf": "2"},
+    "a.webm": {"codec": "libvpx-vp9", "deadline": "realtime", "cpu-used": "8"},
+    "hevc.mp4": {"codec": "libx265", "x265-params": "log-level=none"},
+}
+BACKENDS = [
+    "pyav",
+    pytest.param(
+        "decord",
+        marks=pytest.mark.skipif(
+            importlib.util.find_spec("decord") is None, reason="decord is not installed"
+        ),
+    ),
+    pytest.param(
+        "torchcodec",
+        marks=pytest.mark.skipif(torchcodec_problem() != "", reason=torchcodec_problem()),
+    ),
+]
+
+
+def write_noise(path, codec, **options):
+    """Write pictures whose packets have kilobytes, in two groups."""
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.bit_rate, stream.codec_context.gop_size = 2_000_000, 6
+        stream.codec_context.thread_count = 1
+        for _ in range(NUM_FRAMES):
+            noise = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def read_all(path):
+    """Read frame by frame; None for those that are refused."""
+    with open_video(str(path), expected_frames=NUM_FRAMES) as video:
+        frames = []
+        for index in range(video.num_frames):
+            try:
+                frames.append(video.get_frames([index])[0])
+            except VideoError:
+                frames.append(None)
+        return frames
+
+
+def find_packets(path):
+    with av.open(str(path)) as container:
+        read = [packet for packet in container.demux(video=0) if packet.size]
+        return [(packet.pos, packet.size) for packet in read]
+
+
+def expect_right_or_refused(path, sound, *, some_refused=True):
+    try:
+        found = read_all(path)
+    except VideoError:
+        return
+    for frame, expected in zip(found, sound, strict=True):
+        assert frame is None or np.array_equal(frame, expected)
+    assert any(frame is None for frame in found) or not some_refused
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_block_of_zeros_is_noticed(tmp_path, name, seed):
+    path = tmp_path / name
+    write_noise(path, **KINDS[name])
+    sound = read_all(path)
+    rng = np.random.default_rng(seed)
+    data = bytearray(path.read_bytes())
+    packets = [(pos, size) for pos, size in find_packets(path) if pos >= 0 and size > 600]
+    pos, size = packets[rng.integers(len(packets))]
+    start = pos + int(rng.integers(64, size - 400))
+    data[start : start + 256] = bytes(256)
+    path.write_bytes(data)
+    expect_right_or_refused(path, sound)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_file_that_was_cut_off_is_no_shorter_video(tmp_path, name, share):
+    path = tmp_path / name
+    write_noise(path, **KINDS[name])
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(VideoError, match=r"the index says 12|\w+"):
+        read_all(path)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "b.mp4", "a.avi", "b.avi"])
+@pytest.mark.parametrize("seed", range(5))
+def test_overwritten_pictures_are_noticed(tmp_path, name, seed):
+    path = tmp_path / name
+    write_noise(path, **KINDS[name])
+    sound = read_all(path)
+    rng = np.random.default_rng(seed)
+    data = bytearray(path.read_bytes())
+    packets = find_packets(path)
+    pos, size = packets[rng.integers(len(packets))]
+    start = pos + size // 3
+    data[start : start + 64] = rng.integers(0, 256, 64, dtype=np.uint8).tobytes()
+    path.write_bytes(data)
+    expect_right_or_refused(path, sound)
+
+
+def test_frames_predicted_from_a_damaged_one_are_refused_up_to_the_next_key_frame(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_noise(path, "libx264", bf="0", sc_threshold="0")
+    sound = read_all(path)
+    data = bytearray(path.read_bytes())
+    pos, size = find_packets(path)[2]
+    data[pos + size // 2 : pos + size // 2 + 99] = bytes(99)
+    path.write_bytes(data)
+    found = read_all(path)
+    assert [frame is None for frame in found] == [False] * 2 + [True] * 4 + [False] * 6
+    for frame, expected in zip(found, sound, strict=True):
+        assert frame is None or np.array_equal(frame, expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_damage_that_a_library_conceals_is_an_error(tmp_path, backend):
+    path = tmp_path / "a.mp4"
+    write_noise(path, "libx264", bf="0", sc_threshold="0")
+    with open_video(str(path), backend=backend) as video:
+        sound = video.get_frames([0, 7])
+    data = bytearray(path.read_bytes())
+    pos, size = find_packets(path)[8]
+    data[pos + size // 2 : pos + size] = b"\x55" * (size - size // 2)
+    path.write_bytes(data)
+    with open_video(str(path), backend=backend) as video:
+        np.testing.assert_array_equal(video.get_frames([0, 7]), sound)
+        for wanted in ([8], [10], [0, 8]):
+            with pytest.raises(VideoError, match="frame 8 is damaged|cannot be decoded"):
+                video.get_frames(wanted)
+
+
+def test_a_b_frame_whose_later_reference_is_damaged_is_refused(tmp_path):
+    path = tmp_path / "b.avi"
+    write_noise(path, "mpeg4", bf="2")
+    with open_video(str(path)) as video:
+        table = video.file.table
+        sound = video.get_frames([0])
+    key = int(table.key_pts[-1])
+    # Shown before the key frame, decoded after it, and needs it.
+    assert table.numbers[key - 1] > table.numbers[key]
+    data = bytearray(path.read_bytes())
+    pos, size = find_packets(path)[table.numbers[key]]
+    data[pos + size // 2 : pos + size // 2 + 64] = b"\x55" * 64
+    path.write_bytes(data)
+    with open_video(str(path)) as video:
+        np.testing.assert_array_equal(video.get_frames([0]), sound)
+        with pytest.raises(VideoError, match=f"a frame that frame {key - 1} needs is damaged"):
+            video.get_frames([key - 1])

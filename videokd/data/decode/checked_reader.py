@@ -1,0 +1,130 @@
+"""Frames through a library that makes up for damage without a word."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from videokd.data.decode.errors import library_errors
+from videokd.data.decode.pyav_reader import PyavReader
+from videokd.data.decode.rgb import to_rgb
+from videokd.data.reader import FrameSink
+
+_NUM_FRAMES_PER_BATCH = 32
+
+
+class FrameLibrary(Protocol):
+    """A decoder library with one file open."""
+
+    name: str
+
+    def read(self, wanted: Sequence[int]) -> Iterable[tuple[int, NDArray[np.uint8]]]:
+        """Give (index, frame as (H, W, 3) uint8 RGB, upright) for ascending indices.
+
+        Raises:
+            VideoError: what comes out is not what was asked for.
+        """
+
+    def close(self) -> None:
+        """Release the file."""
+
+
+class CheckedReader:
+    """Gives a library's frames, after PyAV has decoded the same ones without finding damage.
+
+    decord and torchcodec fill what they cannot decode with what came before and do not say so.
+    The check costs as much as their own decoding. What PyAV cannot decode at all is not checked.
+
+    Args:
+        path: A local file.
+        checker: The same file, open; says how many frames there are, and when. Owned.
+        library: The same file, open. Owned.
+    """
+
+    def __init__(self, path: str, *, checker: PyavReader, library: FrameLibrary) -> None:
+        self._path = path
+        self._checker = checker
+        self._library = library
+        self._shown_size: tuple[int, int] | None = None
+
+    @property
+    def backend(self) -> str:
+        """What reads the frames."""
+        return self._library.name
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that a player shows, > 0."""
+        return self._checker.num_frames
+
+    @property
+    def fps(self) -> float:
+        """Average frames per second; 0.0 when the container does not say."""
+        return self._checker.fps
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """When each frame is shown, seconds from the first one on."""
+        return self._checker.times
+
+    @property
+    def height(self) -> int:
+        """Pixels, after rotation."""
+        return self._find_shown_size()[0]
+
+    @property
+    def width(self) -> int:
+        """Pixels, after rotation."""
+        return self._find_shown_size()[1]
+
+    @property
+    def num_opens(self) -> int:
+        """How often the file was opened."""
+        return self._checker.num_opens + 1
+
+    @property
+    def num_decoded(self) -> int:
+        """Frames decoded by the check; the libraries do not say what they decode."""
+        return self._checker.num_decoded
+
+    def get_frames(self, indices: Sequence[int], *, short_side: int = 0) -> NDArray[np.uint8]:
+        """Read frames; see `VideoReader`."""
+        sink = FrameSink(self._path, indices, self.num_frames)
+        if self._checker.file.can_decode:
+            self._checker.check_frames(sink.wanted)
+        with library_errors(self._path):
+            for index, frame in self._library.read(sink.wanted):
+                sink.put(index, _scale(frame, short_side))
+        return sink.result()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._library.close()
+        self._checker.close()
+
+    def __enter__(self) -> "CheckedReader":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _find_shown_size(self) -> tuple[int, int]:
+        if self._shown_size is None:
+            height, width = self.get_frames([0]).shape[1:3]
+            self._shown_size = height, width
+        return self._shown_size
+
+
+def batches(wanted: Sequence[int]) -> Iterator[list[int]]:
+    """Cut indices into parts whose frames, at their own size, are asked for at once."""
+    for start in range(0, len(wanted), _NUM_FRAMES_PER_BATCH):
+        yield list(wanted[start : start + _NUM_FRAMES_PER_BATCH])
+
+
+def _scale(frame: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+    if short_side == 0:
+        return frame
+    source: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+    return to_rgb(source, short_side)

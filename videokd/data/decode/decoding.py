@@ -1,0 +1,171 @@
+"""From packets to numbered frames, with every frame's place proved by its time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import Any
+
+import av
+import numpy as np
+
+from videokd.data.decode.errors import short_cause
+from videokd.data.decode.packets import PacketFile
+from videokd.data.decode.rgb import shown_size
+from videokd.utils.errors import VideoError
+
+
+class FrameDecoder:
+    """Gives wanted frames of an open file as they come out of the decoder.
+
+    Frames leave a decoder in the order of display. Each must carry the time of the next frame of
+    the table, the first must be a key frame, and none may be flagged as damaged; else the attempt
+    ends there, and the next one starts further back.
+
+    Args:
+        path: The file, for messages.
+        file: Its packets.
+        expected_frames: Frames that it must have, at least; 0 is not known.
+
+    Attributes:
+        num_frames: Frames of the video. Counting them may need a pass over all of them, which
+            expected_frames saves.
+        num_decoded: Frames that came out of the decoder so far. What it still holds back when the
+            last wanted frame is out does not count.
+        shown_size: (height, width) upright, once a frame was decoded.
+
+    Raises:
+        VideoError: no frames, or fewer than expected.
+    """
+
+    def __init__(self, path: str, file: PacketFile, *, expected_frames: int) -> None:
+        self.num_decoded = 0
+        self.shown_size: tuple[int, int] | None = None
+        self._path = path
+        self._file = file
+        self._table = file.table
+        self._expected_frames = expected_frames
+        self._failure = ""
+        self._held_back: list[Any] = []
+        self.num_frames = self._find_num_frames()
+        if self.num_frames == 0:
+            raise VideoError(path, "no video frames")
+        if self.num_frames < expected_frames:
+            raise self._too_few(self.num_frames)
+
+    def read(self, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        """Give (index, PyAV frame) for ascending indices.
+
+        Raises:
+            VideoError: a frame cannot be decoded.
+        """
+        for run in self._table.plan_runs(wanted):
+            yield from self._read_run(run)
+
+    def _find_num_frames(self) -> int:
+        table = self._table
+        if not table.is_counted:
+            return len(table.pts)
+        if self._expected_frames:
+            return min(self._expected_frames, table.max_frames)
+        num_frames = sum(1 for _ in self._decode_and_count())
+        # Damage is not the end: the frames behind it exist and raise when they are asked for.
+        return table.max_frames if self._failure else min(num_frames, table.max_frames)
+
+    def _read_run(self, run: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        """Read frames from the nearest key frame or, failing that, from further back."""
+        missing = list(run)
+        num_seen = 0
+        for numbered_frames in self._attempts(run[0]):
+            for index, frame in numbered_frames:
+                num_seen = index + 1
+                if index == missing[0]:
+                    yield index, frame
+                    missing.pop(0)
+                if not missing:
+                    self._check_held_back(run)
+                    return
+        if not self._failure and num_seen < self._expected_frames and self._table.is_counted:
+            raise self._too_few(num_seen)
+        cause = f": {self._failure}" if self._failure else ""
+        raise VideoError(self._path, f"frame {missing[0]} cannot be decoded{cause}")
+
+    def _attempts(self, index: int) -> Iterator[Iterator[tuple[int, Any]]]:
+        if not self._table.is_counted:
+            key = self._table.key_of(index)
+            yield self._decode_in_order(key)
+            if key > 0:
+                yield self._decode_in_order(key - 1)
+            # Times out of order, but every frame there: the n-th frame decoded is frame n.
+            if self._failure or sum(1 for _ in self._decode_and_count()) != self.num_frames:
+                return
+        yield self._decode_and_count()
+
+    def _decode_in_order(self, key: int) -> Iterator[tuple[int, Any]]:
+        """Give (index, frame) from a key frame on, while the times of the frames are in order."""
+        pts, key_pts = self._table.pts, self._table.key_pts[key]
+        expected = landing = self._table.landing_of(key)
+        for frame in self._decode_from(int(self._table.keys[key])):
+            # Frames that lead the key frame need the one before it to be right.
+            if expected == landing and frame.pts is not None and frame.pts < pts[landing]:
+                continue
+            if expected == len(pts) or frame.pts != pts[expected]:
+                return
+            is_no_key = key > 0 and frame.pts == key_pts and not frame.key_frame
+            if is_no_key or self._is_damaged(frame, expected):
+                return
+            yield expected, frame
+            expected += 1
+
+    def _decode_and_count(self) -> Iterator[tuple[int, Any]]:
+        """Give (index, frame) from the start, whatever the times."""
+        for index, frame in enumerate(self._decode_from(self._table.first)):
+            if self._is_damaged(frame, index):
+                return
+            yield index, frame
+
+    def _decode_from(self, number: int) -> Iterator[Any]:
+        """Give frames in the order of display, up to the first damage, noted in _failure."""
+        self._failure = ""
+        if not self._file.can_decode:
+            raise VideoError(self._path, "this FFmpeg has no decoder for its codec")
+        self._file.codec_context.flush_buffers()
+        try:
+            for packet in chain(self._file.packets_from(number), [None]):
+                if packet is not None and self._file.is_damaged(packet):
+                    self._failure = "a part of the file is missing"
+                    return
+                # Looked up each time: seeking may open the file anew.
+                self._held_back = self._file.codec_context.decode(packet)
+                while self._held_back:
+                    frame = self._held_back.pop(0)
+                    self.num_decoded += 1
+                    self.shown_size = self.shown_size or shown_size(frame)
+                    yield frame
+        except av.FFmpegError as error:
+            self._failure = short_cause(error)
+
+    def _check_held_back(self, run: Sequence[int]) -> None:
+        """Look at what is decoded but not out yet: B-frames come before one that they need."""
+        with suppress(av.FFmpegError):
+            self._held_back += self._file.codec_context.decode(None)
+        for frame in self._held_back:
+            if frame.is_corrupt and self._is_decoded_before(frame, run):
+                raise VideoError(self._path, f"a frame that frame {run[-1]} needs is damaged")
+
+    def _is_decoded_before(self, frame: Any, run: Sequence[int]) -> bool:
+        """Say whether a frame is decoded before one of a run; where that is not known, it is."""
+        table = self._table
+        if table.is_counted or frame.pts is None:
+            return True
+        place = min(int(np.searchsorted(table.pts, frame.pts)), len(table.pts) - 1)
+        return bool(table.numbers[place] < table.numbers[list(run)].max())
+
+    def _is_damaged(self, frame: Any, index: int) -> bool:
+        if frame.is_corrupt:
+            self._failure = f"frame {index} is damaged"
+        return bool(frame.is_corrupt)
+
+    def _too_few(self, num_frames: int) -> VideoError:
+        return VideoError(
+            self._path, f"{num_frames} frames decode, the index says {self._expected_frames}"
+        )

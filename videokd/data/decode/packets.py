@@ -1,0 +1,215 @@
+"""The packets of a video: opened once, listed once, given again from any of them on."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+
+import av
+
+from videokd.data.decode.rgb import PLAIN_FORMATS
+from videokd.data.frame_table import FrameTable, Packet, build_frame_table
+from videokd.data.mpeg4 import Vop, list_pictures
+from videokd.data.source import VideoFile
+from videokd.utils.errors import VideoError
+
+MAX_FRAME_PX = 8192 * 8192
+MAX_VIDEO_FRAMES = 4_000_000
+# Packets are kept from the listing on: reading them again, and hoping that a seek lands where it
+# should, costs more than these bytes do. Larger videos are sought in.
+_MAX_HELD_BYTES = 64 * 2**20
+# A block that was lost on the way, or never downloaded, reads as zeros. These codecs do not write
+# that many in a row, except behind a picture.
+_HOLE = bytes(64)
+_CODECS_WITHOUT_HOLES = {"h264", "hevc", "mpeg4", "vp8", "vp9", "av1", "libdav1d"}
+
+_Mark = tuple[int | None, int | None, int, int]
+
+
+class PacketFile:
+    """The first video stream of an open file.
+
+    Args:
+        source: The file, open; closed with this object.
+
+    Attributes:
+        container: FFmpeg's name of the container, e.g. "mov", "avi", "matroska".
+        stream: PyAV's stream.
+        codec_context: PyAV's decoder, with threads off: workers are the parallelism. None where
+            this FFmpeg has none for the codec.
+        table: What the packets say about the frames.
+        num_opens: How often the file was opened.
+
+    Raises:
+        VideoError: no video stream, or one that is too large.
+        av.FFmpegError: not a video.
+    """
+
+    def __init__(self, source: VideoFile) -> None:
+        self._source = source
+        self._path = source.name
+        self.container = source.container
+        self.num_opens = 0
+        self._file: Any = None
+        self._held: list[Any] | None = []
+        # What tells the packets apart, where they are not held.
+        self._marks: list[_Mark] = []
+        try:
+            self._open()
+            self.table = self._scan()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def can_decode(self) -> bool:
+        """Whether this FFmpeg has a decoder for the codec; the packets are known without one."""
+        return self.codec_context is not None
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the codec, "" where it has no decoder for it."""
+        return str(self.codec_context.name) if self.can_decode else ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether pictures have 8 bit, 4:2:0, and even height and width."""
+        context = self.codec_context
+        is_even = self.can_decode and context.width % 2 == 0 and context.height % 2 == 0
+        return is_even and context.pix_fmt in PLAIN_FORMATS
+
+    @property
+    def start_sec(self) -> float | None:
+        """The container's time of frame 0; None where its times are not those of the frames."""
+        pts = self.table.shown_pts
+        return None if pts is None else float(pts[0] * self.stream.time_base)
+
+    def packets_from(self, number: int) -> Iterator[Any]:
+        """Give the packets of the stream from one on, in the order of decoding."""
+        stop, stamps = self.table.stop, self.table.stamps
+        found = self._seek(number) if self._held is None else self._held[number:]
+        for place, packet in enumerate(islice(found, stop - number), number):
+            if stamps is not None:
+                packet.pts = int(stamps[place]) if stamps[place] >= 0 else None
+            yield packet
+
+    def is_damaged(self, packet: Any) -> bool:
+        """Say whether a part of a packet is known to be lost, or reads as zeros.
+
+        Decoders do not always notice.
+        """
+        if packet.is_corrupt or self.codec not in _CODECS_WITHOUT_HOLES:
+            return bool(packet.is_corrupt)
+        content = bytes(packet)
+        return _HOLE in content and _HOLE in content.rstrip(b"\0")
+
+    def close(self) -> None:
+        """Release the file and the packets."""
+        self._held = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._source.close()
+
+    def _open(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self.num_opens += 1
+        self._file = av.open(
+            self._source.decoder_path,
+            format=self.container,
+            container_options={"protocol_whitelist": "file"},
+        )
+        streams = self._file.streams.video
+        if not streams:
+            raise VideoError(self._path, "no video stream")
+        self.stream = streams[0]
+        self.codec_context = self.stream.codec_context
+        if self.codec_context is not None:
+            self._set_up(self.codec_context)
+
+    def _set_up(self, context: Any) -> None:
+        if context.width * context.height > MAX_FRAME_PX:
+            raise VideoError(
+                self._path,
+                f"{context.width}x{context.height} pixels, allowed are {MAX_FRAME_PX} in all",
+            )
+        context.thread_type = "NONE"
+        context.thread_count = 1
+        # The size above is what the container claims; the decoder must not go beyond it either.
+        # Its err_detect=explode is left off: it also fails on what is only missing behind a seek.
+        context.options = {"max_pixels": str(MAX_FRAME_PX)}
+
+    def _scan(self) -> FrameTable:
+        """List the packets of the video without decoding them."""
+        facts = []
+        num_bytes = 0
+        for packet in self._demux():
+            is_key, is_hidden = packet.is_keyframe, packet.is_discard
+            facts.append(Packet(packet.pts, is_key, is_hidden, packet.is_corrupt, packet.size))
+            self._marks.append(_mark_of(packet))
+            num_bytes += packet.size
+            if self._held is not None and num_bytes <= _MAX_HELD_BYTES:
+                self._held.append(packet)
+            else:
+                self._held = None
+        if self._held is not None:
+            self._marks = []
+        vops = self._parse_vops() if self.codec == "mpeg4" and self._held else None
+        return build_frame_table(
+            facts,
+            codec=self.codec,
+            has_decoding_times=self.container == "avi" and self._reorders(),
+            vops=vops,
+        )
+
+    def _reorders(self) -> bool:
+        return self.can_decode and bool(self.codec_context.has_b_frames)
+
+    def _parse_vops(self) -> list[Vop] | None:
+        """Find the one picture of each packet, having unpacked them; None if that cannot be."""
+        assert self._held is not None
+        contents = [bytes(packet) for packet in self._held]
+        try:
+            pictures = list_pictures(contents, head=self.codec_context.extradata or b"")
+        except ValueError:
+            return None
+        for place, (content, (_, own)) in enumerate(zip(contents, pictures, strict=True)):
+            if own is not content:
+                # Allocated by FFmpeg, which reads a little beyond the end.
+                self._held[place] = av.Packet(len(own))
+                self._held[place].update(own)
+        return [vop for vop, _ in pictures]
+
+    def _demux(self) -> Iterator[Any]:
+        """Give the packets of the video; a file that was cut off just ends."""
+        num_packets = 0
+        with suppress(av.FFmpegError):
+            for packet in self._file.demux(self.stream):
+                if packet.size:
+                    num_packets += 1
+                    yield packet
+                if num_packets > MAX_VIDEO_FRAMES:
+                    raise VideoError(self._path, f"more than {MAX_VIDEO_FRAMES} frames")
+
+    def _seek(self, number: int) -> Iterator[Any]:
+        """Give packets from the file: sought, else by reading up to there."""
+        places = {mark: place for place, mark in enumerate(self._marks)}
+        pts, dts = self._marks[number][:2]
+        with suppress(av.FFmpegError):
+            self._file.seek(pts if dts is None else dts, stream=self.stream, backward=True)
+            packets = self._demux()
+            for packet in packets:
+                landed = places.get(_mark_of(packet), number + 1)
+                if landed > number:
+                    break
+                if landed == number:
+                    yield packet
+                    yield from packets
+                    return
+        self._open()
+        yield from islice(self._demux(), number, None)
+
+
+def _mark_of(packet: Any) -> _Mark:
+    return packet.pts, packet.dts, packet.pos, packet.size

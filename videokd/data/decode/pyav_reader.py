@@ -1,0 +1,124 @@
+"""Frames through PyAV."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videokd.data.decode.decoding import FrameDecoder
+from videokd.data.decode.errors import library_errors
+from videokd.data.decode.packets import PacketFile
+from videokd.data.decode.rgb import to_rgb
+from videokd.data.reader import FrameSink
+from videokd.data.source import VideoFile
+
+
+class PyavReader:
+    """Reads through PyAV, which brings its own FFmpeg; see `reader.VideoReader`.
+
+    A frame that FFmpeg had to make up, wholly or in part, is an error, and so are those that were
+    predicted from it. Not all damage can be seen: bytes that were changed inside a coded picture
+    may well decode. Of 8 real videos, each damaged in 6 ways (cut off, bits, bytes or the head
+    changed, a block zeroed or taken out) from 20 seeds, and their number of frames known, so many
+    clips of 8 frames came out other than from the sound file: of H.264 3 in 526, of MPEG-4 14 in
+    308 (by 0.01 levels of 255 at most, on average over a clip), of VP9 36 in 146, of HEVC 67 in
+    138; the others were right or refused. What happened to a file after it was indexed can only
+    be told by a checksum.
+
+    Args:
+        source: The file, open; owned.
+        expected_frames: Frames that the file must have, at least; 0 is not known.
+
+    Raises:
+        VideoError: not a video, too large, or fewer frames than expected.
+    """
+
+    backend = "pyav"
+
+    def __init__(self, source: VideoFile, *, expected_frames: int = 0) -> None:
+        self._path = path = source.name
+        with library_errors(path):
+            self._file = PacketFile(source)
+        try:
+            with library_errors(path):
+                self._decoder = FrameDecoder(path, self._file, expected_frames=expected_frames)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that a player shows, > 0."""
+        return self._decoder.num_frames
+
+    @property
+    def fps(self) -> float:
+        """Average frames per second; 0.0 when the container does not say."""
+        rate = self._file.stream.average_rate or self._file.stream.guessed_rate
+        return float(rate) if rate else 0.0
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """When each frame is shown, seconds from the first one on."""
+        unit = float(self._file.stream.time_base)
+        return self._file.table.seconds(self.num_frames, seconds_per_unit=unit, fps=self.fps)
+
+    @property
+    def height(self) -> int:
+        """Pixels, after rotation."""
+        return self._find_shown_size()[0]
+
+    @property
+    def width(self) -> int:
+        """Pixels, after rotation."""
+        return self._find_shown_size()[1]
+
+    @property
+    def num_opens(self) -> int:
+        """How often the file was opened."""
+        return self._file.num_opens
+
+    @property
+    def num_decoded(self) -> int:
+        """Frames that came out of the decoder."""
+        return self._decoder.num_decoded
+
+    @property
+    def file(self) -> PacketFile:
+        """The packets and what they say about the frames."""
+        return self._file
+
+    def get_frames(self, indices: Sequence[int], *, short_side: int = 0) -> NDArray[np.uint8]:
+        """Read frames; see `VideoReader`."""
+        sink = FrameSink(self._path, indices, self.num_frames)
+        with library_errors(self._path):
+            for index, frame in self._decoder.read(sink.wanted):
+                sink.put(index, to_rgb(frame, short_side))
+        return sink.result()
+
+    def check_frames(self, indices: Sequence[int]) -> None:
+        """Decode ascending frames and drop them.
+
+        Raises:
+            VideoError: one of them cannot be decoded, or not without a guess.
+        """
+        with library_errors(self._path):
+            for _ in self._decoder.read(indices):
+                pass
+
+    def close(self) -> None:
+        """Release the file."""
+        self._file.close()
+
+    def __enter__(self) -> "PyavReader":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _find_shown_size(self) -> tuple[int, int]:
+        if self._decoder.shown_size is None:
+            # The rotation comes with the frames, not with the container.
+            self.check_frames([0])
+        assert self._decoder.shown_size is not None
+        return self._decoder.shown_size
