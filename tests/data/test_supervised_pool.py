@@ -98,6 +98,17 @@ def test_the_parent_never_looks_away_for_longer_than_the_deadline(monkeypatch):
     assert max(waits) == DEADLINE_SEC
 
 
+def test_a_worker_that_was_stopped_along_with_its_parent_is_not_blamed():
+    with make_pool() as pool:
+        results = pool.map([["1"], ["__import__('time').sleep(0.5)"]])
+        assert next(results) == [1]
+        (worker,) = active_children()
+        os.kill(worker.pid, signal.SIGSTOP)
+        time.sleep(DEADLINE_SEC + 0.5)
+        os.kill(worker.pid, signal.SIGCONT)
+        assert next(results) == [None]
+
+
 def test_memory_that_runs_out_here_loses_the_item_too():
     lost = Lost("it needs more memory than there is")
     with make_pool(num_workers=0) as pool:
@@ -206,7 +217,7 @@ def parent_of(process):
 
 
 def test_workers_that_die_before_their_work_end_the_run():
-    message = "3 workers ended .* with exit code 0.*if __name__"
+    message = "3 workers in a row ended, .* with exit code 0.*if __name__"
     with make_pool(worker_init=os._exit) as pool, pytest.raises(RunError, match=message):
         list(pool.map([["1"]]))
 
@@ -217,11 +228,21 @@ def test_a_worker_init_that_fails_is_a_defect():
         list(pool.map([["1"]]))
 
 
-def test_workers_that_die_while_they_combine_end_the_run():
+def test_results_that_end_their_worker_on_their_way_are_lost():
+    bomb = "type('Bomb', (), {'__reduce__': lambda self: __import__('os')._exit(7)})()"
+    lost = Lost("its process ended with exit code 7")
+    with make_pool() as pool:
+        results = list(pool.map([["1", bomb, "2", bomb], ["3"], [bomb], [bomb, ABORT], ["4"]]))
+    died = Lost("its process died of SIGABRT")
+    assert results == [[1, lost, 2, lost], [3], [lost], [lost, died], [4]]
+
+
+def test_a_worker_that_dies_while_it_combines_leaves_that_to_the_parent():
     with make_pool(combine=math.prod) as pool:
         assert list(pool.map([["2", "3"]])) == [6]
-        with pytest.raises(RunError, match=r"3 workers ended .* \(it needs more memory than"):
+        with pytest.raises(MemoryError, match="^$"):
             list(pool.map([["bytearray(1)", "2 ** 60"]]))
+        assert list(pool.map([["4", "5"]])) == [20]
 
 
 def test_results_of_any_size_go_through_memory_without_a_name():

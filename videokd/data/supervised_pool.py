@@ -21,6 +21,7 @@ from multiprocessing.context import BaseContext
 from typing import Any, Generic, TypeVar, cast
 
 from videokd.data.worker import (
+    COMBINING,
     OUT_OF_MEMORY,
     Answer,
     Task,
@@ -61,25 +62,32 @@ class _Job:
     number: int
     items: Sequence[Any]
     lost: dict[int, Lost]
-    """By position."""
+    """By position, as are ``results``."""
+    results: dict[int, Any] = field(default_factory=dict)
+    is_split: bool = False
+    """Its items are worked on one by one, since a worker died after all of them."""
     is_done: bool = False
     value: Any = None
     error: BaseException | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a worker combines its results."""
+        return not self.lost and not self.is_split
+
+    def open_positions(self) -> list[int]:
+        """List the positions that a worker works on next."""
+        done = self.lost.keys() | self.results.keys()
+        rest = [i for i in range(len(self.items)) if i not in done]
+        return rest[:1] if self.is_split else rest
+
     def task(self) -> Task:
-        """Return what is left to do."""
-        work = [(i, item) for i, item in enumerate(self.items) if i not in self.lost]
-        return Task(self.number, work, is_whole=not self.lost)
-
-    def fill(self, results: Sequence[Any]) -> list[Any]:
-        """Return the results with what is lost in its place."""
-        rest = iter(results)
-        return [self.lost[i] if i in self.lost else next(rest) for i in range(len(self.items))]
-
-    def finish(self, value: Any) -> None:
-        self.value, self.is_done = value, True
+        """Return what a worker works on next."""
+        work = [(i, self.items[i]) for i in self.open_positions()]
+        return Task(self.number, work, self.is_whole)
 
     def take(self) -> Any:
+        """Return what the task gives, or raise what its function raised."""
         if self.error is not None:
             raise self.error
         return self.value
@@ -97,7 +105,7 @@ class SupervisedPool(Generic[Item, Result]):
     Args:
         function: item -> result, run in a worker; picklable, as are items and results.
         combine: Results and Lost, in the order of the task's items -> what the task gives. It runs
-            in the worker, or here for a task with a lost item.
+            in the worker; or here, for a task with a lost item or whose worker died in it.
         num_workers: Most processes; 0 runs everything in this one, where nothing can be supervised.
         deadline_sec: Longest time for one item.
         worker_init: Called in each new worker with its number, from 0.
@@ -196,20 +204,31 @@ class SupervisedPool(Generic[Item, Result]):
     def _begin(self, items: Sequence[Item | Lost]) -> _Job:
         lost = {i: item for i, item in enumerate(items) if isinstance(item, Lost)}
         job = _Job(next(self._numbers), items, lost)
-        if items and len(lost) == len(items):
-            job.finish(self._combine(job.fill([])))
+        if lost and not job.open_positions():
+            self._finish(job)
             return job
         worker = min(self._workers, key=lambda worker: worker.num_tasks, default=None)
         if (worker is None or worker.num_tasks) and len(self._workers) < self._num_workers:
             numbers = {worker.number for worker in self._workers}
             worker = self._start(min(set(range(self._num_workers)) - numbers))
         assert worker is not None
-        self._give(worker, job)
+        self._go_on(worker, job)
         return job
 
-    def _give(self, worker: Worker, job: _Job) -> None:
-        self._jobs[worker].append(job)
-        worker.give(job.task())
+    def _go_on(self, worker: Worker, job: _Job) -> None:
+        """Give a worker what is left to do; when that is nothing, finish the job here."""
+        if job.is_whole or job.open_positions():
+            self._jobs[worker].append(job)
+            worker.give(job.task())
+        else:
+            self._finish(job)
+
+    def _finish(self, job: _Job) -> None:
+        places = range(len(job.items))
+        job.value = self._combine(
+            [job.lost[i] if i in job.lost else job.results[i] for i in places]
+        )
+        job.is_done = True
 
     def _start(self, number: int) -> Worker:
         try:
@@ -256,8 +275,11 @@ class SupervisedPool(Generic[Item, Result]):
         job = self._jobs[worker].popleft()
         if answer.error is not None:
             job.error, job.is_done = answer.error, True
+        elif job.is_whole:
+            job.value, job.is_done = answer.value, True
         else:
-            job.finish(self._combine(job.fill(answer.value)) if job.lost else answer.value)
+            job.results.update(zip(job.open_positions(), answer.value, strict=True))
+            self._go_on(worker, job)
 
     def _replace(self, worker: Worker, cause: str, place: tuple[int, int]) -> None:
         """Put a new worker in the place of a dead one, which was at ``place`` for too long or last.
@@ -268,25 +290,30 @@ class SupervisedPool(Generic[Item, Result]):
             while worker.channel.has_message():
                 self._settle(worker, worker.receive())
         jobs = self._jobs[worker]
-        number, position = worker.place
+        is_at_first = bool(jobs) and place == worker.place and place[0] == jobs[0].number
         self._drop(worker)
         if not jobs:
             return
-        if (number, position) == (jobs[0].number, max(position, 0)) and place == (number, position):
+        position = place[1]
+        is_after_items = is_at_first and position == COMBINING
+        if is_after_items and jobs[0].is_split:
+            (position,) = jobs[0].open_positions()
+        if is_at_first and position >= 0:
             jobs[0].lost[position] = Lost(cause, jobs[0].items[position])
         else:
+            jobs[0].is_split |= is_after_items
             self._count_vain_death(cause)
         successor = self._start(worker.number)
         for job in jobs:
-            self._give(successor, job)
+            self._go_on(successor, job)
 
     def _count_vain_death(self, cause: str) -> None:
         self._num_vain_deaths += 1
         if self._num_vain_deaths >= _MAX_VAIN_DEATHS:
             raise RunError(
-                f"{self._num_vain_deaths} workers ended one after the other before or after their "
-                f"work ({cause}); what they printed may say why: too little memory, or a script "
-                'without `if __name__ == "__main__"`'
+                f"{self._num_vain_deaths} workers in a row ended, and not at their work ({cause}); "
+                "what they printed may say why: too little memory, or a script without "
+                '`if __name__ == "__main__"`'
             )
 
     def _drop(self, worker: Worker) -> None:
