@@ -1,0 +1,103 @@
+"""A video file opened for one pass over its packets: to check it, or to write it anew.
+
+For frames at given indices there is `decode.open_video`; this is for who wants to see everything
+that is in a file, damage included.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+
+from videokd.data.decode import MAX_FRAME_PX, MAX_VIDEO_FRAMES
+from videokd.data.source import sniff_container
+from videokd.utils.errors import VideoError
+
+
+@dataclass(frozen=True, slots=True)
+class OpenContainer:
+    """An open file and its first video stream, as PyAV has them.
+
+    Args:
+        path: The file, as messages name it.
+        format: FFmpeg's short name of the container, e.g. "mov", "avi", "matroska".
+        container: The file.
+        stream: Its first video stream. One thread decodes it.
+    """
+
+    path: str
+    format: str
+    container: Any
+    stream: Any
+
+    def demux(self) -> Iterator[Any]:
+        """Give the packets of the stream, empty ones included, in the order of decoding.
+
+        Raises:
+            VideoError: there are more than MAX_VIDEO_FRAMES.
+            av.FFmpegError: the container is damaged here.
+        """
+        for number, packet in enumerate(self.container.demux(self.stream)):
+            if number > MAX_VIDEO_FRAMES:
+                raise VideoError(self.path, f"more than {MAX_VIDEO_FRAMES} frames")
+            # FFmpeg ends a stream with a packet that is none.
+            if packet.size or packet.dts is not None:
+                yield packet
+
+
+@contextmanager
+def open_container(path: Path) -> Iterator[OpenContainer]:
+    """Open a local video file. Datasets check first that it lies under their root.
+
+    Raises:
+        VideoError: the file is not a video, has no video stream, or its frames are too large.
+    """
+    name = str(path)
+    container_format = sniff_container(path)
+    try:
+        container = av.open(
+            name, format=container_format, container_options={"protocol_whitelist": "file"}
+        )
+    except av.FFmpegError as error:
+        raise VideoError(name, short_cause(error)) from error
+    with container:
+        if not container.streams.video:
+            raise VideoError(name, "no video stream")
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        if context is None:
+            raise VideoError(name, "unknown codec")
+        if context.width * context.height > MAX_FRAME_PX:
+            raise VideoError(
+                name, f"{context.width}x{context.height} pixels, allowed are {MAX_FRAME_PX} in all"
+            )
+        stream.thread_type = "NONE"
+        context.thread_count = 1
+        context.options = {"max_pixels": str(MAX_FRAME_PX)}
+        yield OpenContainer(name, container_format, container, stream)
+
+
+@contextmanager
+def library_errors(path: str) -> Iterator[None]:
+    """Turn every error of a decoder library into VideoError."""
+    try:
+        yield
+    except (VideoError, MemoryError):
+        raise
+    except Exception as error:  # What a damaged file makes a library raise is not known.
+        raise VideoError(path, short_cause(error)) from error
+
+
+def shown_size(frame: Any) -> tuple[int, int]:
+    """Return (height, width) of a decoded frame as it is shown, after rotation."""
+    size = (frame.height, frame.width)
+    return size[::-1] if frame.rotation % 180 else size
+
+
+def short_cause(error: Exception) -> str:
+    """Return what a library's error says, on one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).strip().splitlines()[0][:200]

@@ -1,0 +1,215 @@
+"""One video: every frame is decoded, and what is wrong with the file is said.
+
+A decoder hides damage where it can: it fills the hole with a guess and goes on. It marks the frame,
+though, and here that counts as damage. What FFmpeg does not know is not found: a changed bit that
+still decodes, and most damage in HEVC, VP8, VP9 and AV1, which it hides without a mark.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+
+from videokd.data.container import (
+    OpenContainer,
+    library_errors,
+    open_container,
+    short_cause,
+    shown_size,
+)
+from videokd.data.decode import open_video
+from videokd.data.source import check_video_file
+from videokd.utils.errors import VideoError
+from videokd.utils.io import sha256_file
+
+PROBLEMS = ("missing", "not a video", "corrupt", "short", "hung", "died")
+
+# Headers are off by a frame or two in files without any damage.
+_MAX_LACKING_FRAMES = 2
+_MAX_LACKING_SHARE = 0.02
+# Matroska states the duration of the longest stream: sound often outlasts the pictures a little.
+_MAX_LACKING_SEC = 0.25
+_MAX_LACKING_SEC_SHARE = 0.1
+_NUM_NAMED_FRAMES = 3
+_READ_SHORT_SIDE_PX = 32
+
+
+class VideoPath(NamedTuple):
+    """Where a video is: the root of its dataset, absolute, and its path from there."""
+
+    root: str
+    path: str
+
+    @property
+    def whole(self) -> Path:
+        """The whole path; links are not followed."""
+        return Path(self.root, self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoReport:
+    """What was found in one file.
+
+    Args:
+        problem: One of PROBLEMS, or "" when every frame decodes. "missing": it cannot be opened;
+            "short": it ends before its header says; "hung", "died": what it did to its process.
+        cause: A few words; "" without a problem.
+        num_frames: Frames that were decoded.
+        num_header_frames: Frames that the header promises; 0 when it says nothing.
+        fps: Average frames per second; 0.0 when the container does not say.
+        height: Pixels, after rotation.
+        width: Pixels, after rotation.
+        container: FFmpeg's name.
+        codec: FFmpeg's name.
+        num_bytes: Size of the file.
+        sha256: Of the file's bytes, hexadecimal; "" when it was not read.
+    """
+
+    problem: str = ""
+    cause: str = ""
+    num_frames: int = 0
+    num_header_frames: int = 0
+    fps: float = 0.0
+    height: int = 0
+    width: int = 0
+    container: str = ""
+    codec: str = ""
+    num_bytes: int = 0
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Examine:
+    """Examines files one by one; picklable.
+
+    Args:
+        backend: The decoder that training uses, see `decode.open_video`: it is asked too.
+    """
+
+    backend: str = "auto"
+
+    def __call__(self, video: VideoPath) -> VideoReport:
+        """Decode every frame of a file. Whatever is wrong with it is in the report."""
+        try:
+            path = check_video_file(Path(video.root), video.path)
+            report = VideoReport(num_bytes=path.stat().st_size, sha256=sha256_file(path))
+        except VideoError as error:
+            is_out_of_reach = isinstance(error.__cause__, OSError)
+            return VideoReport("missing" if is_out_of_reach else "not a video", error.cause)
+        except OSError as error:
+            return VideoReport("missing", error.strerror or str(error))
+        try:
+            with library_errors(video.path), open_container(path) as opened:
+                report = _decode_all(opened, report)
+        except VideoError as error:
+            problem = "not a video" if error.cause == "no video stream" else "corrupt"
+            return replace(report, problem=problem, cause=error.cause)
+        return report if report.problem else self._ask_reader(path, report)
+
+    def _ask_reader(self, path: Path, report: VideoReport) -> VideoReport:
+        """Compare with what training would read."""
+        try:
+            with open_video(str(path), backend=self.backend) as reader:
+                num_frames = reader.num_frames
+                if num_frames > report.num_frames:
+                    cause = f"{report.num_frames} of {num_frames} frames decode"
+                    return replace(report, problem="corrupt", cause=cause)
+                # Every frame decodes in order; this one is come to by a seek, where there is one.
+                reader.get_frames([num_frames - 1], short_side=_READ_SHORT_SIDE_PX)
+        except VideoError as error:
+            return replace(report, problem="corrupt", cause=error.cause)
+        return replace(report, num_frames=num_frames)
+
+
+@dataclass
+class _Pass:
+    """What a pass from the first packet to the last has seen."""
+
+    num_packets: int = 0
+    num_frames: int = 0
+    damaged: list[int] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    end_sec: float = 0.0
+
+    def decode(self, opened: OpenContainer, packet: Any) -> None:
+        """Decode a packet, or what is left in the decoder when there is none."""
+        try:
+            for frame in opened.stream.decode(packet):
+                if frame.is_corrupt:
+                    self.damaged.append(self.num_frames)
+                size = shown_size(frame)
+                if not self.sizes or self.sizes[-1] != size:
+                    self.sizes.append(size)
+                self.num_frames += 1
+                lasts_sec = float((frame.duration or 0) * (frame.time_base or 0))
+                self.end_sec = max(self.end_sec, (frame.time or 0.0) + lasts_sec)
+        except av.FFmpegError as error:
+            self.failures.append(f"at frame {self.num_frames}: {short_cause(error)}")
+
+
+def _decode_all(opened: OpenContainer, report: VideoReport) -> VideoReport:
+    """Decode a whole file, over every damage to its end."""
+    seen = _Pass()
+    try:
+        for packet in opened.demux():
+            seen.num_packets += 1
+            if packet.size:
+                seen.decode(opened, packet)
+    except av.FFmpegError as error:
+        seen.failures.append(f"after packet {seen.num_packets}: {short_cause(error)}")
+    seen.decode(opened, None)
+    stream = opened.stream
+    rate = stream.average_rate or stream.guessed_rate
+    height, width = seen.sizes[0] if seen.sizes else (0, 0)
+    problem, cause = _judge(opened, seen)
+    return replace(
+        report,
+        problem=problem,
+        cause=cause,
+        num_frames=seen.num_frames,
+        num_header_frames=stream.frames,
+        fps=float(rate) if rate else 0.0,
+        height=height,
+        width=width,
+        container=opened.format,
+        codec=stream.codec_context.name,
+    )
+
+
+def _judge(opened: OpenContainer, seen: _Pass) -> tuple[str, str]:
+    """Return (problem, cause)."""
+    failure = f" ({seen.failures[0]})" if seen.failures else ""
+    if not seen.num_frames:
+        return "corrupt", f"no frame can be decoded{failure}"
+    if lack := _find_lack(opened, seen):
+        return "short", lack
+    if seen.damaged:
+        named = ", ".join(map(str, seen.damaged[:_NUM_NAMED_FRAMES]))
+        more = ", ..." if len(seen.damaged) > _NUM_NAMED_FRAMES else ""
+        count = f"{len(seen.damaged)} of {seen.num_frames} frames"
+        return "corrupt", f"{count} damaged: {named}{more}{failure}"
+    if seen.failures:
+        return "corrupt", f"cannot be decoded {seen.failures[0]}"
+    if len(seen.sizes) > 1:
+        sizes = " then ".join(f"{width}x{height}" for height, width in seen.sizes[:2])
+        return "corrupt", f"the size of its frames changes: {sizes}"
+    return "", ""
+
+
+def _find_lack(opened: OpenContainer, seen: _Pass) -> str:
+    """Say what the file lacks of what its header promises; "" when it is complete."""
+    promised = opened.stream.frames
+    lacking = promised - seen.num_packets
+    if promised and lacking > max(_MAX_LACKING_FRAMES, _MAX_LACKING_SHARE * promised):
+        return f"{seen.num_packets} of {promised} frames"
+    duration = opened.container.duration
+    if opened.format != "matroska" or not duration:
+        return ""
+    duration_sec = duration / av.time_base
+    start_sec = (opened.container.start_time or 0) / av.time_base
+    lacking_sec = start_sec + duration_sec - seen.end_sec
+    if lacking_sec > max(_MAX_LACKING_SEC, _MAX_LACKING_SEC_SHARE * duration_sec):
+        return f"{duration_sec - lacking_sec:.1f} of {duration_sec:.1f} seconds"
+    return ""
