@@ -1,6 +1,21 @@
 """The check of whole datasets: every file, every frame, and what the lists say of them."""
 
 from videokd.data.doctor.examine import Examine, VideoPath, VideoReport
+from videokd.data.doctor.findings import CheckedPart, Finding, find_all
+from videokd.data.doctor.report import write_report
+from videokd.data.doctor.result import BadVideo, CheckResult, summarise
 from videokd.data.doctor.survey import Survey
 
-__all__ = ["Examine", "Survey", "VideoPath", "VideoReport"]
+__all__ = [
+    "BadVideo",
+    "CheckResult",
+    "CheckedPart",
+    "Examine",
+    "Finding",
+    "Survey",
+    "VideoPath",
+    "VideoReport",
+    "find_all",
+    "summarise",
+    "write_report",
+]
