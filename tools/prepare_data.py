@@ -1,8 +1,9 @@
-"""Prepare datasets: generate the embedded ones, count the real ones' lists, scan the files.
+"""Prepare datasets: generate the embedded ones, count lists, scan, check, rewrite, look at videos.
 
 python tools/prepare_data.py demo --output data/demo
 python tools/prepare_data.py count --format ucf101 --annotations DIR --split 1
 python tools/prepare_data.py index --config-file configs/demo/mlfd.yaml DATA.INDEX_DIR data/index
+python tools/prepare_data.py check --root DIR --format ucf101 --annotations DIR --output DIR
 """
 
 import argparse

@@ -1,0 +1,170 @@
+"""The commands of prepare_data that look at, or rewrite, whole datasets."""
+
+import csv
+import importlib.util
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from videokd.pipeline.cli import run_tool
+
+TOOL = Path(__file__).parents[2] / "tools" / "prepare_data.py"
+
+
+@pytest.fixture
+def tool(monkeypatch, capsys):
+    """tool(*words): run the tool as its command line does; its code, and what it wrote."""
+
+    def run(*words):
+        spec = importlib.util.spec_from_file_location("prepare_data_tool", TOOL)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, "argv", ["prepare_data.py", *map(str, words)])
+        with pytest.raises(SystemExit, match=r"\d+") as caught:
+            run_tool(module.main)
+        written = capsys.readouterr()
+        return caught.value.code, written.out, written.err
+
+    yield run
+    for handler in logging.getLogger("videokd").handlers:
+        handler.close()
+
+
+@pytest.fixture
+def dataset(tiny_data, tmp_path):
+    """A copy of the UCF-style data that may be damaged: its videos and its lists."""
+    folders = tmp_path / "videos", tmp_path / "lists"
+    for folder, source in zip(folders, ("UCF-101", "ucfTrainTestlist"), strict=True):
+        shutil.copytree(tiny_data / "ucf_style" / source, folder)
+    return folders
+
+
+@pytest.fixture
+def check(tool, dataset, tmp_path):
+    """check(*words): check the copy in this process; its code, what it wrote, its report."""
+
+    def run(*words):
+        where = ["--root", dataset[0], "--format", "ucf101", "--annotations", dataset[1]]
+        answer = tool("check", *where, "--output", tmp_path / "report", "--jobs", 1, *words)
+        report = tmp_path / "report" / "report.json"
+        return *answer, json.loads(report.read_text()) if report.exists() else {}
+
+    return run
+
+
+def read_bad(folder):
+    with (folder / "bad_videos.csv").open(newline="") as file:
+        return {row["path"]: row for row in csv.DictReader(file)}
+
+
+def test_a_dataset_in_order_is_checked_once(check, tmp_path):
+    code, out, _, report = check()
+    assert code == 0, out
+    assert "ok: every frame of" in out
+    assert report["is_ok"]
+    assert {f["kind"] for f in report["findings"]} == {"few videos", "other dataset"}
+    num_videos = sum(part["listed"] for part in report["parts"])
+    journal = tmp_path / "report" / "videos.jsonl"
+    assert len(journal.read_text().splitlines()) == num_videos
+    code, out, _, _ = check()
+    assert code == 0
+    assert f"{num_videos} of {num_videos} videos are known from an earlier check" in out
+    assert len(journal.read_text().splitlines()) == num_videos
+
+
+def test_every_kind_of_damage_is_found_in_one_run(check, dataset, tmp_path):
+    train = sorted(dataset[0].rglob("*_g0[3-9]_*.avi"))
+    test = sorted(dataset[0].rglob("*_g01_*.avi"))
+    whole = train[0].read_bytes()
+    damaged = {
+        train[0]: whole[: len(whole) // 2],
+        train[1]: b"no video",
+        train[2]: test[0].read_bytes(),
+        train[3]: b"",
+    }
+    for path, data in damaged.items():
+        path.write_bytes(data)
+    train[4].unlink()
+    code, out, _, report = check()
+    assert code == 1
+    bad = {Path(path).name: row for path, row in read_bad(tmp_path / "report").items()}
+    problems = ["short", "not a video", "leak", "not a video", "missing"]
+    assert {name: row["problem"] for name, row in bad.items()} == {
+        path.name: problem for path, problem in zip(train[:5], problems, strict=True)
+    }
+    assert test[0].name in bad[train[2].name]["cause"]
+    assert "not ok: 5 bad of" in out
+    assert report["parts"][0]["cleaned"] == report["parts"][0]["listed"] - 5
+
+
+def test_a_config_is_checked_with_what_its_clips_need(tool, write_config, tmp_path):
+    config = write_config(["UCF", "KINETICS"])
+    words = ["check", "--cfg", config, "--output", tmp_path / "report", "--jobs", 1]
+    overrides = ["DATA.NUM_FRAMES", 64, "DATA.SHORT_SIDE", 512, "DATA.CROP_SIZE", 64]
+    assert tool(*words, *overrides)[0] == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    parts = [(part["dataset"], part["part"]) for part in report["parts"]]
+    assert parts == [(name, part) for name in ("UCF", "KINETICS") for part in ("train", "test")]
+    num_videos = sum(part["listed"] for part in report["parts"])
+    for kind in ("brief", "small"):
+        assert sum(f["kind"] == kind for f in report["findings"]) == num_videos
+    # The whole training lists, held-out videos included.
+    assert report["parts"][0]["listed"] == 24
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "say which videos: either --config-file FILE or --root DIR"),
+        (["--root", "x", "--cfg", "y"], "say which videos"),
+        (["--root", "x", "--format", "ufc101"], "DATASETS.VIDEOS.FORMAT must be one of ucf101"),
+        (["--root", "/no/such/folder"], "/no/such/folder is not a folder"),
+        (["--root", "x", "--jobs", "-1"], "--jobs must be >= 0"),
+        (["--root", "x", "--deadline", "0"], "--deadline > 0"),
+    ],
+)
+def test_what_cannot_be_checked_is_wrong_input(tool, tmp_path, words, message):
+    code, _, err = tool("check", "--output", tmp_path, *words)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_check_that_is_stopped_goes_on(dataset, tmp_path):
+    where = ["--root", dataset[0], "--format", "ucf101", "--annotations", dataset[1]]
+    command = [
+        sys.executable,
+        TOOL,
+        "check",
+        *where,
+        "--output",
+        tmp_path / "report",
+        "--jobs",
+        "1",
+    ]
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    journal = tmp_path / "report" / "videos.jsonl"
+    while not (journal.exists() and journal.read_text()):
+        assert process.poll() is None, process.stderr.read()
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert errors == "stopped; run the same command again to go on\n"
+    assert not (tmp_path / "report" / "report.json").exists()
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.search(r"\d+ of \d+ videos are known from an earlier check", again.stdout)

@@ -1,0 +1,138 @@
+"""`prepare_data.py check`: read every frame of datasets and say what is wrong with them."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fvcore.common.config import CfgNode
+from rich.console import Console
+
+from videokd.pipeline.data_commands.which_datasets import add_dataset_arguments, load_datasets
+from videokd.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from videokd.data.doctor import CheckedPart, VideoPath, VideoReport
+    from videokd.data.index import VideoIndex
+    from videokd.engine.stop import StopRequest
+
+HELP = "read every frame of every video; report what is unusable, twice there, or leaks"
+
+_PARTS = ("train", "test")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the datasets, --output, --jobs and --deadline."""
+    add_dataset_arguments(parser)
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="of the report")
+    parser.add_argument("--jobs", type=int, default=0, help="processes; 0 = one per core")
+    parser.add_argument(
+        "--deadline", type=float, default=300.0, metavar="SEC", help="longest time for one video"
+    )
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Check, write the report, say where it is; 1 when something is bad."""
+    from videokd.data.build import read_lists
+    from videokd.data.doctor import CheckResult, find_all, summarise, write_report
+    from videokd.engine.stop import StopRequest
+    from videokd.pipeline.prepare import generate_synthetic
+
+    if args.jobs < 0 or args.deadline <= 0:
+        raise InputError(
+            f"--jobs must be >= 0 and --deadline > 0, got {args.jobs} and {args.deadline:g}"
+        )
+    cfg = load_datasets(args)
+    with StopRequest() as stop:
+        if cfg.SYNTHETIC.ROOT:
+            node = cfg.SYNTHETIC
+            generate_synthetic(node.ROOT, node.PROFILE, console, stop, seed=node.SEED)
+        indexes = {(d, p): read_lists(cfg, d, p) for d in cfg.DATASETS for p in _PARTS}
+        reports = _survey(args, cfg.DATA.DECODER, indexes, console, stop)
+        parts = _put_together(cfg, indexes, reports)
+        # Without a config nothing is known of clips and sizes.
+        needs = _find_needs(cfg) if args.config_file else {}
+        result = CheckResult(parts, tuple(find_all(parts, **needs)))
+        write_report(args.output, result)
+    console.print(summarise(result), highlight=False, soft_wrap=True)
+    console.print(f"report: {args.output / 'report.md'}", highlight=False, soft_wrap=True)
+    return 0 if result.is_ok else 1
+
+
+def _find_needs(cfg: CfgNode) -> dict[str, int]:
+    """Return what clips need of a video: frames, and pixels of its short side."""
+    data = cfg.DATA
+    return {
+        "num_clip_frames": (data.NUM_FRAMES - 1) * data.SAMPLING_RATE + 1,
+        "short_side": data.SHORT_SIDE,
+    }
+
+
+def _survey(
+    args: argparse.Namespace,
+    decoder: str,
+    indexes: "Mapping[tuple[str, str], VideoIndex]",
+    console: Console,
+    stop: "StopRequest",
+) -> "dict[VideoPath, VideoReport]":
+    """Examine the videos that the output folder does not know yet."""
+    from videokd.data.doctor import Examine, Survey, VideoPath, VideoReport
+    from videokd.engine.stop import ignore_signals
+    from videokd.pipeline.progress import progress_bar
+    from videokd.utils.env import num_available_cores
+
+    args.output.mkdir(parents=True, exist_ok=True)
+    survey = Survey(
+        Examine(decoder),
+        args.output / "videos.jsonl",
+        method=decoder,
+        num_workers=args.jobs or num_available_cores(),
+        deadline_sec=args.deadline,
+        worker_init=ignore_signals,
+    )
+    # One file may be in several lists.
+    videos = dict.fromkeys(video for index in indexes.values() for video in _list_files(index))
+    reports = survey.recall(videos)
+    if reports:
+        console.print(f"{len(reports)} of {len(videos)} videos are known from an earlier check")
+    num_bad = sum(bool(report.problem) for report in reports.values())
+
+    with progress_bar(console, "check videos", len(videos)) as bar:
+
+        def note(video: VideoPath, report: VideoReport) -> None:
+            nonlocal num_bad
+            reports[video] = report
+            num_bad += bool(report.problem)
+            bar.update(len(reports), f"{num_bad} bad")
+            stop.raise_if_set()
+
+        survey.run([video for video in videos if video not in reports], note)
+    return reports
+
+
+def _put_together(
+    cfg: CfgNode,
+    indexes: "Mapping[tuple[str, str], VideoIndex]",
+    reports: "Mapping[VideoPath, VideoReport]",
+) -> "tuple[CheckedPart, ...]":
+    from videokd.data.doctor import CheckedPart
+
+    return tuple(
+        CheckedPart(
+            dataset,
+            part,
+            cfg.DATASETS[dataset].FORMAT,
+            cfg.DATASETS[dataset].SPLIT,
+            index,
+            tuple(reports[video] for video in _list_files(index)),
+        )
+        for (dataset, part), index in indexes.items()
+    )
+
+
+def _list_files(index: "VideoIndex") -> "list[VideoPath]":
+    from videokd.data.doctor import VideoPath
+
+    # Workers may be in another folder than this process.
+    root = str(index.root.absolute())
+    return [VideoPath(root, record.path) for record in index.records]
