@@ -4,6 +4,8 @@ python tools/prepare_data.py demo --output data/demo
 python tools/prepare_data.py count --format ucf101 --annotations DIR --split 1
 python tools/prepare_data.py index --config-file configs/demo/mlfd.yaml DATA.INDEX_DIR data/index
 python tools/prepare_data.py check --root DIR --format ucf101 --annotations DIR --output DIR
+python tools/prepare_data.py resize --input DIR --output DIR --short-side 256
+python tools/prepare_data.py convert --input DIR --output DIR --to mp4
 """
 
 import argparse

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from videokd.data.decode import open_video
 from videokd.pipeline.cli import run_tool
 
 TOOL = Path(__file__).parents[2] / "tools" / "prepare_data.py"
@@ -168,3 +169,47 @@ def test_a_check_that_is_stopped_goes_on(dataset, tmp_path):
     assert not (tmp_path / "report" / "report.json").exists()
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert re.search(r"\d+ of \d+ videos are known from an earlier check", again.stdout)
+
+
+def test_a_folder_is_resized(tool, dataset, tmp_path):
+    sorted(dataset[0].rglob("*.avi"))[0].write_bytes(b"no video")
+    words = ["resize", "--input", dataset[0], "--output", tmp_path / "small", "--jobs", 1]
+    code, out, _ = tool(*words, "--short-side", 48, "--gop", 4)
+    assert code == 1
+    assert "1 videos cannot be written" in out
+    assert len(read_bad(tmp_path / "small")) == 1
+    old = [path.relative_to(dataset[0]) for path in sorted(dataset[0].rglob("*.avi"))]
+    new = [path.relative_to(tmp_path / "small") for path in (tmp_path / "small").rglob("*.avi")]
+    assert sorted(new) == old[1:]
+    with open_video(str(tmp_path / "small" / old[-1])) as reader:
+        assert (reader.num_frames, reader.height) == (32, 48)
+    # Once the broken file is gone, nothing is left to do and nothing is wrong.
+    (dataset[0] / old[0]).unlink()
+    code, out, _ = tool(*words, "--short-side", 48, "--gop", 4)
+    assert code == 0
+    assert f"{len(new)} of {len(new)} videos are written already" in out
+    assert read_bad(tmp_path / "small") == {}
+    code, _, err = tool(*words, "--short-side", 64)
+    assert code == 2
+    assert "choose another output folder or delete it" in err
+
+
+def test_a_folder_is_converted_and_new_names_are_listed(tool, dataset, tmp_path):
+    for path in sorted(dataset[0].rglob("*.avi"))[2:]:
+        path.unlink()
+    target = tmp_path / "new"
+    words = ["convert", "--input", dataset[0], "--output", target, "--jobs", 1]
+    code, out, _ = tool(*words, "--to", "mp4", "--fps", 12.5)
+    assert code == 0
+    assert "2 videos have another extension" in out
+    with (target / "renamed.csv").open(newline="") as file:
+        renamed = list(csv.DictReader(file))
+    for row in renamed:
+        assert (dataset[0] / row["old"]).is_file()
+        with open_video(str(target / row["new"])) as reader:
+            assert (reader.num_frames, reader.fps) == (16, 12.5)
+    code, _, err = tool(
+        "convert", "--input", dataset[0], "--output", tmp_path / "x", "--to", "webm"
+    )
+    assert code == 2
+    assert ".webm cannot hold h264" in err

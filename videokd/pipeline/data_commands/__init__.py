@@ -6,9 +6,11 @@ belong inside `run`: --help answers at once, and the processes that decode video
 
 from videokd.pipeline.data_commands import (
     check,
+    convert,
     count,
     demo,
     index,
+    resize,
 )
 
 COMMANDS = {
@@ -16,6 +18,8 @@ COMMANDS = {
     "count": count,
     "index": index,
     "check": check,
+    "resize": resize,
+    "convert": convert,
 }
 
 __all__ = ["COMMANDS"]
