@@ -6,6 +6,7 @@ python tools/prepare_data.py index --config-file configs/demo/mlfd.yaml DATA.IND
 python tools/prepare_data.py check --root DIR --format ucf101 --annotations DIR --output DIR
 python tools/prepare_data.py resize --input DIR --output DIR --short-side 256
 python tools/prepare_data.py convert --input DIR --output DIR --to mp4
+python tools/prepare_data.py preview --config-file configs/demo/mlfd.yaml --output clips.png
 """
 
 import argparse

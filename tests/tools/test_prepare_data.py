@@ -12,9 +12,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from videokd.data.decode import open_video
+from videokd.pipeline import contact_sheet
 from videokd.pipeline.cli import run_tool
 
 TOOL = Path(__file__).parents[2] / "tools" / "prepare_data.py"
@@ -213,3 +216,77 @@ def test_a_folder_is_converted_and_new_names_are_listed(tool, dataset, tmp_path)
     )
     assert code == 2
     assert ".webm cannot hold h264" in err
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The rows of the sheets that are drawn."""
+    rows = []
+    draw = contact_sheet.draw_sheet
+
+    def note(given, heading):
+        rows.append(list(given))
+        return draw(given, heading)
+
+    monkeypatch.setattr(contact_sheet, "draw_sheet", note)
+    return rows
+
+
+def test_a_preview_shows_the_first_clips_of_a_training(tool, write_config, drawn, tmp_path):
+    config = write_config(["UCF", "HMDB"], DATA={"COLOR_JITTER": 0.4, "RANDOM_FLIP": True})
+    words = ["preview", "--cfg", config, "--num", 3]
+    assert tool(*words, "--output", tmp_path / "a.png")[0] == 0
+    assert tool(*words, "--output", tmp_path / "b.png", "--seed", 0)[0] == 0
+    assert tool(*words, "--output", tmp_path / "c.png", "--seed", 1)[0] == 0
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size[0] >= 720
+    same, again, other = drawn
+    assert [row.title.split()[0] for row in same] == ["UCF"] * 3 + ["HMDB"] * 3
+    assert [row.title for row in same] == [row.title for row in again]
+    assert [row.title for row in same] != [row.title for row in other]
+    for row in same:
+        assert re.match(r"\w+   \w+   .*\.avi$", row.title)
+        assert re.match(r"crop \d+x\d+ at x \d+, y \d+ ", row.detail)
+        assert "brightness" in row.detail
+        assert np.diff(row.numbers).tolist() == [4, 4, 4]
+        plain, augmented = row.strips
+        assert plain.frames.shape == augmented.frames.shape == (4, 32, 32, 3)
+        assert not np.array_equal(plain.frames, augmented.frames)
+
+
+def test_a_preview_shows_the_views_of_a_test(tool, write_config, drawn, tmp_path):
+    config = write_config(["UCF", "KINETICS"])
+    words = ["preview", "--cfg", config, "TEST.NUM_SPATIAL_CROPS", 3, "--part", "test"]
+    output = ["--dataset", "KINETICS", "--num", 2, "--output", tmp_path / "a.png"]
+    assert tool(*words, *output)[0] == 0
+    assert len(drawn[0]) == 2
+    for row in drawn[0]:
+        assert row.title.startswith("KINETICS   ")
+        assert [strip.label for strip in row.strips] == [
+            f"clip {n} crop {k}" for n in range(2) for k in range(3)
+        ]
+
+
+def test_a_preview_says_what_cannot_be_read(tool, write_config, dataset, drawn, tmp_path):
+    videos, lists = dataset
+    for path in videos.rglob("*.avi"):
+        path.write_bytes(b"")
+    config = write_config(["UCF"])
+    overrides = ["DATASETS.UCF.ROOT", videos, "DATASETS.UCF.ANNOTATIONS", lists]
+    words = ["preview", "--cfg", config, *overrides, "--num", 2, "--output", tmp_path / "a.png"]
+    assert tool(*words)[0] == 0
+    assert [row.detail for row in drawn[0]] == ["cannot be read: empty file"] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--num", "0", "--output", "a.png"], "--num must be > 0, got 0"),
+        (["--output", "a.jpg"], "--output must end with .png, got a.jpg"),
+        (["--dataset", "UFC", "--output", "a.png"], "no dataset 'UFC'; there are UCF"),
+    ],
+)
+def test_what_cannot_be_drawn_is_wrong_input(tool, write_config, words, message):
+    code, _, err = tool("preview", "--cfg", write_config(["UCF"]), *words)
+    assert code == 2
+    assert message in err

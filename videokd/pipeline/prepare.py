@@ -54,11 +54,7 @@ def prepare_run(
     torch.set_num_threads(num_threads)
     folder = Path(cfg.OUTPUT_DIR)
     device = pick_device(cfg.DEVICE)
-    if cfg.SYNTHETIC.ROOT:
-        node = cfg.SYNTHETIC
-        generate_synthetic(node.ROOT, node.PROFILE, console, stop, seed=node.SEED)
-    stop.raise_if_set()
-    datasets = build_datasets(cfg)
+    datasets = prepare_datasets(cfg, console, stop)
     # The plan is checked before minutes go into decoding.
     plan = ExperimentPlan(cfg, datasets, folder, store=store, is_dry=is_dry)
     if needs_frames and not is_dry:
@@ -86,6 +82,20 @@ def open_run_directory(run: Run) -> None:
     atomic_write_text(run.folder / "config.yaml", dump_config(run.cfg))
     threads = {"num_workers": run.num_workers, "num_threads": torch.get_num_threads()}
     write_json(run.folder / "environment.json", {**collect_environment(), **threads})
+
+
+def prepare_datasets(cfg: CfgNode, console: Console, stop: StopRequest) -> dict[str, DatasetParts]:
+    """Return the datasets of a config; the embedded ones are generated first.
+
+    Raises:
+        InputError: Something is wrong with folders or lists.
+        Stopped: A signal came.
+    """
+    if cfg.SYNTHETIC.ROOT:
+        node = cfg.SYNTHETIC
+        generate_synthetic(node.ROOT, node.PROFILE, console, stop, seed=node.SEED)
+    stop.raise_if_set()
+    return build_datasets(cfg)
 
 
 def generate_synthetic(

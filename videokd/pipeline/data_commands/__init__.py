@@ -10,6 +10,7 @@ from videokd.pipeline.data_commands import (
     count,
     demo,
     index,
+    preview,
     resize,
 )
 
@@ -20,6 +21,7 @@ COMMANDS = {
     "check": check,
     "resize": resize,
     "convert": convert,
+    "preview": preview,
 }
 
 __all__ = ["COMMANDS"]
