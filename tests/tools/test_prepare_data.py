@@ -112,7 +112,7 @@ def test_every_kind_of_damage_is_found_in_one_run(check, dataset, tmp_path):
 def test_a_config_is_checked_with_what_its_clips_need(tool, write_config, tmp_path):
     config = write_config(["UCF", "KINETICS"])
     words = ["check", "--cfg", config, "--output", tmp_path / "report", "--jobs", 1]
-    overrides = ["DATA.NUM_FRAMES", 64, "DATA.SHORT_SIDE", 512, "DATA.CROP_SIZE", 64]
+    overrides = ["STUDENTS.UCF.NUM_FRAMES", 64, "DATA.SHORT_SIDE", 512, "DATA.CROP_SIZE", 64]
     assert tool(*words, *overrides)[0] == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     parts = [(part["dataset"], part["part"]) for part in report["parts"]]

@@ -60,11 +60,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _find_needs(cfg: CfgNode) -> dict[str, int]:
-    """Return what clips need of a video: frames, and pixels of its short side."""
-    data = cfg.DATA
+    """Return what the longest clip needs of a video: frames, and pixels of its short side."""
+    from videokd.data.build import build_clip_spec
+
+    networks = [*cfg.EXPERTS.values(), *cfg.STUDENTS.values()]
     return {
-        "num_clip_frames": (data.NUM_FRAMES - 1) * data.SAMPLING_RATE + 1,
-        "short_side": data.SHORT_SIDE,
+        "num_clip_frames": max(build_clip_spec(cfg, node).span for node in networks),
+        "short_side": cfg.DATA.SHORT_SIDE,
     }
 
 
