@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from videokd.data import decode
+from videokd.data import dataset
 from videokd.pipeline.benchmarks import (
     data_cache,
     data_clips,
@@ -48,10 +48,10 @@ def test_one_open_and_one_decode_of_each_frame_serve_all_views(cache_figures, na
 
 
 def test_counting_leaves_the_reader_as_it_was():
-    before = decode._PyavReader._open
+    before = dataset.open_video
     with count_decoding():
-        assert decode._PyavReader._open is not before
-    assert decode._PyavReader._open is before
+        assert dataset.open_video is not before
+    assert dataset.open_video is before
 
 
 def test_there_are_three_kinds_of_files_with_three_distances_of_key_frames(videos):

@@ -65,7 +65,9 @@ def _find_needs(cfg: CfgNode) -> dict[str, int]:
 
     networks = [*cfg.EXPERTS.values(), *cfg.STUDENTS.values()]
     return {
-        "num_clip_frames": max(build_clip_spec(cfg, node).span for node in networks),
+        "num_clip_frames": max(
+            build_clip_spec(cfg, node).sampling.num_window_frames for node in networks
+        ),
         "short_side": cfg.DATA.SHORT_SIDE,
     }
 
