@@ -88,6 +88,7 @@ def test_a_counted_video_is_one_run():
 def test_no_key_frame_is_no_video():
     assert make_table(packet(0), packet(1)).pts.size == 0
     assert make_table().max_frames == 0
+    assert make_table(packet(0), packet(1), codec="mpeg4", vops=vops("PB")).pts.size == 0
 
 
 def test_decoding_times_are_not_times_of_display():

@@ -31,6 +31,7 @@ REAL = (
 NEVER = {"another frame", "repeated frame"}
 VERDICTS = ("refused", "refused by index", "partly refused", "right", "damaged picture")
 DEADLINE_SEC = 10.0
+WHOLE_DEADLINE_SEC = 120.0  # for all frames of an undamaged file
 
 
 class Run:
@@ -41,26 +42,27 @@ class Run:
         """(what, verdict) -> files; what is a file with its backend, or a kind of damage."""
         self.wrong, self.lost = [], []
         self.longest_sec, self.num_files = 0.0, 0
-        with SupervisedPool(read, num_workers=1, deadline_sec=DEADLINE_SEC) as pool:
-            whole = [Case(path, b, folder) for path in files for b in backends]
-            readable = [c for c, outcome in self._map(pool, whole) if outcome.verdicts]
-            damaged = [
-                Case(case.path, case.backend, folder, kind, seed)
-                for case in readable
-                for kind in KINDS
-                for seed in range(num_seeds)
-            ]
-            for case, outcome in self._map(pool, damaged):
-                self._add(case, outcome)
+        whole = [Case(path, b, folder) for path in files for b in backends]
+        readable = [c for c, o in self._map(whole, WHOLE_DEADLINE_SEC) if o.verdicts]
+        damaged = [
+            Case(case.path, case.backend, folder, kind, seed)
+            for case in readable
+            for kind in KINDS
+            for seed in range(num_seeds)
+        ]
+        self.longest_sec = 0.0
+        for case, outcome in self._map(damaged, DEADLINE_SEC):
+            self._add(case, outcome)
 
-    def _map(self, pool, cases):
+    def _map(self, cases, deadline_sec):
         """Yield (case, outcome) of those that did not cost their worker."""
-        for case, (outcome,) in zip(cases, pool.map([case] for case in cases), strict=True):
-            if isinstance(outcome, Lost):
-                self.lost.append((case, outcome.cause))
-            else:
-                self.longest_sec = max(self.longest_sec, outcome.seconds)
-                yield case, outcome
+        with SupervisedPool(read, num_workers=1, deadline_sec=deadline_sec) as pool:
+            for case, (outcome,) in zip(cases, pool.map([c] for c in cases), strict=True):
+                if isinstance(outcome, Lost):
+                    self.lost.append((case, outcome.cause))
+                else:
+                    self.longest_sec = max(self.longest_sec, outcome.seconds)
+                    yield case, outcome
 
     def _add(self, case, outcome):
         self.num_files += 1

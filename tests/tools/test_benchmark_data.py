@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from videokd.data import dataset
+from videokd.data import dataset, decode
 from videokd.pipeline.benchmarks import (
     data_cache,
     data_clips,

@@ -38,13 +38,12 @@ class CheckedReader:
     The check costs as much as their own decoding. What PyAV cannot decode at all is not checked.
 
     Args:
-        path: A local file.
-        checker: The same file, open; says how many frames there are, and when. Owned.
-        library: The same file, open. Owned.
+        checker: Says how many frames there are, and when. Closed with the reader.
+        library: The same file. Closed with the reader.
     """
 
-    def __init__(self, path: str, *, checker: PyavReader, library: FrameLibrary) -> None:
-        self._path = path
+    def __init__(self, *, checker: PyavReader, library: FrameLibrary) -> None:
+        self._path = checker.file.source.name
         self._checker = checker
         self._library = library
         self._shown_size: tuple[int, int] | None = None

@@ -15,7 +15,7 @@ from videokd.utils.errors import InputError, VideoError
 _logger = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "decord", "pyav", "torchcodec")
-_LIBRARIES: dict[str, Callable[[VideoFile, PyavReader], FrameLibrary]] = {
+_LIBRARIES: dict[str, Callable[[PyavReader], FrameLibrary]] = {
     "decord": DecordFrames,
     "torchcodec": TorchcodecFrames,
 }
@@ -36,8 +36,8 @@ def open_video(
     by 1 to 3 levels of 255 on average, by more where colours have sharp edges.
 
     Args:
-        path: A file that the user named; or one that `source.open_video_file` opened under the
-            root of its dataset, which is closed with the reader or on an error.
+        path: A local file that the user named; or one that was opened under a root, as datasets do
+            (`source.open_video_file`), which the reader closes.
         backend: "auto", "decord", "pyav" or "torchcodec".
         expected_frames: Frames that an index found in this file; 0 is not known. A file that has
             fewer is not used. It also saves a pass over those that must be decoded to be counted.
@@ -49,17 +49,15 @@ def open_video(
     """
     if backend not in BACKENDS:
         raise InputError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    source = path if isinstance(path, VideoFile) else open_video_file(path)
-    reader = PyavReader(source, expected_frames=expected_frames)
+    reader = _open_pyav(path, expected_frames)
     try:
-        chosen = _choose(source.name, reader) if backend == "auto" else backend
+        chosen = _choose(reader) if backend == "auto" else backend
         if chosen == "pyav":
             return reader
-        library = _LIBRARIES[chosen](source, reader)
+        return CheckedReader(checker=reader, library=_LIBRARIES[chosen](reader))
     except BaseException:
         reader.close()
         raise
-    return CheckedReader(source.name, checker=reader, library=library)
 
 
 def probe_video(path: str | VideoFile) -> VideoFacts:
@@ -68,37 +66,34 @@ def probe_video(path: str | VideoFile) -> VideoFacts:
     Raises:
         VideoError: as `open_video`, or the first frame cannot be decoded.
     """
-    source = path if isinstance(path, VideoFile) else open_video_file(path)
-    with PyavReader(source) as reader:
+    with _open_pyav(path, 0) as reader:
         return VideoFacts(
             num_frames=reader.num_frames,
             fps=reader.fps,
-            duration_sec=_duration_sec(reader),
+            duration_sec=reader.duration_sec,
             height=reader.height,
             width=reader.width,
             codec=reader.file.codec,
-            container=reader.file.container,
+            container=reader.file.source.container,
             is_counted=reader.file.table.is_counted,
         )
 
 
-def _duration_sec(reader: PyavReader) -> float:
-    """From the first frame to the end of the last, which is taken to last like the others."""
-    num_frames = reader.num_frames
-    if num_frames == 1:
-        return 1 / reader.fps if reader.fps else 0.0
-    return float(reader.times[-1]) * num_frames / (num_frames - 1)
+def _open_pyav(path: str | VideoFile, expected_frames: int) -> PyavReader:
+    source = path if isinstance(path, VideoFile) else open_video_file(path)
+    return PyavReader(source, expected_frames=expected_frames)
 
 
-def _choose(path: str, reader: PyavReader) -> str:
+def _choose(reader: PyavReader) -> str:
+    source = reader.file.source
     if not reader.file.can_decode and torchcodec_problem():
         raise VideoError(
-            path,
+            source.name,
             "PyAV has no decoder for its codec, and torchcodec cannot be used here "
             f"({torchcodec_problem()})",
         )
     chosen = "pyav" if reader.file.can_decode else "torchcodec"
-    _say(chosen, reader.file.container, reader.file.codec)
+    _say(chosen, source.container, reader.file.codec)
     return chosen
 
 

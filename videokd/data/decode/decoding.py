@@ -22,7 +22,6 @@ class FrameDecoder:
     ends there, and the next one starts further back.
 
     Args:
-        path: The file, for messages.
         file: Its packets.
         expected_frames: Frames that it must have, at least; 0 is not known.
 
@@ -37,10 +36,10 @@ class FrameDecoder:
         VideoError: no frames, or fewer than expected.
     """
 
-    def __init__(self, path: str, file: PacketFile, *, expected_frames: int) -> None:
+    def __init__(self, file: PacketFile, *, expected_frames: int) -> None:
         self.num_decoded = 0
         self.shown_size: tuple[int, int] | None = None
-        self._path = path
+        self._path = file.source.name
         self._file = file
         self._table = file.table
         self._expected_frames = expected_frames
@@ -48,7 +47,7 @@ class FrameDecoder:
         self._held_back: list[Any] = []
         self.num_frames = self._find_num_frames()
         if self.num_frames == 0:
-            raise VideoError(path, "no video frames")
+            raise VideoError(self._path, "no video frames")
         if self.num_frames < expected_frames:
             raise self._too_few(self.num_frames)
 

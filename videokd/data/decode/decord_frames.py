@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from videokd.data.decode.checked_reader import batches
 from videokd.data.decode.errors import library_errors
 from videokd.data.decode.pyav_reader import PyavReader
-from videokd.data.source import VideoFile
 from videokd.utils.errors import InputError, VideoError
 
 # Where decord was seen to return the right frames one by one, and at random.
@@ -25,8 +24,7 @@ class DecordFrames:
     chroma samples of pictures of odd size or more than 8 bits differently.
 
     Args:
-        source: The file, open; not owned.
-        checker: The same file through PyAV.
+        checker: The file through PyAV; must stay open.
 
     Raises:
         InputError: decord is not installed.
@@ -35,24 +33,26 @@ class DecordFrames:
 
     name = "decord"
 
-    def __init__(self, source: VideoFile, checker: PyavReader) -> None:
-        path = source.name
+    def __init__(self, checker: PyavReader) -> None:
         try:
             import decord
         except ImportError as error:
             raise InputError(f"decord is not installed ({error}); use backend pyav") from error
-        if checker.file.container not in _CONTAINERS:
-            raise VideoError(path, f"decord is not used for {checker.file.container}")
+        source, codec = checker.file.source, checker.file.codec
+        if source.container not in _CONTAINERS:
+            raise VideoError(source.name, f"decord is not used for {source.container}")
         if not checker.file.is_plain:
-            raise VideoError(path, "decord is used for 8-bit 4:2:0 video of even size only")
+            raise VideoError(source.name, "decord is used for 8-bit 4:2:0 video of even size only")
         self._decord = decord
         self._source = source
-        self._can_seek = (checker.file.container, checker.file.codec) in _SEEKABLE
-        with library_errors(path):
+        self._can_seek = (source.container, codec) in _SEEKABLE
+        with library_errors(source.name):
             self._reader: Any = self._open()
             num_seen = len(self._reader)
         if num_seen != checker.num_frames:
-            raise VideoError(path, f"decord sees {num_seen} frames, {checker.num_frames} are shown")
+            raise VideoError(
+                source.name, f"decord sees {num_seen} frames, {checker.num_frames} are shown"
+            )
 
     def read(self, wanted: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Give (index, frame) for ascending indices; see `FrameLibrary`."""

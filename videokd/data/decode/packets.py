@@ -30,10 +30,10 @@ class PacketFile:
     """The first video stream of an open file.
 
     Args:
-        source: The file, open; closed with this object.
+        source: The file, checked; closed with this object.
 
     Attributes:
-        container: FFmpeg's name of the container, e.g. "mov", "avi", "matroska".
+        source: The same.
         stream: PyAV's stream.
         codec_context: PyAV's decoder, with threads off: workers are the parallelism. None where
             this FFmpeg has none for the codec.
@@ -46,11 +46,9 @@ class PacketFile:
     """
 
     def __init__(self, source: VideoFile) -> None:
-        self._source = source
-        self._path = source.name
-        self.container = source.container
+        self.source = source
         self.num_opens = 0
-        self._file: Any = None
+        self._container: Any = None
         self._held: list[Any] | None = []
         # What tells the packets apart, where they are not held.
         self._marks: list[_Mark] = []
@@ -106,23 +104,23 @@ class PacketFile:
     def close(self) -> None:
         """Release the file and the packets."""
         self._held = None
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        self._source.close()
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+        self.source.close()
 
     def _open(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._container is not None:
+            self._container.close()
         self.num_opens += 1
-        self._file = av.open(
-            self._source.decoder_path,
-            format=self.container,
+        self._container = av.open(
+            self.source.decoder_path,
+            format=self.source.container,
             container_options={"protocol_whitelist": "file"},
         )
-        streams = self._file.streams.video
+        streams = self._container.streams.video
         if not streams:
-            raise VideoError(self._path, "no video stream")
+            raise VideoError(self.source.name, "no video stream")
         self.stream = streams[0]
         self.codec_context = self.stream.codec_context
         if self.codec_context is not None:
@@ -131,7 +129,7 @@ class PacketFile:
     def _set_up(self, context: Any) -> None:
         if context.width * context.height > MAX_FRAME_PX:
             raise VideoError(
-                self._path,
+                self.source.name,
                 f"{context.width}x{context.height} pixels, allowed are {MAX_FRAME_PX} in all",
             )
         context.thread_type = "NONE"
@@ -159,7 +157,7 @@ class PacketFile:
         return build_frame_table(
             facts,
             codec=self.codec,
-            has_decoding_times=self.container == "avi" and self._reorders(),
+            has_decoding_times=self.source.container == "avi" and self._reorders(),
             vops=vops,
         )
 
@@ -185,19 +183,19 @@ class PacketFile:
         """Give the packets of the video; a file that was cut off just ends."""
         num_packets = 0
         with suppress(av.FFmpegError):
-            for packet in self._file.demux(self.stream):
+            for packet in self._container.demux(self.stream):
                 if packet.size:
                     num_packets += 1
                     yield packet
                 if num_packets > MAX_VIDEO_FRAMES:
-                    raise VideoError(self._path, f"more than {MAX_VIDEO_FRAMES} frames")
+                    raise VideoError(self.source.name, f"more than {MAX_VIDEO_FRAMES} frames")
 
     def _seek(self, number: int) -> Iterator[Any]:
         """Give packets from the file: sought, else by reading up to there."""
         places = {mark: place for place, mark in enumerate(self._marks)}
         pts, dts = self._marks[number][:2]
         with suppress(av.FFmpegError):
-            self._file.seek(pts if dts is None else dts, stream=self.stream, backward=True)
+            self._container.seek(pts if dts is None else dts, stream=self.stream, backward=True)
             packets = self._demux()
             for packet in packets:
                 landed = places.get(_mark_of(packet), number + 1)

@@ -26,7 +26,7 @@ class PyavReader:
     be told by a checksum.
 
     Args:
-        source: The file, open; owned.
+        source: The file, checked; closed with the reader.
         expected_frames: Frames that the file must have, at least; 0 is not known.
 
     Raises:
@@ -36,12 +36,12 @@ class PyavReader:
     backend = "pyav"
 
     def __init__(self, source: VideoFile, *, expected_frames: int = 0) -> None:
-        self._path = path = source.name
-        with library_errors(path):
+        self._path = source.name
+        with library_errors(self._path):
             self._file = PacketFile(source)
         try:
-            with library_errors(path):
-                self._decoder = FrameDecoder(path, self._file, expected_frames=expected_frames)
+            with library_errors(self._path):
+                self._decoder = FrameDecoder(self._file, expected_frames=expected_frames)
         except BaseException:
             self.close()
             raise
@@ -62,6 +62,17 @@ class PyavReader:
         """When each frame is shown, seconds from the first one on."""
         unit = float(self._file.stream.time_base)
         return self._file.table.seconds(self.num_frames, seconds_per_unit=unit, fps=self.fps)
+
+    @property
+    def duration_sec(self) -> float:
+        """From the first frame to the end of the last, which is taken to last like the others.
+
+        0.0 when it is not known.
+        """
+        num_frames = self.num_frames
+        if self._file.table.shown_pts is None or num_frames == 1:
+            return num_frames / self.fps if self.fps else 0.0
+        return float(self.times[-1]) * num_frames / (num_frames - 1)
 
     @property
     def height(self) -> int:

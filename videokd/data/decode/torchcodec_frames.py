@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from videokd.data.decode.checked_reader import batches
 from videokd.data.decode.errors import library_errors, short_cause
 from videokd.data.decode.pyav_reader import PyavReader
-from videokd.data.source import VideoFile
 from videokd.utils.errors import InputError, VideoError
 
 
@@ -33,8 +32,7 @@ class TorchcodecFrames:
     """Reads at random, and takes a frame only where its time is that of the one asked for.
 
     Args:
-        source: The file, open; not owned.
-        checker: The same file through PyAV.
+        checker: The file through PyAV; must stay open.
 
     Raises:
         InputError: torchcodec cannot be used here.
@@ -43,25 +41,25 @@ class TorchcodecFrames:
 
     name = "torchcodec"
 
-    def __init__(self, source: VideoFile, checker: PyavReader) -> None:
-        path = source.name
-        if torchcodec_problem():
-            raise InputError(
-                f"torchcodec cannot be used here ({torchcodec_problem()}); use backend pyav"
-            )
-        start_sec = checker.file.start_sec
+    def __init__(self, checker: PyavReader) -> None:
+        problem = torchcodec_problem()
+        if problem:
+            raise InputError(f"torchcodec cannot be used here ({problem}); use backend pyav")
+        file, start_sec = checker.file, checker.file.start_sec
+        self._path = file.source.name
         if start_sec is None:
-            raise VideoError(path, "torchcodec needs times, which this container does not have")
-        self._path = path
+            raise VideoError(
+                self._path, "torchcodec needs times, which this container does not have"
+            )
         self._times = start_sec + checker.times
-        with library_errors(path):
+        with library_errors(self._path):
             self._decoder: Any = _make_decoder(
-                source.decoder_path, stream_index=checker.file.stream.index
+                file.source.decoder_path, stream_index=file.stream.index
             )
             num_seen = len(self._decoder)
         if num_seen != checker.num_frames:
             raise VideoError(
-                path, f"torchcodec sees {num_seen} frames, {checker.num_frames} are shown"
+                self._path, f"torchcodec sees {num_seen} frames, {checker.num_frames} are shown"
             )
 
     def read(self, wanted: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from videokd.data import dataset
 from videokd.data.batch import BadVideo
 from videokd.data.reader import VideoReader
+from videokd.data.source import VideoFile
 from videokd.utils.errors import RunError
 
 
@@ -23,13 +23,15 @@ class DecodingCounts:
 
 @contextmanager
 def count_decoding() -> Iterator[DecodingCounts]:
-    """Add up what the readers that datasets open inside count; complete at the end."""
+    """Add up what the readers that are opened inside count; complete at the end."""
     counts = DecodingCounts()
     readers: list[VideoReader] = []
     open_video = dataset.open_video
 
-    def open_and_keep(*arguments: Any, **options: Any) -> VideoReader:
-        readers.append(open_video(*arguments, **options))
+    def open_and_keep(
+        path: str | VideoFile, *, backend: str = "auto", expected_frames: int = 0
+    ) -> VideoReader:
+        readers.append(open_video(path, backend=backend, expected_frames=expected_frames))
         return readers[-1]
 
     dataset.open_video = open_and_keep

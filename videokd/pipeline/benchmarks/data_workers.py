@@ -18,9 +18,9 @@ from videokd.pipeline.benchmarks.figures import Figure
 from videokd.pipeline.benchmarks.timing import paired_ratios
 
 _BATCH_SIZE = 8
+_DEADLINE_SEC = 60.0
 _NUM_SETTLING_BATCHES = 8  # workers start, and fill what they may prepare ahead
 _NUM_MACHINE_CLIPS = 16
-_DEADLINE_SEC = 60.0
 _MACHINE_SHARE = 0.95  # of two whole cores; with less, nothing can be said about the loader
 
 
@@ -108,7 +108,7 @@ def _iterate(
         make_dataset(index),
         PlanSampler(plan, 0, num_batches),
         collate=collate,
-        options=LoadingOptions(num_workers, deadline_sec=_DEADLINE_SEC),
+        options=LoadingOptions(num_workers=num_workers, deadline_sec=_DEADLINE_SEC),
         known_bad=[{}],
     )
     for batch in batches:
