@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python tools/train_net.py --config-file configs/demo/mlfd.yaml
 
 test: $(VENV)/.installed check
-	@echo "== unit tests (under 3 minutes)"
+	@echo "== unit tests (about 5 minutes)"
 	$(TEST_ENV) $(BIN)/python -m pytest -q
 
 check: $(VENV)/.installed
@@ -22,7 +22,7 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 
 test-slow: $(VENV)/.installed
-	@echo "== slow tests (minutes): the data's controls, an experiment end to end"
+	@echo "== slow tests (about 15 minutes): the data's controls, fault runs, an experiment end to end"
 	$(TEST_ENV) $(BIN)/python -m pytest -q -m slow
 
 test-gpu: $(VENV)/.installed
