@@ -86,7 +86,8 @@ def test_the_least_is_each_frame_from_its_key_frame_on(videos, wanted, least):
 def test_a_clip_costs_one_open_and_no_frame_twice(videos, name):
     figures = by_end(data_clips.count_clips(videos[name], num_clips=4))
     assert figures["opens_per_clip"].value == 1.0
-    assert 1.0 <= figures["decoded_over_least"].value < 1.5
+    # Frames that no other frame needs are left out: fewer than from the key frames on.
+    assert 0.0 < figures["decoded_over_least"].value <= 1.0
 
 
 @pytest.mark.parametrize("name", ["mp4_h264_gop12", "avi_mpeg4_gop60", "webm_vp9_gop250"])

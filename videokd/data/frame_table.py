@@ -28,6 +28,7 @@ class Packet(NamedTuple):
         is_hidden: Whether the container marks its frame as not to be shown.
         is_corrupt: Whether the container knows that bytes are missing.
         num_bytes: Size.
+        is_disposable: Whether it is known that no other frame is predicted from its.
     """
 
     pts: int | None
@@ -35,6 +36,7 @@ class Packet(NamedTuple):
     is_hidden: bool
     is_corrupt: bool
     num_bytes: int
+    is_disposable: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class FrameTable:
         numbers: Numbers of their packets, which tell the order of decoding.
         keys: Numbers of the packets that decoding can start at, in the order of display.
         key_pts: Their times, ascending.
+        disposable: (stop,) whether no other frame is predicted from a packet's.
         stop: Number of packets, without one that was cut off.
         is_counted: The times are useless; frames must be counted from the start of the video.
         stamps: (stop,) times to put on the packets in place of the container's, -1 for none; or
@@ -57,6 +60,7 @@ class FrameTable:
     numbers: NDArray[np.int64]
     keys: NDArray[np.int64]
     key_pts: NDArray[np.int64]
+    disposable: NDArray[np.bool_]
     stop: int
     is_counted: bool
     stamps: NDArray[np.int64] | None = None
@@ -79,6 +83,12 @@ class FrameTable:
     def landing_of(self, key: int) -> int:
         """Find the first frame that comes out right when decoding starts at a key frame."""
         return int(np.searchsorted(self.pts, self.key_pts[key]))
+
+    def packets_to_leave_out(self, run: Sequence[int]) -> frozenset[int]:
+        """List the packets that need not be decoded for some frames: no frame wants theirs."""
+        return frozenset(np.flatnonzero(self.disposable).tolist()) - set(
+            self.numbers[list(run)].tolist()
+        )
 
     def plan_runs(self, wanted: Sequence[int]) -> list[list[int]]:
         """Cut ascending frames into runs, decoded each in one go: no frame more than must be."""
@@ -151,6 +161,7 @@ def _from_times(packets: Sequence[Packet], *, is_mpeg4: bool) -> FrameTable:
         numbers=np.array([n for _, n in shown], np.int64),
         keys=np.array([n for _, n in keys] or [first], np.int64),
         key_pts=np.array([t for t, _ in keys] or [start], np.int64),
+        disposable=np.array([packet.is_disposable for packet in packets], np.bool_),
         stop=len(packets),
         is_counted=len(set(times)) < len(numbered) or (is_mpeg4 and has_empty),
     )
@@ -167,6 +178,7 @@ def _from_vops(vops: Sequence[Vop]) -> FrameTable:
         numbers=np.argsort(stamps, kind="stable")[len(vops) - num_frames :],
         keys=np.array(keys, np.int64),
         key_pts=stamps[keys],
+        disposable=np.array([vop.kind == "B" for vop in vops], np.bool_),
         stop=len(vops),
         is_counted=False,
         stamps=stamps,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, dropwhile
 from typing import Any
 
 import av
@@ -19,7 +19,8 @@ class FrameDecoder:
 
     Frames leave a decoder in the order of display. Each must carry the time of the next frame of
     the table, the first must be a key frame, and none may be flagged as damaged; else the attempt
-    ends there, and the next one starts further back.
+    ends there, and the next one starts further back. Frames that nobody wants and that no other
+    frame is predicted from are not decoded in the first attempt.
 
     Args:
         file: Its packets.
@@ -74,7 +75,7 @@ class FrameDecoder:
         """Read frames from the nearest key frame or, failing that, from further back."""
         missing = list(run)
         num_seen = 0
-        for numbered_frames in self._attempts(run[0]):
+        for numbered_frames in self._attempts(run):
             for index, frame in numbered_frames:
                 num_seen = index + 1
                 if index == missing[0]:
@@ -88,32 +89,34 @@ class FrameDecoder:
         cause = f": {self._failure}" if self._failure else ""
         raise VideoError(self._path, f"frame {missing[0]} cannot be decoded{cause}")
 
-    def _attempts(self, index: int) -> Iterator[Iterator[tuple[int, Any]]]:
+    def _attempts(self, run: Sequence[int]) -> Iterator[Iterator[tuple[int, Any]]]:
         if not self._table.is_counted:
-            key = self._table.key_of(index)
-            yield self._decode_in_order(key)
-            if key > 0:
-                yield self._decode_in_order(key - 1)
+            key = self._table.key_of(run[0])
+            left_out = self._table.packets_to_leave_out(run)
+            yield self._decode_in_order(key, left_out)
+            if key > 0 or left_out:
+                yield self._decode_in_order(max(key - 1, 0), frozenset())
             # Times out of order, but every frame there: the n-th frame decoded is frame n.
             if self._failure or sum(1 for _ in self._decode_and_count()) != self.num_frames:
                 return
         yield self._decode_and_count()
 
-    def _decode_in_order(self, key: int) -> Iterator[tuple[int, Any]]:
+    def _decode_in_order(self, key: int, left_out: frozenset[int]) -> Iterator[tuple[int, Any]]:
         """Give (index, frame) from a key frame on, while the times of the frames are in order."""
-        pts, key_pts = self._table.pts, self._table.key_pts[key]
-        expected = landing = self._table.landing_of(key)
-        for frame in self._decode_from(int(self._table.keys[key])):
-            # Frames that lead the key frame need the one before it to be right.
-            if expected == landing and frame.pts is not None and frame.pts < pts[landing]:
-                continue
-            if expected == len(pts) or frame.pts != pts[expected]:
+        table = self._table
+        landing = table.landing_of(key)
+        due = (n for n in range(landing, len(table.pts)) if table.numbers[n] not in left_out)
+        frames = self._decode_from(int(table.keys[key]), left_out)
+        # Frames that lead the key frame need the one before it to be right.
+        frames = dropwhile(lambda f: f.pts is not None and f.pts < table.pts[landing], frames)
+        for frame in frames:
+            expected = next(due, None)
+            if expected is None or frame.pts != table.pts[expected]:
                 return
-            is_no_key = key > 0 and frame.pts == key_pts and not frame.key_frame
+            is_no_key = key > 0 and frame.pts == table.key_pts[key] and not frame.key_frame
             if is_no_key or self._is_damaged(frame, expected):
                 return
             yield expected, frame
-            expected += 1
 
     def _decode_and_count(self) -> Iterator[tuple[int, Any]]:
         """Give (index, frame) from the start, whatever the times."""
@@ -122,14 +125,16 @@ class FrameDecoder:
                 return
             yield index, frame
 
-    def _decode_from(self, number: int) -> Iterator[Any]:
+    def _decode_from(self, number: int, left_out: frozenset[int] = frozenset()) -> Iterator[Any]:
         """Give frames in the order of display, up to the first damage, noted in _failure."""
         self._failure = ""
         if not self._file.can_decode:
             raise VideoError(self._path, "this FFmpeg has no decoder for its codec")
         self._file.codec_context.flush_buffers()
         try:
-            for packet in chain(self._file.packets_from(number), [None]):
+            for place, packet in enumerate(chain(self._file.packets_from(number), [None]), number):
+                if place in left_out:
+                    continue
                 if packet is not None and self._file.is_damaged(packet):
                     self._failure = "a part of the file is missing"
                     return

@@ -9,6 +9,7 @@ import av
 
 from videokd.data.decode.rgb import PLAIN_FORMATS
 from videokd.data.frame_table import FrameTable, Packet, build_frame_table
+from videokd.data.h264 import find_length_size, is_disposable
 from videokd.data.mpeg4 import Vop, list_pictures
 from videokd.data.source import VideoFile
 from videokd.utils.errors import VideoError
@@ -142,9 +143,18 @@ class PacketFile:
         """List the packets of the video without decoding them."""
         facts = []
         num_bytes = 0
+        length_size = self._find_length_size()
         for packet in self._demux():
-            is_key, is_hidden = packet.is_keyframe, packet.is_discard
-            facts.append(Packet(packet.pts, is_key, is_hidden, packet.is_corrupt, packet.size))
+            facts.append(
+                Packet(
+                    packet.pts,
+                    packet.is_keyframe,
+                    packet.is_discard,
+                    packet.is_corrupt,
+                    packet.size,
+                    length_size > 0 and is_disposable(bytes(packet), length_size=length_size),
+                )
+            )
             self._marks.append(_mark_of(packet))
             num_bytes += packet.size
             if self._held is not None and num_bytes <= _MAX_HELD_BYTES:
@@ -160,6 +170,10 @@ class PacketFile:
             has_decoding_times=self.source.container == "avi" and self._reorders(),
             vops=vops,
         )
+
+    def _find_length_size(self) -> int:
+        is_h264 = self.codec == "h264"
+        return find_length_size(self.codec_context.extradata or b"") if is_h264 else 0
 
     def _reorders(self) -> bool:
         return self.can_decode and bool(self.codec_context.has_b_frames)
