@@ -117,6 +117,13 @@ def test_decord_is_asked_for_the_same_frames(videos):
     data_rivals.make_decord_reader(video.path, [sample], resized=True)()
 
 
+@pytest.mark.parametrize("name", ["mp4_h264_gop12", "avi_mpeg4_gop60", "webm_vp9_gop12"])
+def test_bare_pyav_reads_every_wanted_frame(videos, name):
+    video = videos[name]
+    samples = make_clip_reader(make_index([video]), num_clips=2)()
+    assert data_rivals.make_bare_reader(video.path, samples)() == 16
+
+
 def test_clips_that_pytorchvideo_leaves_out_are_noticed(videos, tmp_path):
     video = videos["avi_mpeg4_gop12"]
     samples = make_clip_reader(make_index([video]), num_clips=1)()
