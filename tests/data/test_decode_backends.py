@@ -210,3 +210,27 @@ def test_a_frame_of_another_time_is_not_taken(make_video, monkeypatch):
         pytest.raises(VideoError, match="torchcodec gives frame 4 for 3"),
     ):
         video.get_frames([3])
+
+
+def test_a_library_that_gives_another_frame_is_not_believed(make_video, monkeypatch):
+    # As decord, which leaves some damaged frames of HEVC out.
+    path = str(make_video("a.mp4", 6))
+
+    class OneLate:
+        name = "decord"
+
+        def __init__(self, checker):
+            with open_video(path) as video:
+                self.frames = video.get_frames(range(6))
+
+        def read(self, wanted):
+            return ((index, self.frames[min(index + (index > 3), 5)]) for index in wanted)
+
+        def close(self):
+            pass
+
+    monkeypatch.setitem(choice._LIBRARIES, "decord", OneLate)
+    with open_video(path, backend="decord") as video:
+        assert video.get_frames([0, 3]).shape[0] == 2
+        with pytest.raises(VideoError, match="decord and PyAV decode frame 4 differently"):
+            video.get_frames([2, 4])

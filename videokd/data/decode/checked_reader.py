@@ -11,6 +11,7 @@ from videokd.data.decode.errors import library_errors
 from videokd.data.decode.pyav_reader import PyavReader
 from videokd.data.decode.rgb import to_rgb
 from videokd.data.reader import FrameSink
+from videokd.utils.errors import VideoError
 
 _NUM_FRAMES_PER_BATCH = 32
 
@@ -32,10 +33,11 @@ class FrameLibrary(Protocol):
 
 
 class CheckedReader:
-    """Gives a library's frames, after PyAV has decoded the same ones without finding damage.
+    """Gives a library's frames where they are, bit by bit, those that PyAV decodes too.
 
-    decord and torchcodec fill what they cannot decode with what came before and do not say so.
-    The check costs as much as their own decoding. What PyAV cannot decode at all is not checked.
+    decord and torchcodec fill what they cannot decode with what came before and do not say so, and
+    decord leaves damaged frames of HEVC out. The check costs as much as their own decoding. What
+    PyAV cannot decode at all is not checked.
 
     Args:
         checker: Says how many frames there are, and when. Closed with the reader.
@@ -91,12 +93,23 @@ class CheckedReader:
     def get_frames(self, indices: Sequence[int], *, short_side: int = 0) -> NDArray[np.uint8]:
         """Read frames; see `VideoReader`."""
         sink = FrameSink(self._path, indices, self.num_frames)
-        if self._checker.file.can_decode:
-            self._checker.check_frames(sink.wanted)
         with library_errors(self._path):
-            for index, frame in self._library.read(sink.wanted):
+            for index, frame in self._read(sink.wanted):
                 sink.put(index, _scale(frame, short_side))
         return sink.result()
+
+    def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        found = iter(self._library.read(wanted))
+        if not self._checker.file.can_decode:
+            yield from found
+            return
+        for index, expected in self._checker.read_frames(wanted):
+            _, frame = next(found)
+            if not np.array_equal(frame, expected):
+                raise VideoError(
+                    self._path, f"{self.backend} and PyAV decode frame {index} differently"
+                )
+            yield index, frame
 
     def close(self) -> None:
         """Release the file."""

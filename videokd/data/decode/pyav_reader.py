@@ -1,6 +1,6 @@
 """Frames through PyAV."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +106,16 @@ class PyavReader:
             for index, frame in self._decoder.read(sink.wanted):
                 sink.put(index, to_rgb(frame, short_side))
         return sink.result()
+
+    def read_frames(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Give (index, frame at its own size, upright) for ascending indices.
+
+        Raises:
+            VideoError: one of them cannot be decoded, or not without a guess.
+        """
+        with library_errors(self._path):
+            for index, frame in self._decoder.read(indices):
+                yield index, to_rgb(frame, 0)
 
     def check_frames(self, indices: Sequence[int]) -> None:
         """Decode ascending frames and drop them.

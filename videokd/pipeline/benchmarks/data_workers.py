@@ -8,8 +8,8 @@ from multiprocessing import active_children, get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from videokd.data.batch import ClipBatch, collate
-from videokd.data.loader import LoadingOptions, iterate_batches
+from videokd.data.batch import ClipBatch, ClipRequest, ClipSample, collate
+from videokd.data.loader import LoadableDataset, LoadingOptions, iterate_batches
 from videokd.data.mixing import BatchPlan, PlanSampler
 from videokd.pipeline.benchmarks.data_cases import make_clip_reader, make_dataset, make_index
 from videokd.pipeline.benchmarks.data_counting import check_sample
@@ -104,8 +104,9 @@ def _iterate(
 ) -> Iterator[ClipBatch]:
     index = make_index(videos, num_copies=_BATCH_SIZE)
     plan = BatchPlan([len(index)], batch_size=_BATCH_SIZE, seed=0)
+    dataset: LoadableDataset[ClipRequest, ClipSample | list[ClipSample]] = make_dataset(index)
     batches = iterate_batches(
-        make_dataset(index),
+        dataset,
         PlanSampler(plan, 0, num_batches),
         collate=collate,
         options=LoadingOptions(num_workers=num_workers, deadline_sec=_DEADLINE_SEC),
