@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from videokd.data.cutting import ClipSet, ClipSpec, SharedFrames, companion_start, find_times
-from videokd.utils.errors import InputError, VideoError
+from videokd.utils.errors import InputError
 
 MAIN = ClipSpec(num_frames=4, sampling_rate=3, crop_size=32, short_side=40)
 
@@ -134,12 +134,9 @@ def test_clips_by_seconds_are_placed_by_seconds():
 
 
 def test_times_are_looked_for_where_clips_ask_for_them():
-    reader = SimpleNamespace(num_frames=3, fps=20.0)
+    reader = SimpleNamespace(times=np.array([0.0, 0.05, 0.4]))
     assert find_times(reader, MAIN) is None
-    by_seconds = replace(MAIN, target_fps=10.0)
-    assert find_times(reader, by_seconds).tolist() == [0.0, 0.05, 0.1]
-    with pytest.raises(VideoError, match="its frame rate, which DATA.TARGET_FPS needs, is not"):
-        find_times(SimpleNamespace(num_frames=3, fps=0.0), by_seconds)
+    assert find_times(reader, replace(MAIN, target_fps=10.0)) is reader.times
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,23 @@ def test_clips_follow_the_sampler(index, read_numbers):
     assert sample.frame_indices.tolist() == [0] * 4  # of a fifth of a second only one is left
 
 
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_seconds_are_those_of_a_variable_rate(index, make_video, tmp_path, is_cached):
+    # 20 frames a second for a second, then 5 for two.
+    times_ms = [50 * n for n in range(20)] + [1000 + 200 * n for n in range(10)]
+    make_video("variable.mp4", 30, codec="libx264", times_ms=times_ms)
+    index = replace(index, records=(VideoRecord("variable.mp4", 0, "toy", "g"),))
+    spec = ClipSpec(14, 1, 32, 40, target_fps=5.0)
+    options = {}
+    if is_cached:
+        folder = tmp_path / "cache"
+        options["caches"] = [FrameCache.build(index, directory=folder, short_side=40, max_gib=1.0)]
+    sample = make_dataset(index, WHOLE, clip=spec, **options)[ClipRequest(0, 0, 0, 1)]
+    every = [0, 4, 8, 12, 16, *range(20, 30)]  # those that are shown every fifth of a second
+    place = every.index(int(sample.frame_indices[0]))
+    assert sample.frame_indices.tolist() == every[place : place + 14]
+
+
 def test_a_short_video_repeats_its_last_frame(index):
     sample = make_dataset(index)[ClipRequest(0, 2, 0, 0)]
     assert sample.frame_indices.tolist() == [0, 3, 4, 4]

@@ -39,6 +39,7 @@ def test_cached_frames_equal_decoded_ones(build, index):
         ):
             assert stored.num_frames == video.num_frames
             assert stored.fps == video.fps
+            np.testing.assert_array_equal(stored.times, video.times)
             assert (stored.height, stored.width) == (24, 32)
             expected = video.get_frames([7, 3, 3], short_side=24)
             np.testing.assert_array_equal(stored.get_frames([7, 3, 3], short_side=24), expected)
@@ -94,7 +95,8 @@ def test_a_cache_cut_off_before_its_manifest_is_built_again(build, tmp_path):
     manifest.unlink()
     (manifest.parent / "frames.bin").write_bytes(b"half")
     assert len(build().bad_videos) == 1
-    assert sorted(p.name for p in manifest.parent.iterdir()) == ["frames.bin", "manifest.json"]
+    names = ["frames.bin", "manifest.json", "times.bin"]
+    assert sorted(p.name for p in manifest.parent.iterdir()) == names
 
 
 def test_a_damaged_cache_says_what_to_do(build, tmp_path):
@@ -103,6 +105,10 @@ def test_a_damaged_cache_says_what_to_do(build, tmp_path):
     os.truncate(frames, 100)
     # 32 frames of 24 x 32 pixels.
     with pytest.raises(InputError, match=r"damaged \(100 bytes instead of 73728\); delete it"):
+        build()
+    os.truncate(frames, 73728)
+    os.truncate(frames.with_name("times.bin"), 16)
+    with pytest.raises(InputError, match=r"damaged \(16 bytes instead of 256\); delete it"):
         build()
 
 

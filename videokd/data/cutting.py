@@ -16,7 +16,7 @@ from torch import Tensor
 
 from videokd.data.reader import VideoReader
 from videokd.data.sampling import CLAMP, DENSE, SEGMENTS, TemporalSampling
-from videokd.utils.errors import InputError, VideoError
+from videokd.utils.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,16 +194,8 @@ class ClipSet:
 
 
 def find_times(reader: VideoReader, spec: ClipSpec) -> NDArray[np.float64] | None:
-    """Return when the frames of a video are shown, seconds; None where clips do not ask for it.
-
-    Raises:
-        VideoError: the file does not say how fast it is.
-    """
-    if not spec.target_fps:
-        return None
-    if reader.fps <= 0:
-        raise VideoError("", "its frame rate, which DATA.TARGET_FPS needs, is not known")
-    return np.arange(reader.num_frames) / reader.fps
+    """Return when the frames of a video are shown, seconds; None where clips do not ask for it."""
+    return reader.times if spec.target_fps else None
 
 
 def companion_start(start: int, num_video_frames: int, *, span: int, other_span: int) -> int:

@@ -1,8 +1,9 @@
 """All frames of a small dataset, decoded once into one memory-mapped file.
 
 frames.bin holds the frames of every video one after the other, (T, H, W, 3) uint8, scaled to one
-short side; manifest.json says where each begins. Both lie in a folder named after what they were
-made from, and the manifest is written last: a folder with a manifest is complete.
+short side; times.bin holds when each is shown, seconds as float64; manifest.json says where each
+video begins. They lie in a folder named after what they were made from, and the manifest is written
+last: a folder with a manifest is complete.
 """
 
 import logging
@@ -14,6 +15,7 @@ from functools import partial
 from itertools import accumulate
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +25,14 @@ from videokd.data.index import VideoIndex, VideoRecord
 from videokd.data.reader import VideoReader, scaled_size
 from videokd.data.source import open_video_file
 from videokd.utils.errors import InputError, VideoError
-from videokd.utils.io import read_json, sha256_json, write_json
+from videokd.utils.io import atomic_write_bytes, read_json, sha256_json, write_json
 
 _logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
 OnProgress = Callable[[int, int], None]
 
-_VERSION = 1
+_VERSION = 2
 _NUM_FRAMES_PER_READ = 512
 # A spawned process takes seconds to start: with fewer videos it is not worth having.
 _MIN_VIDEOS_PER_PROCESS = 250
@@ -69,15 +72,19 @@ class FrameCache:
             entries = [_Entry(**fields) for fields in manifest["entries"]]
             self._short_side = int(manifest["short_side"])
             self._bytes = np.asarray(np.memmap(folder / "frames.bin", np.uint8, mode="r"))
+            self._times = np.asarray(np.memmap(folder / "times.bin", np.float64, mode="r"))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"frame cache {folder} is damaged ({error}); delete it") from error
         self._entries = {entry.path: entry for entry in entries}
+        *firsts, num_frames = accumulate((entry.num_frames for entry in entries), initial=0)
+        self._firsts = {entry.path: first for entry, first in zip(entries, firsts, strict=True)}
         num_bytes = sum(entry.num_bytes for entry in entries)
-        if num_bytes != len(self._bytes):
-            raise InputError(
-                f"frame cache {folder} is damaged ({len(self._bytes)} bytes instead of "
-                f"{num_bytes}); delete it"
-            )
+        for array, size in ((self._bytes, num_bytes), (self._times, 8 * num_frames)):
+            if array.nbytes != size:
+                raise InputError(
+                    f"frame cache {folder} is damaged ({array.nbytes} bytes instead of {size}); "
+                    "delete it"
+                )
 
     @classmethod
     def build(
@@ -145,7 +152,9 @@ class FrameCache:
             raise VideoError(record.path, entry.cause)
         stored = self._bytes[entry.offset : entry.offset + entry.num_bytes]
         frames = stored.reshape(entry.num_frames, entry.height, entry.width, 3)
-        return _CachedReader(frames, entry.fps, self._short_side)
+        first = self._firsts[entry.path]
+        times = self._times[first : first + entry.num_frames]
+        return _CachedReader(frames, times, fps=entry.fps, short_side=self._short_side)
 
 
 class _CachedReader:
@@ -155,15 +164,14 @@ class _CachedReader:
     num_opens = 0
     num_decoded = 0
 
-    def __init__(self, frames: NDArray[np.uint8], fps: float, short_side: int) -> None:
+    def __init__(
+        self, frames: NDArray[np.uint8], times: NDArray[np.float64], *, fps: float, short_side: int
+    ) -> None:
         self._frames = frames
+        self.times = times
         self._short_side = short_side
         self.fps = fps
         self.num_frames, self.height, self.width = frames.shape[:3]
-
-    @property
-    def times(self) -> NDArray[np.float64]:
-        return np.arange(self.num_frames) / (self.fps or 25.0)
 
     def get_frames(self, indices: Sequence[int], *, short_side: int = 0) -> NDArray[np.uint8]:
         if short_side not in (0, self._short_side):
@@ -195,14 +203,15 @@ class _Work:
     def open(self, path: str) -> VideoReader:
         return open_video(open_video_file(path, root=Path(self.root)), backend=self.backend)
 
-    def measure(self, path: str) -> _Entry:
-        """Find the size of a video without decoding all of it."""
+    def measure(self, path: str) -> tuple[_Entry, NDArray[np.float64]]:
+        """Find the size of a video and the times of its frames without decoding all of it."""
         try:
             with self.open(path) as reader:
                 height, width = scaled_size(reader.height, reader.width, self.short_side)
-                return _Entry(path, reader.num_frames, height, width, reader.fps)
+                entry = _Entry(path, reader.num_frames, height, width, reader.fps)
+                return entry, reader.times
         except VideoError as error:
-            return _Entry(path, cause=error.cause)
+            return _Entry(path, cause=error.cause), np.empty(0)
 
     def store(self, file_name: str, entry: _Entry) -> str:
         """Decode a video into its place in a file; return the cause when it cannot be done."""
@@ -242,7 +251,7 @@ class _Mapper:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def map(self, function: Callable[..., object], items: Sequence[object]) -> Iterator[object]:
+    def map(self, function: Callable[..., _T], items: Sequence[object]) -> Iterator[_T]:
         results = (
             map(function, items)
             if self._pool is None
@@ -269,9 +278,10 @@ def _cache_key(index: VideoIndex, short_side: int, backend: str) -> str:
 
 
 def _fill(folder: Path, index: VideoIndex, work: _Work, mapper: _Mapper, max_gib: float) -> None:
-    """Write frames.bin, then manifest.json."""
+    """Write frames.bin and times.bin, then manifest.json."""
     paths = [record.path for record in index.records]
-    entries = [e for e in mapper.map(work.measure, paths) if isinstance(e, _Entry)]
+    measured = list(mapper.map(work.measure, paths))
+    entries = [entry for entry, _ in measured]
     num_gib = sum(entry.num_bytes for entry in entries) / 2**30
     if num_gib > max_gib:
         raise InputError(
@@ -290,6 +300,8 @@ def _fill(folder: Path, index: VideoIndex, work: _Work, mapper: _Mapper, max_gib
         os.replace(partial_file, folder / "frames.bin")
     finally:
         partial_file.unlink(missing_ok=True)
+    times = np.concatenate([own for _, own in measured])
+    atomic_write_bytes(folder / "times.bin", times.astype(np.float64).tobytes())
     kept = [replace(e, cause=str(cause)) for e, cause in zip(entries, causes, strict=True)]
     bad = [entry for entry in kept if entry.cause]
     if bad:
