@@ -42,8 +42,9 @@ def test_one_open_and_one_decode_of_each_frame_serve_all_views(cache_figures, na
     assert cache_figures[f"data/{name}/opens_per_clip"].value == 1.0
     assert cache_figures[f"data/{name}/opens_10x3_over_1x1"].value == 1.0
     assert 0 < cache_figures[f"data/{name}/decodes_per_frame_in_test"].value <= 1.0
-    # 8 frames with a step of 3 span 22; no clip is longer than its video.
-    assert cache_figures[f"data/{name}/frames_decoded_per_clip"].value >= 22
+    # 8 frames with a step of 3 span 22; B-frames among them are left out where none is wanted.
+    lowest = 22 if name == "avi" else 8
+    assert cache_figures[f"data/{name}/frames_decoded_per_clip"].value >= lowest
     assert cache_figures[f"data/{name}/cache_speedup"].value > 0
 
 
