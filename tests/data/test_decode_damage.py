@@ -66,7 +66,7 @@ def find_packets(path):
         return [(packet.pos, packet.size) for packet in read]
 
 
-def expect_right_or_refused(path, sound, *, some_refused=True):
+def assert_right_or_refused(path, sound, *, some_refused=True):
     try:
         found = read_all(path)
     except VideoError:
@@ -89,7 +89,7 @@ def test_a_block_of_zeros_is_noticed(tmp_path, name, seed):
     start = pos + int(rng.integers(64, size - 400))
     data[start : start + 256] = bytes(256)
     path.write_bytes(data)
-    expect_right_or_refused(path, sound)
+    assert_right_or_refused(path, sound)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -116,7 +116,7 @@ def test_overwritten_pictures_are_noticed(tmp_path, name, seed):
     start = pos + size // 3
     data[start : start + 64] = rng.integers(0, 256, 64, dtype=np.uint8).tobytes()
     path.write_bytes(data)
-    expect_right_or_refused(path, sound)
+    assert_right_or_refused(path, sound)
 
 
 def test_frames_predicted_from_a_damaged_one_are_refused_up_to_the_next_key_frame(tmp_path):
