@@ -254,6 +254,18 @@ def test_a_preview_shows_the_first_clips_of_a_training(tool, write_config, drawn
         assert not np.array_equal(plain.frames, augmented.frames)
 
 
+def test_a_preview_is_the_same_wherever_clips_are_cut(tool, write_config, drawn, tmp_path):
+    config = write_config(["UCF"])
+    words = ["preview", "--cfg", config, "--num", 2, "--output", tmp_path / "a.png"]
+    assert tool(*words)[0] == 0
+    assert tool(*words, "DATA.AUGMENT_ON", "device")[0] == 0
+    here, there = drawn
+    assert [row.title for row in here] == [row.title for row in there]
+    for one, other in zip(here, there, strict=True):
+        for strip, same in zip(one.strips, other.strips, strict=True):
+            assert np.array_equal(strip.frames, same.frames)
+
+
 def test_a_preview_shows_the_views_of_a_test(tool, write_config, drawn, tmp_path):
     config = write_config(["UCF", "KINETICS"])
     words = ["preview", "--cfg", config, "TEST.NUM_SPATIAL_CROPS", 3, "--part", "test"]

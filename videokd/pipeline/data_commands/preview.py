@@ -95,7 +95,8 @@ def _draw_training(
         pin_memory=False,
     )
     with closing(make_loader(0)) as batches:
-        for batch in batches:
+        for loaded in batches:
+            batch = loaded.to("cpu")  # where cutting is left to the device, it is done now
             for n, view in enumerate(batch.views):
                 plain = Strip("plain", _to_frames(batch.plain_clips[spec.name][n]))
                 augmented = Strip("augmented", _to_frames(batch.clips[n]))
