@@ -17,7 +17,8 @@ _LAYER_START_CODES = range(0x20, 0x30)
 _VOP_TYPES = "IPBS"
 _EXTENDED_PIXEL_ASPECT = 15
 _NUM_BITS_OF_BUFFER_PARAMETERS = 79
-_NUM_HEAD_BYTES = 64
+_NUM_LAYER_BYTES = 64
+_NUM_VOP_BYTES = 16
 
 
 class Vop(NamedTuple):
@@ -116,7 +117,7 @@ class _VopParser:
         vops = []
         start = packet.find(_VOP_START)
         while start >= 0:
-            vops.append(self._read_vop(packet[start + 4 : start + 4 + _NUM_HEAD_BYTES]))
+            vops.append(self._read_vop(packet[start + 4 : start + 4 + _NUM_VOP_BYTES]))
             start = packet.find(_VOP_START, start + 4)
         return vops
 
@@ -127,20 +128,24 @@ class _VopParser:
             if data[start : start + 4] == _VOP_START:
                 return
             if data[start + 3] in _LAYER_START_CODES:
-                self._num_time_bits = _num_time_bits(data[start + 4 : start + 4 + _NUM_HEAD_BYTES])
+                self._num_time_bits = _num_time_bits(data[start + 4 : start + 4 + _NUM_LAYER_BYTES])
             start = data.find(b"\0\0\1", start + 3)
 
     def _read_vop(self, data: bytes) -> Vop:
+        """Read kind, seconds since the last picture, marker, time, marker, and whether coded."""
         if self._num_time_bits == 0:
             raise ValueError("an MPEG-4 picture without a layer")
-        bits = _Bits(data)
-        kind = _VOP_TYPES[bits.read(2)]
-        while bits.read(1):  # Seconds since the last I, P or S.
-            pass
-        bits.expect_marker()
-        bits.read(self._num_time_bits)
-        bits.expect_marker()
-        return Vop(kind, bits.read(1) == 1)
+        # One number, not bit by bit: this is done for every picture of a video.
+        value, end = int.from_bytes(data, "big"), 8 * len(data) - 2
+        kind = value >> max(end, 0)
+        while end > 0 and value >> (end - 1) & 1:
+            end -= 1
+        last = end - self._num_time_bits - 4
+        if last < 0:
+            raise ValueError("the head of an MPEG-4 picture is cut off")
+        if not (value >> (end - 2) & 1 and value >> (last + 1) & 1):
+            raise ValueError("the head of an MPEG-4 picture is damaged")
+        return Vop(_VOP_TYPES[kind], value >> last & 1 == 1)
 
 
 def _num_time_bits(data: bytes) -> int:
@@ -159,7 +164,7 @@ def _num_time_bits(data: bytes) -> int:
             bits.read(_NUM_BITS_OF_BUFFER_PARAMETERS)
     if bits.read(2) == 3 and version != 1:
         bits.read(4)
-    bits.expect_marker()
+    bits.read(1)
     return max(1, (bits.read(16) - 1).bit_length())
 
 
@@ -173,9 +178,5 @@ class _Bits:
     def read(self, num_bits: int) -> int:
         self._num_left -= num_bits
         if self._num_left < 0:
-            raise ValueError("the head of an MPEG-4 picture is cut off")
+            raise ValueError("the head of an MPEG-4 layer is cut off")
         return self._value >> self._num_left & ((1 << num_bits) - 1)
-
-    def expect_marker(self) -> None:
-        if self.read(1) != 1:
-            raise ValueError("the head of an MPEG-4 picture is damaged")

@@ -155,14 +155,14 @@ class PacketFile:
                     length_size > 0 and is_disposable(bytes(packet), length_size=length_size),
                 )
             )
-            self._marks.append(_mark_of(packet))
             num_bytes += packet.size
-            if self._held is not None and num_bytes <= _MAX_HELD_BYTES:
-                self._held.append(packet)
-            else:
+            if self._held is not None and num_bytes > _MAX_HELD_BYTES:
+                self._marks = [_mark_of(held) for held in self._held]
                 self._held = None
-        if self._held is not None:
-            self._marks = []
+            if self._held is None:
+                self._marks.append(_mark_of(packet))
+            else:
+                self._held.append(packet)
         vops = self._parse_vops() if self.codec == "mpeg4" and self._held else None
         return build_frame_table(
             facts,
