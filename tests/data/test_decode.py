@@ -214,6 +214,11 @@ def test_a_frame_that_the_decoder_leaves_out_is_never_made_up_for(make_video, mo
         assert video.get_frames([3]).shape[0] == 1
         with pytest.raises(VideoError, match="frame 6 cannot be decoded"):
             video.get_frames([6])
+        num_decoded = video.num_decoded
+        with pytest.raises(VideoError, match="frame 6 cannot be decoded"):
+            video.get_frames([6])
+        # They are not all decoded a second time to be counted.
+        assert video.num_decoded < num_decoded + 30
 
 
 @needs_clips

@@ -46,6 +46,7 @@ class FrameDecoder:
         self._expected_frames = expected_frames
         self._failure = ""
         self._held_back: list[Any] = []
+        self._num_counted = -1
         self.num_frames = self._find_num_frames()
         if self.num_frames == 0:
             raise VideoError(self._path, "no video frames")
@@ -67,7 +68,7 @@ class FrameDecoder:
             return len(table.pts)
         if self._expected_frames:
             return min(self._expected_frames, table.max_frames)
-        num_frames = sum(1 for _ in self._decode_and_count())
+        num_frames = self._count_all()
         # Damage is not the end: the frames behind it exist and raise when they are asked for.
         return table.max_frames if self._failure else min(num_frames, table.max_frames)
 
@@ -97,9 +98,15 @@ class FrameDecoder:
             if key > 0 or left_out:
                 yield self._decode_in_order(max(key - 1, 0), frozenset())
             # Times out of order, but every frame there: the n-th frame decoded is frame n.
-            if self._failure or sum(1 for _ in self._decode_and_count()) != self.num_frames:
+            if self._failure or self._count_all() != self.num_frames:
                 return
         yield self._decode_and_count()
+
+    def _count_all(self) -> int:
+        """Count the frames that decode, once: a damaged file is asked for several clips."""
+        if self._num_counted < 0:
+            self._num_counted = sum(1 for _ in self._decode_and_count())
+        return self._num_counted
 
     def _decode_in_order(self, key: int, left_out: frozenset[int]) -> Iterator[tuple[int, Any]]:
         """Give (index, frame) from a key frame on, while the times of the frames are in order."""
