@@ -18,16 +18,19 @@ from videokd.data.supervised_pool import Lost, SupervisedPool
 from videokd.pipeline.benchmarks.data_videos import generate_videos
 
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "clips"
-REAL = (
-    "kinetics_arm_wrestling.mp4",
-    "kinetics_flipping_pancake.mkv",
-    "mmaction2_test.avi",
-    "mmaction2_test.mp4",
-    "paddlevideo_example.avi",
-    "torchcodec_h265_video.mp4",
-    "torchcodec_nasa_13013.mp4",
-    "torchcodec_testsrc2_vp9.webm",
-)
+# Real files, and the most of the 120 damaged copies of each that any backend takes for whole
+# though pictures changed, as measured with PyAV 18.1, decord 0.6 and torchcodec 0.17. HEVC's
+# arithmetic decoder makes a picture of nearly anything.
+REAL = {
+    "kinetics_arm_wrestling.mp4": 0,
+    "kinetics_flipping_pancake.mkv": 0,
+    "mmaction2_test.avi": 3,
+    "mmaction2_test.mp4": 0,
+    "paddlevideo_example.avi": 3,
+    "torchcodec_h265_video.mp4": 22,
+    "torchcodec_nasa_13013.mp4": 1,
+    "torchcodec_testsrc2_vp9.webm": 5,
+}
 NEVER = {"another frame", "repeated frame"}
 VERDICTS = ("refused", "refused by index", "partly refused", "right", "damaged picture")
 DEADLINE_SEC = 10.0
@@ -71,9 +74,10 @@ class Run:
         if outcome.verdict in NEVER:
             self.wrong.append((case, outcome))
 
-    def share(self, what):
-        """Return the share of a row's files that gave damaged pictures without a word."""
-        return self.counts[what]["damaged picture"] / self.counts[what].total()
+    def num_damaged(self, name):
+        """Return for how many copies of a file, at most, a backend gave damaged pictures."""
+        rows = [counts for what, counts in self.counts.items() if what.startswith(f"{name} ")]
+        return max(counts["damaged picture"] for counts in rows)
 
     def lines(self):
         yield (
@@ -99,6 +103,8 @@ def test_damaged_files_give_their_own_frames_or_an_error(tmp_path, backends, tel
     files = [video.path for video in videos if video.gop == 12]
     run = run_and_tell(tmp_path, files, backends, 2, tell)
     assert run.num_files >= 3 * 6 * 2
+    # What the encoders make differs from version to version: 2 of 12 VP9 files were seen.
+    assert sum(run.num_damaged(path.name) for path in files) <= 4
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="../shared/clips is not here")
@@ -106,3 +112,5 @@ def test_damaged_files_give_their_own_frames_or_an_error(tmp_path, backends, tel
 def test_damaged_real_files_give_their_own_frames_or_an_error(tmp_path, backends, tell):
     run = run_and_tell(tmp_path, [CLIPS / name for name in REAL], backends, 20, tell)
     assert run.num_files >= 8 * 6 * 20
+    found = {name: run.num_damaged(name) for name in REAL}
+    assert {name: num for name, num in found.items() if num > REAL[name]} == {}
