@@ -3,12 +3,7 @@ import os
 import pytest
 
 from videokd.data import source
-from videokd.data.source import (
-    check_folder_inside,
-    check_video_file,
-    open_video_file,
-    sniff_container,
-)
+from videokd.data.source import check_folder_inside, open_video_file
 from videokd.utils.errors import InputError, VideoError
 
 AVI = b"RIFF\0\0\0\0AVI LIST"
@@ -27,21 +22,24 @@ HEADS = {
 def test_containers_are_known_by_their_first_bytes(tmp_path, container):
     path = tmp_path / "video.dat"
     path.write_bytes(HEADS[container])
-    assert sniff_container(path) == container
+    with open_video_file(path) as file:
+        assert file.container == container
 
 
 def test_a_regular_video_under_the_root_is_given_by_its_full_path(tmp_path):
     path = tmp_path / "class [a]" / "-odd #;name.avi"
     path.parent.mkdir()
     path.write_bytes(AVI)
-    assert check_video_file(tmp_path, "class [a]/-odd #;name.avi") == path.resolve()
+    with open_video_file("class [a]/-odd #;name.avi", root=tmp_path) as file:
+        assert (file.real_path, file.num_bytes) == (str(path.resolve()), len(AVI))
 
 
 def test_the_root_itself_may_be_a_link(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a.avi").write_bytes(AVI)
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert check_video_file(tmp_path / "link", "a.avi").name == "a.avi"
+    with open_video_file("a.avi", root=tmp_path / "link") as file:
+        assert file.real_path == str(tmp_path.resolve() / "real" / "a.avi")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +58,7 @@ def test_the_root_itself_may_be_a_link(tmp_path):
 def test_content_that_is_not_a_video_is_refused(tmp_path, content, cause):
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(VideoError, match=cause):
-        check_video_file(tmp_path, "a.mp4")
+        open_video_file("a.mp4", root=tmp_path)
 
 
 @pytest.mark.parametrize("relative", ["../outside.avi", "link.avi", "folder/outside.avi"])
@@ -71,7 +69,7 @@ def test_a_path_may_not_leave_the_root(tmp_path, relative):
     (root / "link.avi").symlink_to(tmp_path / "outside.avi")
     (root / "folder").symlink_to(tmp_path)
     with pytest.raises(VideoError, match="leaves the folder of the dataset"):
-        check_video_file(root, relative)
+        open_video_file(relative, root=root)
 
 
 @pytest.mark.parametrize(
@@ -79,12 +77,12 @@ def test_a_path_may_not_leave_the_root(tmp_path, relative):
 )
 def test_what_is_not_there_is_refused(tmp_path, relative):
     with pytest.raises(VideoError, match="No such file|null"):
-        check_video_file(tmp_path, relative)
+        open_video_file(relative, root=tmp_path)
 
 
 def test_an_absolute_path_is_refused(tmp_path):
     with pytest.raises(VideoError, match="leaves the folder"):
-        check_video_file(tmp_path, "/dev/zero")
+        open_video_file("/dev/zero", root=tmp_path)
 
 
 def test_pipes_folders_and_loops_are_refused_without_waiting(tmp_path):
@@ -93,15 +91,15 @@ def test_pipes_folders_and_loops_are_refused_without_waiting(tmp_path):
     (tmp_path / "loop.avi").symlink_to(tmp_path / "loop.avi")
     for name in ("pipe.avi", "folder.avi"):
         with pytest.raises(VideoError, match="not a regular file"):
-            check_video_file(tmp_path, name)
+            open_video_file(name, root=tmp_path)
     with pytest.raises(VideoError, match=r"loop\.avi: Too many levels of symbolic links"):
-        check_video_file(tmp_path, "loop.avi")
+        open_video_file("loop.avi", root=tmp_path)
 
 
 def test_a_file_larger_than_allowed_is_refused(tmp_path):
     (tmp_path / "a.avi").write_bytes(AVI)
     with pytest.raises(VideoError, match="16 bytes, allowed are 15"):
-        check_video_file(tmp_path, "a.avi", max_bytes=15)
+        open_video_file("a.avi", root=tmp_path, max_bytes=15)
 
 
 def test_the_file_that_was_checked_is_read_whatever_its_name_means_by_then(tmp_path):

@@ -19,6 +19,7 @@ from videokd.data.batch import BadVideo, ClipRequest
 from videokd.data.cutting import ClipSpec
 from videokd.data.dataset import ClipDataset
 from videokd.data.decode import open_video
+from videokd.data.doctor.examine import Examine, VideoPath
 from videokd.data.formats import read_folder
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex, VideoRecord
@@ -55,7 +56,9 @@ class Notes:
             # Opened relative to a folder: the one that was opened just before.
             path = os.path.join(self._folder, path)
         self._folder = path
-        real = os.path.normpath(path)
+        # A file that is open already is known by its number.
+        is_open = path.startswith("/proc/self/fd/")
+        real = os.readlink(path) if is_open else os.path.normpath(path)
         if not any(real == a or real.startswith(a.rstrip("/") + "/") for a in self._allowed):
             self.found.append(f"{event} {path}")
 
@@ -90,6 +93,12 @@ def read_record(root: Path, path: str, folder: str, backend: str) -> list[str]:
     return causes
 
 
+def examine(root: Path, path: str, folder: str, backend: str) -> list[str]:
+    """Check a file before training, as `prepare_data.py check` does."""
+    report = Examine(backend)(VideoPath(str(root), path))
+    return [report.cause or report.problem]
+
+
 def read_named(root: Path, path: str, folder: str, backend: str) -> list[str]:
     """Read a file that the user named on the command line."""
     os.chdir(root)
@@ -102,6 +111,7 @@ WAYS: dict[str, Callable[[Path, str, str, str], list[str]]] = {
     "list": read_list,
     "classes": read_classes,
     "record": read_record,
+    "check": examine,
     "named": read_named,
 }
 

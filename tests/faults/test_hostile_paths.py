@@ -109,7 +109,7 @@ def count_calls(listener):
         num_calls += 1
 
 
-@pytest.mark.parametrize("way", ["list", "classes", "record", "named"])
+@pytest.mark.parametrize("way", ["list", "classes", "record", "check", "named"])
 def test_nothing_outside_the_root_is_opened(
     tmp_path, outside, own_video, listener, way, backends, tell
 ):
@@ -133,7 +133,7 @@ def test_nothing_outside_the_root_is_opened(
     assert count_calls(listener) == 0
     assert all(is_read(r) for r in results if r["name"] == "warm-up")
     assert [r for r in results if r["name"] in THINGS and is_read(r)] == []
-    if way in ("record", "named"):  # a list cannot hold some of these names
+    if way in ("record", "check", "named"):  # a list cannot hold some of these names
         assert [r for r in results if r["name"] in VIDEOS and not is_read(r)] == []
 
 

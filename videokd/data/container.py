@@ -13,7 +13,7 @@ from typing import Any
 import av
 
 from videokd.data.decode import MAX_FRAME_PX, MAX_VIDEO_FRAMES
-from videokd.data.source import sniff_container
+from videokd.data.source import VideoFile, open_video_file
 from videokd.utils.errors import VideoError
 
 
@@ -22,16 +22,24 @@ class OpenContainer:
     """An open file and its first video stream, as PyAV has them.
 
     Args:
-        path: The file, as messages name it.
-        format: FFmpeg's short name of the container, e.g. "mov", "avi", "matroska".
-        container: The file.
+        file: The file; open for as long as this is.
+        container: PyAV's view of it.
         stream: Its first video stream. One thread decodes it.
     """
 
-    path: str
-    format: str
+    file: VideoFile
     container: Any
     stream: Any
+
+    @property
+    def path(self) -> str:
+        """The file, as messages name it."""
+        return self.file.name
+
+    @property
+    def format(self) -> str:
+        """FFmpeg's short name of the container, e.g. "mov", "avi", "matroska"."""
+        return self.file.container
 
     def demux(self) -> Iterator[Any]:
         """Give the packets of the stream, empty ones included, in the order of decoding.
@@ -49,17 +57,29 @@ class OpenContainer:
 
 
 @contextmanager
-def open_container(path: Path) -> Iterator[OpenContainer]:
-    """Open a local video file. Datasets check first that it lies under their root.
+def open_container(source: Path | VideoFile) -> Iterator[OpenContainer]:
+    """Open a local video file.
+
+    Args:
+        source: A file that the user named; or one that was opened under a root
+            (`source.open_video_file`), which stays open.
 
     Raises:
         VideoError: the file is not a video, has no video stream, or its frames are too large.
     """
-    name = str(path)
-    container_format = sniff_container(path)
+    file = source.duplicate() if isinstance(source, VideoFile) else open_video_file(source)
+    with file, _open_checked(file) as opened:
+        yield opened
+
+
+@contextmanager
+def _open_checked(file: VideoFile) -> Iterator[OpenContainer]:
+    name = file.name
     try:
         container = av.open(
-            name, format=container_format, container_options={"protocol_whitelist": "file"}
+            file.decoder_path,
+            format=file.container,
+            container_options={"protocol_whitelist": "file"},
         )
     except av.FFmpegError as error:
         raise VideoError(name, short_cause(error)) from error
@@ -77,7 +97,7 @@ def open_container(path: Path) -> Iterator[OpenContainer]:
         stream.thread_type = "NONE"
         context.thread_count = 1
         context.options = {"max_pixels": str(MAX_FRAME_PX)}
-        yield OpenContainer(name, container_format, container, stream)
+        yield OpenContainer(file, container, stream)
 
 
 @contextmanager

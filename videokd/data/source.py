@@ -68,6 +68,11 @@ class VideoFile:
         path = f"/proc/self/fd/{self._descriptor}"
         return path if os.path.exists(path) else self.real_path
 
+    @property
+    def num_bytes(self) -> int:
+        """Size of the file."""
+        return os.fstat(self._descriptor).st_size
+
     def duplicate(self) -> "VideoFile":
         """Return the same open file once more, to be closed by itself."""
         return VideoFile(self.name, self.real_path, os.dup(self._descriptor), self.container)
@@ -132,22 +137,6 @@ def check_folder_inside(root: Path, relative: str) -> None:
             f"{root / relative} leads out of {root}, to {real}; videos are read under their root "
             "only: set it to a folder above all of them"
         )
-
-
-def check_video_file(root: Path, relative: str, *, max_bytes: int = MAX_VIDEO_BYTES) -> Path:
-    """Check a record's file without keeping it open; see `open_video_file`.
-
-    Returns:
-        Absolute path of a regular file under root that starts like a video.
-    """
-    with open_video_file(relative, root=root, max_bytes=max_bytes) as file:
-        return Path(file.real_path)
-
-
-def sniff_container(path: Path, *, max_bytes: int = MAX_VIDEO_BYTES) -> str:
-    """Name the container of a file, see `VideoFile`, by its first bytes."""
-    with open_video_file(path, max_bytes=max_bytes) as file:
-        return file.container
 
 
 def _resolve(name: str, root: Path | None) -> tuple[str, Sequence[str]]:

@@ -27,17 +27,18 @@ from videokd.data.container import (
 from videokd.data.decode import open_video
 from videokd.data.encode_spec import CONTAINERS, EncodeSpec
 from videokd.data.reader import scaled_size
+from videokd.data.source import VideoFile
 from videokd.utils.errors import VideoError
 
 # Matroska keeps milliseconds, and two are rounded.
 _MAX_TIME_ERROR_SEC = Fraction(2, 1000)
 
 
-def transcode(source: Path, target: Path, spec: EncodeSpec) -> int:
+def transcode(source: Path | VideoFile, target: Path, spec: EncodeSpec) -> int:
     """Write a video anew; the target is whole or absent.
 
     Args:
-        source: A video. Its root is checked by the caller.
+        source: A video that the user named, or one that was opened under a root.
         target: The new file, which may exist; its folder must. Its extension says the container.
         spec: How.
 
@@ -50,7 +51,7 @@ def transcode(source: Path, target: Path, spec: EncodeSpec) -> int:
     """
     part = target.with_name(part_name(target.name))
     try:
-        with library_errors(str(source)):
+        with library_errors(source.name if isinstance(source, VideoFile) else str(source)):
             with open_container(source) as opened:
                 plan = _plan(opened, spec, target.suffix.lower())
             with open_container(source) as opened:
@@ -124,7 +125,7 @@ def _look(opened: OpenContainer) -> tuple[list[int | None], tuple[int, int]]:
         sizes.add(shown_size(frame))
     if len(sizes) > 1:
         raise VideoError(opened.path, "the size of its frames changes")
-    with open_video(opened.path) as reader:
+    with open_video(opened.file.duplicate()) as reader:
         if reader.num_frames != len(times):
             cause = f"{len(times)} frames decode, {reader.num_frames} are shown"
             raise VideoError(opened.path, cause)

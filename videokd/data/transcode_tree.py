@@ -12,7 +12,7 @@ from pathlib import Path
 
 from videokd.data.encode_spec import EncodeSpec
 from videokd.data.formats.listing import VIDEO_EXTENSIONS
-from videokd.data.source import check_video_file
+from videokd.data.source import open_video_file
 from videokd.data.supervised_pool import Lost, SupervisedPool
 from videokd.data.transcode import part_name, transcode
 from videokd.utils.errors import InputError, VideoError
@@ -52,12 +52,13 @@ class _Transcode:
         name = self.spec.target_path(path)
         target = Path(self.target) / name
         try:
-            source = check_video_file(Path(self.source), path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            transcode(source, target, self.spec)
+            with open_video_file(path, root=Path(self.source)) as source:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                transcode(source, target, self.spec)
+                num_old_bytes = source.num_bytes
         except VideoError as error:
             return Written(path, name, error.cause)
-        return Written(path, name, "", source.stat().st_size, target.stat().st_size)
+        return Written(path, name, "", num_old_bytes, target.stat().st_size)
 
 
 class TreeTranscoder:

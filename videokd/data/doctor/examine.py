@@ -19,7 +19,7 @@ from videokd.data.container import (
     shown_size,
 )
 from videokd.data.decode import open_video
-from videokd.data.source import check_video_file
+from videokd.data.source import VideoFile, open_video_file
 from videokd.utils.errors import VideoError
 from videokd.utils.io import sha256_file
 
@@ -92,25 +92,31 @@ class Examine:
     def __call__(self, video: VideoPath) -> VideoReport:
         """Decode every frame of a file. Whatever is wrong with it is in the report."""
         try:
-            path = check_video_file(Path(video.root), video.path)
-            report = VideoReport(num_bytes=path.stat().st_size, sha256=sha256_file(path))
+            file = open_video_file(video.path, root=Path(video.root))
         except VideoError as error:
             is_out_of_reach = isinstance(error.__cause__, OSError)
             return VideoReport("missing" if is_out_of_reach else "not a video", error.cause)
+        with file:
+            return self._examine(file)
+
+    def _examine(self, file: VideoFile) -> VideoReport:
+        try:
+            digest = sha256_file(Path(file.decoder_path))
         except OSError as error:
             return VideoReport("missing", error.strerror or str(error))
+        report = VideoReport(num_bytes=file.num_bytes, sha256=digest)
         try:
-            with library_errors(video.path), open_container(path) as opened:
+            with library_errors(file.name), open_container(file) as opened:
                 report = _decode_all(opened, report)
         except VideoError as error:
             problem = "not a video" if error.cause == "no video stream" else "corrupt"
             return replace(report, problem=problem, cause=error.cause)
-        return report if report.problem else self._ask_reader(path, report)
+        return report if report.problem else self._ask_reader(file, report)
 
-    def _ask_reader(self, path: Path, report: VideoReport) -> VideoReport:
+    def _ask_reader(self, file: VideoFile, report: VideoReport) -> VideoReport:
         """Compare with what training would read."""
         try:
-            with open_video(str(path), backend=self.backend) as reader:
+            with open_video(file.duplicate(), backend=self.backend) as reader:
                 num_frames = reader.num_frames
                 if num_frames > report.num_frames:
                     cause = f"{report.num_frames} of {num_frames} frames decode"
