@@ -13,6 +13,7 @@ from typing import Any
 import av
 
 from videokd.data.decode import MAX_FRAME_PX, MAX_VIDEO_FRAMES
+from videokd.data.decode.errors import short_cause
 from videokd.data.source import VideoFile, open_video_file
 from videokd.utils.errors import VideoError
 
@@ -102,22 +103,14 @@ def _open_checked(file: VideoFile) -> Iterator[OpenContainer]:
 
 @contextmanager
 def library_errors(path: str) -> Iterator[None]:
-    """Turn every error of a decoder library into VideoError."""
+    """Turn every error of a decoder library into VideoError.
+
+    Other than in `decode.errors`, running out of memory stays what it is: whoever decodes whole
+    files in workers must not take a machine's lack of memory for a damaged file.
+    """
     try:
         yield
     except (VideoError, MemoryError):
         raise
     except Exception as error:  # What a damaged file makes a library raise is not known.
         raise VideoError(path, short_cause(error)) from error
-
-
-def shown_size(frame: Any) -> tuple[int, int]:
-    """Return (height, width) of a decoded frame as it is shown, after rotation."""
-    size = (frame.height, frame.width)
-    return size[::-1] if frame.rotation % 180 else size
-
-
-def short_cause(error: Exception) -> str:
-    """Return what a library's error says, on one line."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).strip().splitlines()[0][:200]

@@ -22,9 +22,9 @@ from videokd.data.container import (
     library_errors,
     open_container,
     short_cause,
-    shown_size,
 )
 from videokd.data.decode import open_video
+from videokd.data.decode.rgb import shown_size
 from videokd.data.encode_spec import CONTAINERS, EncodeSpec
 from videokd.data.reader import scaled_size
 from videokd.data.source import VideoFile

@@ -16,9 +16,9 @@ from videokd.data.container import (
     library_errors,
     open_container,
     short_cause,
-    shown_size,
 )
 from videokd.data.decode import open_video
+from videokd.data.decode.rgb import shown_size
 from videokd.data.source import VideoFile, open_video_file
 from videokd.utils.errors import VideoError
 from videokd.utils.io import sha256_file
