@@ -11,7 +11,6 @@ from videokd.data.augment import (
     ViewParams,
     center_view,
     draw_jittered_crop,
-    draw_view,
 )
 from videokd.utils.errors import InputError
 
@@ -29,7 +28,7 @@ def make_rng(seed=0):
 
 
 def draw(seed=0, height=56, width=75, **changes):
-    return draw_view(height, width, rng=make_rng(seed), **(RANGES | changes))
+    return AugmentSpec(**(RANGES | changes)).draw(height, width, rng=make_rng(seed))
 
 
 def draw_jittered(seed, height=256, width=340, scales=(256, 320), crop_size=224):

@@ -11,7 +11,6 @@ from videokd.data.augment.draw import (
     center_view,
     draw_jittered_crop,
     draw_resized_crop,
-    draw_view,
 )
 from videokd.data.augment.erasing import RandomErasing
 from videokd.data.augment.params import Erasing, ViewParams
@@ -29,5 +28,4 @@ __all__ = [
     "center_view",
     "draw_jittered_crop",
     "draw_resized_crop",
-    "draw_view",
 ]

@@ -108,25 +108,6 @@ class AugmentSpec:
         )
 
 
-def draw_view(
-    height: int,
-    width: int,
-    *,
-    rng: np.random.Generator,
-    scale_range: tuple[float, float],
-    ratio_range: tuple[float, float],
-    flip: bool,
-    color_jitter: float,
-) -> ViewParams:
-    """Draw a view with a resized crop, flip, brightness and contrast; see `AugmentSpec`.
-
-    Raises:
-        InputError: a range is empty or out of bounds.
-    """
-    spec = AugmentSpec(scale_range, ratio_range, flip, color_jitter)
-    return spec.draw(height, width, rng=rng)
-
-
 def center_view(height: int, width: int, size: int) -> ViewParams:
     """Return the view of the central square of `size` pixels, without any augmentation."""
     return ViewParams(uniform_crop_boxes(height, width, size=size, num_crops=1)[0])

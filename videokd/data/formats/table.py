@@ -61,11 +61,6 @@ class Format:
     left_right_pairs: tuple[tuple[str, str], ...] = ()
 
     @property
-    def has_splits(self) -> bool:
-        """Whether there are several official splits."""
-        return "split" in self.options
-
-    @property
     def needs_annotations(self) -> bool:
         """Whether labels come from lists."""
         return "annotations" in self.options
