@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from videokd.data import frame_table
-from videokd.data.decode import decoding, open_video, packets, pyav_reader
+from videokd.data.decode import decoding, open_video, packets
+from videokd.data.decode.rgb import RgbConverter
 from videokd.utils.errors import InputError, VideoError
 
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "clips"
@@ -77,8 +78,8 @@ def test_many_clips_far_apart_equal_reading_everything(make_video):
 def test_only_wanted_frames_are_converted(make_video, monkeypatch):
     path = make_video("a.mp4", 120, codec="libx264")
     decoded = []
-    rgb = pyav_reader.to_rgb
-    monkeypatch.setattr(pyav_reader, "to_rgb", lambda *args: decoded.append(1) or rgb(*args))
+    rgb = RgbConverter.__call__
+    monkeypatch.setattr(RgbConverter, "__call__", lambda *args: decoded.append(1) or rgb(*args))
     with open_video(str(path)) as video:
         video.get_frames([0, 5, 5])
     assert len(decoded) == 2

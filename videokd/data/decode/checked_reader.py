@@ -1,7 +1,7 @@
 """Frames through a library that makes up for damage without a word."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import av
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from videokd.data.decode.errors import library_errors
 from videokd.data.decode.pyav_reader import PyavReader
-from videokd.data.decode.rgb import to_rgb
+from videokd.data.decode.rgb import RgbConverter
 from videokd.data.reader import FrameSink
 from videokd.utils.errors import VideoError
 
@@ -48,6 +48,7 @@ class CheckedReader:
         self._path = checker.file.source.name
         self._checker = checker
         self._library = library
+        self._to_rgb = RgbConverter()
         self._shown_size: tuple[int, int] | None = None
 
     @property
@@ -95,7 +96,7 @@ class CheckedReader:
         sink = FrameSink(self._path, indices, self.num_frames)
         with library_errors(self._path):
             for index, frame in self._read(sink.wanted):
-                sink.put(index, _scale(frame, short_side))
+                sink.put(index, self._scale(frame, short_side))
         return sink.result()
 
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -122,6 +123,12 @@ class CheckedReader:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def _scale(self, frame: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+        if short_side == 0:
+            return frame
+        source = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        return self._to_rgb(source, short_side)
+
     def _find_shown_size(self) -> tuple[int, int]:
         if self._shown_size is None:
             height, width = self.get_frames([0]).shape[1:3]
@@ -133,10 +140,3 @@ def batches(wanted: Sequence[int]) -> Iterator[list[int]]:
     """Cut indices into parts whose frames, at their own size, are asked for at once."""
     for start in range(0, len(wanted), _NUM_FRAMES_PER_BATCH):
         yield list(wanted[start : start + _NUM_FRAMES_PER_BATCH])
-
-
-def _scale(frame: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
-    if short_side == 0:
-        return frame
-    source: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-    return to_rgb(source, short_side)

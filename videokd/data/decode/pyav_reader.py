@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from videokd.data.decode.decoding import FrameDecoder
 from videokd.data.decode.errors import library_errors
 from videokd.data.decode.packets import PacketFile
-from videokd.data.decode.rgb import to_rgb
+from videokd.data.decode.rgb import RgbConverter
 from videokd.data.reader import FrameSink
 from videokd.data.source import VideoFile
 
@@ -37,6 +37,7 @@ class PyavReader:
 
     def __init__(self, source: VideoFile, *, expected_frames: int = 0) -> None:
         self._path = source.name
+        self._to_rgb = RgbConverter()
         with library_errors(self._path):
             self._file = PacketFile(source)
         try:
@@ -104,7 +105,7 @@ class PyavReader:
         sink = FrameSink(self._path, indices, self.num_frames)
         with library_errors(self._path):
             for index, frame in self._decoder.read(sink.wanted):
-                sink.put(index, to_rgb(frame, short_side))
+                sink.put(index, self._to_rgb(frame, short_side))
         return sink.result()
 
     def read_frames(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -115,7 +116,7 @@ class PyavReader:
         """
         with library_errors(self._path):
             for index, frame in self._decoder.read(indices):
-                yield index, to_rgb(frame, 0)
+                yield index, self._to_rgb(frame, 0)
 
     def check_frames(self, indices: Sequence[int]) -> None:
         """Decode ascending frames and drop them.

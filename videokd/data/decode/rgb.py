@@ -6,6 +6,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from videokd.data.reader import scaled_size
@@ -14,32 +15,42 @@ from videokd.data.reader import scaled_size
 PLAIN_FORMATS = ("yuv420p", "yuvj420p")
 
 
-def to_rgb(frame: Any, short_side: int) -> NDArray[np.uint8]:
-    """Convert and scale a PyAV frame in one go, then turn it upright.
+class RgbConverter:
+    """Converts and scales the pictures of a video in one go, then turns them upright.
 
     8 bit 4:2:0 of even size takes swscale's short path, as in every other library. Elsewhere the
     place of the chroma samples matters, which FFmpeg's filters regard and PyAV's `reformat` does
-    not.
-
-    Args:
-        frame: A picture of any format.
-        short_side: Pixels; 0 leaves the size.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        ValueError: the picture is to be shown mirrored, or turned by less than a quarter.
+    not. Tables that depend on the sizes are kept from picture to picture: a converter belongs to
+    one video.
     """
-    height, width = scaled_size(frame.height, frame.width, short_side)
-    is_even = frame.height % 2 == 0 and frame.width % 2 == 0
-    if frame.format.name in (*PLAIN_FORMATS, "rgb24") and is_even:
-        # threads=1: the default starts a pool of threads for every single frame.
-        rgb = frame.reformat(format="rgb24", height=height, width=width, threads=1)
-    else:
-        rgb = _filter(frame, height, width)
-    turns = quarter_turns(frame)
-    return np.rot90(rgb.to_ndarray(), turns) if turns else rgb.to_ndarray()
+
+    def __init__(self) -> None:
+        self._scaler: Any = VideoReformatter()
+
+    def __call__(self, frame: Any, short_side: int) -> NDArray[np.uint8]:
+        """Convert a picture.
+
+        Args:
+            frame: A PyAV frame of any format.
+            short_side: Pixels; 0 leaves the size.
+
+        Returns:
+            (H, W, 3) uint8.
+
+        Raises:
+            ValueError: the picture is to be shown mirrored, or turned by less than a quarter.
+        """
+        height, width = scaled_size(frame.height, frame.width, short_side)
+        is_even = frame.height % 2 == 0 and frame.width % 2 == 0
+        if frame.format.name in (*PLAIN_FORMATS, "rgb24") and is_even:
+            # threads=1: the default starts a pool of threads for every single frame.
+            rgb = self._scaler.reformat(
+                frame, format="rgb24", height=height, width=width, threads=1
+            )
+        else:
+            rgb = _filter(frame, height, width)
+        turns = quarter_turns(frame)
+        return np.rot90(rgb.to_ndarray(), turns) if turns else rgb.to_ndarray()
 
 
 def quarter_turns(frame: Any) -> int:

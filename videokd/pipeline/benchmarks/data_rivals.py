@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from torch.utils.data import SequentialSampler
 
 from videokd.data.batch import ClipSample
-from videokd.data.decode.rgb import to_rgb
+from videokd.data.decode.rgb import RgbConverter
 from videokd.pipeline.benchmarks.data_cases import CLIP, FRAME_SIZE
 from videokd.pipeline.benchmarks.data_videos import FPS
 from videokd.utils.errors import RunError
@@ -106,6 +106,7 @@ def make_bare_reader(path: Path, samples: Sequence[ClipSample]) -> Callable[[], 
 
 def _read_barely(path: Path, wanted: Sequence[int]) -> int:
     num_read = 0
+    to_rgb = RgbConverter()
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
