@@ -109,6 +109,7 @@ class _VopParser:
 
     def __init__(self, head: bytes) -> None:
         self._num_time_bits = 0
+        self._layer = b""
         self._read_layer(head)
 
     def parse(self, packet: bytes) -> list[Vop]:
@@ -128,7 +129,10 @@ class _VopParser:
             if data[start : start + 4] == _VOP_START:
                 return
             if data[start + 3] in _LAYER_START_CODES:
-                self._num_time_bits = _num_time_bits(data[start + 4 : start + 4 + _NUM_LAYER_BYTES])
+                layer = data[start + 4 : start + 4 + _NUM_LAYER_BYTES]
+                # Encoders repeat it at every key frame.
+                if layer != self._layer:
+                    self._num_time_bits, self._layer = _num_time_bits(layer), layer
             start = data.find(b"\0\0\1", start + 3)
 
     def _read_vop(self, data: bytes) -> Vop:
