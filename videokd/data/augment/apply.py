@@ -42,12 +42,14 @@ def apply_view(frames: NDArray[np.uint8], params: ViewParams, *, size: int) -> T
     """
     _check_crop(params, frames.shape[1], frames.shape[2])
     top, left, height, width = params.crop
-    crop = frames[:, top : top + height, left : left + width].copy()
-    # T C H W in channels-last memory: the layout that the uint8 resize is fast for.
-    clip = torch.from_numpy(crop).permute(0, 3, 1, 2)
+    crop = frames[:, top : top + height, left : left + width]
     if (height, width) != (size, size):
+        # T C H W in channels-last memory: the layout that the uint8 resize is fast for.
+        clip = torch.from_numpy(crop.copy()).permute(0, 3, 1, 2)
         clip = F.interpolate(clip, (size, size), mode="bilinear", antialias=True)
-    return _apply_after_resize(clip.permute(1, 0, 2, 3), params)
+        crop = clip.permute(0, 2, 3, 1).numpy()
+    # Bytes are transposed by numpy in a quarter of the time that it takes torch.
+    return _apply_after_resize(torch.from_numpy(crop.transpose(3, 0, 1, 2).copy()), params)
 
 
 def apply_views_on_device(clips: Tensor, params: Sequence[ViewParams], *, size: int) -> Tensor:
