@@ -1,5 +1,6 @@
 import pickle
 import random
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -125,8 +126,8 @@ def _map_of_this_process(table):
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc/self/maps")
 def test_another_process_maps_the_same_file_instead_of_a_copy(tmp_path):
     RecordTable.from_rows(make_records(100)).save(tmp_path)
-    with get_context("spawn").Pool(1) as pool:
-        num_rows, maps = pool.apply(_map_of_this_process, (RecordTable.open(tmp_path),))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        num_rows, maps = pool.submit(_map_of_this_process, RecordTable.open(tmp_path)).result()
     assert num_rows == 100
     assert all(line.split()[1] == "r--s" and str(tmp_path) in line for line in maps)
     assert maps
