@@ -1,8 +1,12 @@
 """Backbones of torchvision's VideoResNet family: r3d_18, mc3_18, r2plus1d_18."""
 
+from typing import Any
+
 from torch import Tensor
 
+from videokd.models.family import Family, ModelInput, Published, Scale, Size
 from videokd.models.levels import LEVEL_NAMES, Backbone, Features
+from videokd.models.plain import video_resnet
 
 
 class VideoResNetBackbone(Backbone):
@@ -30,3 +34,29 @@ class VideoResNetBackbone(Backbone):
         """Return part -> dotted names of its submodules in ``net``; see ``Backbone``."""
         layers = {name: (f"layer{i}",) for i, name in enumerate(LEVEL_NAMES, start=1)}
         return {"stem": ("stem",), **layers, "embedding": ()}
+
+
+def _scale(name: str, size: Size, scale: Scale) -> dict[str, Any]:
+    return {"arch": name, "width": scale.channels(64), "depths": scale.depths((2, 2, 2, 2))}
+
+
+def _size(name: str, num_params: float, gflops: float) -> Size:
+    return Size(
+        ModelInput(16, 2, 112),
+        published=Published(num_params, gflops, "torchvision's weights"),
+        weights=(f"torchvision:{name}_Weights.KINETICS400_V1",),
+    )
+
+
+FAMILY = Family(
+    name="video_resnet",
+    sizes={
+        "r3d_18": _size("R3D_18", 33.37, 40.70),
+        "mc3_18": _size("MC3_18", 11.70, 43.34),
+        "r2plus1d_18": _size("R2Plus1D_18", 31.51, 40.52),
+    },
+    head_name=VideoResNetBackbone.head_name,
+    scale=_scale,
+    build_plain=video_resnet.build,
+    wrap=lambda net, arguments: VideoResNetBackbone(net),
+)

@@ -1,12 +1,16 @@
 """Backbones of torchvision's MViT family."""
 
 from itertools import accumulate
+from typing import Any
 
 from torch import Tensor
 from torchvision.models.video.mvit import MViT
 
+from videokd.models.family import PLAIN_MEAN, PLAIN_STD, Family, ModelInput, Published, Scale, Size
 from videokd.models.levels import LEVEL_NAMES, Backbone, Features, tokens_to_grid
+from videokd.models.plain import mvit
 from videokd.models.plain.mvit import GapMViT
+from videokd.utils.errors import InputError
 
 
 class MViTBackbone(Backbone):
@@ -50,3 +54,39 @@ class MViTBackbone(Backbone):
             stages[name] = tuple(f"blocks.{i}" for i in range(start, last + 1))
             start = last + 1
         return {"stem": ("conv_proj", "pos_encoding"), **stages, "embedding": ("norm",)}
+
+
+def _scale(name: str, size: Size, scale: Scale) -> dict[str, Any]:
+    if scale.num_frames % 2 or scale.crop_size % 4:
+        raise InputError(
+            f"{name} needs an even number of frames and a crop that is a multiple of 4 px, got "
+            f"NUM_FRAMES {scale.num_frames} and CROP_SIZE {scale.crop_size}, its own or of DATA"
+        )
+    return {
+        "num_frames": scale.num_frames,
+        "crop_size": scale.crop_size,
+        "width": scale.channels(96),
+        "depths": scale.depths((1, 2, 11, 2)),
+        "stochastic_depth": 0.2 * min(1.0, scale.depth_factor),
+        "pool": size.options["pool"],
+    }
+
+
+_INPUT = ModelInput(16, 4, 224, PLAIN_MEAN, PLAIN_STD)
+
+FAMILY = Family(
+    name="mvit",
+    sizes={
+        "mvit_v2_s": Size(
+            _INPUT,
+            options={"pool": "class_token"},
+            published=Published(34.54, 64.22, "torchvision's weights"),
+            weights=("torchvision:MViT_V2_S_Weights.KINETICS400_V1",),
+        ),
+        "mvit_v2_s_gap": Size(_INPUT, options={"pool": "mean"}),
+    },
+    head_name=MViTBackbone.head_name,
+    scale=_scale,
+    build_plain=mvit.build,
+    wrap=lambda net, arguments: MViTBackbone(net, arguments["depths"]),
+)

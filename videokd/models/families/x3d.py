@@ -1,0 +1,68 @@
+"""Backbones of pytorchvideo's X3D family."""
+
+from typing import Any
+
+from torch import Tensor
+
+from videokd.models.family import PLAIN_MEAN, PLAIN_STD, Family, ModelInput, Published, Scale, Size
+from videokd.models.levels import LEVEL_NAMES, Backbone, Features
+from videokd.models.plain import x3d
+
+
+class X3DBackbone(Backbone):
+    """Levels are the outputs of the four residual stages; T is kept, H and W halve at each.
+
+    Strides over (T, H, W): (1, 4, 4), (1, 8, 8), (1, 16, 16), (1, 32, 32). The embedding is the
+    head's projected pool.
+    """
+
+    head_name = "blocks.5.proj"
+
+    def forward(self, clips: Tensor) -> Features:
+        """Compute the features of normalised clips (B, 3, T, H, W), float."""
+        stem, *stages, head = self.net.blocks
+        x = stem(clips)
+        levels = {}
+        for name, stage in zip(LEVEL_NAMES, stages, strict=True):
+            x = stage(x)
+            levels[name] = x
+        return Features(levels, head.pool(x).flatten(1))
+
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """Return part -> dotted names of its submodules in ``net``; see ``Backbone``."""
+        return {
+            part: (f"blocks.{i}",) for i, part in enumerate(("stem", *LEVEL_NAMES, "embedding"))
+        }
+
+
+def _scale(name: str, size: Size, scale: Scale) -> dict[str, Any]:
+    return {
+        "num_frames": scale.num_frames,
+        "crop_size": scale.crop_size,
+        "width_factor": 2.0 * scale.width_factor,
+        "depth_factor": size.options["depth_factor"] * scale.depth_factor,
+        "head_dim": scale.channels(2048),
+    }
+
+
+def _size(name: str, num_frames: int, sampling_rate: int, crop_size: int, gflops: float) -> Size:
+    # x3d_xs and x3d_s are one network at two clip sizes.
+    return Size(
+        ModelInput(num_frames, sampling_rate, crop_size, PLAIN_MEAN, PLAIN_STD),
+        options={"depth_factor": 2.2},
+        published=Published(3.8, gflops, "X3D, table 4"),
+        weights=(f"pytorchvideo:{name}",),
+    )
+
+
+FAMILY = Family(
+    name="x3d",
+    sizes={
+        "x3d_xs": _size("x3d_xs", 4, 12, 182, 0.91),
+        "x3d_s": _size("x3d_s", 13, 6, 182, 2.96),
+    },
+    head_name=X3DBackbone.head_name,
+    scale=_scale,
+    build_plain=x3d.build,
+    wrap=lambda net, arguments: X3DBackbone(net),
+)
