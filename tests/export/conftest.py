@@ -8,6 +8,7 @@ import torch
 
 from videokd.export import ExportReport, Preprocessing, export_student
 from videokd.models.classifier import VideoClassifier
+from videokd.models.normalizer import ClipNormalizer
 from videokd.models.zoo import Architecture, get_architecture
 
 CLASS_NAMES = ("jump", "run", "sit")
@@ -41,8 +42,7 @@ def model(architecture: Architecture, preprocessing: Preprocessing) -> VideoClas
         model = VideoClassifier(
             architecture.build_backbone(),
             {"toy": 3, "other": 5},
-            mean=preprocessing.mean,
-            std=preprocessing.std,
+            normalizer=ClipNormalizer(preprocessing.mean, preprocessing.std),
             precision="bf16",
             memory_format="channels_last_3d",
         )

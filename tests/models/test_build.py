@@ -1,14 +1,17 @@
+import pytest
 import torch
 
+from videokd.config import load_config
 from videokd.config.defaults import model_template
-from videokd.models.build import build_architecture, build_classifier
+from videokd.models.build import build_architecture, build_classifier, fill_model_inputs
+from videokd.utils.errors import InputError
 
 
 def _build(seed):
     cfg = model_template()
     cfg.ARCH, cfg.WIDTH_FACTOR, cfg.DEPTH_FACTOR = "mc3_18", 0.125, 0.5
     cfg.DROPOUT, cfg.PRECISION, cfg.MEMORY_FORMAT = 0.25, "bf16", "channels_last_3d"
-    cfg.MEAN = [0.1, 0.2, 0.3]
+    cfg.MEAN, cfg.STD, cfg.CHANNELS = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], "bgr"
     architecture = build_architecture(cfg, num_frames=4, crop_size=32)
     return build_classifier(cfg, architecture, {"a": 3, "b": 4}, seed=seed)
 
@@ -21,7 +24,9 @@ def test_every_key_of_the_node_reaches_the_model():
     assert model.dropout.p == 0.25
     assert model.use_bf16
     assert model.memory_format == torch.channels_last_3d
-    torch.testing.assert_close(model.mean.flatten(), torch.tensor([0.1, 0.2, 0.3]))
+    torch.testing.assert_close(model.normalizer.mean.flatten(), torch.tensor([0.1, 0.2, 0.3]))
+    torch.testing.assert_close(model.normalizer.std.flatten(), torch.tensor([0.4, 0.5, 0.6]))
+    assert model.normalizer.is_bgr
     assert {name: head.out_features for name, head in model.heads.items()} == {"a": 3, "b": 4}
 
 
@@ -33,3 +38,38 @@ def test_weights_depend_on_the_seed_only_and_leave_the_global_generator_alone():
     again, other = _build(seed=1).state_dict(), _build(seed=2).state_dict()
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["heads.a.weight"], other["heads.a.weight"])
+
+
+def _load(tmp_path, *overrides):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "DATASETS: {A: {ROOT: a}}\n"
+        "EXPERTS: {A: {ARCH: mvit_v2_s}}\n"
+        "STUDENTS: {A: {ARCH: r3d_18}}\n"
+        "DATA: {SHORT_SIDE: 256, CROP_SIZE: 224}\n"
+    )
+    return load_config(path, overrides)
+
+
+def test_a_network_is_fed_with_its_own_input_where_the_config_says_so(tmp_path):
+    own = ["EXPERTS.A.NUM_FRAMES", "-1", "EXPERTS.A.SAMPLING_RATE", "-1"]
+    cfg = _load(tmp_path, *own, "EXPERTS.A.CROP_SIZE", "-1")
+    expert = fill_model_inputs(cfg).EXPERTS.A
+    # torchvision's MViT_V2_S_Weights.KINETICS400_V1.
+    assert (expert.NUM_FRAMES, expert.SAMPLING_RATE, expert.CROP_SIZE) == (16, 4, 224)
+    assert (expert.MEAN, expert.STD, expert.CHANNELS) == ([0.45] * 3, [0.225] * 3, "rgb")
+    assert cfg.EXPERTS.A.NUM_FRAMES == -1
+
+
+def test_what_the_config_says_of_a_networks_input_stays(tmp_path):
+    words = ["STUDENTS.A.MEAN", "[0.1, 0.2, 0.3]", "STUDENTS.A.CHANNELS", "bgr"]
+    student = fill_model_inputs(_load(tmp_path, *words, "STUDENTS.A.NUM_FRAMES", "5")).STUDENTS.A
+    assert (student.NUM_FRAMES, student.SAMPLING_RATE, student.CROP_SIZE) == (5, 0, 0)
+    assert (student.MEAN, student.CHANNELS) == ([0.1, 0.2, 0.3], "bgr")
+    assert student.STD == [0.22803, 0.22145, 0.216989]
+
+
+def test_a_networks_own_clips_must_fit_those_of_all(tmp_path):
+    words = ["EXPERTS.A.CROP_SIZE", "-1", "DATA.CROP_SIZE", "112"]
+    with pytest.raises(InputError, match=r"own input: EXPERTS.A.CROP_SIZE 224 must be <= DATA.C"):
+        fill_model_inputs(_load(tmp_path, *words))

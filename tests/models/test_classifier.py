@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from videokd.models.levels import LEVEL_NAMES
+from videokd.models.normalizer import ClipNormalizer
 
 FAMILIES = ["r3d_18", "r2plus1d_18", "x3d_s", "mvit_v2_s"]
 
@@ -13,7 +14,7 @@ def _relative_error(value, expected):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_normalisation_inside_is_normalisation_by_hand(make_classifier, name):
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-    model = make_classifier(name, mean=mean, std=std).eval()
+    model = make_classifier(name, normalizer=ClipNormalizer(mean, std)).eval()
     clips = torch.rand(2, 3, 4, 32, 32)
     by_hand = torch.stack([(clips[:, c] - mean[c]) / std[c] for c in range(3)], dim=1)
     with torch.no_grad():
@@ -77,7 +78,7 @@ def test_dropout_is_before_the_classifiers_and_off_in_evaluation(make_classifier
 
 
 def test_preprocessing_is_not_in_the_weights_but_moves_with_the_model(make_classifier):
-    model = make_classifier(mean=(0.1, 0.2, 0.3)).to(torch.float64)
-    assert not {"mean", "std"} & model.state_dict().keys()
-    assert model.mean.dtype == torch.float64
-    assert model.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    model = make_classifier(normalizer=ClipNormalizer((0.1, 0.2, 0.3))).to(torch.float64)
+    assert not any("normalizer" in key for key in model.state_dict())
+    assert model.normalizer.mean.dtype == torch.float64
+    assert model.normalizer.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from videokd.models.levels import LEVEL_NAMES, compute_level_shapes, tokens_to_grid
 from videokd.models.families.video_resnet import VideoResNetBackbone
+from videokd.models.levels import LEVEL_NAMES, compute_level_shapes, tokens_to_grid
 from videokd.utils.errors import InputError
 
 FAMILIES = ["r3d_18", "mc3_18", "r2plus1d_18", "x3d_s", "mvit_v2_s"]

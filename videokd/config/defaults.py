@@ -190,12 +190,17 @@ def model_template() -> CfgNode:
     node.WIDTH_FACTOR = 1.0  # channels over the architecture's own
     node.DEPTH_FACTOR = 1.0  # blocks per stage over the architecture's own, rounded up
     node.DROPOUT = 0.0  # before the classifier
-    node.NUM_FRAMES = 0  # frames of its clips; 0 = DATA.NUM_FRAMES
-    node.SAMPLING_RATE = 0  # source frames from one clip frame to the next; 0 = DATA.SAMPLING_RATE
-    # px, to which the box of DATA.CROP_SIZE is resized, so at most that; 0 = DATA.CROP_SIZE
+    # What it is fed with. Its own is what the published weights of ARCH were trained on; write it
+    # where WEIGHTS are loaded.
+    node.NUM_FRAMES = 0  # frames of its clips; 0 = DATA.NUM_FRAMES, -1 = its own
+    # Source frames from one clip frame to the next; 0 = DATA.SAMPLING_RATE, -1 = its own
+    node.SAMPLING_RATE = 0
+    # px, to which the box of DATA.CROP_SIZE is resized, so at most that; 0 = DATA.CROP_SIZE,
+    # -1 = its own
     node.CROP_SIZE = 0
-    node.MEAN = [0.43216, 0.394666, 0.37645]  # RGB in [0, 1]
-    node.STD = [0.22803, 0.22145, 0.216989]
+    node.MEAN = []  # RGB in [0, 1]; [] = its own
+    node.STD = []  # RGB; [] = its own
+    node.CHANNELS = ""  # rgb | bgr, in which it takes the colours; "" = its own
     node.PRECISION = "float32"  # float32 | bf16 (autocast)
     node.MEMORY_FORMAT = "contiguous"  # contiguous | channels_last_3d
     node.BASE_LR = 0.0  # 0 = SOLVER.BASE_LR

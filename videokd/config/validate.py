@@ -48,6 +48,7 @@ _DATASET_CHOICES: dict[str, Sequence[Any]] = {
 _MODEL_CHOICES: dict[str, Sequence[Any]] = {
     "PRECISION": ("float32", "bf16"),
     "MEMORY_FORMAT": ("contiguous", "channels_last_3d"),
+    "CHANNELS": ("", "rgb", "bgr"),
 }
 # key -> (low, high, low is allowed); the high end is always allowed.
 _RANGES: dict[str, tuple[float, float, bool]] = {
@@ -105,9 +106,9 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "SEED": (0, 2**31 - 1, True),
 }
 _MODEL_RANGES: dict[str, tuple[float, float, bool]] = {
-    "NUM_FRAMES": (0, 1024, True),
-    "SAMPLING_RATE": (0, 1024, True),
-    "CROP_SIZE": (0, 4096, True),
+    "NUM_FRAMES": (-1, 1024, True),
+    "SAMPLING_RATE": (-1, 1024, True),
+    "CROP_SIZE": (-1, 4096, True),
     "WIDTH_FACTOR": (0, 16, False),
     "DEPTH_FACTOR": (0, 16, False),
     "DROPOUT": (0, 0.99, True),
@@ -167,15 +168,20 @@ def _check_model(prefix: str, node: CfgNode) -> None:
     for key, limits in _MODEL_RANGES.items():
         _check_range(f"{prefix}.{key}", node[key], limits)
     for key in ("MEAN", "STD"):
-        if len(node[key]) != 3:
-            raise InputError(f"{prefix}.{key} must hold 3 numbers (R, G, B), got {node[key]}")
+        if len(node[key]) not in (0, 3):
+            raise InputError(
+                f"{prefix}.{key} must hold 3 numbers (R, G, B), or none for those of ARCH, got "
+                f"{node[key]}"
+            )
     if not all(std > 0 for std in node.STD):
         raise InputError(f"{prefix}.STD must be > 0, got {node.STD}")
 
 
 def _check_crop(key: str, crop_size: int, box_size: int) -> None:
     if 0 < crop_size < 8:
-        raise InputError(f"{key} must be 0 (= DATA.CROP_SIZE) or >= 8, got {crop_size}")
+        raise InputError(
+            f"{key} must be 0 (= DATA.CROP_SIZE), -1 (= that of ARCH) or >= 8, got {crop_size}"
+        )
     if crop_size > box_size:
         raise InputError(
             f"{key} {crop_size} must be <= DATA.CROP_SIZE {box_size}, the box that every network's "

@@ -11,7 +11,7 @@ FILE_NAME = "architecture.py"
 _TEMPLATE = '''{source}
 
 # The exported student. Its input is float32 RGB in [0, 1], (B, 3, {num_frames}, {size}, {size}),
-# from which MEAN is subtracted and which is then divided by STD; its output is logits.
+# from which MEAN is subtracted and which is then divided by STD{turned}; its output is logits.
 ARGUMENTS = {arguments}
 MEAN = {mean}
 STD = {std}
@@ -62,6 +62,7 @@ def write_architecture_source(
         num_frames=preprocessing.num_frames,
         size=preprocessing.crop_size,
         arguments=pprint.pformat(arguments, sort_dicts=False),
+        turned=", and then turned to BGR" if preprocessing.channels == "bgr" else "",
         mean=preprocessing.mean,
         std=preprocessing.std,
         load=_LOAD_LINES[weights_format],

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from videokd.export.sidecar import Preprocessing
 from videokd.models.classifier import VideoClassifier
+from videokd.models.normalizer import ClipNormalizer
 from videokd.models.zoo import Architecture
 
 
@@ -15,21 +15,19 @@ class NormalizedNetwork(nn.Module):
 
     Args:
         net: Normalised clips (B, 3, T, H, W) -> logits (B, K).
-        preprocessing: Its ``mean`` and ``std`` are used.
+        preprocessing: Its ``mean``, ``std`` and ``channels`` are used.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, net: nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.net = net
-        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1, 1))
-        self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1, 1))
+        self.normalizer = ClipNormalizer(
+            preprocessing.mean, preprocessing.std, preprocessing.channels
+        )
 
     def forward(self, clips: Tensor) -> Tensor:
         """Map clips (B, 3, T, H, W), float32 RGB in [0, 1], to logits (B, K)."""
-        logits: Tensor = self.net((clips - self.mean) / self.std)
+        logits: Tensor = self.net(self.normalizer(clips))
         return logits
 
 

@@ -16,7 +16,7 @@ SIDECAR_NAME = "model.json"
 FORMAT_VERSION = 1
 # Of the preprocessing: what a file that does not name them means.
 _LATER_FIELDS: dict[str, Any] = {
-    **{"box_size": 0, "sampler": DENSE, "target_fps": 0.0, "short_video": CLAMP}
+    **{"channels": "rgb", "box_size": 0, "sampler": DENSE, "target_fps": 0.0, "short_video": CLAMP}
 }
 
 _T = TypeVar("_T")
@@ -57,6 +57,8 @@ class Preprocessing:
     """Which frames make a clip, see ``videokd.data.sampling.TemporalSampling``."""
     target_fps: float = 0.0
     """> 0: frames are counted as if the video had so many a second."""
+    channels: str = "rgb"
+    """"rgb" or "bgr", in which the network takes its colours."""
     short_video: str = CLAMP
     """What stands for frames past the end of a video."""
 
@@ -69,6 +71,8 @@ class Preprocessing:
             _require_rgb(name, getattr(self, name))
         if min(self.std) <= 0:
             raise InputError(f"std must be > 0, got {self.std}")
+        if self.channels not in ("rgb", "bgr"):
+            raise InputError(f"channels must be rgb or bgr, got {self.channels!r:.60}")
         if self.num_crops not in NUM_CROPS:
             raise InputError(f"num_crops must be 1, 3 or 5, got {self.num_crops!r}")
         if self.clip_rule not in TEST_RULES:

@@ -1,12 +1,46 @@
 """Config nodes -> models."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
 
+from videokd.config import override_config
 from videokd.models.classifier import VideoClassifier
-from videokd.models.zoo import Architecture, get_architecture
+from videokd.models.normalizer import ClipNormalizer
+from videokd.models.zoo import Architecture, get_architecture, get_size
+
+
+def fill_model_inputs(cfg: CfgNode) -> CfgNode:
+    """Return the config with numbers where a network is to be fed with its own input.
+
+    From there on what a network is fed with is data: it stands in the run directory and goes with
+    every export.
+
+    Args:
+        cfg: The whole config; stays as it is.
+
+    Raises:
+        InputError: An architecture is unknown, or its own clips do not fit DATA.
+    """
+    filled: list[Any] = []
+    for section in ("EXPERTS", "STUDENTS"):
+        for name, node in cfg[section].items():
+            own = get_size(node.ARCH).model_input
+            values = {
+                "NUM_FRAMES": own.num_frames if node.NUM_FRAMES < 0 else node.NUM_FRAMES,
+                "SAMPLING_RATE": (
+                    own.sampling_rate if node.SAMPLING_RATE < 0 else node.SAMPLING_RATE
+                ),
+                "CROP_SIZE": own.crop_size if node.CROP_SIZE < 0 else node.CROP_SIZE,
+                "MEAN": list(node.MEAN or own.mean),
+                "STD": list(node.STD or own.std),
+                "CHANNELS": node.CHANNELS or own.channels,
+            }
+            for key, value in values.items():
+                filled += [f"{section}.{name}.{key}", value]
+    return override_config(cfg, filled, source="the networks' own input")
 
 
 def build_architecture(cfg: CfgNode, *, num_frames: int, crop_size: int) -> Architecture:
@@ -42,8 +76,7 @@ def build_classifier(
         return VideoClassifier(
             architecture.build_backbone(),
             num_classes,
-            mean=cfg.MEAN,
-            std=cfg.STD,
+            normalizer=ClipNormalizer(cfg.MEAN, cfg.STD, cfg.CHANNELS),
             dropout=cfg.DROPOUT,
             precision=cfg.PRECISION,
             memory_format=cfg.MEMORY_FORMAT,

@@ -1,12 +1,13 @@
 """A backbone with one linear classifier per dataset: experts, students and joint baselines."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from videokd.models.levels import Backbone, Features
+from videokd.models.normalizer import ClipNormalizer
 from videokd.models.precision import guard_bf16
 
 MEMORY_FORMATS = {
@@ -38,8 +39,7 @@ class VideoClassifier(nn.Module):
     Args:
         backbone: The network without classifier.
         num_classes: Dataset name -> number of its classes; one linear classifier each.
-        mean: Per RGB channel, of values in [0, 1].
-        std: Per RGB channel, > 0.
+        normalizer: What the backbone's input goes through first; None: nothing is done to it.
         dropout: Probability before the classifiers.
         precision: "float32", or "bf16" for autocast of the backbone; classifiers and everything
             after them stay in float32. The first training step on a device and clip size checks
@@ -48,16 +48,12 @@ class VideoClassifier(nn.Module):
         clip_name: Which clips it takes where there are several shapes.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(
         self,
         backbone: Backbone,
         num_classes: Mapping[str, int],
         *,
-        mean: Sequence[float] = (0.0, 0.0, 0.0),
-        std: Sequence[float] = (1.0, 1.0, 1.0),
+        normalizer: ClipNormalizer | None = None,
         dropout: float = 0.0,
         precision: str = "float32",
         memory_format: str = "contiguous",
@@ -75,9 +71,7 @@ class VideoClassifier(nn.Module):
         self.use_bf16 = precision == "bf16"
         self.clip_name = clip_name
         self._guarded: set[tuple[str, torch.Size]] = set()
-        # Not part of the weights: they are preprocessing, exported in the sidecar.
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1, 1), persistent=False)
+        self.normalizer = normalizer or ClipNormalizer()
 
     def forward(self, clips: Clips) -> Features:
         """Compute the features of clips (B, 3, T, H, W), float32 RGB in [0, 1].
@@ -87,7 +81,8 @@ class VideoClassifier(nn.Module):
         """
         if not isinstance(clips, Tensor):
             clips = _pick(clips, self.clip_name)
-        clips = ((clips - self.mean) / self.std).contiguous(memory_format=self.memory_format)
+        normalised: Tensor = self.normalizer(clips)
+        clips = normalised.contiguous(memory_format=self.memory_format)
         if self.use_bf16 and self.training and torch.is_grad_enabled():
             self._guard(clips)
         with torch.autocast(clips.device.type, torch.bfloat16, enabled=self.use_bf16):

@@ -25,7 +25,7 @@ class ModelInput:
         num_frames: Frames of a clip.
         sampling_rate: Source frames from one frame of the clip to the next.
         crop_size: Height and width, px.
-        mean: Per channel in the order of ``channels``, of values in [0, 1].
+        mean: Per RGB channel (also where ``channels`` is "bgr"), of values in [0, 1].
         std: The same, > 0.
         channels: "rgb" or "bgr", in which the network takes its colours.
     """

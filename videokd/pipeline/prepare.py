@@ -13,6 +13,7 @@ from videokd.config import dump_config
 from videokd.data.build import DatasetParts, build_datasets, build_frame_caches
 from videokd.data.synthetic import generate_datasets
 from videokd.engine.stop import StopRequest
+from videokd.models.build import fill_model_inputs
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.progress import Bar, progress_bar
 from videokd.pipeline.run import Run
@@ -48,6 +49,7 @@ def prepare_run(
         InputError: Something in the config does not fit the data, the machine or the networks.
         Stopped: A signal came.
     """
+    cfg = fill_model_inputs(cfg)
     num_workers, num_threads = plan_threads(
         cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.NUM_THREADS
     )

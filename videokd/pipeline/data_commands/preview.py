@@ -46,6 +46,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Draw what students are trained on at first, or by what views they are tested."""
     from videokd.config import override_config
     from videokd.engine.stop import StopRequest
+    from videokd.models.build import fill_model_inputs
     from videokd.pipeline.contact_sheet import draw_sheet
     from videokd.pipeline.prepare import prepare_datasets
 
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise InputError(f"--num must be > 0, got {args.num}")
     if args.output.suffix.lower() != ".png":
         raise InputError(f"--output must end with .png, got {args.output}")
-    cfg = load_config_of(args)
+    cfg = fill_model_inputs(load_config_of(args))
     if args.seed is not None:
         cfg = override_config(cfg, ["SEED", args.seed], source="--seed")
     draw = _draw_training if args.part == "train" else partial(_draw_views, part=args.part)
