@@ -1,4 +1,4 @@
-"""What an experiment would do: sizes, shapes and steps, without training anything."""
+"""What an experiment would do: sizes, shapes, steps and their cost, without training anything."""
 
 from typing import cast
 
@@ -7,17 +7,30 @@ from rich.table import Table
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.levels import LEVEL_NAMES
 from videokd.pipeline.fusion_table import make_fusion_table
+from videokd.pipeline.rehearsal import NUM_CLIPS, rehearse
 from videokd.pipeline.run import Run
+from videokd.utils.env import device_memory_bytes
+from videokd.utils.errors import RunError
+
+GIB = 2**30
 
 
 def show_dry_run(run: Run) -> None:
-    """Build every network of the experiment and print what would be trained on what."""
+    """Build every network of the experiment and print what would be trained on what.
+
+    A step of each training is done on generated clips: whether it runs is seen before a night is
+    spent on it.
+
+    Raises:
+        RunError: A training does not fit into the memory of the device, or its step fails.
+    """
     run.console.print(_dataset_table(run))
     run.console.print(_level_table(run))
     for unit in run.plan.units:
         if unit.key == "joint":
             run.console.print(make_fusion_table(cast(JointTeacher, unit.make_model()), unit.folder))
     run.console.print(_unit_table(run))
+    run.console.print(_cost_table(run))
 
 
 def _dataset_table(run: Run) -> Table:
@@ -63,5 +76,46 @@ def _unit_table(run: Run) -> Table:
             str(unit.num_epochs),
             str(unit.num_steps),
             f"{sum(p.numel() for p in model.parameters()):,}",
+        )
+    return table
+
+
+def _cost_table(run: Run) -> Table:
+    batch_size, memory = run.cfg.TRAIN.BATCH_SIZE, device_memory_bytes(run.device)
+    table = Table(
+        title=f"One step of {NUM_CLIPS} generated clips, and the memory of {batch_size} clips",
+        caption=(
+            "Memory: weights, gradients, the optimizer's, and what a forward keeps of each clip; "
+            f"{run.device} has {memory / GIB:.1f} GiB. Frozen: their share of the step's "
+            "operations."
+        ),
+    )
+    for column in ("folder", "step, s", "GFLOP per clip", "frozen", "memory, GiB"):
+        table.add_column(column, justify="left" if column == "folder" else "right")
+    num_classes = {name: parts.num_classes for name, parts in run.datasets.items()}
+    for unit in run.plan.units:
+        run.stop.raise_if_set()
+        try:
+            cost = rehearse(
+                unit,
+                num_classes=num_classes,
+                device=run.device,
+                optimizer=run.cfg.SOLVER.OPTIMIZER,
+            )
+        except RuntimeError as error:
+            raise RunError(f"{unit.folder}: its first step fails: {error}") from error
+        needed = cost.memory_bytes(batch_size)
+        if needed > memory:
+            raise RunError(
+                f"{unit.folder} needs about {needed / GIB:.1f} GiB for {batch_size} clips, "
+                f"{run.device} has {memory / GIB:.1f}: lower TRAIN.BATCH_SIZE to "
+                f"{cost.largest_batch(memory)} or less, or its clips, or take PRECISION bf16"
+            )
+        table.add_row(
+            unit.folder,
+            f"{cost.seconds:.2f}",
+            f"{cost.flops / cost.num_clips / 1e9:.1f}",
+            f"{cost.frozen_share:.0%}",
+            f"{needed / GIB:.2f}",
         )
     return table

@@ -100,6 +100,8 @@ class Recipe:
         """Return what a network of ``section`` depends on before it is trained."""
         known = (*_SCHEDULE_KEYS, *_CLIP_KEYS)
         node = {k: v for k, v in self._cfg[section][name].items() if k not in known}
+        if node["CHANNELS"] == "rgb":  # as before there was a choice
+            del node["CHANNELS"]
         # The place seeds the initial weights.
         return {"model": {**node, **self.clip_keys(section, name)}, "place": self._places[name]}
 

@@ -70,6 +70,13 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def device_memory_bytes(device: torch.device) -> int:
+    """Return the memory of a GPU, or of this machine for the CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def collect_environment() -> dict[str, Any]:
     """Return versions, machine and commit as plain JSON values, for ``environment.json``."""
     versions = {}

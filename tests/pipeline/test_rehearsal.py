@@ -1,0 +1,113 @@
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from videokd.pipeline import rehearsal
+from videokd.pipeline.dry_run import show_dry_run
+from videokd.pipeline.rehearsal import StepCost, make_batch, rehearse
+from videokd.utils.errors import RunError
+
+CPU = torch.device("cpu")
+
+
+def _num_classes(run):
+    return {name: parts.num_classes for name, parts in run.datasets.items()}
+
+
+def _rehearse(run, folder):
+    unit = run.plan.find(folder)
+    return rehearse(unit, num_classes=_num_classes(run), device=CPU, optimizer="adamw")
+
+
+def test_the_operations_of_an_expert_are_those_that_torch_counts(make_run):
+    run = make_run()
+    unit = run.plan.find("experts/UCF")
+    task = unit.make_task(unit.make_model()).train()
+    batch = make_batch(unit, _num_classes(run))
+    with FlopCounterMode(display=False) as counter:
+        task(batch, 0.0).loss.backward()
+    cost = _rehearse(run, "experts/UCF")
+    assert cost.flops == counter.get_total_flops()
+    assert cost.frozen_share == 0.0
+
+
+def test_the_frozen_share_of_a_student_is_its_teachers_forward(make_run):
+    run = make_run()
+    unit = run.plan.find("students/UCF")
+    task = unit.make_task(unit.make_model()).train()
+    clips = make_batch(unit, _num_classes(run)).clips.float() / 255
+    with FlopCounterMode(display=False) as counter:
+        task.teacher(clips)
+    cost = _rehearse(run, "students/UCF")
+    # Beside the features, the teacher's head is asked.
+    assert counter.get_total_flops() < cost.frozen_flops < 1.02 * counter.get_total_flops()
+    assert 0.0 < cost.frozen_share < 1.0
+
+
+def test_adamw_keeps_three_numbers_beside_each_weight(make_run):
+    run = make_run()
+    unit = run.plan.find("experts/UCF")
+    num_weights = sum(p.numel() for p in unit.make_model().parameters())
+    assert _rehearse(run, "experts/UCF").trained_bytes == 4 * 4 * num_weights
+
+
+def test_what_a_forward_keeps_is_counted_once_and_without_weights():
+    class Task(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(5, 7)
+
+        def forward(self, x):
+            # The product keeps x and weights, the square its input, the cosine the same one.
+            y = self.layer(x)
+            return (y.square() + y.cos()).sum()
+
+    task = Task()
+    kept = rehearsal._KeptBytes(task)
+    with kept.watch():
+        task(torch.randn(3, 5))
+    assert kept.num_bytes == 4 * (3 * 5 + 3 * 7)
+    assert kept.num_cast_bytes == 0
+    kept = rehearsal._KeptBytes(task)
+    with torch.autocast("cpu", torch.bfloat16), kept.watch():
+        task(torch.randn(3, 5))
+    assert kept.num_cast_bytes == 2 * 5 * 7
+
+
+def test_memory_grows_with_the_batch_and_says_what_fits():
+    cost = StepCost(
+        seconds=1.0,
+        num_clips=2,
+        trained_bytes=100,
+        frozen_bytes=20,
+        cast_bytes=5,
+        kept_bytes_per_clip=10,
+        flops=8,
+        frozen_flops=2,
+    )
+    assert [cost.memory_bytes(n) for n in (1, 4)] == [135, 165]
+    assert [cost.largest_batch(memory) for memory in (164, 165, 60)] == [3, 4, 0]
+
+
+def test_every_shape_that_the_models_take_is_in_the_batch(make_run):
+    run = make_run("EXPERTS.HMDB.NUM_FRAMES", 2, "STUDENTS.UCF.CROP_SIZE", 16)
+    batch = make_batch(run.plan.find("students/UCF"), _num_classes(run))
+    assert batch.clips.shape == (2, 3, 4, 16, 16)
+    shapes = {name: tuple(clips.shape) for name, clips in batch.other_clips.items()}
+    assert set(shapes.values()) == {(2, 3, 4, 32, 32), (2, 3, 2, 32, 32)}
+
+
+def test_a_dry_run_refuses_what_does_not_fit_and_says_what_would(make_run, monkeypatch):
+    monkeypatch.setattr("videokd.pipeline.dry_run.device_memory_bytes", lambda device: 2**20)
+    with pytest.raises(RunError, match=r"experts/UCF needs about .* lower TRAIN.BATCH_SIZE to \d+"):
+        show_dry_run(make_run())
+
+
+def test_a_dry_run_names_the_training_whose_first_step_fails(make_run, monkeypatch):
+    def fail(*args, **options):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("videokd.pipeline.dry_run.rehearse", fail)
+    with pytest.raises(RunError, match="experts/UCF: its first step fails: out of memory"):
+        show_dry_run(make_run())
