@@ -66,12 +66,12 @@ def test_what_a_forward_keeps_is_counted_once_and_without_weights():
     task = Task()
     kept = rehearsal._KeptBytes(task)
     with kept.watch():
-        task(torch.randn(3, 5))
+        task(torch.randn(3, 5, requires_grad=True))
     assert kept.num_bytes == 4 * (3 * 5 + 3 * 7)
     assert kept.num_cast_bytes == 0
     kept = rehearsal._KeptBytes(task)
     with torch.autocast("cpu", torch.bfloat16), kept.watch():
-        task(torch.randn(3, 5))
+        task(torch.randn(3, 5, requires_grad=True))
     assert kept.num_cast_bytes == 2 * 5 * 7
 
 
