@@ -190,3 +190,11 @@ def test_a_model_is_checked_once_and_only_when_bf16_trains(
     with torch.no_grad():
         model(torch.rand(2, 3, 8, 32, 32))
     assert len(calls) == num_checks
+
+
+def test_networks_of_one_kind_are_measured_and_warned_of_once(break_bf16, caplog, monkeypatch):
+    break_bf16("output", by=5.0, kernel=(3, 1, 1))
+    first = guard_bf16(TwoConvs(), CLIP, CPU)
+    monkeypatch.setattr(precision, "_measure", lambda *args: pytest.fail("measured again"))
+    assert guard_bf16(TwoConvs(), CLIP, CPU) == first
+    assert len(caplog.records) == 1

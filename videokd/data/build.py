@@ -24,6 +24,7 @@ from videokd.data.index_store import (
 )
 from videokd.data.loader import LoadingOptions, iterate_batches
 from videokd.data.mixing import BatchPlan, PlanSampler
+from videokd.data.stand_in import make_stand_in
 from videokd.data.views import ViewBatch, ViewDataset, ViewPlan, collate_views
 from videokd.utils.errors import InputError
 
@@ -57,10 +58,14 @@ class DatasetParts:
         return index
 
 
-def build_datasets(cfg: CfgNode) -> dict[str, DatasetParts]:
+def build_datasets(cfg: CfgNode, *, allows_absent: bool = False) -> dict[str, DatasetParts]:
     """Read the indexes of all DATASETS and hold out the validation parts.
 
     They come from DATA.INDEX_DIR where it is set, else from the annotation lists.
+
+    Args:
+        cfg: The whole config.
+        allows_absent: Datasets whose folder does not exist get the numbers that they are known by.
 
     Raises:
         InputError: Anything wrong with folders or lists, no index of these lists in
@@ -68,8 +73,11 @@ def build_datasets(cfg: CfgNode) -> dict[str, DatasetParts]:
     """
     datasets = {}
     for name in cfg.DATASETS:
-        train = _load_index(cfg, name, "train")
-        test = _load_index(cfg, name, "test")
+        node = cfg.DATASETS[name]
+        if allows_absent and node.ROOT and not Path(node.ROOT).exists():
+            train, test = make_stand_in(name, format=node.FORMAT, root=Path(node.ROOT))
+        else:
+            train, test = (_load_index(cfg, name, part) for part in ("train", "test"))
         val = None
         if cfg.DATA.VAL_FRACTION > 0:
             train, val = hold_out_groups(train, fraction=cfg.DATA.VAL_FRACTION, seed=cfg.SEED)

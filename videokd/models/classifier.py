@@ -83,8 +83,9 @@ class VideoClassifier(nn.Module):
             clips = _pick(clips, self.clip_name)
         normalised: Tensor = self.normalizer(clips)
         clips = normalised.contiguous(memory_format=self.memory_format)
-        if self.use_bf16 and self.training and torch.is_grad_enabled():
-            self._guard(clips)
+        # Only training needs right gradients: frozen experts and evaluation never pay for this.
+        if self.training and torch.is_grad_enabled():
+            self.guard(clips)
         with torch.autocast(clips.device.type, torch.bfloat16, enabled=self.use_bf16):
             return self.backbone(clips)
 
@@ -92,11 +93,17 @@ class VideoClassifier(nn.Module):
         """Map embeddings (B, D) to the float32 logits (B, K) of ``dataset``'s classes."""
         return self.heads[dataset](self.dropout(embedding.float()))
 
-    def _guard(self, clips: Tensor) -> None:
-        # Only here are device and clip size known, and only training needs right gradients: frozen
-        # experts and evaluation never pay for the check.
+    def guard(self, clips: Clips) -> None:
+        """Check the convolutions for clips like these, once, where training is in bf16.
+
+        The first step of a training does it by itself: only there are device and size known.
+
+        Args:
+            clips: (B, 3, T, H, W), or several shapes by name; of any type, they are not looked at.
+        """
+        clips = clips if isinstance(clips, Tensor) else _pick(clips, self.clip_name)
         key = (clips.device.type, clips.shape[1:])
-        if key not in self._guarded:
+        if self.use_bf16 and key not in self._guarded:
             self._guarded.add(key)
             channels, time, height, width = clips.shape[1:]
             guard_bf16(self.backbone, (channels, time, height, width), clips.device)

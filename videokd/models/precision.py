@@ -10,6 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -29,6 +30,8 @@ _NUM_REPEATS = 2
 _BATCH_SIZE = 2
 # Larger layers are checked on a part of their height and width, lest a CPU take minutes.
 _MAX_CPU_MULTIPLICATIONS = 200_000_000
+# What was measured stays so while the process lives: networks of one kind come again and again.
+_measured: dict[tuple[Any, ...], dict[str, float]] = {}
 _POISON_BYTES = tuple(2**i for i in range(10, 23))
 
 
@@ -97,13 +100,19 @@ def guard_bf16(backbone: Backbone, clip_shape: ClipShape, device: torch.device) 
             if isinstance(conv, nn.Conv3d) and not isinstance(conv, Float32Conv3d):
                 backbone.set_submodule(name, Float32Conv3d.replacing(conv))
     if broken:
-        logger.warning(
-            "bf16 is wrong on this %s (torch %s) for some convolutions, which run in float32: %s",
-            device.type,
-            torch.__version__,
-            "; ".join(_describe(entry) for entry in broken),
-        )
+        _warn(device.type, "; ".join(_describe(entry) for entry in broken))
     return broken
+
+
+@cache
+def _warn(device_type: str, text: str) -> None:
+    """Say it once in a process: an experiment trains many networks of one kind."""
+    logger.warning(
+        "bf16 is wrong on this %s (torch %s) for some convolutions, which run in float32: %s",
+        device_type,
+        torch.__version__,
+        text,
+    )
 
 
 def check_bf16_convs(
@@ -140,7 +149,10 @@ def check_bf16_convs(
     for (_, options, shape), names in kinds.items():
         weight = backbone.get_parameter(f"{names[0]}.weight")
         size = _cut(shape, weight, options[0]) if device.type == "cpu" else shape
-        errors = _measure(weight, options, size, device)
+        key = (weight.shape, weight.stride(), options, size, device)
+        if key not in _measured:
+            _measured[key] = _measure(weight, options, size, device)
+        errors = _measured[key]
         if max(errors.values()) > MAX_RELATIVE_ERROR:
             broken.append(BrokenConv(tuple(names), tuple(weight.shape[2:]), shape, errors))
     return broken

@@ -4,6 +4,7 @@ from typing import cast
 
 from rich.table import Table
 
+from videokd.data.stand_in import SPLIT
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.levels import LEVEL_NAMES
 from videokd.pipeline.fusion_table import make_fusion_table
@@ -41,7 +42,8 @@ def _dataset_table(run: Run) -> Table:
         held_out = 0 if parts.val is None else len(parts.val)
         missing = len(parts.train.missing) + len(parts.test.missing)
         counts = (parts.num_classes, len(parts.train), held_out, len(parts.test), missing)
-        table.add_row(name, *map(str, counts))
+        title = f"{name} ({SPLIT}: as published)" if parts.test.split == SPLIT else name
+        table.add_row(title, *map(str, counts))
     return table
 
 

@@ -41,7 +41,7 @@ def prepare_run(
         cfg: The whole config.
         console: For the progress bars.
         stop: Asked between videos.
-        is_dry: Decode no videos and load no weights.
+        is_dry: Decode no videos and load no weights; datasets need not be there.
         needs_frames: Decode ahead the videos of the datasets that have a frame cache.
         store: See ``ExperimentPlan``.
 
@@ -56,7 +56,7 @@ def prepare_run(
     torch.set_num_threads(num_threads)
     folder = Path(cfg.OUTPUT_DIR)
     device = pick_device(cfg.DEVICE)
-    datasets = prepare_datasets(cfg, console, stop)
+    datasets = prepare_datasets(cfg, console, stop, allows_absent=is_dry)
     # The plan is checked before minutes go into decoding.
     plan = ExperimentPlan(cfg, datasets, folder, store=store, is_dry=is_dry)
     if needs_frames and not is_dry:
@@ -86,8 +86,16 @@ def open_run_directory(run: Run) -> None:
     write_json(run.folder / "environment.json", {**collect_environment(), **threads})
 
 
-def prepare_datasets(cfg: CfgNode, console: Console, stop: StopRequest) -> dict[str, DatasetParts]:
+def prepare_datasets(
+    cfg: CfgNode, console: Console, stop: StopRequest, *, allows_absent: bool = False
+) -> dict[str, DatasetParts]:
     """Return the datasets of a config; the embedded ones are generated first.
+
+    Args:
+        cfg: The whole config.
+        console: For the progress bars.
+        stop: Asked between videos.
+        allows_absent: See ``build_datasets``.
 
     Raises:
         InputError: Something is wrong with folders or lists.
@@ -97,7 +105,7 @@ def prepare_datasets(cfg: CfgNode, console: Console, stop: StopRequest) -> dict[
         node = cfg.SYNTHETIC
         generate_synthetic(node.ROOT, node.PROFILE, console, stop, seed=node.SEED)
     stop.raise_if_set()
-    return build_datasets(cfg)
+    return build_datasets(cfg, allows_absent=allows_absent)
 
 
 def generate_synthetic(

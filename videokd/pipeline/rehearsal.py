@@ -14,6 +14,7 @@ from torch.utils.flop_counter import flop_registry
 from videokd.data.augment import ViewParams
 from videokd.data.batch import ClipBatch, ClipSample, collate
 from videokd.data.cutting import ClipSpec
+from videokd.models.classifier import VideoClassifier
 from videokd.models.frozen import Frozen
 from videokd.pipeline.unit import Unit
 
@@ -83,6 +84,9 @@ def rehearse(
         torch.manual_seed(0)
         task = unit.make_task(unit.make_model()).to(device).train()
         batch = make_batch(unit, num_classes).to(device)
+        for module in task.modules():
+            if isinstance(module, VideoClassifier):
+                module.guard(batch.all_clips)  # which is no part of a step
         counter, kept = _FlopCounter(), _KeptBytes(task)
         start = time.perf_counter()
         with counter:
