@@ -41,7 +41,7 @@ def export(model, architecture, preprocessing, tmp_path):
 
 
 def test_plain_state_has_exactly_the_names_of_the_library(model, architecture):
-    state = plain_state_dict(model, architecture, "toy")
+    state = plain_state_dict(model, "toy")
     expected = architecture.build_plain(3).state_dict()
     assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in expected.items()}
 

@@ -145,8 +145,11 @@ def test_tokens_become_the_grid_that_an_explicit_loop_gives():
                 assert torch.equal(grid[:, :, t, h, w], tokens[:, place])
 
 
-def test_a_head_that_is_not_linear_is_refused():
+@pytest.mark.parametrize("head", [nn.Sequential(nn.Linear(2, 2)), nn.Conv3d(2, 2, (2, 1, 1))])
+def test_a_head_that_is_not_linear_is_refused(head):
     net = nn.Module()
-    net.fc = nn.Sequential(nn.Linear(2, 2))
-    with pytest.raises(TypeError, match="fc must be nn.Linear, got Sequential"):
+    net.fc = head
+    with pytest.raises(
+        TypeError, match="fc must be nn.Linear or .* one position, got (Seq|Conv3d)"
+    ):
         VideoResNetBackbone(net)

@@ -31,22 +31,18 @@ class NormalizedNetwork(nn.Module):
         return logits
 
 
-def plain_state_dict(
-    model: VideoClassifier, architecture: Architecture, dataset: str
-) -> dict[str, Tensor]:
+def plain_state_dict(model: VideoClassifier, dataset: str) -> dict[str, Tensor]:
     """Return the weights under the names that the library's network gives them.
 
     Args:
         model: A model with a head for ``dataset``.
-        architecture: What its backbone was built from.
         dataset: Whose head becomes the network's classifier.
 
     Returns:
         Detached contiguous tensors on the CPU, in the order of the network's own state dict.
     """
-    backbone = model.backbone.net.state_dict()
-    head = model.heads[dataset].state_dict()
-    state = {**backbone, **{f"{architecture.head_name}.{k}": v for k, v in head.items()}}
+    backbone, head = model.backbone, model.heads[dataset]
+    state = {**backbone.net.state_dict(), **backbone.head_state(head.state_dict())}
     return {name: value.detach().cpu().contiguous() for name, value in state.items()}
 
 

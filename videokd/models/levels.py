@@ -1,6 +1,7 @@
 """What a backbone returns: one feature map per level, and the embedding."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,8 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         net: The library's network; its classifier is replaced by ``nn.Identity``.
-        head_name: Dotted name of the classifier in ``net``, for export to the plain network.
+        head_name: Dotted name of the classifier in ``net``, for export to the plain network; an
+            ``nn.Linear``, or a convolution of one position, which computes the same.
         embedding_dim: D of the embedding.
     """
 
@@ -51,9 +53,15 @@ class Backbone(nn.Module, ABC):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         head = net.get_submodule(self.head_name)
-        if not isinstance(head, nn.Linear):
-            raise TypeError(f"{self.head_name} must be nn.Linear, got {type(head).__name__}")
-        self.embedding_dim = head.in_features
+        is_pointwise = isinstance(head, nn.Conv3d) and head.weight[0, 0].numel() == 1
+        if not isinstance(head, nn.Linear) and not is_pointwise:
+            raise TypeError(
+                f"{self.head_name} must be nn.Linear or an nn.Conv3d of one position, got "
+                f"{type(head).__name__}"
+            )
+        input_shape = net.get_parameter(f"{self.head_name}.weight").shape[1:]
+        self.embedding_dim = input_shape[0]
+        self._head_input_shape = tuple(input_shape)
         net.set_submodule(self.head_name, nn.Identity())
         self.net = net
 
@@ -68,6 +76,19 @@ class Backbone(nn.Module, ABC):
         Parts are "stem", the levels, and "embedding": what lies between the last level and the
         embedding, which may be nothing. Together they hold every parameter and buffer once.
         """
+
+    def head_state(self, classifier: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a classifier's weights as those of the one that was cut off.
+
+        Args:
+            classifier: The state of an ``nn.Linear`` on the embedding: "weight" (K, D), "bias".
+
+        Returns:
+            The same values; names and shapes are those of the library's network with K classes.
+        """
+        weight = classifier["weight"].unflatten(1, self._head_input_shape)
+        state = {**classifier, "weight": weight}
+        return {f"{self.head_name}.{key}": value for key, value in state.items()}
 
 
 def tokens_to_grid(tokens: Tensor, thw: tuple[int, int, int]) -> Tensor:
