@@ -16,8 +16,9 @@ from videokd.utils.errors import InputError
 class MViTBackbone(Backbone):
     """Levels are the tokens after each stage's last block, as a map without the class token.
 
-    Strides over (T, H, W): (2, 4, 4), (2, 8, 8), (2, 16, 16), (2, 32, 32). The embedding is the
-    normalised class token, or the mean of the other normalised tokens for ``GapMViT``.
+    Strides over (T, H, W): (2, 4, 4), (2, 8, 8), (2, 16, 16), (2, 32, 32). In version 1 a stage's
+    last block has the next stage's channels. The embedding is the normalised class token, or the
+    mean of the other normalised tokens for ``GapMViT``.
 
     Args:
         net: The network.
@@ -68,7 +69,7 @@ def _scale(name: str, size: Size, scale: Scale) -> dict[str, Any]:
         "width": scale.channels(96),
         "depths": scale.depths((1, 2, 11, 2)),
         "stochastic_depth": 0.2 * min(1.0, scale.depth_factor),
-        "pool": size.options["pool"],
+        **size.options,
     }
 
 
@@ -77,13 +78,19 @@ _INPUT = ModelInput(16, 4, 224, PLAIN_MEAN, PLAIN_STD)
 FAMILY = Family(
     name="mvit",
     sizes={
+        "mvit_v1_b": Size(
+            _INPUT,
+            options={"pool": "class_token", "version": 1},
+            published=Published(36.61, 70.60, "torchvision's weights"),
+            weights=("torchvision:MViT_V1_B_Weights.KINETICS400_V1",),
+        ),
         "mvit_v2_s": Size(
             _INPUT,
-            options={"pool": "class_token"},
+            options={"pool": "class_token", "version": 2},
             published=Published(34.54, 64.22, "torchvision's weights"),
             weights=("torchvision:MViT_V2_S_Weights.KINETICS400_V1",),
         ),
-        "mvit_v2_s_gap": Size(_INPUT, options={"pool": "mean"}),
+        "mvit_v2_s_gap": Size(_INPUT, options={"pool": "mean", "version": 2}),
     },
     head_name=MViTBackbone.head_name,
     scale=_scale,

@@ -1,7 +1,7 @@
-"""torchvision's MViTv2 at any clip size, width and depth.
+"""torchvision's MViT, versions 1 and 2, at any clip size, width and depth.
 
 Needs torch and torchvision only. At width 96, depths (1, 2, 11, 2), 16 frames and 224 px it has
-the parameters of ``torchvision.models.video.mvit_v2_s``.
+the parameters of ``torchvision.models.video.mvit_v1_b`` and ``mvit_v2_s``.
 """
 
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ def build(
     depths: tuple[int, int, int, int] = (1, 2, 11, 2),
     stochastic_depth: float = 0.2,
     pool: str = "class_token",
+    version: int = 2,
 ) -> MViT:
     """Build the network with random weights.
 
@@ -45,19 +46,23 @@ def build(
         num_classes: Outputs of ``head.1``.
         num_frames: Frames of a clip, a multiple of 2.
         crop_size: Height and width of a clip in px, a multiple of 4.
-        width: Channels of the first stage, a multiple of 8; each later stage doubles them.
+        width: Channels of the first stage, a multiple of 8; each later stage doubles them, in
+            version 2 at its first block, in version 1 at the last block of the stage before.
         depths: Blocks of the four stages, each >= 1.
         stochastic_depth: Probability of dropping the last block's branches in training.
         pool: "class_token" as torchvision has it, or "mean" over the other tokens.
+        version: 2, or 1: with absolute positions, which are learnt for this clip size, and queries
+            pooled at the start of a stage only.
     """
+    is_v2 = version == 2
     net = (GapMViT if pool == "mean" else MViT)(
         spatial_size=(crop_size, crop_size),
         temporal_size=num_frames,
-        block_setting=_block_setting(width, depths),
-        residual_pool=True,
+        block_setting=_block_setting(width, depths, is_v2),
+        residual_pool=is_v2,
         residual_with_cls_embed=False,
-        rel_pos_embed=True,
-        proj_after_attn=True,
+        rel_pos_embed=is_v2,
+        proj_after_attn=is_v2,
         dropout=0.0,
         stochastic_depth_prob=stochastic_depth,
         num_classes=num_classes,
@@ -75,21 +80,23 @@ def _widen_init(net: MViT) -> None:
             nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)
 
 
-def _block_setting(width: int, depths: tuple[int, ...]) -> list[MSBlockConfig]:
+def _block_setting(width: int, depths: tuple[int, ...], is_v2: bool) -> list[MSBlockConfig]:
     settings = []
     channels = width
     for stage, depth in enumerate(depths):
         for block in range(depth):
             starts_stage = stage > 0 and block == 0
-            out_channels = width * 2**stage
+            widens_early = not is_v2 and block == depth - 1 and stage < len(depths) - 1
+            out_channels = width * 2 ** (stage + widens_early)
+            no_stride = [1, 1, 1] if is_v2 else []
             settings.append(
                 MSBlockConfig(
                     num_heads=_NUM_HEADS[stage],
                     input_channels=channels,
                     output_channels=out_channels,
-                    kernel_q=[3, 3, 3],
+                    kernel_q=[3, 3, 3] if is_v2 or starts_stage else [],
                     kernel_kv=[3, 3, 3],
-                    stride_q=[1, 2, 2] if starts_stage else [1, 1, 1],
+                    stride_q=[1, 2, 2] if starts_stage else no_stride,
                     stride_kv=[1, _KV_STRIDES[stage], _KV_STRIDES[stage]],
                 )
             )
