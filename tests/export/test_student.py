@@ -81,6 +81,30 @@ def test_architecture_file_loads_the_student_without_videokd(exported, model):
     torch.testing.assert_close(logits, float32_logits(model, clips), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "formats", [["safetensors"], pytest.param(["onnx"], marks=pytest.mark.slow)]
+)
+def test_a_classifier_that_the_library_writes_as_a_convolution_is_exported_as_one(
+    make_architecture, make_classifier, preprocessing, tmp_path, formats
+):
+    model = make_classifier(
+        "s3d", {"toy": 400}, num_frames=8, mean=preprocessing.mean, std=preprocessing.std
+    )
+    torch.nn.init.normal_(model.heads["toy"].weight)  # logits of dozens, as after training
+    state = plain_state_dict(model, "toy")
+    assert state["classifier.1.weight"].shape == (400, 128, 1, 1, 1)
+    report = export_student(
+        model,
+        make_architecture("s3d", num_frames=8),
+        folder=tmp_path,
+        dataset="toy",
+        class_names=[f"class {i}" for i in range(400)],
+        preprocessing=replace(preprocessing, num_frames=8),
+        formats=formats,
+    )
+    assert report.parity["plain"] < 1e-4
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_onnx_is_one_file_for_any_batch_size(exported, model, batch_size):
     import onnxruntime

@@ -40,19 +40,21 @@ class ModelInput:
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of a network as its authors give them, for clips of its ``ModelInput``.
+    """Figures of a network as its authors give them.
 
     Args:
         num_params: In millions; 0.0 where none is published.
         gflops: Multiply-adds of one view, 1e9; 0.0 where none is published.
         source: Where they stand.
         remark: Why ours differ, where they do; "" where they do not.
+        num_frames: Of the clip that ``gflops`` counts; 0 for that of the ``ModelInput``.
     """
 
     num_params: float
     gflops: float
     source: str
     remark: str = ""
+    num_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Family:
     Args:
         name: Of its file in ``videokd.models.plain``, and of its file beside this one's.
         sizes: Architecture name -> what is known of it.
-        head_name: Dotted name of the classifier in the plain network, an ``nn.Linear``.
+        head_name: Dotted name of the classifier in the plain network, see ``Backbone``.
         scale: From (architecture name, its size, what is asked for) to the arguments of
             ``build_plain``, plain numbers, strings and tuples of them. Raises InputError for a clip
             that the network cannot take.

@@ -6,13 +6,20 @@ from typing import Any
 
 from torch import nn
 
-from videokd.models.families import mvit, video_resnet, x3d
+from videokd.models.families import mvit, s3d, swin3d, video_resnet, x3d
 from videokd.models.family import Family, Scale, Size
 from videokd.models.levels import Backbone
 from videokd.utils.errors import InputError
 
 FAMILIES: Mapping[str, Family] = {
-    family.name: family for family in (video_resnet.FAMILY, mvit.FAMILY, x3d.FAMILY)
+    family.name: family
+    for family in (
+        video_resnet.FAMILY,
+        s3d.FAMILY,
+        mvit.FAMILY,
+        swin3d.FAMILY,
+        x3d.FAMILY,
+    )
 }
 _FAMILY_OF = {name: family for family in FAMILIES.values() for name in family.sizes}
 
