@@ -45,21 +45,38 @@ def _scale(name: str, size: Size, scale: Scale) -> dict[str, Any]:
     }
 
 
-def _size(name: str, num_frames: int, sampling_rate: int, crop_size: int, gflops: float) -> Size:
-    # x3d_xs and x3d_s are one network at two clip sizes.
+def _size(
+    name: str,
+    clip: tuple[int, int, int],
+    published: Published,
+    *,
+    depth_factor: float = 2.2,
+) -> Size:
+    # x3d_xs, x3d_s and x3d_m are one network at three clip sizes.
     return Size(
-        ModelInput(num_frames, sampling_rate, crop_size, PLAIN_MEAN, PLAIN_STD),
-        options={"depth_factor": 2.2},
-        published=Published(3.8, gflops, "X3D, table 4"),
+        ModelInput(*clip, PLAIN_MEAN, PLAIN_STD),
+        options={"depth_factor": depth_factor},
+        published=published,
         weights=(f"pytorchvideo:{name}",),
+    )
+
+
+def _published(num_params: float, gflops: float, crop_size: int) -> Published:
+    return Published(
+        num_params,
+        gflops,
+        source="PyTorchVideo's model zoo",
+        remark=f"GFLOPs of the test clips of {crop_size} px",
     )
 
 
 FAMILY = Family(
     name="x3d",
     sizes={
-        "x3d_xs": _size("x3d_xs", 4, 12, 182, 0.91),
-        "x3d_s": _size("x3d_s", 13, 6, 182, 2.96),
+        "x3d_xs": _size("x3d_xs", (4, 12, 160), _published(3.79, 0.91, 182)),
+        "x3d_s": _size("x3d_s", (13, 6, 160), _published(3.79, 2.96, 182)),
+        "x3d_m": _size("x3d_m", (16, 5, 224), _published(3.79, 6.72, 256)),
+        "x3d_l": _size("x3d_l", (16, 5, 312), _published(6.15, 26.64, 356), depth_factor=5.0),
     },
     head_name=X3DBackbone.head_name,
     scale=_scale,

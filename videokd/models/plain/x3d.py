@@ -1,8 +1,9 @@
 """pytorchvideo's X3D at any clip size, width and depth.
 
 Needs torch and pytorchvideo only. Parameters and their names are those of ``create_x3d``; the
-fixed pooling window is replaced by global pooling, and the softmax that pytorchvideo puts into the
-network is left out, so that the network returns logits.
+fixed pooling window is replaced by global pooling, which is the same for the clip size that the
+library builds it for, and the softmax that pytorchvideo puts into the network is left out, so that
+the network returns logits.
 """
 
 import warnings
@@ -25,8 +26,8 @@ def build(
         num_classes: Outputs of ``blocks.5.proj``.
         num_frames: Frames of a clip, >= 1.
         crop_size: Height and width of a clip in px.
-        width_factor: 2.0 for x3d_xs and x3d_s.
-        depth_factor: 2.2 for x3d_xs and x3d_s.
+        width_factor: 2.0 in the paper's networks.
+        depth_factor: 2.2 for x3d_xs, x3d_s and x3d_m, 5.0 for x3d_l.
         head_dim: Width of the embedding, 2048 in the paper's networks.
     """
     with warnings.catch_warnings():
