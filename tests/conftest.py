@@ -19,13 +19,29 @@ from videokd.models.classifier import VideoClassifier
 from videokd.models.zoo import Architecture, get_architecture
 
 WIDTH_FACTORS = {
-    **{"x3d_s": 0.25, "x3d_xs": 0.25},
-    **{"mvit_v1_b": 1 / 6, "mvit_v2_s": 1 / 6, "mvit_v2_s_gap": 1 / 6},
+    "mvit_b_16x4": 1 / 6,
+    "mvit_b_32x3": 1 / 6,
+    "mvit_v1_b": 1 / 6,
+    "mvit_v2_s": 1 / 6,
+    "mvit_v2_s_gap": 1 / 6,
+    "x3d_l": 0.25,
+    "x3d_m": 0.25,
+    "x3d_s": 0.25,
+    "x3d_xs": 0.25,
 }
 DEPTH_FACTORS = {
-    **{"x3d_s": 0.5, "x3d_xs": 0.5},
-    **{"mvit_v1_b": 0.3, "mvit_v2_s": 0.3, "mvit_v2_s_gap": 0.3},
-    **{"swin3d_s": 0.25, "swin3d_b": 0.25},
+    "csn_r101": 0.3,
+    "mvit_b_16x4": 0.3,
+    "mvit_b_32x3": 0.3,
+    "mvit_v1_b": 0.3,
+    "mvit_v2_s": 0.3,
+    "mvit_v2_s_gap": 0.3,
+    "swin3d_b": 0.25,
+    "swin3d_s": 0.25,
+    "x3d_l": 0.2,
+    "x3d_m": 0.5,
+    "x3d_s": 0.5,
+    "x3d_xs": 0.5,
 }
 
 

@@ -67,12 +67,14 @@ class Size:
         published: Its figures, where there are any.
         weights: Names of weights that its library offers, e.g.
             "torchvision:R2Plus1D_18_Weights.KINETICS400_V1".
+        head_name: Dotted name of its classifier where it is not the family's.
     """
 
     model_input: ModelInput
     options: Mapping[str, Any] = field(default_factory=dict)
     published: Published | None = None
     weights: tuple[str, ...] = ()
+    head_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ class Family:
     Args:
         name: Of its file in ``videokd.models.plain``, and of its file beside this one's.
         sizes: Architecture name -> what is known of it.
-        head_name: Dotted name of the classifier in the plain network, see ``Backbone``.
+        head_name: Dotted name of the classifier in the plain network, see ``Backbone``; a size may
+            have another.
         scale: From (architecture name, its size, what is asked for) to the arguments of
             ``build_plain``, plain numbers, strings and tuples of them. Raises InputError for a clip
             that the network cannot take.

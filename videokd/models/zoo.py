@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from videokd.models.families import mvit, s3d, swin3d, video_resnet, x3d
+from videokd.models.families import mvit, ptv_resnet, s3d, swin3d, video_resnet, x3d
 from videokd.models.family import Family, Scale, Size
 from videokd.models.levels import Backbone
 from videokd.utils.errors import InputError
@@ -19,6 +19,7 @@ FAMILIES: Mapping[str, Family] = {
         mvit.FAMILY,
         swin3d.FAMILY,
         x3d.FAMILY,
+        ptv_resnet.FAMILY,
     )
 }
 _FAMILY_OF = {name: family for family in FAMILIES.values() for name in family.sizes}
@@ -53,7 +54,7 @@ class Architecture:
     @property
     def head_name(self) -> str:
         """Dotted name of the classifier in the plain network."""
-        return FAMILIES[self.family].head_name
+        return get_size(self.name).head_name or FAMILIES[self.family].head_name
 
 
 def get_architecture(
