@@ -6,7 +6,16 @@ from typing import Any
 
 from torch import nn
 
-from videokd.models.families import mvit, ptv_mvit, ptv_resnet, s3d, swin3d, video_resnet, x3d
+from videokd.models.families import (
+    mvit,
+    ptv_mvit,
+    ptv_resnet,
+    s3d,
+    slowfast,
+    swin3d,
+    video_resnet,
+    x3d,
+)
 from videokd.models.family import Family, Scale, Size
 from videokd.models.levels import Backbone
 from videokd.utils.errors import InputError
@@ -21,6 +30,7 @@ FAMILIES: Mapping[str, Family] = {
         x3d.FAMILY,
         ptv_resnet.FAMILY,
         ptv_mvit.FAMILY,
+        slowfast.FAMILY,
     )
 }
 _FAMILY_OF = {name: family for family in FAMILIES.values() for name in family.sizes}
