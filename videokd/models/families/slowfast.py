@@ -82,7 +82,12 @@ FAMILY = Family(
         ),
         **_sizes(
             "slowfast_r101",
-            Published(62.83, 127.20, _SOURCE),
+            Published(
+                62.83,
+                127.20,
+                _SOURCE,
+                remark="the library's own network counts 125.91; why the zoo says more is unknown",
+            ),
             depths=(3, 4, 23, 3),
             fusion_kernel=5,
         ),
