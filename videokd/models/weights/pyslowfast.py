@@ -6,9 +6,10 @@ networks with these names, not on its published files. Its own PTV* models hold 
 behind "model.", which ``names`` takes off. Of non-local blocks, reversible MViT, detection heads
 and self-supervised models the names stay as they are.
 
-The networks are the same as pytorchvideo's: every stride, kernel and the order of the classifier's
-input. They were trained with RGB in [0, 1] of mean 0.45 and deviation 0.225, unless DATA.MEAN,
-DATA.STD or DATA.REVERSE_INPUT_CHANNEL of the file's "cfg" say otherwise.
+As read there, kernels, strides and the order of the classifier's input are pytorchvideo's, but for:
+SlowFast with another SLOWFAST.ALPHA than 4, and the architectures "c2d_nopool" and "i3d_nopool",
+whose weights load and whose logits are others. They were trained with RGB in [0, 1] of mean 0.45
+and deviation 0.225, unless DATA in the file's "cfg" says otherwise.
 """
 
 from collections.abc import Mapping
