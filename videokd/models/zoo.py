@@ -13,7 +13,11 @@ from videokd.models.families import (
     s3d,
     slowfast,
     swin3d,
+    timesformer,
     video_resnet,
+    videomae,
+    vivit,
+    vjepa2,
     x3d,
 )
 from videokd.models.family import Family, Scale, Size
@@ -31,6 +35,10 @@ FAMILIES: Mapping[str, Family] = {
         ptv_resnet.FAMILY,
         ptv_mvit.FAMILY,
         slowfast.FAMILY,
+        videomae.FAMILY,
+        timesformer.FAMILY,
+        vivit.FAMILY,
+        vjepa2.FAMILY,
     )
 }
 _FAMILY_OF = {name: family for family in FAMILIES.values() for name in family.sizes}

@@ -1,0 +1,78 @@
+"""Hugging Face's V-JEPA 2 classifier at any clip size, width and depth.
+
+Needs torch and transformers only. Parameters and their names are those of
+``VJEPA2ForVideoClassification``; at width 1024 with 16 heads and 24 blocks it has those of
+"facebook/vjepa2-vitl-fpc16-256-ssv2".
+"""
+
+from torch import Tensor
+from transformers import VJEPA2Config, VJEPA2ForVideoClassification
+
+
+class ClipVJEPA2(VJEPA2ForVideoClassification):
+    """V-JEPA 2 that takes clips with the channels before the frames and returns plain logits.
+
+    The library's classifier holds the predictor of the pre-training and never runs it: it is kept,
+    so that weights go to the library and back, and does not ask for gradients.
+    """
+
+    def __init__(self, config: VJEPA2Config) -> None:
+        super().__init__(config)
+        self.vjepa2.predictor.requires_grad_(False)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Map clips (B, 3, T, H, W) to logits (B, K)."""
+        self.check_size(clips)
+        return super().forward(clips.transpose(1, 2)).logits
+
+    def check_size(self, clips: Tensor) -> None:
+        """Refuse crops of another size than it was built for: rotary positions would be wrong.
+
+        Raises:
+            ValueError: H or W differs.
+        """
+        size = self.config.crop_size
+        if tuple(clips.shape[3:]) != (size, size):
+            raise ValueError(
+                f"the network was built for clips of (H, W) = {(size, size)}, "
+                f"got {tuple(clips.shape[3:])}"
+            )
+
+
+def build(
+    *,
+    num_classes: int,
+    crop_size: int,
+    width: int = 1024,
+    num_heads: int = 16,
+    num_blocks: int = 24,
+    mlp_ratio: float = 4.0,
+    predictor: tuple[int, int, int] = (384, 12, 12),
+    init_std: float = 0.02,
+) -> ClipVJEPA2:
+    """Build the network with random weights; clips may have any even number of frames.
+
+    Args:
+        num_classes: Outputs of ``classifier``.
+        crop_size: Height and width of a clip in px, a multiple of 16.
+        width: Channels, a multiple of ``num_heads``.
+        num_heads: Attention heads.
+        num_blocks: Transformer blocks.
+        mlp_ratio: Hidden channels of a block's two-layer network over ``width``.
+        predictor: Channels, heads and blocks of the predictor, which is never run.
+        init_std: Standard deviation of the initial weights.
+    """
+    return ClipVJEPA2(
+        VJEPA2Config(
+            num_labels=num_classes,
+            crop_size=crop_size,
+            hidden_size=width,
+            num_attention_heads=num_heads,
+            num_hidden_layers=num_blocks,
+            mlp_ratio=mlp_ratio,
+            pred_hidden_size=predictor[0],
+            pred_num_attention_heads=predictor[1],
+            pred_num_hidden_layers=predictor[2],
+            initializer_range=init_std,
+        )
+    )
