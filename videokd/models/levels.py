@@ -120,7 +120,7 @@ def compute_level_shapes(backbone: Backbone, clip_shape: tuple[int, int, int, in
             # Evaluation mode: a batch of one has no batch statistics at a 1x1x1 level.
             clips = torch.empty(1, *clip_shape, device="meta")
             features = torch.func.functional_call(backbone.eval(), state, (clips,))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise InputError(
             f"the network does not accept clips of shape (C, T, H, W) = {clip_shape}: {error}"
         ) from error

@@ -1,12 +1,15 @@
 """Networks of libraries that need not be installed: imported when the first one is built."""
 
 from collections.abc import Callable
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Any
 
 from torch import nn
 
 from videokd.utils.errors import InputError
+
+# As in setup.cfg. Older ones have other weights, or other names for them.
+MIN_VERSIONS = {"transformers": (5, 18)}
 
 
 def build_with(library: str, family: str) -> Callable[..., nn.Module]:
@@ -15,19 +18,28 @@ def build_with(library: str, family: str) -> Callable[..., nn.Module]:
     Calling it raises InputError where the library is missing or too old.
 
     Args:
-        library: What that file imports; videokd's extra that installs it has the same name.
+        library: What that file imports, one of ``MIN_VERSIONS``; videokd's extra that installs it
+            has the same name.
         family: Name of the file.
     """
 
     def build(**arguments: Any) -> nn.Module:
         try:
+            _check_version(library)
             module = import_module(f"videokd.models.plain.{family}")
         except ImportError as error:
             raise InputError(
-                f"{family} networks need {library}, and importing it failed: {error}; "
+                f"{family} networks need {library}, which cannot be used: {error}; "
                 f"run pip install 'videokd[{library}]'"
             ) from error
         net: nn.Module = module.build(**arguments)
         return net
 
     return build
+
+
+def _check_version(library: str) -> None:
+    installed, least = metadata.version(library), MIN_VERSIONS[library]
+    if tuple(int(part) for part in installed.split(".")[:2]) < least:
+        wanted = ".".join(map(str, least))
+        raise ImportError(f"version {installed} is installed, {wanted} or newer is needed")

@@ -1,9 +1,11 @@
 """What the families of Hugging Face's library have in common."""
 
 import ast
+import configparser
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 from videokd.export.architecture_file import write_architecture_source
 from videokd.export.sidecar import Preprocessing
 from videokd.models.levels import LEVEL_NAMES, compute_level_shapes
+from videokd.models.optional import MIN_VERSIONS
 from videokd.models.zoo import FAMILIES, architecture_names, get_architecture, get_size
 from videokd.utils.errors import InputError
 
@@ -119,14 +122,26 @@ def test_logits_are_the_librarys_bit_for_bit(make_architecture, name, num_frames
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["timesformer_b", "videomae_s", "videomae_b", "vivit_b"])
-def test_a_full_size_network_gives_the_librarys_logits_bit_for_bit(name):
-    clip = get_size(name).model_input
-    expected = _library_network(name).eval()
-    architecture = get_architecture(name, num_frames=clip.num_frames, crop_size=clip.crop_size)
+@pytest.mark.parametrize(
+    ("name", "num_frames", "crop_size"),
+    [
+        ("timesformer_b", 8, 224),
+        ("videomae_s", 16, 224),
+        ("videomae_b", 4, 32),
+        ("videomae_l", 4, 32),
+        ("vivit_b", 4, 32),
+        ("vjepa2_l", 4, 32),
+    ],
+)
+def test_a_full_width_network_gives_the_librarys_logits_bit_for_bit(name, num_frames, crop_size):
+    is_jepa = name == "vjepa2_l"
+    size = {"crop_size": crop_size} if is_jepa else {"image_size": crop_size}
+    options = size if is_jepa else {**size, "num_frames": num_frames}
+    expected = _library_network(name, **options).eval()
+    architecture = get_architecture(name, num_frames=num_frames, crop_size=crop_size)
     plain = architecture.build_plain(num_classes=5).eval()
     plain.load_state_dict(expected.state_dict(), strict=True)
-    clips = torch.randn(1, 3, clip.num_frames, clip.crop_size, clip.crop_size)
+    clips = torch.randn(1, 3, num_frames, crop_size, crop_size)
     with torch.no_grad():
         logits = plain(clips)
     assert torch.equal(logits, _library_logits(expected, clips))
@@ -284,6 +299,8 @@ def test_clips_of_another_size_than_the_network_was_built_for_are_refused(make_a
     for net in (backbone, plain):
         with pytest.raises(ValueError, match=message):
             net(torch.randn(1, 3, 4, 48, 48))
+    with pytest.raises(InputError, match=r"does not accept clips of shape .* = \(3, 4, 48, 48\)"):
+        compute_level_shapes(backbone, (3, 4, 48, 48))
     if name == "timesformer_b":  # half the frames would be taken for half the height
         with pytest.raises(ValueError, match=message):
             backbone(torch.randn(1, 3, 2, 32, 32))
@@ -348,3 +365,19 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatc
     monkeypatch.delitem(sys.modules, "videokd.models.plain.videomae", raising=False)
     with pytest.raises(InputError, match=r"videomae networks need .* 'videokd\[transformers\]'"):
         get_architecture("videomae_b", num_frames=2, crop_size=16).build_plain(2)
+
+
+@pytest.mark.parametrize("version", ["4.57.6", "5.17.0"])
+def test_a_library_that_is_too_old_is_named_with_its_version(monkeypatch, version):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: version)
+    message = rf"vivit networks need .* version {version} is installed, 5\.18 or newer is needed"
+    with pytest.raises(InputError, match=message):
+        get_architecture("vivit_b", num_frames=2, crop_size=16).build_plain(2)
+
+
+def test_the_oldest_version_is_the_one_that_is_installed_by_the_extra():
+    config = configparser.ConfigParser()
+    config.read(Path(__file__).parents[3] / "setup.cfg", encoding="utf-8")
+    extras = config["options.extras_require"]
+    for library, version in MIN_VERSIONS.items():
+        assert f"{library}>={'.'.join(map(str, version))}" in extras[library]

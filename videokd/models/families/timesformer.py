@@ -70,7 +70,9 @@ FAMILY = Family(
     sizes={
         "timesformer_b": Size(
             ModelInput(8, 32, 224, PLAIN_MEAN, PLAIN_STD),
-            published=Published(121.4, 196.7, "TimeSformer, 0.59 TFLOPs of three crops"),
+            published=Published(
+                121.4, 196.7, "TimeSformer, table 2", "published as 0.59 TFLOPs of three crops"
+            ),
             weights=("hf:facebook/timesformer-base-finetuned-k400",),
         ),
     },

@@ -58,7 +58,9 @@ FAMILY = Family(
         "vivit_b": Size(
             # Trained on values in [-1, 1]. The library's own processor centres them twice over.
             ModelInput(32, 2, 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-            published=Published(88.9, 455.2, "ViViT, unfactorised B/16x2"),
+            published=Published(
+                88.9, 455.2, "ViViT, table 2", "the paper does not say what its count holds"
+            ),
             weights=("hf:google/vivit-b-16x2-kinetics400",),
         ),
     },

@@ -1,6 +1,6 @@
 """Hugging Face's TimeSformer (divided attention) at any clip size, width and depth.
 
-Needs torch and transformers only. Parameters and their names are those of
+Needs torch and transformers >= 5.18 only. Parameters and their names are those of
 ``TimesformerForVideoClassification``; at width 768 with 12 heads and 12 blocks, 8 frames and
 224 px it has those of "facebook/timesformer-base-finetuned-k400".
 """

@@ -1,6 +1,6 @@
 """Hugging Face's VideoMAE at any clip size, width and depth.
 
-Needs torch and transformers only. Parameters and their names are those of
+Needs torch and transformers >= 5.18 only. Parameters and their names are those of
 ``VideoMAEForVideoClassification``; at width 768 with 12 heads and 12 blocks it has those of
 "MCG-NJU/videomae-base-finetuned-kinetics".
 """

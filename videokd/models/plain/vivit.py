@@ -1,6 +1,6 @@
 """Hugging Face's ViViT (unfactorised) at any clip size, width and depth.
 
-Needs torch and transformers only. Parameters and their names are those of
+Needs torch and transformers >= 5.18 only. Parameters and their names are those of
 ``VivitForVideoClassification``; at width 768 with 12 heads and 12 blocks, 32 frames and 224 px it
 has those of "google/vivit-b-16x2-kinetics400".
 """

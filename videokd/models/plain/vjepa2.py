@@ -1,6 +1,6 @@
 """Hugging Face's V-JEPA 2 classifier at any clip size, width and depth.
 
-Needs torch and transformers only. Parameters and their names are those of
+Needs torch and transformers >= 5.18 only. Parameters and their names are those of
 ``VJEPA2ForVideoClassification``; at width 1024 with 16 heads and 24 blocks it has those of
 "facebook/vjepa2-vitl-fpc16-256-ssv2".
 """
