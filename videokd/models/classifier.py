@@ -61,7 +61,8 @@ class VideoClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.memory_format = MEMORY_FORMATS[memory_format]
-        self.backbone = backbone.to(memory_format=self.memory_format)
+        self.backbone = backbone
+        _lay_out_weights(backbone, self.memory_format)
         self.dropout = nn.Dropout(dropout)
         heads = {name: nn.Linear(backbone.embedding_dim, k) for name, k in num_classes.items()}
         for head in heads.values():
@@ -107,6 +108,16 @@ class VideoClassifier(nn.Module):
             self._guarded.add(key)
             channels, time, height, width = clips.shape[1:]
             guard_bf16(self.backbone, (channels, time, height, width), clips.device)
+
+
+def _lay_out_weights(backbone: Backbone, memory_format: torch.memory_format) -> None:
+    # Not Module.to: it wants the format of 3D convolutions for 2D ones too, and fails.
+    formats = {5: memory_format, 4: memory_format}
+    if memory_format == torch.channels_last_3d:
+        formats[4] = torch.channels_last
+    for tensor in (*backbone.parameters(), *backbone.buffers()):
+        if tensor.ndim in formats:
+            tensor.data = tensor.data.contiguous(memory_format=formats[tensor.ndim])
 
 
 def map_clips(function: Callable[[Tensor], Tensor], clips: Clips) -> Clips:
