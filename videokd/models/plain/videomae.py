@@ -5,6 +5,8 @@ Needs torch and transformers >= 5.18 only. Parameters and their names are those 
 "MCG-NJU/videomae-base-finetuned-kinetics".
 """
 
+from collections.abc import Callable
+
 from torch import Tensor
 from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
@@ -12,13 +14,14 @@ from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 class ClipVideoMAE(VideoMAEForVideoClassification):
     """VideoMAE that takes clips with the channels before the frames and returns plain logits."""
 
-    def __init__(self, config: VideoMAEConfig) -> None:
-        super().__init__(config)
-        # A plain tensor in the library, which every forward would copy to the device anew.
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ClipVideoMAE":
+        # The table of positions is neither weight nor buffer in the library, which copies it from
+        # the CPU in every forward. Here it moves with the weights. As a buffer it would be filled
+        # with whatever lies in memory by `from_pretrained`.
+        super()._apply(fn, recurse)
         embeddings = self.videomae.embeddings
-        table = embeddings.position_embeddings
-        del embeddings.position_embeddings
-        embeddings.register_buffer("position_embeddings", table, persistent=False)
+        embeddings.position_embeddings = fn(embeddings.position_embeddings)
+        return self
 
     def forward(self, clips: Tensor) -> Tensor:
         """Map clips (B, 3, T, H, W) to logits (B, K)."""
