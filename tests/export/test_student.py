@@ -88,7 +88,10 @@ def test_a_classifier_that_the_library_writes_as_a_convolution_is_exported_as_on
     make_architecture, make_classifier, preprocessing, tmp_path, formats
 ):
     model = make_classifier(
-        "s3d", {"toy": 400}, num_frames=8, mean=preprocessing.mean, std=preprocessing.std
+        "s3d",
+        {"toy": 400},
+        num_frames=8,
+        normalizer=ClipNormalizer(preprocessing.mean, preprocessing.std),
     )
     torch.nn.init.normal_(model.heads["toy"].weight)  # logits of dozens, as after training
     state = plain_state_dict(model, "toy")
