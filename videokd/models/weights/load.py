@@ -1,0 +1,218 @@
+"""Weights from elsewhere -> a model: renamed, adapted, checked tensor by tensor, and reported."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from videokd.models.classifier import VideoClassifier
+from videokd.models.weights.adapt import adapt
+from videokd.models.weights.names import rename
+from videokd.models.weights.positions import Clip
+from videokd.models.weights.report import Changed, LoadReport
+from videokd.models.weights.source import read_weights
+from videokd.models.zoo import Architecture, get_size
+from videokd.utils.errors import InputError
+
+# Of batch norms: how often they were updated, which nothing of ours reads.
+_COUNTERS = "num_batches_tracked"
+
+
+def load_pretrained(
+    model: VideoClassifier,
+    architecture: Architecture,
+    source: str,
+    *,
+    patterns: Sequence[Sequence[str]] = (),
+    is_strict: bool = True,
+) -> LoadReport:
+    """Load weights from elsewhere into a model.
+
+    The file's classifier goes to each of the model's classifiers that has as many classes; where
+    there is none, they stay as they are, and the report says so.
+
+    Args:
+        model: On the CPU; changed in place, and not at all when this raises.
+        architecture: What its backbone was built from.
+        source: See ``source.identify_weights``.
+        patterns: (regular expression, replacement) for the file's names, one after the other; a
+            name that becomes empty is left out.
+        is_strict: Raise when a tensor is missing, unexpected or of a shape that cannot be adapted,
+            the classifier aside.
+
+    Raises:
+        InputError: As of ``read_weights``; names that the patterns make equal; not one tensor of
+            the file fits; or, if ``is_strict``, not all of them do.
+    """
+    fetched = read_weights(source)
+    state = _apply_patterns(_unwrap_ours(fetched.state, model), patterns)
+    renamed = rename(state, family=architecture.family, architecture=architecture.name)
+    fit = _Fit(model, architecture)
+    fit.take(_match_prefix(renamed.state, fit.wanted))
+    report = LoadReport(
+        source=source,
+        convention=renamed.convention,
+        loaded=tuple(fit.loaded),
+        adapted=tuple(fit.adapted),
+        missing=tuple(fit.missing),
+        unexpected=tuple(fit.unexpected),
+        mismatched=tuple(fit.mismatched),
+        head=fit.head,
+        has_head=bool(fit.head_state),
+        note=fetched.note,
+    )
+    if not fit.state:
+        raise InputError(f"{report}\nnothing in them is of {architecture.name}")
+    if is_strict and not report.is_whole:
+        raise InputError(
+            f"{report}\nthey are not all of {architecture.name}; check ARCH and its factors, give "
+            "other names with WEIGHTS_RENAME, or set WEIGHTS_STRICT False to go on like this"
+        )
+    model.backbone.net.load_state_dict(fit.state, strict=False)
+    for name in fit.heads:
+        model.heads[name].load_state_dict(fit.head_state)
+    return report
+
+
+@dataclass
+class _Fit:
+    """A model's tensors, and which of a file's go there."""
+
+    model: VideoClassifier
+    architecture: Architecture
+    state: dict[str, Tensor] = field(default_factory=dict)
+    heads: list[str] = field(default_factory=list)
+    head_state: dict[str, Tensor] = field(default_factory=dict)
+    head: str = ""
+    loaded: list[str] = field(default_factory=list)
+    adapted: list[Changed] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[Changed] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.wanted: dict[str, Tensor] = self.model.backbone.net.state_dict()
+        self._head_names = {
+            f"{self.architecture.head_name}.{key}": key for key in ("weight", "bias")
+        }
+
+    def take(self, state: Mapping[str, Tensor]) -> None:
+        """Sort a file's tensors, under the network's names."""
+        head = {key: state[name] for name, key in self._head_names.items() if name in state}
+        self._take_head(head)
+        for name, target in self.wanted.items():
+            if name not in state:
+                if not name.endswith(_COUNTERS):
+                    self.missing.append(name)
+            elif state[name].shape == target.shape:
+                self.state[name] = state[name]
+                self.loaded.append(name)
+            else:
+                self._adapt(name, state[name], tuple(target.shape))
+        self.unexpected = [n for n in state if n not in self.wanted and n not in self._head_names]
+
+    def _take_head(self, head: dict[str, Tensor]) -> None:
+        here = {name: linear.out_features for name, linear in self.model.heads.items()}
+        classes = ", ".join(f"{name} has {count}" for name, count in here.items())
+        if "weight" not in head:
+            self.head = f"as initialised: the file has none ({classes})"
+            return
+        count = len(head["weight"])
+        self.heads = [name for name, own in here.items() if own == count]
+        if not self.heads:
+            self.head = f"as initialised: the file has {count} classes, {classes}"
+            return
+        shapes = {k: v.shape for k, v in self.model.heads[self.heads[0]].state_dict().items()}
+        for key, value in head.items():
+            # Some libraries classify by a convolution of one position.
+            fitted = value if key == "bias" else value.flatten(1)
+            if fitted.shape != shapes[key]:
+                name = f"{self.architecture.head_name}.{key}"
+                self.mismatched.append(Changed(name, tuple(value.shape), tuple(shapes[key])))
+                self.heads = []
+            self.head_state[key] = fitted
+        lacking = [key for key in shapes if key not in head]
+        self.missing += [f"{self.architecture.head_name}.{key}" for key in lacking]
+        if lacking or not self.heads:
+            self.heads, self.head_state = [], {}
+        ends = f"for {', '.join(self.heads)}" if self.heads else "as initialised: it does not fit"
+        self.head = f"{count} classes, {ends}"
+
+    def _adapt(self, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
+        adapted = adapt(
+            name,
+            value,
+            shape,
+            patch=self._patch(),
+            clip=self._clip(),
+            trained_clip=self._trained_clip(),
+        )
+        if adapted is None:
+            self.mismatched.append(Changed(name, tuple(value.shape), shape))
+        else:
+            self.state[name] = adapted.value
+            self.adapted.append(Changed(name, tuple(value.shape), shape, adapted.how))
+
+    def _patch(self) -> tuple[int, ...]:
+        """Return the kernel of the layer that sees the three colours."""
+        for value in self.wanted.values():
+            if value.ndim in (4, 5) and value.shape[1] == 3:
+                return tuple(value.shape[2:])
+        return ()
+
+    def _clip(self) -> Clip | None:
+        arguments = self.architecture.arguments
+        if "num_frames" in arguments and "crop_size" in arguments:
+            return Clip(arguments["num_frames"], arguments["crop_size"])
+        return None
+
+    def _trained_clip(self) -> Clip:
+        published = get_size(self.architecture.name).model_input
+        return Clip(published.num_frames, published.crop_size)
+
+
+def _apply_patterns(
+    state: Mapping[str, Tensor], patterns: Sequence[Sequence[str]]
+) -> dict[str, Tensor]:
+    if not patterns:
+        return dict(state)
+    changed: dict[str, Tensor] = {}
+    for old, value in state.items():
+        name = old
+        for pattern, replacement in patterns:
+            name = re.sub(pattern, replacement, name)
+        if name in changed:
+            raise InputError(f"WEIGHTS_RENAME makes two tensors {name!r}, one of them of {old!r}")
+        if name:
+            changed[name] = value
+    return changed
+
+
+def _unwrap_ours(state: Mapping[str, Tensor], model: VideoClassifier) -> dict[str, Tensor]:
+    """Return a state dict of videokd's under the network's names; others stay as they are."""
+    if all(name.startswith(("model.", "objective.")) for name in state):
+        # A checkpoint holds a training's task, which learns with parts of its own.
+        ours = {n.removeprefix("model."): v for n, v in state.items() if n.startswith("model.")}
+    else:
+        ours = dict(state)
+    if not all(name.startswith(("backbone.net.", "heads.")) for name in ours):
+        return dict(state)
+    datasets = sorted({name.split(".")[1] for name in ours if name.startswith("heads.")})
+    known = [name for name in datasets if name in model.heads] or datasets
+    unwrapped = {n.removeprefix("backbone.net."): v for n, v in ours.items() if n[0] == "b"}
+    # Of several, none is the file's own classifier.
+    if len(known) == 1:
+        for key in ("weight", "bias"):
+            unwrapped[f"{model.backbone.head_name}.{key}"] = ours[f"heads.{known[0]}.{key}"]
+    return unwrapped
+
+
+def _match_prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state dict with the name in front under which the network holds a library's."""
+    if not wanted.keys() & state.keys():
+        for prefix in {name.split(".")[0] for name in wanted}:
+            inside = {f"{prefix}.{name}": value for name, value in state.items()}
+            if wanted.keys() & inside.keys():
+                return inside
+    return dict(state)
