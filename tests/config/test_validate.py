@@ -103,11 +103,27 @@ def test_the_defaults_are_allowed_and_left_as_they_are(cfg):
         ("MIXUP.CUTMIX_ALPHA", float("nan"), "MIXUP.CUTMIX_ALPHA must be >= 0"),
         ("SOLVER.EMA_DECAY", 1.0, "SOLVER.EMA_DECAY must be >= 0 and <= 0.99999, got 1.0"),
         ("SYNTHETIC.SEED", -1, "SYNTHETIC.SEED must be >= 0"),
+        ("STUDENTS.A.TRAIN", False, "STUDENTS.A.TRAIN must be True: only an expert can be ready-"),
+        ("EXPERTS.A.TRAIN", False, "EXPERTS.A.TRAIN False needs EXPERTS.A.WEIGHTS, which is empty"),
+        ("EXPERTS.A.WEIGHTS_RENAME", [["a", "b"]], "A.WEIGHTS_RENAME needs EXPERTS.A.WEIGHTS, whi"),
+        ("EXPERTS.A.WEIGHTS_RENAME", ["ab"], r"must hold \[pattern, replacement\], got 'ab'"),
+        ("EXPERTS.A.WEIGHTS_RENAME", [["a"]], r"must hold \[pattern, replacement\], got \['a'\]"),
+        ("EXPERTS.A.WEIGHTS_RENAME", [["(", ""]], r"\['\(', ''\] is no regular expression with"),
+        ("EXPERTS.A.WEIGHTS_RENAME", [["a", "\\1"]], "is no regular expression with its replacem"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_with_what_is(cfg, key, value, message):
     _set(cfg, key, value)
     with pytest.raises(InputError, match=message):
+        validate_config(cfg)
+
+
+@pytest.mark.parametrize(("key", "value"), [("MAX_EPOCH", 3), ("BASE_LR", 0.1)])
+def test_an_expert_that_is_not_trained_has_no_schedule(cfg, key, value):
+    cfg.EXPERTS.A.WEIGHTS, cfg.EXPERTS.A.TRAIN = "a.pth", False
+    validate_config(cfg)
+    cfg.EXPERTS.A[key] = value
+    with pytest.raises(InputError, match="A.BASE_LR and MAX_EPOCH are not read with TRAIN False"):
         validate_config(cfg)
 
 

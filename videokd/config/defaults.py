@@ -190,6 +190,12 @@ def model_template() -> CfgNode:
     node.WIDTH_FACTOR = 1.0  # channels over the architecture's own
     node.DEPTH_FACTOR = 1.0  # blocks per stage over the architecture's own, rounded up
     node.DROPOUT = 0.0  # before the classifier
+    # What it starts from: torchvision:NAME | pytorchvideo:NAME | hf:NAME | timm:NAME | a path, see
+    # docs/weights.md; "" = random weights
+    node.WEIGHTS = ""
+    node.WEIGHTS_RENAME = []  # [regular expression, replacement] for the names in there, in turn
+    node.WEIGHTS_STRICT = True  # stop where they do not fit tensor by tensor, the classifier aside
+    node.TRAIN = True  # False: an expert is used as it is loaded; students are always trained
     # What it is fed with. Its own is what the published weights of ARCH were trained on; write it
     # where WEIGHTS are loaded.
     node.NUM_FRAMES = 0  # frames of its clips; 0 = DATA.NUM_FRAMES, -1 = its own

@@ -136,6 +136,7 @@ def validate_config(cfg: CfgNode) -> None:
         for name, node in cfg[section].items():
             _check_model(f"{section}.{name}", node)
             _check_crop(f"{section}.{name}.CROP_SIZE", node.CROP_SIZE, cfg.DATA.CROP_SIZE)
+            _check_weights(f"{section}.{name}", node)
     _check_across(cfg)
 
 
@@ -175,6 +176,33 @@ def _check_model(prefix: str, node: CfgNode) -> None:
             )
     if not all(std > 0 for std in node.STD):
         raise InputError(f"{prefix}.STD must be > 0, got {node.STD}")
+
+
+def _check_weights(prefix: str, node: CfgNode) -> None:
+    for pair in node.WEIGHTS_RENAME:
+        is_pair = isinstance(pair, list | tuple) and len(pair) == 2
+        if not (is_pair and all(isinstance(text, str) for text in pair)):
+            raise InputError(
+                f"{prefix}.WEIGHTS_RENAME must hold [pattern, replacement], got {pair!r}"
+            )
+        try:
+            # The replacement is read too: it may name groups that the pattern does not have.
+            re.sub(f"{pair[0]}|", pair[1], "")
+        except (re.error, IndexError) as error:
+            raise InputError(
+                f"{prefix}.WEIGHTS_RENAME {list(pair)} is no regular expression with its "
+                f"replacement: {error}"
+            ) from error
+    if not node.TRAIN and prefix.startswith("STUDENTS."):
+        raise InputError(f"{prefix}.TRAIN must be True: only an expert can be ready-made")
+    if not node.WEIGHTS:
+        unread = (
+            "WEIGHTS_RENAME" if node.WEIGHTS_RENAME else "TRAIN False" if not node.TRAIN else ""
+        )
+        if unread:
+            raise InputError(f"{prefix}.{unread} needs {prefix}.WEIGHTS, which is empty")
+    if not node.TRAIN and (node.BASE_LR or node.MAX_EPOCH):
+        raise InputError(f"{prefix}.BASE_LR and MAX_EPOCH are not read with TRAIN False")
 
 
 def _check_crop(key: str, crop_size: int, box_size: int) -> None:

@@ -1,5 +1,6 @@
 """Config nodes -> models."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,12 @@ from fvcore.common.config import CfgNode
 from videokd.config import override_config
 from videokd.models.classifier import VideoClassifier
 from videokd.models.normalizer import ClipNormalizer
+from videokd.models.weights.load import load_pretrained
+from videokd.models.weights.report import LoadReport
 from videokd.models.zoo import Architecture, get_architecture, get_size
+from videokd.utils.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 def fill_model_inputs(cfg: CfgNode) -> CfgNode:
@@ -64,6 +70,9 @@ def build_classifier(
 ) -> VideoClassifier:
     """Build the model of an EXPERTS or STUDENTS node; its weights depend on ``seed`` only.
 
+    WEIGHTS are not read here but by ``load_initial_weights``: shapes are asked for far more often,
+    and where they are, nothing should be downloaded.
+
     Args:
         cfg: The node.
         architecture: From ``build_architecture``.
@@ -82,3 +91,32 @@ def build_classifier(
             memory_format=cfg.MEMORY_FORMAT,
             clip_name=clip_name,
         )
+
+
+def load_initial_weights(
+    cfg: CfgNode, model: VideoClassifier, architecture: Architecture, *, title: str
+) -> LoadReport:
+    """Load the WEIGHTS of an EXPERTS or STUDENTS node into its model, and log what became of them.
+
+    Args:
+        cfg: The node; its WEIGHTS are not empty.
+        model: From ``build_classifier``.
+        architecture: From ``build_architecture``.
+        title: The node, for the log and for messages.
+
+    Raises:
+        InputError: As of ``load_pretrained``.
+    """
+    try:
+        report = load_pretrained(
+            model,
+            architecture,
+            cfg.WEIGHTS,
+            patterns=cfg.WEIGHTS_RENAME,
+            is_strict=cfg.WEIGHTS_STRICT,
+        )
+    except InputError as error:
+        raise InputError(f"{title}: {error}") from error
+    # One that does not fit was allowed to, but is not what is usually wanted.
+    logger.log(logging.INFO if report.is_whole else logging.WARNING, "%s: %s", title, report)
+    return report

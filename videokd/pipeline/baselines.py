@@ -79,6 +79,7 @@ def _shared(maker: UnitMaker, key: str) -> list[Unit]:
                 clips=join_clips([maker.workshop.clip("STUDENTS", names[0])]),
                 make_model=partial(build, names[0]),
                 make_task=lambda model: maker.workshop.classification_task(model, weights),
+                load_initial=maker.workshop.initial_weights("STUDENTS", names[0]),
             )
         )
     return units
@@ -137,7 +138,10 @@ def _averaged_experts(maker: UnitMaker, name: str, teacher: Unit) -> Unit:
 def _untrained(maker: UnitMaker, name: str) -> Unit:
     reference = maker.reference(name)
     heads = (name,) if maker.cfg.JOINT.SCOPE == "target" else maker.names
-    experts = {key: maker.recipe.network("EXPERTS", key) for key in maker.workshop.fused_experts}
+    experts = {
+        key: maker.recipe.network("EXPERTS", key, is_random=True)
+        for key in maker.workshop.fused_experts
+    }
     return maker.distilled(
         "B7",
         f"baselines/B7/{name}",

@@ -96,6 +96,8 @@ def _cost_table(run: Run) -> Table:
         table.add_column(column, justify="left" if column == "folder" else "right")
     num_classes = {name: parts.num_classes for name, parts in run.datasets.items()}
     for unit in run.plan.units:
+        if not unit.num_steps:  # used as it is loaded
+            continue
         run.stop.raise_if_set()
         try:
             cost = rehearse(

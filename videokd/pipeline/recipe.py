@@ -9,6 +9,8 @@ from fvcore.common.config import CfgNode
 from videokd.config.defaults import default_config
 from videokd.data.build import DatasetParts, build_batch_plan
 from videokd.data.synthetic.generate import GENERATOR_VERSION
+from videokd.models.weights.source import identify_weights
+from videokd.utils.errors import InputError
 
 # Where frames and indexes are kept, which videos are held out (their digest says it), how many may
 # be missing and where clips are cut: no weight depends on these.
@@ -23,6 +25,8 @@ _LATER_KEYS = (
     "TRAIN_JITTER_SCALES",
 )
 _SCHEDULE_KEYS = ("BASE_LR", "MAX_EPOCH")
+# Of a network: what it starts from stands for these, and a training of no steps for TRAIN.
+_WEIGHT_KEYS = ("WEIGHTS", "WEIGHTS_RENAME", "WEIGHTS_STRICT", "TRAIN")
 # Of a network: these stand for those of DATA where they are not 0.
 _CLIP_KEYS = ("NUM_FRAMES", "SAMPLING_RATE", "CROP_SIZE")
 
@@ -96,14 +100,51 @@ class Recipe:
         is_mirrored = self._cfg.DATA.RANDOM_FLIP and changing
         return {"mirror_labels": changing} if is_mirrored else {}
 
-    def network(self, section: str, name: str) -> dict[str, Any]:
-        """Return what a network of ``section`` depends on before it is trained."""
-        known = (*_SCHEDULE_KEYS, *_CLIP_KEYS)
+    def network(self, section: str, name: str, *, is_random: bool = False) -> dict[str, Any]:
+        """Return what a network of ``section`` depends on before it is trained.
+
+        Args:
+            section: "EXPERTS" or "STUDENTS".
+            name: Of its dataset.
+            is_random: It is never loaded with the section's WEIGHTS.
+
+        Raises:
+            InputError: Its WEIGHTS are not there, or no library knows them.
+        """
+        known = (*_SCHEDULE_KEYS, *_CLIP_KEYS, *_WEIGHT_KEYS)
         node = {k: v for k, v in self._cfg[section][name].items() if k not in known}
         if node["CHANNELS"] == "rgb":  # as before there was a choice
             del node["CHANNELS"]
+        weights = {} if is_random else self._weights(section, name)
         # The place seeds the initial weights.
-        return {"model": {**node, **self.clip_keys(section, name)}, "place": self._places[name]}
+        model = {**node, **self.clip_keys(section, name), **weights}
+        return {"model": model, "place": self._places[name]}
+
+    def ready_made(self, name: str, **parts: Any) -> dict[str, Any]:
+        """Return what ``fields`` does, of an expert that is used as it is loaded.
+
+        Args:
+            name: Its dataset.
+            **parts: What its weights depend on.
+        """
+        inputs = {"num_classes": self._datasets[name].num_classes, **parts}
+        if not self._cfg.EXPERTS[name].WEIGHTS_STRICT:
+            # What is missing then is drawn.
+            inputs["SEED"] = self._cfg.SEED
+        plain: dict[str, Any] = json.loads(json.dumps(inputs))
+        schedule = {"num_epochs": 0, "num_steps_per_epoch": 0, "base_lr": 0.0}
+        return {"trained_on": (), **schedule, "inputs": plain}
+
+    def _weights(self, section: str, name: str) -> dict[str, Any]:
+        """Return what a network starts from, {} for random weights."""
+        node = self._cfg[section][name]
+        if not node.WEIGHTS:
+            return {}
+        try:
+            found: dict[str, Any] = {"WEIGHTS": identify_weights(node.WEIGHTS)}
+        except InputError as error:
+            raise InputError(f"{section}.{name}.WEIGHTS: {error}") from error
+        return {**found, "WEIGHTS_RENAME": node.WEIGHTS_RENAME} if node.WEIGHTS_RENAME else found
 
     def clip_keys(self, section: str, name: str) -> dict[str, int]:
         """Return the keys of a network's clips where they are not those of DATA."""

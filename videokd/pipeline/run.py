@@ -53,6 +53,8 @@ class Run:
 def train_unit(run: Run, unit: Unit) -> None:
     """Train one unit, or skip it when it is finished.
 
+    A ready-made one, of no steps, is kept as it is loaded.
+
     Raises:
         InputError: The folder holds a training of another config, or a model that this one needs
             is not trained yet.
@@ -64,35 +66,17 @@ def train_unit(run: Run, unit: Unit) -> None:
         return
     start = time.monotonic()
     model = unit.make_model()
+    if unit.load_initial is not None:
+        unit.load_initial(model)
     if isinstance(model, JointTeacher):
         run.console.print(make_fusion_table(model, unit.folder))
-    task = unit.make_task(model).to(run.device)
-    optimizer = build_optimizer(
-        task,
-        name=run.cfg.SOLVER.OPTIMIZER,
-        base_lr=unit.base_lr,
-        beta2=run.cfg.SOLVER.BETA2,
-        weight_decay=run.cfg.SOLVER.WEIGHT_DECAY,
-        lr_scales=unit.lr_scales,
-    )
-    decay = run.cfg.SOLVER.EMA_DECAY
-    average = WeightAverage(model, decay=decay) if decay > 0 else None
-    result = model if average is None else average.module
+    learner = _make_learner(run, unit, model)
+    result = model if learner.average is None else learner.average.module
     # Checkpoints may only lie beside what says of which config they are.
     write_stage(folder, stage)
     try:
-        with ExitStack() as stack:
-            bar = stack.enter_context(progress_bar(run.console, unit.folder, unit.num_steps))
-            make_loader = _make_loader(run, unit)
-            train(
-                Learner(task, optimizer, average),
-                lambda step: stack.enter_context(closing(make_loader(step))),
-                settings=_settings(run, unit),
-                folder=folder,
-                evaluate=lambda: _validate(run, unit, result),
-                stop=run.stop,
-                progress=bar,
-            )
+        if unit.num_steps:
+            _train_learner(run, unit, learner, result)
     finally:
         stage["seconds"] += time.monotonic() - start
         write_stage(folder, stage)
@@ -104,6 +88,35 @@ def train_unit(run: Run, unit: Unit) -> None:
     }
     write_stage(folder, stage)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _make_learner(run: Run, unit: Unit, model: nn.Module) -> Learner:
+    task = unit.make_task(model).to(run.device)
+    optimizer = build_optimizer(
+        task,
+        name=run.cfg.SOLVER.OPTIMIZER,
+        base_lr=unit.base_lr,
+        beta2=run.cfg.SOLVER.BETA2,
+        weight_decay=run.cfg.SOLVER.WEIGHT_DECAY,
+        lr_scales=unit.lr_scales,
+    )
+    decay = run.cfg.SOLVER.EMA_DECAY
+    return Learner(task, optimizer, WeightAverage(model, decay=decay) if decay > 0 else None)
+
+
+def _train_learner(run: Run, unit: Unit, learner: Learner, result: nn.Module) -> None:
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress_bar(run.console, unit.folder, unit.num_steps))
+        make_loader = _make_loader(run, unit)
+        train(
+            learner,
+            lambda step: stack.enter_context(closing(make_loader(step))),
+            settings=_settings(run, unit),
+            folder=run.plan.path(unit),
+            evaluate=lambda: _validate(run, unit, result),
+            stop=run.stop,
+            progress=bar,
+        )
 
 
 def score_unit(run: Run, unit: Unit, part: str = "test") -> None:

@@ -31,13 +31,17 @@ class Unit:
     inputs: dict[str, Any] = field(repr=False)
     """Everything that its weights depend on, as plain JSON values."""
     make_model: Callable[[], nn.Module] = field(repr=False)
-    """The model with initial weights."""
+    """The model with random weights."""
     make_task: Callable[[Any], nn.Module] = field(repr=False)
     """model -> task."""
     needs: tuple["Unit", ...] = field(default=(), repr=False)
     """What must be trained before."""
     task_clips: ClipSet | None = None
     """What is cut of each moment for its training; None for ``clips``, where nobody teaches."""
+    load_initial: Callable[[Any], None] | None = field(default=None, repr=False)
+    """Loads into that model what its training begins from; None for random weights.
+
+    Apart from making it: a trained model is made too, and nothing should be downloaded for that."""
     lr_scales: Mapping[str, float] = field(default_factory=dict)
     """Prefix of the task's parameter names -> factor on their learning rate."""
 

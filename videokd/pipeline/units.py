@@ -53,17 +53,25 @@ class UnitMaker:
         return self.alone("experts", "experts", f"experts/{name}", "EXPERTS", name)
 
     def alone(self, key: str, stage: str, folder: str, section: str, name: str) -> Unit:
-        """Return a network of ``section`` that is trained on its dataset's labels alone."""
-        network = self.recipe.network(section, name)
+        """Return a network of ``section`` that is trained on its dataset's labels alone.
+
+        An expert with TRAIN False is used as it is loaded: a training of no steps.
+        """
+        network, node = self.recipe.network(section, name), self.cfg[section][name]
+        if node.TRAIN:
+            fields = self.recipe.fields((name,), node, **network)
+        else:
+            fields = self.recipe.ready_made(name, **network)
         return Unit(
             key=key,
             stage=stage,
             folder=folder,
             tested_on=(name,),
-            **self.recipe.fields((name,), self.cfg[section][name], **network),
+            **fields,
             clips=join_clips([self.workshop.clip(section, name)]),
             make_model=lambda: self.workshop.classifier(section, name),
             make_task=lambda model: self.workshop.classification_task(model, {name: 1.0}),
+            load_initial=self.workshop.initial_weights(section, name),
         )
 
     def joints(self, experts: dict[str, Unit]) -> dict[str, Unit]:
@@ -150,6 +158,7 @@ class UnitMaker:
             ),
             make_model=lambda: self.workshop.classifier("STUDENTS", name),
             make_task=make_task,
+            load_initial=self.workshop.initial_weights("STUDENTS", name),
             needs=needs,
             clips=join_clips([self.workshop.clip("STUDENTS", name)]),
             task_clips=self.workshop.taught_clips(name, teacher_clips),

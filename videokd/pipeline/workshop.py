@@ -1,8 +1,9 @@
 """Builds the models of an experiment with fresh weights; knows nothing of training or disks."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
@@ -15,11 +16,12 @@ from videokd.distill.ensemble import ExpertEnsemble
 from videokd.distill.tasks import ClassificationTask, StudentTask
 from videokd.fusion.build import build_joint_teacher
 from videokd.fusion.joint_teacher import JointTeacher
-from videokd.models.build import build_architecture, build_classifier
+from videokd.models.build import build_architecture, build_classifier, load_initial_weights
 from videokd.models.classifier import VideoClassifier, VideoModel
 from videokd.models.joined import HEAD, JoinedClassifier
 from videokd.models.levels import LevelShapes, compute_level_shapes
 from videokd.models.zoo import Architecture
+from videokd.utils.errors import InputError
 
 # Beside the places of the datasets, which seed experts and students.
 _UNTRAINED_PLACE, _ENSEMBLE_PLACE, _PROJECTOR_PLACE, _JOINT_PLACE = 500, 997, 998, 999
@@ -82,6 +84,29 @@ class Workshop:
     def classifier(self, section: str, dataset: str) -> VideoClassifier:
         """Build an expert or a student, with the classes of its dataset."""
         return self._classifier(section, dataset, {dataset: self._num_classes[dataset]})
+
+    def initial_weights(self, section: str, dataset: str) -> Callable[[Any], None] | None:
+        """Return what loads the WEIGHTS of a node into its model, None where there are none.
+
+        Args:
+            section: "EXPERTS" or "STUDENTS".
+            dataset: Of the node.
+        """
+        node, title = self._cfg[section][dataset], f"{section}.{dataset}"
+        if not node.WEIGHTS:
+            return None
+        architecture = self.architecture(section, dataset)
+
+        def load(model: VideoClassifier | JoinedClassifier) -> None:
+            plain = model.classifier if isinstance(model, JoinedClassifier) else model
+            report = load_initial_weights(node, plain, architecture, title=title)
+            if not node.TRAIN and not report.has_head:
+                raise InputError(
+                    f"{title}: TRAIN False needs weights that classify its "
+                    f"{self._num_classes[dataset]} classes; {report}"
+                )
+
+        return load
 
     def shared_student(self, dataset: str) -> VideoClassifier:
         """Build the student of ``dataset`` with one classifier per dataset (baseline B2)."""

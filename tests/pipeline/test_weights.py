@@ -1,0 +1,186 @@
+"""Experts and students that start from weights of elsewhere, and experts used as they are."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from videokd.engine.checkpoint import save_weights
+from videokd.pipeline.dry_run import show_dry_run
+from videokd.pipeline.experiment import export_unit
+from videokd.pipeline.run import score_unit, train_unit
+from videokd.utils.errors import InputError
+from videokd.utils.io import read_json
+
+ONE_EPOCH = ("SOLVER.MAX_EPOCH", 1, "TRAIN.EVAL_PERIOD", 0)
+SMALL = {"datasets": ("UCF", "HMDB"), "BASELINES": [], "is_dry": False}
+
+
+@pytest.fixture
+def trained(make_run, tmp_path):
+    """The folder of UCF's expert in a run of its own; its architecture is that of no student."""
+    run = make_run(*ONE_EPOCH, "OUTPUT_DIR", tmp_path / "before", **SMALL)
+    unit = run.plan.find("experts/UCF")
+    train_unit(run, unit)
+    score_unit(run, unit)
+    return run.plan.path(unit)
+
+
+def _weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def _are_equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(v, other[n]) for n, v in one.items())
+
+
+def _train(run, folder):
+    unit = run.plan.find(folder)
+    for needed in unit.needs:
+        _train(run, needed.folder)
+    train_unit(run, unit)
+    return unit
+
+
+def test_a_ready_made_expert_is_kept_as_it_is_and_scored_like_others(make_run, trained):
+    run = make_run(*ONE_EPOCH, "EXPERTS.UCF.WEIGHTS", trained, "EXPERTS.UCF.TRAIN", False, **SMALL)
+    unit = _train(run, "experts/UCF")
+    assert unit.num_steps == 0
+    folder = run.plan.path(unit)
+    assert _are_equal(_weights(folder), _weights(trained))
+    stage = read_json(folder / "stage.json")
+    assert (stage["is_finished"], stage["num_steps"]) == (True, 0)
+    assert not (folder / "metrics.jsonl").exists()
+    score_unit(run, unit)
+    before, after = (read_json(path / "test" / "UCF.json") for path in (trained, folder))
+    assert {**before, "fingerprint": ""} == {**after, "fingerprint": ""}
+    # What is fused on top of it is trained.
+    joint = _train(run, "joint")
+    inside = run.plan.load_model(joint).experts["UCF"].module.state_dict()
+    assert _are_equal(inside, _weights(trained))
+
+
+def test_an_average_of_weights_leaves_a_ready_made_expert_as_it_is(make_run, trained):
+    words = ("EXPERTS.UCF.WEIGHTS", trained, "EXPERTS.UCF.TRAIN", False, "SOLVER.EMA_DECAY", 0.9)
+    run = make_run(*ONE_EPOCH, *words, **SMALL)
+    unit = _train(run, "experts/UCF")
+    assert _are_equal(_weights(run.plan.path(unit)), _weights(trained))
+
+
+def test_what_starts_from_weights_does_and_says_so_once(make_run, trained, caplog):
+    words = ("EXPERTS.UCF.WEIGHTS", trained, "SOLVER.BASE_LR", 1e-9, "SOLVER.WEIGHT_DECAY", 0.0)
+    run = make_run(*ONE_EPOCH, *words, **SMALL)
+    with caplog.at_level("INFO", logger="videokd"):
+        unit = _train(run, "experts/UCF")
+        run.plan.load_model(unit)
+    reports = [text for text in caplog.messages if text.startswith("EXPERTS.UCF: weights ")]
+    assert len(reports) == 1
+    assert "classifier  " in reports[0]
+    found, expected = _weights(run.plan.path(unit)), _weights(trained)
+    name = "backbone.net.layer4.0.conv1.0.0.weight"
+    torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-7)
+    assert (run.plan.path(unit) / "metrics.jsonl").exists()
+
+
+def test_a_student_and_its_baselines_start_from_the_same_weights(make_run, trained):
+    arch = {"ARCH": "r2plus1d_18", "WIDTH_FACTOR": 0.125, "DEPTH_FACTOR": 0.5}
+    students = dict.fromkeys(("UCF", "HMDB"), {**arch, "WEIGHTS": str(trained)})
+    baselines = ["B1", "B2", "B3", "B4"]
+    run = make_run(**{**SMALL, "BASELINES": baselines, "STUDENTS": students, "is_dry": True})
+    expected = _weights(trained)
+    name = "backbone.net.stem.0.weight"
+    folders = ("students/UCF", "baselines/B1/UCF", "baselines/B2/UCF-HMDB", "baselines/B4/UCF")
+    for folder in (*folders, "baselines/B3/UCF-HMDB"):
+        unit = run.plan.find(folder)
+        model = unit.make_model()
+        unit.load_initial(model)
+        state = getattr(model, "classifier", model).state_dict()
+        assert torch.equal(state[name], expected[name])
+
+
+def test_another_file_under_the_same_name_is_another_training(make_run, trained):
+    words = (*ONE_EPOCH, "EXPERTS.UCF.WEIGHTS", trained, "EXPERTS.UCF.TRAIN", False)
+    run = make_run(*words, **SMALL)
+    _train(run, "experts/UCF")
+    state = _weights(trained)
+    state["heads.UCF.bias"] += 1
+    save_weights(trained / "model.safetensors", state)
+    changed = make_run(*words, **SMALL)
+    with pytest.raises(InputError, match=r"another config or other data \(model.WEIGHTS was 'sha2"):
+        train_unit(changed, changed.plan.find("experts/UCF"))
+
+
+def test_fingerprints_change_with_weights_and_of_what_starts_from_them_only(make_run, trained):
+    plain, loaded, renamed, strict, control = (
+        {unit.folder: unit.fingerprint for unit in make_run(*words, **nodes).plan.units}
+        for words, nodes in [
+            ((), {**SMALL, "BASELINES": ["B7"]}),
+            (("EXPERTS.UCF.WEIGHTS", trained), {**SMALL, "BASELINES": ["B7"]}),
+            (("EXPERTS.UCF.WEIGHTS", trained, "EXPERTS.UCF.WEIGHTS_RENAME", "[['a', 'b']]"), SMALL),
+            (("EXPERTS.UCF.WEIGHTS", trained, "EXPERTS.UCF.WEIGHTS_STRICT", False), SMALL),
+            (("EXPERTS.UCF.WEIGHTS", trained, "EXPERTS.UCF.TRAIN", False), SMALL),
+        ]
+    )
+    differing = {folder for folder in plain if plain[folder] != loaded[folder]}
+    assert differing == {"experts/UCF", "joint", "students/UCF", "students/HMDB"}
+    assert renamed["experts/UCF"] != loaded["experts/UCF"]
+    assert strict["experts/UCF"] == loaded["experts/UCF"]
+    assert control["experts/UCF"] != loaded["experts/UCF"]
+
+
+def test_a_ready_made_expert_does_not_depend_on_how_others_are_trained(make_run, trained):
+    words = ("EXPERTS.UCF.WEIGHTS", trained, "EXPERTS.UCF.TRAIN", False)
+    others = ("SEED", 3, "SOLVER.WEIGHT_DECAY", 0.1, "TRAIN.BATCH_SIZE", 4)
+    one, other = (
+        make_run(*words, *more, **SMALL).plan.find("experts/UCF").fingerprint
+        for more in ((), others)
+    )
+    assert one == other
+
+
+def test_a_ready_made_expert_needs_a_classifier_for_its_classes(make_run, trained, tmp_path):
+    state = {n: v for n, v in _weights(trained).items() if not n.startswith("heads.")}
+    save_weights(tmp_path / "a.safetensors", state)
+    words = ("EXPERTS.UCF.WEIGHTS", tmp_path / "a.safetensors", "EXPERTS.UCF.TRAIN", False)
+    run = make_run(*ONE_EPOCH, *words, **SMALL)
+    with pytest.raises(InputError, match="EXPERTS.UCF: TRAIN False needs weights that classify it"):
+        train_unit(run, run.plan.find("experts/UCF"))
+    assert not run.plan.path(run.plan.find("experts/UCF")).exists()
+
+
+def test_weights_of_another_architecture_are_refused_by_the_key(make_run, trained):
+    run = make_run(*ONE_EPOCH, "EXPERTS.HMDB.WEIGHTS", trained, **SMALL)
+    with pytest.raises(InputError, match=r"EXPERTS.HMDB: weights [\s\S]*not all of mc3_18"):
+        train_unit(run, run.plan.find("experts/HMDB"))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere.pth", "EXPERTS.UCF.WEIGHTS: weights nowhere.pth do not exist"),
+        ("torchvision:R3D", "EXPERTS.UCF.WEIGHTS: torchvision has no weights 'R3D'"),
+    ],
+)
+def test_weights_that_are_not_there_are_refused_with_the_plan(make_run, source, message):
+    with pytest.raises(InputError, match=message):
+        make_run("EXPERTS.UCF.WEIGHTS", source)
+
+
+def test_a_dry_run_downloads_nothing(make_run, monkeypatch):
+    def refuse(*args, **options):
+        raise AssertionError
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    weights = ("EXPERTS.UCF.WEIGHTS", "torchvision:R2Plus1D_18_Weights.DEFAULT")
+    show_dry_run(make_run(*weights, "EXPERTS.UCF.TRAIN", False, datasets=("UCF",), BASELINES=[]))
+
+
+def test_an_exported_student_is_a_start_and_a_run_of_its_own(make_run, tmp_path):
+    run = make_run(*ONE_EPOCH, **{**SMALL, "datasets": ("UCF",)})
+    unit = _train(run, "students/UCF")
+    export_unit(run, unit, tmp_path / "export", ("safetensors",))
+    expert = {"ARCH": "r3d_18", "WIDTH_FACTOR": 0.125, "DEPTH_FACTOR": 0.5, "TRAIN": False}
+    experts = {"UCF": {**expert, "WEIGHTS": str(tmp_path / "export")}}
+    nodes = {**SMALL, "datasets": ("UCF",), "OUTPUT_DIR": str(tmp_path / "next")}
+    again = make_run(*ONE_EPOCH, **{**nodes, "EXPERTS": experts})
+    made = _train(again, "experts/UCF")
+    assert _are_equal(_weights(again.plan.path(made)), _weights(run.plan.path(unit)))
