@@ -68,6 +68,7 @@ def test_what_is_not_known_to_fit_is_not_made_to(name, old, new):
 
 
 CLIP, TRAINED = Clip(8, 32), Clip(16, 64)
+SMALLER = "positions 1x4x4 -> 1x2x2"
 # name, patch, rows for the trained clip and for the clip, extra rows, how
 TABLES = [
     ("blocks.0.attn.rel_pos_h", (3, 7, 7), 15, 7, 0, "15 -> 7 positions"),
@@ -75,8 +76,9 @@ TABLES = [
     ("timesformer.embeddings.time_embeddings", (16, 16), 16, 8, 0, "16 -> 8 positions"),
     ("pos_encoding.temporal_pos", (3, 7, 7), 8, 4, 0, "8 -> 4 positions"),
     ("pos_encoding.spatial_pos", (3, 7, 7), 256, 64, 0, "positions 1x16x16 -> 1x8x8"),
-    ("pos_embed", (16, 16), 17, 5, 1, "positions 1x4x4 -> 1x2x2"),
-    ("pos_embed", (16, 16), 16, 4, 0, "positions 1x4x4 -> 1x2x2"),
+    ("timesformer.embeddings.position_embeddings.weight", (16, 16), 17, 5, 1, SMALLER),
+    ("pos_embed", (16, 16), 17, 5, 1, SMALLER),
+    ("pos_embed", (16, 16), 16, 4, 0, SMALLER),
     ("vivit.position_embeddings", (2, 16, 16), 129, 17, 1, "positions 8x4x4 -> 4x2x2"),
     ("position_embeddings", (2, 16, 16), 128, 16, 0, "positions 8x4x4 -> 4x2x2"),
 ]

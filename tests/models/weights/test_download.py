@@ -134,7 +134,9 @@ def test_hugging_faces_weights_are_those_of_its_file_and_no_drawn_ones(tmp_path)
     )
     net = transformers.VideoMAEForVideoClassification(config)
     net.save_pretrained(tmp_path / "whole")
-    read = read_weights(str(tmp_path / "whole")).state
+    fetched = read_weights(str(tmp_path / "whole"))
+    assert fetched.clip == (4, 32)
+    read = fetched.state
     expected = net.state_dict()
     assert read.keys() == expected.keys()
     assert all(torch.equal(read[name], value) for name, value in expected.items())

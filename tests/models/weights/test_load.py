@@ -4,11 +4,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from torchvision.models import resnet, video
+from torchvision.models import video
 
 from videokd.models.classifier import VideoClassifier
 from videokd.models.weights.load import load_pretrained
-from videokd.models.zoo import get_architecture
+from videokd.models.zoo import architecture_names, get_architecture
 from videokd.utils.errors import InputError
 
 # Importing pytorchvideo imports fvcore.nn, which scripts a function.
@@ -205,41 +205,6 @@ def test_patterns_that_make_two_names_one_are_refused(make_pair, tmp_path):
         load_pretrained(model, architecture, source, patterns=[["^layer2", "layer1"]])
 
 
-# From torchvision's image networks to its video networks.
-IMAGE_NAMES = [
-    [r"^conv1\.", "stem.0."],
-    [r"^bn1\.", "stem.1."],
-    [r"\.conv(\d)\.", r".conv\1.0."],
-    [r"\.bn(\d)\.", r".conv\1.1."],
-]
-
-
-def test_an_inflated_image_network_gives_its_features_on_a_clip_of_equal_frames(tmp_path):
-    image_net = resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1], num_classes=5).eval()
-    for module in image_net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(std=0.1)
-            module.running_var.uniform_(0.5, 2)
-    architecture = get_architecture("r3d_18", num_frames=9, crop_size=32, depth_factor=0.5)
-    with torch.random.fork_rng():
-        model = VideoClassifier(architecture.build_backbone(), {"a": 5}).eval()
-    torch.save(image_net.state_dict(), tmp_path / "a.pth")
-    report = load_pretrained(model, architecture, str(tmp_path / "a.pth"), patterns=IMAGE_NAMES)
-    # The shortcuts of three layers are convolutions of one position in both.
-    ways = [change.how for change in report.adapted]
-    assert (ways.count("inflated"), ways.count("reshaped")) == (1 + 4 * 2, 3)
-
-    frame = CLIPS[:, :, 0]
-    with torch.no_grad():
-        found = model(frame.unsqueeze(2).repeat(1, 1, 9, 1, 1)).levels["stage1"]
-        # The video network has no max pooling behind its stem.
-        x = image_net.relu(image_net.bn1(image_net.conv1(frame)))
-        expected = image_net.layer1(x)
-    # Three convolutions along time see zeros beyond the first and the last frame.
-    for each in found[:, :, 3:-3].unbind(2):
-        torch.testing.assert_close(each, expected, rtol=1e-4, atol=1e-4)
-
-
 def test_a_transformer_takes_the_positions_of_another_clip_size(tmp_path):
     scale = {"width_factor": 1 / 6, "depth_factor": 0.3}
     large = get_architecture("mvit_v2_s", num_frames=8, crop_size=64, **scale)
@@ -251,6 +216,31 @@ def test_a_transformer_takes_the_positions_of_another_clip_size(tmp_path):
     assert report.adapted
     assert all("rel_pos" in change.name for change in report.adapted)
     assert _logits(model).isfinite().all()
+
+
+HUGGING_FACE = ["videomae_b", "timesformer_b", "vivit_b", "vjepa2_l"]
+
+
+@pytest.mark.parametrize("name", [n for n in HUGGING_FACE if n in architecture_names()])
+def test_a_folder_of_hugging_face_comes_back_bit_equal_and_at_another_clip_size(
+    make_architecture, tmp_path, name
+):
+    pytest.importorskip("transformers")
+    architecture = make_architecture(name)
+    net = architecture.build_plain(5).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)
+    net.save_pretrained(tmp_path)
+    model = VideoClassifier(architecture.build_backbone(), {"a": 5})
+    assert load_pretrained(model, architecture, str(tmp_path)).has_head
+    with torch.no_grad():
+        assert torch.equal(_logits(model), net(CLIPS))
+    larger = make_architecture(name, num_frames=8, crop_size=48)
+    model = VideoClassifier(larger.build_backbone(), {"a": 5})
+    report = load_pretrained(model, larger, str(tmp_path))
+    assert report.is_whole
+    assert all("embeddings" in change.name for change in report.adapted)
 
 
 def test_the_report_reads_as_lines(make_pair, tmp_path):

@@ -45,9 +45,10 @@ def adapt(
     """
     if _without_last_ones(value.shape) == _without_last_ones(shape):
         return Adapted(value.reshape(shape), "reshaped")
-    if value.ndim < 4 and re.search("pos|time", name):
+    own_name = _own_name(name)
+    if value.ndim < 4 and re.search("pos|time", own_name):
         resampled = resample_positions(
-            name, value, shape, patch=patch, clip=clip, trained_clip=trained_clip
+            own_name, value, shape, patch=patch, clip=clip, trained_clip=trained_clip
         )
         return None if resampled is None else Adapted(*resampled)
     if value.ndim in (4, 5) and len(shape) == 5:
@@ -73,6 +74,12 @@ def _adapt_kernel(value: Tensor, shape: tuple[int, ...]) -> Adapted | None:
     if tuple(value.shape) != shape:
         return None
     return Adapted(value, ", ".join(steps) or "inflated")
+
+
+def _own_name(name: str) -> str:
+    """Return what a tensor is called, without what it is in: timesformer.positions -> positions."""
+    *_, last = name.removesuffix(".weight").split(".")
+    return last
 
 
 def _without_last_ones(shape: tuple[int, ...]) -> tuple[int, ...]:

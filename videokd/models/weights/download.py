@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from videokd.models.weights.files import explain_failure, unwrap
+from videokd.models.weights.positions import Clip
 from videokd.utils.errors import InputError
 
 _HUB = "https://huggingface.co"
@@ -29,6 +30,8 @@ class Fetched(NamedTuple):
     state: dict[str, Tensor]
     note: str = ""
     """What it did to them that the report should say."""
+    clip: Clip | None = None
+    """What they are for, where it says so."""
 
 
 class _Library(NamedTuple):
@@ -179,7 +182,15 @@ def load_hugging_face(source: str, **options: Any) -> Fetched:
     state = {name: value for name, value in net.state_dict().items() if name not in drawn}
     ignored = sorted(info["unexpected_keys"])
     note = f"transformers left out {len(ignored)}: {', '.join(ignored[:3])} ..." if ignored else ""
-    return Fetched(state, note)
+    return Fetched(state, note, _clip_of(net.config))
+
+
+def _clip_of(config: Any) -> Clip | None:
+    num_frames, size = getattr(config, "num_frames", None), getattr(config, "image_size", None)
+    size = size[0] if isinstance(size, list | tuple) else size
+    if isinstance(num_frames, int) and isinstance(size, int):
+        return Clip(num_frames, size)
+    return None
 
 
 def _find_timm(name: str) -> str:
@@ -201,7 +212,7 @@ def _find_timm(name: str) -> str:
 def _fetch_timm(name: str) -> Fetched:
     import timm
 
-    found = timm.models.get_pretrained_cfg(name)
+    found: Any = timm.models.get_pretrained_cfg(name)
     url = f"{_HUB}/{found.hf_hub_id}" if found.hf_hub_id else found.url
     try:
         return Fetched(timm.create_model(name, pretrained=True).state_dict())

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from videokd.models.classifier import VideoClassifier
 from videokd.models.weights.adapt import adapt
+from videokd.models.weights.image_resnet import rename_image_resnet
 from videokd.models.weights.names import rename
 from videokd.models.weights.positions import Clip
 from videokd.models.weights.report import Changed, LoadReport
@@ -47,12 +48,17 @@ def load_pretrained(
     """
     fetched = read_weights(source)
     state = _apply_patterns(_unwrap_ours(fetched.state, model), patterns)
-    renamed = rename(state, family=architecture.family, architecture=architecture.name)
-    fit = _Fit(model, architecture)
-    fit.take(_match_prefix(renamed.state, fit.wanted))
+    names = {"family": architecture.family, "architecture": architecture.name}
+    renamed = rename(state, **names)
+    state, convention = renamed.state, renamed.convention
+    image = rename_image_resnet(state, **names)
+    if image is not None:
+        state, convention = image
+    fit = _Fit(model, architecture, fetched.clip or _published_clip(architecture))
+    fit.take(_match_prefix(state, fit.wanted))
     report = LoadReport(
         source=source,
-        convention=renamed.convention,
+        convention=convention,
         loaded=tuple(fit.loaded),
         adapted=tuple(fit.adapted),
         missing=tuple(fit.missing),
@@ -81,6 +87,7 @@ class _Fit:
 
     model: VideoClassifier
     architecture: Architecture
+    trained_clip: Clip
     state: dict[str, Tensor] = field(default_factory=dict)
     heads: list[str] = field(default_factory=list)
     head_state: dict[str, Tensor] = field(default_factory=dict)
@@ -146,7 +153,7 @@ class _Fit:
             shape,
             patch=self._patch(),
             clip=self._clip(),
-            trained_clip=self._trained_clip(),
+            trained_clip=self.trained_clip,
         )
         if adapted is None:
             self.mismatched.append(Changed(name, tuple(value.shape), shape))
@@ -167,9 +174,10 @@ class _Fit:
             return Clip(arguments["num_frames"], arguments["crop_size"])
         return None
 
-    def _trained_clip(self) -> Clip:
-        published = get_size(self.architecture.name).model_input
-        return Clip(published.num_frames, published.crop_size)
+
+def _published_clip(architecture: Architecture) -> Clip:
+    published = get_size(architecture.name).model_input
+    return Clip(published.num_frames, published.crop_size)
 
 
 def _apply_patterns(

@@ -47,7 +47,7 @@ def resample_positions(
     frame, where it sees several.
 
     Args:
-        name: In the network.
+        name: Its own, without those of the modules that it is in.
         table: (N, C) or (1, N, C).
         shape: (M, C) or (1, M, C).
         patch: Kernel and stride of the first layer, (h, w) or (t, h, w).
