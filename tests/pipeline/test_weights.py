@@ -147,6 +147,21 @@ def test_a_ready_made_expert_needs_a_classifier_for_its_classes(make_run, traine
     assert not run.plan.path(run.plan.find("experts/UCF")).exists()
 
 
+@pytest.mark.parametrize(("is_trained", "level"), [(True, "INFO"), (False, "WARNING")])
+def test_a_ready_made_expert_with_changed_kernels_is_warned_of(
+    make_run, tmp_path, caplog, is_trained, level
+):
+    source = make_run(*ONE_EPOCH, "OUTPUT_DIR", tmp_path / "before", **SMALL)
+    unit = _train(source, "experts/HMDB")  # of mc3_18: most of its kernels see one frame
+    weights = ("EXPERTS.HMDB.WEIGHTS", source.plan.path(unit), "EXPERTS.HMDB.TRAIN", is_trained)
+    run = make_run("EXPERTS.HMDB.ARCH", "r3d_18", *weights, **SMALL)
+    unit = run.plan.find("experts/HMDB")
+    with caplog.at_level("INFO", logger="videokd"):
+        unit.load_initial(unit.make_model())
+    assert [record.levelname for record in caplog.records] == [level]
+    assert "(inflated)" in caplog.text
+
+
 def test_weights_of_another_architecture_are_refused_by_the_key(make_run, trained):
     run = make_run(*ONE_EPOCH, "EXPERTS.HMDB.WEIGHTS", trained, **SMALL)
     with pytest.raises(InputError, match=r"EXPERTS.HMDB: weights [\s\S]*not all of mc3_18"):

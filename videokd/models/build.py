@@ -117,6 +117,8 @@ def load_initial_weights(
         )
     except InputError as error:
         raise InputError(f"{title}: {error}") from error
-    # One that does not fit was allowed to, but is not what is usually wanted.
-    logger.log(logging.INFO if report.is_whole else logging.WARNING, "%s: %s", title, report)
+    # What does not fit was allowed to, and what was changed and is not trained was never seen to
+    # work: neither is what is usually wanted.
+    is_usual = report.is_whole and (cfg.TRAIN or not report.adapted)
+    logger.log(logging.INFO if is_usual else logging.WARNING, "%s: %s", title, report)
     return report

@@ -93,6 +93,7 @@ def test_a_model_of_ours_comes_back_bit_equal(make_pair, tmp_path, heads):
     save_file(trained.state_dict(), tmp_path / "model.safetensors")
     report = load_pretrained(model, architecture, str(tmp_path))
     assert report.is_whole
+    assert report.note == f"a model of videokd's with classifiers for {', '.join(heads)}"
     assert torch.equal(_logits(model), _logits(trained, next(iter(heads))))
 
 

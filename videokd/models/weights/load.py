@@ -47,7 +47,8 @@ def load_pretrained(
             the file fits; or, if ``is_strict``, not all of them do.
     """
     fetched = read_weights(source)
-    state = _apply_patterns(_unwrap_ours(fetched.state, model), patterns)
+    state, note = _unwrap_ours(fetched.state, model)
+    state = _apply_patterns(state, patterns)
     names = {"family": architecture.family, "architecture": architecture.name}
     renamed = rename(state, **names)
     state, convention = renamed.state, renamed.convention
@@ -66,7 +67,7 @@ def load_pretrained(
         mismatched=tuple(fit.mismatched),
         head=fit.head,
         has_head=bool(fit.head_state),
-        note=fetched.note,
+        note=note or fetched.note,
     )
     if not fit.state:
         raise InputError(f"{report}\nnothing in them is of {architecture.name}")
@@ -197,15 +198,20 @@ def _apply_patterns(
     return changed
 
 
-def _unwrap_ours(state: Mapping[str, Tensor], model: VideoClassifier) -> dict[str, Tensor]:
-    """Return a state dict of videokd's under the network's names; others stay as they are."""
+def _unwrap_ours(
+    state: Mapping[str, Tensor], model: VideoClassifier
+) -> tuple[dict[str, Tensor], str]:
+    """Return a state dict of videokd's under the network's names, and whose classifiers it has.
+
+    Others stay as they are.
+    """
     if all(name.startswith(("model.", "objective.")) for name in state):
         # A checkpoint holds a training's task, which learns with parts of its own.
         ours = {n.removeprefix("model."): v for n, v in state.items() if n.startswith("model.")}
     else:
         ours = dict(state)
     if not all(name.startswith(("backbone.net.", "heads.")) for name in ours):
-        return dict(state)
+        return dict(state), ""
     datasets = sorted({name.split(".")[1] for name in ours if name.startswith("heads.")})
     known = [name for name in datasets if name in model.heads] or datasets
     unwrapped = {n.removeprefix("backbone.net."): v for n, v in ours.items() if n[0] == "b"}
@@ -213,7 +219,10 @@ def _unwrap_ours(state: Mapping[str, Tensor], model: VideoClassifier) -> dict[st
     if len(known) == 1:
         for key in ("weight", "bias"):
             unwrapped[f"{model.backbone.head_name}.{key}"] = ours[f"heads.{known[0]}.{key}"]
-    return unwrapped
+    return (
+        unwrapped,
+        f"a model of videokd's with classifiers for {', '.join(datasets) or 'nothing'}",
+    )
 
 
 def _match_prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
