@@ -9,6 +9,7 @@ import torch
 
 from videokd.export import FORMATS, export_student
 from videokd.export.network import plain_state_dict
+from videokd.models.normalizer import ClipNormalizer
 from videokd.utils.errors import InputError
 from videokd.utils.io import sha256_file
 
