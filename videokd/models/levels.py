@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -71,10 +72,11 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def parts(self) -> dict[str, tuple[str, ...]]:
-        """Return part -> dotted names of its submodules in ``net``, in the order of the forward.
+        """Return part -> dotted names of its members in ``net``, in the order of the forward.
 
         Parts are "stem", the levels, and "embedding": what lies between the last level and the
-        embedding, which may be nothing. Together they hold every parameter and buffer once.
+        embedding, which may be nothing. Together they hold every parameter and buffer once. A
+        member is a submodule, or a parameter that belongs to none.
         """
 
     def head_state(self, classifier: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -89,6 +91,10 @@ class Backbone(nn.Module, ABC):
         weight = classifier["weight"].unflatten(1, self._head_input_shape)
         state = {**classifier, "weight": weight}
         return {f"{self.head_name}.{key}": value for key, value in state.items()}
+
+    def part_members(self, part: str) -> list[nn.Module | nn.Parameter]:
+        """Return the members of one of ``parts()``."""
+        return [attrgetter(name)(self.net) for name in self.parts()[part]]
 
 
 def tokens_to_grid(tokens: Tensor, thw: tuple[int, int, int]) -> Tensor:
@@ -120,7 +126,7 @@ def compute_level_shapes(backbone: Backbone, clip_shape: tuple[int, int, int, in
             # Evaluation mode: a batch of one has no batch statistics at a 1x1x1 level.
             clips = torch.empty(1, *clip_shape, device="meta")
             features = torch.func.functional_call(backbone.eval(), state, (clips,))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:  # timm asserts its sizes
         raise InputError(
             f"the network does not accept clips of shape (C, T, H, W) = {clip_shape}: {error}"
         ) from error

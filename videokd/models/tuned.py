@@ -33,16 +33,14 @@ class Tuned(nn.Module):
         if part not in TUNED_PARTS:
             raise InputError(f"part must be one of {', '.join(TUNED_PARTS)}, got {part!r}")
         self.module = model
-        parts = model.backbone.parts()
-        names = list(parts)
+        names = list(model.backbone.parts())
         reached = names[: names.index(top) + 1]
         if part == "last_stage":
             reached = reached[-2:] if top == "embedding" else reached[-1:]
-        # By name: the guard of bf16 training replaces convolutions.
-        self._trained_names = [name for key in reached for name in parts[key]]
+        self._trained_parts = reached
         model.requires_grad_(False)
-        for module in self._trained():
-            module.requires_grad_(True)
+        for member in self._trained():
+            member.requires_grad_(True)
         self.train()
 
     def forward(self, clips: Clips) -> Features:
@@ -55,10 +53,12 @@ class Tuned(nn.Module):
         self.training = mode
         # The model's own flag switches the guard of bf16 training on, and nothing else.
         self.module.training = mode
-        for module in self._trained():
-            module.train(mode)
+        for member in self._trained():
+            if isinstance(member, nn.Module):
+                member.train(mode)
         return self
 
-    def _trained(self) -> Iterator[nn.Module]:
-        for name in self._trained_names:
-            yield self.module.backbone.net.get_submodule(name)
+    def _trained(self) -> Iterator[nn.Module | nn.Parameter]:
+        # Looked up each time: the guard of bf16 training replaces convolutions.
+        for part in self._trained_parts:
+            yield from self.module.backbone.part_members(part)
