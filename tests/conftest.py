@@ -82,8 +82,9 @@ def tiny_architecture(name: str, *, num_frames: int = 4, crop_size: int = 32) ->
         name,
         num_frames=num_frames,
         crop_size=crop_size,
-        width_factor=WIDTH_FACTORS.get(name, 0.125),
-        depth_factor=DEPTH_FACTORS.get(name, 0.5),
+        # timm's have one size, and tiny ones among them: timm:test_resnet.
+        width_factor=1.0 if name.startswith("timm") else WIDTH_FACTORS.get(name, 0.125),
+        depth_factor=1.0 if name.startswith("timm") else DEPTH_FACTORS.get(name, 0.5),
     )
 
 

@@ -48,6 +48,7 @@ class Published:
         source: Where they stand.
         remark: Why ours differ, where they do; "" where they do not.
         num_frames: Of the clip that ``gflops`` counts; 0 for that of the ``ModelInput``.
+        num_classes: Of the network that they are of.
     """
 
     num_params: float
@@ -55,6 +56,7 @@ class Published:
     source: str
     remark: str = ""
     num_frames: int = 0
+    num_classes: int = 400
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,10 @@ class Family:
         build_plain: Builds the library's network with random weights from ``num_classes`` and the
             arguments; takes clips (B, 3, T, H, W) and returns logits (B, K).
         wrap: Makes a backbone of such a network and its arguments.
+        resolve: From an architecture name that is not in ``sizes`` to what is known of it, for
+            a family whose library has too many networks to list them; None where the name is not
+            one of the family's. Raises InputError for one of its names that its library lacks.
+        open_names: The form of such names, for messages.
     """
 
     name: str
@@ -126,3 +132,5 @@ class Family:
     scale: Callable[[str, Size, Scale], dict[str, Any]]
     build_plain: Callable[..., nn.Module]
     wrap: Callable[[nn.Module, Mapping[str, Any]], Backbone]
+    resolve: Callable[[str], Size | None] = lambda name: None
+    open_names: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from videokd.models.families import (
     slowfast,
     swin3d,
     timesformer,
+    timm_frames,
     video_resnet,
     videomae,
     vivit,
@@ -39,9 +40,9 @@ FAMILIES: Mapping[str, Family] = {
         timesformer.FAMILY,
         vivit.FAMILY,
         vjepa2.FAMILY,
+        timm_frames.FAMILY,
     )
 }
-_FAMILY_OF = {name: family for family in FAMILIES.values() for name in family.sizes}
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def get_architecture(
     """Return the description of an architecture, scaled in width and depth.
 
     Args:
-        name: One of ``architecture_names()``.
+        name: One of ``architecture_names()``, or of the form of a family's ``open_names``.
         num_frames: Frames of a clip; some networks are built for it.
         crop_size: Height and width of a clip in px; some networks are built for it.
         width_factor: > 0, channels over the architecture's own (rounded to multiples of 8).
@@ -96,8 +97,7 @@ def get_architecture(
     Raises:
         InputError: Unknown name, or a clip size that the architecture cannot take.
     """
-    size = get_size(name)
-    family = _FAMILY_OF[name]
+    family, size = _find(name)
     scale = Scale(num_frames, crop_size, width_factor, depth_factor)
     return Architecture(name, family.name, family.scale(name, size, scale))
 
@@ -108,11 +108,18 @@ def get_size(name: str) -> Size:
     Raises:
         InputError: Unknown name.
     """
-    if name not in _FAMILY_OF:
-        raise InputError(f"unknown ARCH {name!r}; known are {', '.join(architecture_names())}")
-    return _FAMILY_OF[name].sizes[name]
+    return _find(name)[1]
 
 
 def architecture_names() -> list[str]:
-    """Return all architecture names, sorted."""
-    return sorted(_FAMILY_OF)
+    """Return all architecture names, sorted; without those that a library has beyond them."""
+    return sorted(name for family in FAMILIES.values() for name in family.sizes)
+
+
+def _find(name: str) -> tuple[Family, Size]:
+    for family in FAMILIES.values():
+        size = family.sizes.get(name) or family.resolve(name)
+        if size:
+            return family, size
+    known = [*architecture_names(), *(form for f in FAMILIES.values() for form in f.open_names)]
+    raise InputError(f"unknown ARCH {name!r}; known are {', '.join(known)}")

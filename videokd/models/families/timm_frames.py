@@ -1,0 +1,255 @@
+"""Backbones of timm's image networks, frame by frame: the mean over time, or a temporal shift."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from operator import attrgetter
+from typing import Any
+
+from torch import Tensor, nn
+
+from videokd.models.family import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Family,
+    ModelInput,
+    Published,
+    Scale,
+    Size,
+)
+from videokd.models.levels import LEVEL_NAMES, Backbone, Features
+from videokd.models.plain import timm_frames
+from videokd.models.plain.timm_frames import FrameNetwork
+from videokd.utils.errors import InputError
+
+# Prefix of an architecture name "<prefix>:<timm's name>" -> whether frames are shifted in time.
+_PREFIXES = {"timm": False, "timm-tsm": True}
+
+
+class FrameBackbone(Backbone):
+    """Levels are timm's own feature stages; T is kept.
+
+    A pyramid's levels are the last outputs at its four highest reductions, for most networks (4, 8,
+    16, 32) of H and W. A network of one resolution, such as a ViT, has them after a quarter, half,
+    three quarters (rounded down) and all of its blocks: for ViT-S after blocks 3, 6, 9 and 12 of
+    12; tokens that belong to no place are dropped, and the last norm is not applied. The embedding
+    is what timm's head gives to its classifier, averaged over the frames.
+
+    Args:
+        net: A ``FrameNetwork``.
+
+    Raises:
+        InputError: timm's network has fewer than four stages, or no single linear classifier.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        library_net: Any = net.get_submodule("net")
+        name = library_net.pretrained_cfg["architecture"]
+        classifier = library_net.pretrained_cfg["classifier"]
+        is_linear = isinstance(classifier, str) and isinstance(
+            library_net.get_submodule(classifier), nn.Linear
+        )
+        if not is_linear or not hasattr(library_net, "forward_intermediates"):
+            raise InputError(
+                f"timm's {name} cannot be a backbone: it needs one linear classifier and "
+                "forward_intermediates, which timm gives most of its networks"
+            )
+        # Of the instance, since it is read while the classifier is cut off.
+        self.head_name = f"net.{classifier}"
+        super().__init__(net)
+        stages = library_net.feature_info
+        self._indices = _choose_levels(name, [stage["reduction"] for stage in stages])
+        self._parts = _divide(library_net, [stages[i]["module"] for i in self._indices])
+
+    def forward(self, clips: Tensor) -> Features:
+        """Compute the features of normalised clips (B, 3, T, H, W), float."""
+        net, num_frames = self.net, clips.shape[2]
+        last, maps = net.net.forward_intermediates(
+            net.split(clips), indices=self._indices, output_fmt="NCHW"
+        )
+        levels = {
+            name: frames.unflatten(0, (-1, num_frames)).transpose(1, 2)
+            for name, frames in zip(LEVEL_NAMES, maps, strict=True)
+        }
+        return Features(levels, net.pool(last, num_frames))
+
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """Return part -> dotted names of its members in ``net``; see ``Backbone``."""
+        return self._parts
+
+
+def _choose_levels(name: str, reductions: Sequence[int]) -> list[int]:
+    """Return the indices of four stages, given the reduction of H and W at each."""
+    last_of = {reduction: i for i, reduction in enumerate(reductions)}
+    if len(last_of) >= len(LEVEL_NAMES):
+        return list(last_of.values())[-len(LEVEL_NAMES) :]
+    if len(reductions) < len(LEVEL_NAMES):
+        raise InputError(
+            f"timm's {name} cannot be a backbone: it has {len(reductions)} stages, four are needed"
+        )
+    return [(i + 1) * len(reductions) // 4 - 1 for i in range(len(LEVEL_NAMES))]
+
+
+def _divide(net: nn.Module, ends: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Divide the parameters of timm's network among the parts.
+
+    Args:
+        net: timm's network.
+        ends: The module at whose output each level is.
+    """
+    members = list(_members(net, ends))
+    start = members.index(ends[0])
+    container = ends[0].rpartition(".")[0]
+    # The first stage has all that comes before its end in the same list of blocks.
+    while container and start > 0 and members[start - 1].startswith(f"{container}."):
+        start -= 1
+    bounds = [0, start, *(members.index(end) + 1 for end in ends), len(members)]
+    parts = ("stem", *LEVEL_NAMES, "embedding")
+    return {
+        part: tuple(f"net.{name}" for name in members[first:last] if _has_state(net, name))
+        for part, (first, last) in zip(parts, pairwise(bounds), strict=True)
+    }
+
+
+def _members(module: nn.Module, ends: Sequence[str], prefix: str = "") -> Iterator[str]:
+    """Yield names of modules and parameters in order; what ``ends`` lie in is taken apart."""
+    own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    yield from (f"{prefix}{name}" for name, _ in own)
+    for name, child in module.named_children():
+        path = f"{prefix}{name}"
+        if any(end.startswith(f"{path}.") for end in ends):
+            yield from _members(child, ends, f"{path}.")
+        else:
+            yield path
+
+
+def _has_state(net: nn.Module, name: str) -> bool:
+    member = attrgetter(name)(net)
+    return isinstance(member, Tensor) or any(
+        True for _ in (*member.parameters(), *member.buffers())
+    )
+
+
+def _scale(name: str, size: Size, scale: Scale) -> dict[str, Any]:
+    if (scale.width_factor, scale.depth_factor) != (1.0, 1.0):
+        raise InputError(
+            f"{name} has the width and depth that timm gives it: WIDTH_FACTOR and DEPTH_FACTOR "
+            f"must be 1, got {scale.width_factor:g} and {scale.depth_factor:g}; choose another of "
+            "timm's networks, as timm:NAME"
+        )
+    return {
+        "model": size.options["model"],
+        "crop_size": scale.crop_size,
+        "shift_frames": scale.num_frames if size.options["is_shifted"] else 0,
+    }
+
+
+def _build(**arguments: Any) -> FrameNetwork:
+    _import_timm()
+    try:
+        return timm_frames.build(**arguments)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _resolve(name: str) -> Size | None:
+    """Return what timm knows of "timm:NAME" and "timm-tsm:NAME"."""
+    prefix, colon, model = name.partition(":")
+    if not colon or prefix not in _PREFIXES:
+        return None
+    timm = _import_timm()
+    if not timm.is_model(model):
+        near = difflib.get_close_matches(model, timm.list_models(), n=3)
+        hint = f"; near are {', '.join(near)}" if near else ""
+        raise InputError(f"ARCH {name!r}: timm has no network {model!r}{hint}")
+    try:
+        found = timm.get_pretrained_cfg(model)
+    except RuntimeError as error:
+        raise InputError(f"ARCH {name!r}: {error}") from error
+    return Size(
+        _image_input(found.input_size[-1], found.mean, found.std),
+        options={"model": model, "is_shifted": _PREFIXES[prefix]},
+        weights=(f"timm:{model}",),
+        head_name=f"net.{found.classifier}",
+    )
+
+
+def _import_timm() -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise InputError(
+            'image networks need timm, which is not installed; run `pip install "videokd[timm]"`'
+        ) from error
+    return timm
+
+
+def _image_input(
+    crop_size: int, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> ModelInput:
+    # Images have neither frames nor rate: 8 frames, 8 apart, are TSM's and cover two seconds.
+    return ModelInput(8, 8, crop_size, mean, std)
+
+
+def _size(
+    model: str,
+    classifier: str,
+    *,
+    mean: tuple[float, float, float] = IMAGENET_MEAN,
+    std: tuple[float, float, float] = IMAGENET_STD,
+    is_shifted: bool = False,
+    published: Published,
+) -> Size:
+    # Written down rather than asked of timm, which takes seconds to import.
+    return Size(
+        _image_input(224, mean, std),
+        options={"model": model, "is_shifted": is_shifted},
+        published=published,
+        weights=(f"timm:{model}",),
+        head_name=f"net.{classifier}",
+    )
+
+
+def _published(num_params: float, gflops_per_frame: float, source: str) -> Published:
+    return Published(num_params, 8 * gflops_per_frame, f"{source}, of 8 images", num_classes=1000)
+
+
+_HALF = (0.5, 0.5, 0.5)
+
+FAMILY = Family(
+    name="timm_frames",
+    sizes={
+        "timm_resnet50_mean": _size(
+            "resnet50", "fc", published=_published(25.6, 4.1, "timm's model card")
+        ),
+        "timm_resnet50_tsm": _size(
+            "resnet50", "fc", is_shifted=True, published=Published(24.3, 33.0, "TSM, table 2")
+        ),
+        "timm_convnext_tiny_mean": _size(
+            "convnext_tiny", "head.fc", published=_published(28.6, 4.5, "timm's model card")
+        ),
+        "timm_vit_small_mean": _size(
+            "vit_small_patch16_224",
+            "head",
+            mean=_HALF,
+            std=_HALF,
+            published=_published(22.1, 4.3, "timm's model card"),
+        ),
+        "timm_efficientnet_b0_mean": _size(
+            "efficientnet_b0",
+            "classifier",
+            published=_published(5.3, 0.39, "EfficientNet, table 2"),
+        ),
+        "timm_mobilenetv3_small_mean": _size(
+            "mobilenetv3_small_100",
+            "classifier",
+            published=_published(2.5, 0.056, "MobileNetV3, table 3"),
+        ),
+    },
+    head_name="net.fc",
+    scale=_scale,
+    build_plain=_build,
+    wrap=lambda net, arguments: FrameBackbone(net),
+    resolve=_resolve,
+    open_names=("timm:NAME", "timm-tsm:NAME"),
+)
