@@ -12,6 +12,7 @@ def _build(seed):
     cfg.ARCH, cfg.WIDTH_FACTOR, cfg.DEPTH_FACTOR = "mc3_18", 0.125, 0.5
     cfg.DROPOUT, cfg.PRECISION, cfg.MEMORY_FORMAT = 0.25, "bf16", "channels_last_3d"
     cfg.MEAN, cfg.STD, cfg.CHANNELS = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], "bgr"
+    cfg.CHECKPOINT_ACTIVATIONS = True
     architecture = build_architecture(cfg, num_frames=4, crop_size=32)
     return build_classifier(cfg, architecture, {"a": 3, "b": 4}, seed=seed)
 
@@ -21,6 +22,7 @@ def test_every_key_of_the_node_reaches_the_model():
     assert model.backbone.net.fc.__class__.__name__ == "Identity"
     assert model.backbone.embedding_dim == 64
     assert len(model.backbone.net.layer1) == 1
+    assert "forward" in vars(model.backbone.net.layer1[0])  # which computes it again
     assert model.dropout.p == 0.25
     assert model.use_bf16
     assert model.memory_format == torch.channels_last_3d

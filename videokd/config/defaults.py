@@ -209,6 +209,8 @@ def model_template() -> CfgNode:
     node.CHANNELS = ""  # rgb | bgr, in which it takes the colours; "" = its own
     node.PRECISION = "float32"  # float32 | bf16 (autocast)
     node.MEMORY_FORMAT = "contiguous"  # contiguous | channels_last_3d
+    # Compute activations again in the backward instead of keeping them: less memory, a third slower
+    node.CHECKPOINT_ACTIVATIONS = False
     node.BASE_LR = 0.0  # 0 = SOLVER.BASE_LR
     node.MAX_EPOCH = 0  # 0 = SOLVER.MAX_EPOCH; of an expert, or of a student in all its trainings
     return node

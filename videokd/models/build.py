@@ -8,6 +8,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from videokd.config import override_config
+from videokd.models.checkpointing import checkpoint_activations
 from videokd.models.classifier import VideoClassifier
 from videokd.models.normalizer import ClipNormalizer
 from videokd.models.weights.load import load_pretrained
@@ -82,8 +83,11 @@ def build_classifier(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        backbone = architecture.build_backbone()
+        if cfg.CHECKPOINT_ACTIVATIONS:
+            checkpoint_activations(backbone)
         return VideoClassifier(
-            architecture.build_backbone(),
+            backbone,
             num_classes,
             normalizer=ClipNormalizer(cfg.MEAN, cfg.STD, cfg.CHANNELS),
             dropout=cfg.DROPOUT,
