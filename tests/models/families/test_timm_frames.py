@@ -8,6 +8,7 @@ from torch import nn
 from videokd.models.families import timm_frames as family
 from videokd.models.levels import LEVEL_NAMES, compute_level_shapes
 from videokd.models.plain.timm_frames import ShiftedConv2d, shift_in_time
+from videokd.models.tuned import Tuned
 from videokd.models.zoo import architecture_names, get_architecture, get_size
 from videokd.utils.errors import InputError
 
@@ -184,6 +185,16 @@ def test_every_parameter_gets_a_gradient_and_a_level_hangs_on_the_parts_below(
                 reached = [p.grad is not None and bool(p.grad.any()) for p in parameters]
                 assert any(reached) if j <= i else not any(reached), (part, i)
                 assert all(reached) or i < len(maps), part
+
+
+def test_tuning_reaches_parameters_that_belong_to_no_module(make_classifier):
+    model = make_classifier("timm:test_vit")
+    Tuned(model, "all")
+    assert all(p.requires_grad for p in model.backbone.parameters())
+    Tuned(model, "last_stage")
+    trained = [k for k, p in model.backbone.net.net.named_parameters() if p.requires_grad]
+    assert {key.split(".")[0] for key in trained} == {"blocks", "norm"}
+    assert {key.split(".")[1] for key in trained if key.startswith("blocks")} == {"4", "5"}
 
 
 def test_a_shift_is_what_the_loop_over_frames_and_channels_gives():

@@ -210,8 +210,13 @@ def _size(
     )
 
 
-def _published(num_params: float, gflops_per_frame: float, source: str) -> Published:
-    return Published(num_params, 8 * gflops_per_frame, f"{source}, of 8 images", num_classes=1000)
+def _published(num_params: float, gflops_per_frame: float) -> Published:
+    return Published(
+        num_params,
+        8 * gflops_per_frame,
+        "timm's results/benchmark-infer-amp-nhwc-pt210-cu121-rtx3090.csv, of 8 images",
+        num_classes=1000,
+    )
 
 
 _HALF = (0.5, 0.5, 0.5)
@@ -219,31 +224,29 @@ _HALF = (0.5, 0.5, 0.5)
 FAMILY = Family(
     name="timm_frames",
     sizes={
-        "timm_resnet50_mean": _size(
-            "resnet50", "fc", published=_published(25.6, 4.1, "timm's model card")
-        ),
+        "timm_resnet50_mean": _size("resnet50", "fc", published=_published(25.56, 4.11)),
         "timm_resnet50_tsm": _size(
             "resnet50", "fc", is_shifted=True, published=Published(24.3, 33.0, "TSM, table 2")
         ),
         "timm_convnext_tiny_mean": _size(
-            "convnext_tiny", "head.fc", published=_published(28.6, 4.5, "timm's model card")
+            "convnext_tiny", "head.fc", published=_published(28.59, 4.47)
         ),
         "timm_vit_small_mean": _size(
             "vit_small_patch16_224",
             "head",
             mean=_HALF,
             std=_HALF,
-            published=_published(22.1, 4.3, "timm's model card"),
+            published=_published(22.05, 4.25),
         ),
         "timm_efficientnet_b0_mean": _size(
             "efficientnet_b0",
             "classifier",
-            published=_published(5.3, 0.39, "EfficientNet, table 2"),
+            published=_published(5.29, 0.40),
         ),
         "timm_mobilenetv3_small_mean": _size(
             "mobilenetv3_small_100",
             "classifier",
-            published=_published(2.5, 0.056, "MobileNetV3, table 3"),
+            published=_published(2.54, 0.06),
         ),
     },
     head_name="net.fc",
