@@ -186,7 +186,7 @@ def dataset_template() -> CfgNode:
 def model_template() -> CfgNode:
     """Return the typed template of EXPERTS.<NAME> and STUDENTS.<NAME>."""
     node = CfgNode()
-    # Also any of timm's image networks, on frames: timm:NAME their mean, timm-tsm:NAME shifted in time
+    # Also any of timm's image networks: timm:NAME for the mean of frames, timm-tsm:NAME shifted
     node.ARCH = "r2plus1d_18"
     node.WIDTH_FACTOR = 1.0  # channels over the architecture's own
     node.DEPTH_FACTOR = 1.0  # blocks per stage over the architecture's own, rounded up
