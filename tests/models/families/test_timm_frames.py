@@ -323,6 +323,8 @@ def test_wrong_names_and_sizes_are_refused(name, options, message):
         ("timm-tsm:test_vit", "test_vit has no residual branches that a temporal shift is known"),
         ("timm:deit_tiny_distilled_patch16_224", "deit_tiny_.* cannot be a backbone: it needs one"),
         ("timm:resnetv2_50", "resnetv2_50 cannot be a backbone: it needs one linear classifier"),
+        ("timm:caformer_s18", "caformer_s18 cannot be a backbone: it needs one linear classifier"),
+        ("timm:hrnet_w18_small", "its stages are not modules of its own, stage1, stage2, stage3"),
         ("timm:pit_ti_224", "pit_ti_224 cannot be a backbone: it has 3 stages, four are needed"),
     ],
 )

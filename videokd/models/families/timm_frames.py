@@ -46,10 +46,7 @@ class FrameBackbone(Backbone):
         library_net: Any = net.get_submodule("net")
         name = library_net.pretrained_cfg["architecture"]
         classifier = library_net.pretrained_cfg["classifier"]
-        is_linear = isinstance(classifier, str) and isinstance(
-            library_net.get_submodule(classifier), nn.Linear
-        )
-        if not is_linear or not hasattr(library_net, "forward_intermediates"):
+        if not _can_be_backbone(library_net, classifier):
             raise InputError(
                 f"timm's {name} cannot be a backbone: it needs one linear classifier and "
                 "forward_intermediates, which timm gives most of its networks"
@@ -59,7 +56,14 @@ class FrameBackbone(Backbone):
         super().__init__(net)
         stages = library_net.feature_info
         self._indices = _choose_levels(name, [stage["reduction"] for stage in stages])
-        self._parts = _divide(library_net, [stages[i]["module"] for i in self._indices])
+        ends = [stages[i]["module"] for i in self._indices]
+        try:
+            self._parts = _divide(library_net, ends)
+        except ValueError as error:
+            raise InputError(
+                f"timm's {name} cannot be a backbone: its stages are not modules of its own, "
+                f"{', '.join(ends)}"
+            ) from error
 
     def forward(self, clips: Tensor) -> Features:
         """Compute the features of normalised clips (B, 3, T, H, W), float."""
@@ -76,6 +80,15 @@ class FrameBackbone(Backbone):
     def parts(self) -> dict[str, tuple[str, ...]]:
         """Return part -> dotted names of its members in ``net``; see ``Backbone``."""
         return self._parts
+
+
+def _can_be_backbone(net: Any, classifier: Any) -> bool:
+    """Say whether timm's network has stages, and a classifier of that name that can be cut off."""
+    modules = dict(net.named_modules())
+    head = modules.get(classifier) if isinstance(classifier, str) else None
+    # Where timm calls several layers the classifier, the last of them does not see the embedding.
+    is_whole = isinstance(head, nn.Linear) and net.get_classifier() is head
+    return is_whole and hasattr(net, "forward_intermediates")
 
 
 def _choose_levels(name: str, reductions: Sequence[int]) -> list[int]:
@@ -96,6 +109,9 @@ def _divide(net: nn.Module, ends: Sequence[str]) -> dict[str, tuple[str, ...]]:
     Args:
         net: timm's network.
         ends: The module at whose output each level is.
+
+    Raises:
+        ValueError: There is no such module.
     """
     members = list(_members(net, ends))
     start = members.index(ends[0])
