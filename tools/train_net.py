@@ -1,6 +1,7 @@
 """Run a whole experiment, or one part of it.
 
     python tools/train_net.py --config-file configs/demo/mlfd.yaml [KEY VALUE ...]
+    python tools/train_net.py --list-models ['x3d*']
 
 What is finished in OUTPUT_DIR is skipped, what was cut off goes on: after Ctrl-C or a preemption,
 run the same command again.
@@ -25,7 +26,22 @@ from videokd.utils.log import setup_logging
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, build, run."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    # Apart from the others: it needs no config.
+    listing = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    listing.add_argument(
+        "--list-models",
+        nargs="?",
+        const="*",
+        metavar="PATTERN",
+        help="print every ARCH (whose name matches), its levels, parameters and GFLOPs, and stop",
+    )
+    pattern = listing.parse_known_args(arguments)[0].list_models
+    if pattern is not None:
+        from videokd.pipeline.model_table import list_models
+
+        sys.stdout.write(list_models(pattern))
+        return 0
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], parents=[listing])
     add_config_arguments(parser)
     parser.add_argument("--stage", default="all", choices=("all", *PARTS))
     parser.add_argument("--eval-only", action="store_true", help="the same as --stage test")

@@ -1,0 +1,163 @@
+"""The page on all architectures: levels, parameters and multiply-adds, beside published figures."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+import torch
+
+from videokd.models.family import Size
+from videokd.models.flops import count_multiply_adds
+from videokd.models.levels import LEVEL_NAMES, LevelShapes, compute_level_shapes
+from videokd.models.zoo import FAMILIES, get_architecture, get_size
+from videokd.utils.errors import InputError
+
+_HEADER = """\
+# Architectures
+
+Made by `python tools/train_net.py --list-models`; do not edit. Names are values of
+`EXPERTS.<NAME>.ARCH` and `STUDENTS.<NAME>.ARCH`.
+
+The clip is that of the published weights: frames x source frames from one to the next x px. Levels
+are C x T x H x W, the embedding is what the classifier sees. Parameters are in millions, with a
+classifier of 400 classes unless noted. GFLOPs are 1e9 multiply-adds of one clip in convolutions,
+matrix products and attention, by torch's counter; published counts may include norms and
+activations. In brackets: ours over the published figure, where they differ by more than 1 %.
+"""
+_COLUMNS = ("architecture", "clip", *LEVEL_NAMES, "embedding", "params", "published")
+_COLUMNS += ("GFLOPs", "published")
+# Published figures are rounded; smaller differences say nothing.
+_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """What is measured of one architecture at its published clip, and what is published of it."""
+
+    name: str
+    size: Size
+    shapes: LevelShapes
+    num_params: float
+    """Millions, classifier included."""
+    gflops: float
+    """1e9 multiply-adds of one clip."""
+
+    def differences(self) -> list[str]:
+        """Return the figures that are not the published ones, within rounding, in words."""
+        published = self.size.published
+        if published is None:
+            return []
+        pairs = {
+            "params": (self.num_params, published.num_params),
+            "GFLOPs": (self.gflops, published.gflops),
+        }
+        return [
+            f"{ours:.2f} {what} instead of {theirs:g}"
+            for what, (ours, theirs) in pairs.items()
+            if _differ(ours, theirs)
+        ]
+
+
+def list_models(pattern: str = "*") -> str:
+    """Return the page of the architectures whose names match a shell pattern, as Markdown.
+
+    Nothing is computed: networks are built and run on the meta device.
+
+    Raises:
+        InputError: No name matches.
+    """
+    sizes = {name: size for family in FAMILIES.values() for name, size in family.sizes.items()}
+    names = [name for name in sizes if fnmatch(name, pattern)]
+    if not names:
+        raise InputError(f"no architecture matches {pattern!r}; known are {', '.join(sizes)}")
+    rows, missing = [], []
+    for name in names:
+        try:
+            rows.append(describe_model(name))
+        except InputError as error:  # its library is not installed
+            missing.append(f"- `{name}`: {error}")
+    parts = [_HEADER, _format_table(rows), *_format_notes(rows)]
+    if missing:
+        parts.append("## Not available\n\n" + "\n".join(missing) + "\n")
+    return "\n".join(parts)
+
+
+def describe_model(name: str) -> ModelRow:
+    """Build an architecture at its published size on the meta device and measure it.
+
+    Raises:
+        InputError: Its library is not installed.
+    """
+    size = get_size(name)
+    clip = size.model_input
+    architecture = get_architecture(name, num_frames=clip.num_frames, crop_size=clip.crop_size)
+    num_classes = 400 if size.published is None else size.published.num_classes
+    clip_shape = (3, clip.num_frames, clip.crop_size, clip.crop_size)
+    with torch.device("meta"):
+        net = architecture.build_plain(num_classes).eval()
+        num_params = sum(p.numel() for p in net.parameters())
+        multiply_adds = count_multiply_adds(net, clip_shape)
+        shapes = compute_level_shapes(architecture.wrap(net), clip_shape)
+    return ModelRow(name, size, shapes, num_params / 1e6, multiply_adds / 1e9)
+
+
+def _differ(ours: float, theirs: float) -> bool:
+    return theirs > 0 and abs(ours / theirs - 1) > _TOLERANCE
+
+
+def _format_table(rows: Iterable[ModelRow]) -> str:
+    cells = [_COLUMNS, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [" | ".join(map(str.ljust, row, widths)) for row in cells]
+    lines.insert(1, " | ".join("-" * width for width in widths))
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def _cells(row: ModelRow) -> tuple[str, ...]:
+    clip, published = row.size.model_input, row.size.published
+    figures = (0.0, 0.0) if published is None else (published.num_params, published.gflops)
+    return (
+        row.name,
+        f"{clip.num_frames}x{clip.sampling_rate}x{clip.crop_size}",
+        *("x".join(map(str, row.shapes.levels[level])) for level in LEVEL_NAMES),
+        str(row.shapes.embedding_dim),
+        f"{row.num_params:.2f}",
+        _format_published(row.num_params, figures[0]),
+        f"{row.gflops:.2f}",
+        _format_published(row.gflops, figures[1]),
+    )
+
+
+def _format_published(ours: float, theirs: float) -> str:
+    if theirs == 0:
+        return "-"
+    return f"{theirs:g} ({ours / theirs - 1:+.1%})" if _differ(ours, theirs) else f"{theirs:g}"
+
+
+def _format_notes(rows: Sequence[ModelRow]) -> list[str]:
+    """Return the sections below the table, those with nothing to say left out."""
+    remarks: dict[str, list[str]] = {}
+    sources: dict[str, list[str]] = {}
+    weights = []
+    for row in rows:
+        published = row.size.published
+        if published is not None:
+            source = published.source
+            if published.num_classes != 400:
+                source += f" ({published.num_classes} classes)"
+            sources.setdefault(source, []).append(row.name)
+            if row.differences() or published.remark:
+                text = published.remark or f"{' and '.join(row.differences())}, not explained"
+                remarks.setdefault(text, []).append(row.name)
+        if row.size.weights:
+            weights.append(f"- `{row.name}`: {_join(row.size.weights)}")
+    sections = {
+        "Where the published figures stand": [f"- {s}: {_join(n)}" for s, n in sources.items()],
+        "Why ours differ": [f"- {_join(names)}: {text}" for text, names in remarks.items()],
+        "Weights of the libraries": weights,
+    }
+    return [f"## {title}\n\n" + "\n".join(s) + "\n" for title, s in sections.items() if s]
+
+
+def _join(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
