@@ -4,6 +4,7 @@ from torch import nn
 from torchvision.models import video as library
 
 from videokd.models.plain import video_resnet
+from videokd.models.plain.x3d import Swish
 from videokd.models.zoo import get_architecture
 
 # Importing pytorchvideo imports fvcore.nn, which scripts a function.
@@ -58,6 +59,21 @@ def test_a_full_size_x3d_gives_the_librarys_logits():
         torch.testing.assert_close(logits, expected(clips), rtol=1e-5, atol=1e-5)
         expected.blocks[5].pool.pool = nn.AdaptiveAvgPool3d(1)
         assert torch.equal(logits, expected(clips))
+
+
+# The library's backward, which torch.compile refuses for the same reason.
+@pytest.mark.filterwarnings("ignore:'saved_variables' is deprecated")
+def test_x3ds_swish_is_the_librarys_bit_for_bit():
+    from pytorchvideo.layers.swish import Swish as LibrarysSwish
+
+    found, slopes = [], torch.randn(1000)
+    for activation in (Swish(), LibrarysSwish()):
+        values = torch.linspace(-20, 20, 1000, requires_grad=True)
+        output = activation(values)
+        output.backward(slopes)
+        found.append((output.detach(), values.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
 
 
 @pytest.mark.slow

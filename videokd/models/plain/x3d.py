@@ -3,12 +3,36 @@
 Needs torch and pytorchvideo only. Parameters and their names are those of ``create_x3d``; the
 fixed pooling window is replaced by global pooling, which is the same for the clip size that the
 library builds it for, and the softmax that pytorchvideo puts into the network is left out, so that
-the network returns logits.
+the network returns logits. Its Swish is rebuilt in a form that torch.compile takes.
 """
 
 import warnings
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+
+class Swish(nn.Module):
+    """x * sigmoid(x), bit for bit as pytorchvideo computes it; ``nn.SiLU`` rounds differently."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map values of any shape."""
+        return _Swish.apply(x)
+
+
+class _Swish(torch.autograd.Function):
+    # Only x is kept for the backward, as autograd by itself would not do.
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        gate = torch.sigmoid(x)
+        return grad * (gate * (1 + x * (1 - gate)))
 
 
 def build(
@@ -44,6 +68,7 @@ def build(
         depth_factor=depth_factor,
         head_dim_out=head_dim,
         head_activation=None,
+        inner_act=Swish,
     )
     head = net.blocks[5]
     head.pool.pool = nn.AdaptiveAvgPool3d(1)
