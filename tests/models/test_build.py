@@ -1,3 +1,6 @@
+import copy
+from functools import partial
+
 import pytest
 import torch
 
@@ -7,12 +10,13 @@ from videokd.models.build import build_architecture, build_classifier, fill_mode
 from videokd.utils.errors import InputError
 
 
-def _build(seed):
+def _build(seed, **nodes):
     cfg = model_template()
     cfg.ARCH, cfg.WIDTH_FACTOR, cfg.DEPTH_FACTOR = "mc3_18", 0.125, 0.5
     cfg.DROPOUT, cfg.PRECISION, cfg.MEMORY_FORMAT = 0.25, "bf16", "channels_last_3d"
     cfg.MEAN, cfg.STD, cfg.CHANNELS = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], "bgr"
     cfg.CHECKPOINT_ACTIVATIONS = True
+    cfg.update(nodes)
     architecture = build_architecture(cfg, num_frames=4, crop_size=32)
     return build_classifier(cfg, architecture, {"a": 3, "b": 4}, seed=seed)
 
@@ -75,3 +79,41 @@ def test_a_networks_own_clips_must_fit_those_of_all(tmp_path):
     words = ["EXPERTS.A.CROP_SIZE", "-1", "DATA.CROP_SIZE", "112"]
     with pytest.raises(InputError, match=r"own input: EXPERTS.A.CROP_SIZE 224 must be <= DATA.C"):
         fill_model_inputs(_load(tmp_path, *words))
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """The graphs that torch.compile found, run as they are: making kernels takes a minute."""
+    found = []
+
+    def backend(graph, inputs):
+        found.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    torch.compiler.reset()
+    return found
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_compiled_model_trains_and_scores_as_it_would_without(graphs, precision):
+    clips, results = torch.rand(2, 3, 4, 32, 32), []
+    for is_compiled in (False, True):
+        model = _build(0, COMPILE=is_compiled, PRECISION=precision, DROPOUT=0.0).train()
+        # In bf16, the convolutions are checked before the first step, compiled or not.
+        logits = model.classify(model(clips).embedding, "a")
+        logits.pow(2).sum().backward()
+        gradients = [p.grad for p in model.backbone.parameters()]
+        with torch.no_grad():
+            scores = model.eval()(clips).embedding
+        results.append((logits, scores, *gradients, *model.state_dict().values()))
+    assert len(graphs) == 2  # one for training, one for evaluation
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_a_compiled_models_weights_keep_their_names_and_its_copy_is_eager(graphs):
+    model = _build(0, COMPILE=True).eval()
+    assert list(model.state_dict()) == list(_build(0).state_dict())
+    with torch.no_grad():
+        copy.deepcopy(model)(torch.rand(1, 3, 4, 32, 32))
+    assert graphs == []

@@ -86,7 +86,7 @@ def build_classifier(
         backbone = architecture.build_backbone()
         if cfg.CHECKPOINT_ACTIVATIONS:
             checkpoint_activations(backbone)
-        return VideoClassifier(
+        model = VideoClassifier(
             backbone,
             num_classes,
             normalizer=ClipNormalizer(cfg.MEAN, cfg.STD, cfg.CHANNELS),
@@ -95,6 +95,10 @@ def build_classifier(
             memory_format=cfg.MEMORY_FORMAT,
             clip_name=clip_name,
         )
+    if cfg.COMPILE:
+        # In place: the names of the weights stay. One graph, or an error that says where it breaks.
+        model.backbone.compile(fullgraph=True)
+    return model
 
 
 def load_initial_weights(

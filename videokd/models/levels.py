@@ -1,5 +1,6 @@
 """What a backbone returns: one feature map per level, and the embedding."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -125,8 +126,9 @@ def compute_level_shapes(backbone: Backbone, clip_shape: tuple[int, int, int, in
             }
             # Evaluation mode: a batch of one has no batch statistics at a 1x1x1 level.
             clips = torch.empty(1, *clip_shape, device="meta")
-            features = torch.func.functional_call(backbone.eval(), state, (clips,))
-    except (RuntimeError, ValueError, AssertionError) as error:  # timm asserts its sizes
+            # The copy is of the outermost module only, and not compiled where the backbone is.
+            features = torch.func.functional_call(copy.copy(backbone.eval()), state, (clips,))
+    except (RuntimeError, ValueError, AssertionError) as error:  # the libraries' own
         raise InputError(
             f"the network does not accept clips of shape (C, T, H, W) = {clip_shape}: {error}"
         ) from error
