@@ -88,7 +88,7 @@ def tiny_architecture(name: str, *, num_frames: int = 4, crop_size: int = 32) ->
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_architecture() -> Callable[..., Architecture]:
     """``make_architecture(name, num_frames=4, crop_size=32)``: small, with every stage."""
     return tiny_architecture

@@ -23,7 +23,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated
 CLIPS = ((4, 32), (8, 64), (16, 64))
 # (T, H, W): odd, of no network's liking, and not square.
 ODD_CLIPS = ((5, 35, 35), (6, 36, 36), (6, 48, 36), (1, 32, 32))
-ONE_OF_EACH_FAMILY = [next(iter(family.sizes)) for family in FAMILIES.values()]
+# timm's named ones are of full size.
+SMALL = {"timm_frames": "timm:test_resnet"}
+ONE_OF_EACH_FAMILY = [SMALL.get(f.name, next(iter(f.sizes))) for f in FAMILIES.values()]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,28 @@ class Network:
         return tuple(self.clips.shape[1:])
 
 
+# Of this scope, one network at a time is kept for all its tests.
+@pytest.fixture(scope="module", params=architecture_names())
+def network(request, make_architecture) -> Network:
+    """The network of each architecture in turn; not to be changed."""
+    architecture, (num_frames, side) = _find_clip(make_architecture, request.param)
+    return _make_network(architecture, num_frames, side)
+
+
+@pytest.fixture(scope="module", params=ONE_OF_EACH_FAMILY)
+def family_network(request, make_architecture) -> Network:
+    """The same of one architecture of each family."""
+    architecture, (num_frames, side) = _find_clip(make_architecture, request.param)
+    return _make_network(architecture, num_frames, side)
+
+
+def _make_network(architecture, num_frames, side):
+    with torch.random.fork_rng(devices=[]):
+        plain, backbone = _build(architecture)
+        clips = torch.randn(2, 3, num_frames, side, side)
+    return Network(architecture, plain, backbone, clips)
+
+
 def _build(architecture) -> tuple[nn.Module, Backbone]:
     """Build both; skip where the library is missing."""
     torch.manual_seed(0)
@@ -53,31 +77,20 @@ def _build(architecture) -> tuple[nn.Module, Backbone]:
     return plain, architecture.wrap(copy.deepcopy(plain)).eval()
 
 
-@pytest.fixture(scope="module")
-def known_networks() -> dict[str, Network]:
-    """Architecture -> its network; none of them is to be changed."""
-    return {}
-
-
-@pytest.fixture
-def get_network(make_architecture, known_networks):
-    def get(name) -> Network:
-        if name not in known_networks:
-            architecture, (num_frames, side) = _find_clip(make_architecture, name)
-            plain, backbone = _build(architecture)
-            clips = torch.randn(2, 3, num_frames, side, side)
-            known_networks[name] = Network(architecture, plain, backbone, clips)
-        return known_networks[name]
-
-    return get
-
-
 def _find_clip(make_architecture, name):
     for clip in CLIPS:
         architecture, refusal = _try(make_architecture, name, num_frames=clip[0], crop_size=clip[1])
         if architecture is not None:
             return architecture, clip
     pytest.fail(refusal)
+
+
+def _try(function, *args, **options):
+    """Return its result and "", or None and the one error that it may raise."""
+    try:
+        return function(*args, **options), ""
+    except InputError as error:
+        return None, str(error)
 
 
 def _relative_error(value, expected):
@@ -90,9 +103,7 @@ def _classify(plain, architecture, embedding):
     return F.linear(embedding, head.weight.flatten(1), head.bias)
 
 
-@pytest.mark.parametrize("name", architecture_names())
-def test_the_embedding_is_what_the_plain_networks_classifier_sees(get_network, name):
-    network = get_network(name)
+def test_the_embedding_is_what_the_plain_networks_classifier_sees(network):
     with torch.no_grad():
         logits = network.plain(network.clips)
         embedding = network.backbone(network.clips).embedding
@@ -102,9 +113,7 @@ def test_the_embedding_is_what_the_plain_networks_classifier_sees(get_network, n
     assert _relative_error(found, logits) < 1e-5
 
 
-@pytest.mark.parametrize("name", architecture_names())
-def test_levels_are_there_in_order_finite_and_of_the_shapes_foretold(get_network, name):
-    network = get_network(name)
+def test_levels_are_there_in_order_finite_and_of_the_shapes_foretold(network):
     shapes = compute_level_shapes(network.backbone, network.clip_shape)
     with torch.no_grad():
         features = network.backbone(network.clips)
@@ -123,12 +132,9 @@ def _check_shapes(features, shapes):
 
 
 @pytest.mark.parametrize("clip", ODD_CLIPS, ids=str)
-@pytest.mark.parametrize("name", architecture_names())
-def test_odd_clips_have_the_shapes_foretold_or_are_refused(
-    get_network, make_architecture, name, clip
-):
-    network = get_network(name)
+def test_odd_clips_have_the_shapes_foretold_or_are_refused(network, make_architecture, clip):
     num_frames, height, width = clip
+    name = network.architecture.name
     architecture, refusal = _try(make_architecture, name, num_frames=num_frames, crop_size=height)
     if refusal:
         assert name in refusal
@@ -147,17 +153,7 @@ def test_odd_clips_have_the_shapes_foretold_or_are_refused(
     assert features.embedding.isfinite().all()
 
 
-def _try(function, *args, **options):
-    """Return its result and "", or None and the one error that it may raise."""
-    try:
-        return function(*args, **options), ""
-    except InputError as error:
-        return None, str(error)
-
-
-@pytest.mark.parametrize("name", architecture_names())
-def test_gradients_reach_every_parameter(get_network, name):
-    network = get_network(name)
+def test_gradients_reach_every_parameter(network):
     backbone = copy.deepcopy(network.backbone)
     features = backbone(network.clips)
     # Levels too: the last block of a transformer can have parts that no class token sees.
@@ -171,27 +167,16 @@ def test_gradients_reach_every_parameter(get_network, name):
     assert silent == []
 
 
-@pytest.mark.parametrize("name", architecture_names())
-def test_parts_hold_every_parameter_and_buffer_once(get_network, name):
-    net, parts = get_network(name).backbone.net, get_network(name).backbone.parts()
+def test_parts_hold_every_parameter_and_buffer_once(network):
+    net, parts = network.backbone.net, network.backbone.parts()
     assert list(parts) == ["stem", *LEVEL_NAMES, "embedding"]
-    held = [
-        f"{module}.{key}"
-        for modules in parts.values()
-        for module in modules
-        for key in _names_of_tensors(net.get_submodule(module))
-    ]
-    assert sorted(held) == sorted(_names_of_tensors(net))
+    members = [name for names in parts.values() for name in names]
+    for key, _ in (*net.named_parameters(), *net.named_buffers()):
+        holders = [name for name in members if f"{key}.".startswith(f"{name}.")]
+        assert len(holders) == 1, key
 
 
-def _names_of_tensors(module):
-    named = (*module.named_parameters(), *module.named_buffers())
-    return [name for name, _ in named]
-
-
-@pytest.mark.parametrize("name", architecture_names())
-def test_evaluation_changes_nothing_and_clips_do_not_see_each_other(get_network, name):
-    network = get_network(name)
+def test_evaluation_changes_nothing_and_clips_do_not_see_each_other(network):
     before = {key: value.clone() for key, value in network.backbone.state_dict().items()}
     with torch.no_grad():
         both = network.backbone(network.clips).embedding
@@ -202,9 +187,7 @@ def test_evaluation_changes_nothing_and_clips_do_not_see_each_other(get_network,
     assert all(torch.equal(before[k], v) for k, v in network.backbone.state_dict().items())
 
 
-@pytest.mark.parametrize("name", architecture_names())
-def test_a_training_step_is_finite_and_evaluation_works_after_it(get_network, name):
-    network = get_network(name)
+def test_a_training_step_is_finite_and_evaluation_works_after_it(network):
     backbone = copy.deepcopy(network.backbone).train()
     # One step of stochastic depth and batch statistics, levels included.
     features = backbone(network.clips)
@@ -216,18 +199,14 @@ def test_a_training_step_is_finite_and_evaluation_works_after_it(get_network, na
         assert backbone.eval()(network.clips).embedding.isfinite().all()
 
 
-@pytest.mark.parametrize("name", architecture_names())
-def test_channels_last_is_contiguous_but_for_rounding(get_network, name):
-    network = get_network(name)
+def test_channels_last_is_contiguous_but_for_rounding(network):
     expected, features = _run_in(network, memory_format="channels_last_3d")
     for level, value in expected.levels.items():
         assert _relative_error(features.levels[level], value) < 1e-4, level
     assert _relative_error(features.embedding, expected.embedding) < 1e-4
 
 
-@pytest.mark.parametrize("name", architecture_names())
-def test_bf16_is_close_to_float32(get_network, name):
-    network = get_network(name)
+def test_bf16_is_close_to_float32(network):
     expected, features = _run_in(network, precision="bf16")
     # bf16 keeps 8 bits: 0.004 at each of some dozen roundings in a row.
     for level, value in expected.levels.items():
@@ -256,9 +235,8 @@ def _compile(network, mode, backend):
 
 
 @pytest.mark.parametrize("mode", ["eval", pytest.param("train", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ONE_OF_EACH_FAMILY)
-def test_a_network_is_one_graph_whose_features_are_its_own(get_network, name, mode):
-    expected, features = _compile(get_network(name), mode, "eager")
+def test_a_network_is_one_graph_whose_features_are_its_own(family_network, mode):
+    expected, features = _compile(family_network, mode, "eager")
     assert list(features.levels) == list(LEVEL_NAMES)
     for level, value in expected.levels.items():
         assert torch.equal(features.levels[level], value), level
@@ -266,9 +244,8 @@ def test_a_network_is_one_graph_whose_features_are_its_own(get_network, name, mo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ONE_OF_EACH_FAMILY)
-def test_a_compiled_network_is_the_network_but_for_rounding(get_network, name):
-    expected, features = _compile(get_network(name), "eval", "inductor")
+def test_a_compiled_network_is_the_network_but_for_rounding(family_network):
+    expected, features = _compile(family_network, "eval", "inductor")
     for level, value in expected.levels.items():
         assert _relative_error(features.levels[level].detach(), value.detach()) < 1e-4, level
     assert _relative_error(features.embedding.detach(), expected.embedding.detach()) < 1e-4
