@@ -81,6 +81,16 @@ def test_figures_that_differ_are_explained_or_said_to_be_unexplained(put_size):
     assert "- `r3d_18`: Theirs has no stem." in list_models("r3d_18")
 
 
+def test_a_figure_of_other_clips_is_compared_with_ours_of_those(put_size):
+    # Clips of 2 frames, 16 px; in an r3d_18 some strides round up, and 4 frames cost not twice.
+    put_size(Published(0.0, 0.0055, "A paper"))
+    assert _rows(list_models("r3d_18"))["r3d_18"][9].startswith("0.0055 (+")
+    put_size(Published(0.0, 2.0, "A paper", num_frames=4))
+    row = describe_model("r3d_18")
+    assert row.gflops < row.compared_gflops < 2 * row.gflops
+    assert _rows(list_models("r3d_18"))["r3d_18"][9].endswith("%) of 4 frames")
+
+
 def test_a_network_whose_library_is_missing_is_listed_with_the_cause(monkeypatch):
     def build_plain(**arguments):
         raise InputError("r3d_18 needs a library: pip install it")

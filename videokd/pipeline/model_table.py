@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 
 import torch
 
-from videokd.models.family import Size
+from videokd.models.family import Published, Size
 from videokd.models.flops import count_multiply_adds
 from videokd.models.levels import LEVEL_NAMES, LevelShapes, compute_level_shapes
 from videokd.models.zoo import FAMILIES, get_architecture, get_size
@@ -41,6 +41,8 @@ class ModelRow:
     """Millions, classifier included."""
     gflops: float
     """1e9 multiply-adds of one clip."""
+    compared_gflops: float
+    """The same of the clip that the published figure counts."""
 
     def differences(self) -> list[str]:
         """Return the figures that are not the published ones, within rounding, in words."""
@@ -49,7 +51,7 @@ class ModelRow:
             return []
         pairs = {
             "params": (self.num_params, published.num_params),
-            "GFLOPs": (self.gflops, published.gflops),
+            "GFLOPs": (self.compared_gflops, published.gflops),
         }
         return [
             f"{ours:.2f} {what} instead of {theirs:g}"
@@ -91,14 +93,18 @@ def describe_model(name: str) -> ModelRow:
     size = get_size(name)
     clip = size.model_input
     architecture = get_architecture(name, num_frames=clip.num_frames, crop_size=clip.crop_size)
-    num_classes = 400 if size.published is None else size.published.num_classes
+    published = size.published or Published(0.0, 0.0, "")
+    counted_frames = published.num_frames or clip.num_frames
     clip_shape = (3, clip.num_frames, clip.crop_size, clip.crop_size)
     with torch.device("meta"):
-        net = architecture.build_plain(num_classes).eval()
-        num_params = sum(p.numel() for p in net.parameters())
-        multiply_adds = count_multiply_adds(net, clip_shape)
+        net = architecture.build_plain(published.num_classes).eval()
+        num_params = sum(p.numel() for p in net.parameters()) / 1e6
+        gflops, compared = (
+            count_multiply_adds(net, (3, num_frames, clip.crop_size, clip.crop_size)) / 1e9
+            for num_frames in (clip.num_frames, counted_frames)
+        )
         shapes = compute_level_shapes(architecture.wrap(net), clip_shape)
-    return ModelRow(name, size, shapes, num_params / 1e6, multiply_adds / 1e9)
+    return ModelRow(name, size, shapes, num_params, gflops, compared)
 
 
 def _differ(ours: float, theirs: float) -> bool:
@@ -114,17 +120,18 @@ def _format_table(rows: Iterable[ModelRow]) -> str:
 
 
 def _cells(row: ModelRow) -> tuple[str, ...]:
-    clip, published = row.size.model_input, row.size.published
-    figures = (0.0, 0.0) if published is None else (published.num_params, published.gflops)
+    clip = row.size.model_input
+    published = row.size.published or Published(0.0, 0.0, "")
+    of_frames = f" of {published.num_frames} frames" if published.num_frames else ""
     return (
         row.name,
         f"{clip.num_frames}x{clip.sampling_rate}x{clip.crop_size}",
         *("x".join(map(str, row.shapes.levels[level])) for level in LEVEL_NAMES),
         str(row.shapes.embedding_dim),
         f"{row.num_params:.2f}",
-        _format_published(row.num_params, figures[0]),
+        _format_published(row.num_params, published.num_params),
         f"{row.gflops:.2f}",
-        _format_published(row.gflops, figures[1]),
+        _format_published(row.compared_gflops, published.gflops) + of_frames,
     )
 
 
