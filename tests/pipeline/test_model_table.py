@@ -88,7 +88,11 @@ def test_a_figure_of_other_clips_is_compared_with_ours_of_those(put_size):
     put_size(Published(0.0, 2.0, "A paper", num_frames=4))
     row = describe_model("r3d_18")
     assert row.gflops < row.compared_gflops < 2 * row.gflops
-    assert _rows(list_models("r3d_18"))["r3d_18"][9].endswith("%) of 4 frames")
+    assert _rows(list_models("r3d_18"))["r3d_18"][9].endswith("%) at 4 frames")
+    put_size(Published(0.0, 0.0, "A paper", num_frames=4, crop_size=32))
+    assert describe_model("r3d_18").compared_gflops > 2 * row.compared_gflops
+    put_size(Published(0.0, 2.0, "A paper", crop_size=32))
+    assert _rows(list_models("r3d_18"))["r3d_18"][9].endswith("%) at 32 px")
 
 
 def test_a_network_whose_library_is_missing_is_listed_with_the_cause(monkeypatch):

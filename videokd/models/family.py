@@ -48,6 +48,7 @@ class Published:
         source: Where they stand.
         remark: Why ours differ, where they do; "" where they do not.
         num_frames: Of the clip that ``gflops`` counts; 0 for that of the ``ModelInput``.
+        crop_size: Of that clip, px; 0 for that of the ``ModelInput``.
         num_classes: Of the network that they are of.
     """
 
@@ -56,6 +57,7 @@ class Published:
     source: str
     remark: str = ""
     num_frames: int = 0
+    crop_size: int = 0
     num_classes: int = 400
 
 

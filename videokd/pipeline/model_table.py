@@ -1,14 +1,15 @@
 """The page on all architectures: levels, parameters and multiply-adds, beside published figures."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
 import torch
+from torch import nn
 
 from videokd.models.family import Published, Size
 from videokd.models.flops import count_multiply_adds
-from videokd.models.levels import LEVEL_NAMES, LevelShapes, compute_level_shapes
+from videokd.models.levels import LEVEL_NAMES, Backbone, LevelShapes, compute_level_shapes
 from videokd.models.zoo import FAMILIES, get_architecture, get_size
 from videokd.utils.errors import InputError
 
@@ -22,12 +23,17 @@ The clip is that of the published weights: frames x source frames from one to th
 are C x T x H x W, the embedding is what the classifier sees. Parameters are in millions, with a
 classifier of 400 classes unless noted. GFLOPs are 1e9 multiply-adds of one clip in convolutions,
 matrix products and attention, by torch's counter; published counts may include norms and
-activations. In brackets: ours over the published figure, where they differ by more than 1 %.
+activations. A published count of another clip says of which. In brackets: ours (of that clip) over
+the published figure, where they differ by more than 1 %.
 """
-_COLUMNS = ("architecture", "clip", *LEVEL_NAMES, "embedding", "params", "published")
-_COLUMNS += ("GFLOPs", "published")
+_COLUMNS: tuple[str, ...] = (
+    *("architecture", "clip", *LEVEL_NAMES, "embedding"),
+    *("params", "published", "GFLOPs", "published"),
+)
 # Published figures are rounded; smaller differences say nothing.
 _TOLERANCE = 0.01
+
+_Clip = tuple[int, int]  # frames, px
 
 
 @dataclass(frozen=True)
@@ -91,20 +97,40 @@ def describe_model(name: str) -> ModelRow:
         InputError: Its library is not installed.
     """
     size = get_size(name)
-    clip = size.model_input
-    architecture = get_architecture(name, num_frames=clip.num_frames, crop_size=clip.crop_size)
     published = size.published or Published(0.0, 0.0, "")
-    counted_frames = published.num_frames or clip.num_frames
-    clip_shape = (3, clip.num_frames, clip.crop_size, clip.crop_size)
+    clip = (size.model_input.num_frames, size.model_input.crop_size)
+    counted = (published.num_frames or clip[0], published.crop_size or clip[1])
+    net, wrap = _build(name, clip, published.num_classes)
+    num_params = sum(p.numel() for p in net.parameters()) / 1e6
+    gflops = compared = _count_gflops(net, clip)
+    if counted != clip:
+        # Another network: some are built for their clip.
+        compared = _count_gflops(_build(name, counted, published.num_classes)[0], counted)
     with torch.device("meta"):
-        net = architecture.build_plain(published.num_classes).eval()
-        num_params = sum(p.numel() for p in net.parameters()) / 1e6
-        gflops, compared = (
-            count_multiply_adds(net, (3, num_frames, clip.crop_size, clip.crop_size)) / 1e9
-            for num_frames in (clip.num_frames, counted_frames)
-        )
-        shapes = compute_level_shapes(architecture.wrap(net), clip_shape)
+        shapes = compute_level_shapes(wrap(net), _shape(clip))
     return ModelRow(name, size, shapes, num_params, gflops, compared)
+
+
+def _build(
+    name: str, clip: _Clip, num_classes: int
+) -> tuple[nn.Module, Callable[[nn.Module], Backbone]]:
+    """Return the network of an architecture on the meta device, and what wraps it."""
+    architecture = get_architecture(name, num_frames=clip[0], crop_size=clip[1])
+    try:
+        with torch.device("meta"):
+            net = architecture.build_plain(num_classes)
+    except RuntimeError:  # pytorchvideo reads a number off a tensor while it builds an MViT
+        net = architecture.build_plain(num_classes).to("meta")
+    return net.eval(), architecture.wrap
+
+
+def _count_gflops(net: nn.Module, clip: _Clip) -> float:
+    with torch.device("meta"):
+        return count_multiply_adds(net, _shape(clip)) / 1e9
+
+
+def _shape(clip: _Clip) -> tuple[int, int, int, int]:
+    return (3, clip[0], clip[1], clip[1])
 
 
 def _differ(ours: float, theirs: float) -> bool:
@@ -122,7 +148,8 @@ def _format_table(rows: Iterable[ModelRow]) -> str:
 def _cells(row: ModelRow) -> tuple[str, ...]:
     clip = row.size.model_input
     published = row.size.published or Published(0.0, 0.0, "")
-    of_frames = f" of {published.num_frames} frames" if published.num_frames else ""
+    counted = ((published.num_frames, "frames"), (published.crop_size, "px"))
+    words = ", ".join(f"{value} {unit}" for value, unit in counted if value)
     return (
         row.name,
         f"{clip.num_frames}x{clip.sampling_rate}x{clip.crop_size}",
@@ -131,7 +158,7 @@ def _cells(row: ModelRow) -> tuple[str, ...]:
         f"{row.num_params:.2f}",
         _format_published(row.num_params, published.num_params),
         f"{row.gflops:.2f}",
-        _format_published(row.compared_gflops, published.gflops) + of_frames,
+        _format_published(row.compared_gflops, published.gflops) + (words and f" at {words}"),
     )
 
 
