@@ -1,6 +1,6 @@
 """What holds of every architecture, checked on a small one of each name.
 
-That logits are the library's own bit for bit is checked family by family, in ``families/``.
+Numerics are checked on one of each family: its sizes differ in numbers only. That logits are the library's own bit for bit is checked family by family, in ``families/``.
 """
 
 import copy
@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from videokd.models.classifier import VideoClassifier
 from videokd.models.levels import LEVEL_NAMES, Backbone, compute_level_shapes
@@ -26,6 +27,8 @@ ODD_CLIPS = ((5, 35, 35), (6, 36, 36), (6, 48, 36), (1, 32, 32))
 # timm's named ones are of full size.
 SMALL = {"timm_frames": "timm:test_resnet"}
 ONE_OF_EACH_FAMILY = [SMALL.get(f.name, next(iter(f.sizes))) for f in FAMILIES.values()]
+# Family -> what its library builds and does not use to classify.
+UNUSED = {"vjepa2": ("net.vjepa2.predictor.",)}
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,9 @@ def test_odd_clips_have_the_shapes_foretold_or_are_refused(network, make_archite
 
 def test_gradients_reach_every_parameter(network):
     backbone = copy.deepcopy(network.backbone)
+    for module in backbone.modules():
+        if isinstance(module, _BatchNorm):
+            module.bias.data += 1.0  # no ReLU is dead, even where there is one channel
     features = backbone(network.clips)
     # Levels too: the last block of a transformer can have parts that no class token sees.
     values = (*features.levels.values(), features.embedding)
@@ -164,7 +170,8 @@ def test_gradients_reach_every_parameter(network):
         for key, parameter in backbone.named_parameters()
         if parameter.grad is None or not parameter.grad.any()
     ]
-    assert silent == []
+    unused = UNUSED.get(network.architecture.family, ())
+    assert [key for key in silent if not key.startswith(unused)] == []
 
 
 def test_parts_hold_every_parameter_and_buffer_once(network):
@@ -176,38 +183,38 @@ def test_parts_hold_every_parameter_and_buffer_once(network):
         assert len(holders) == 1, key
 
 
-def test_evaluation_changes_nothing_and_clips_do_not_see_each_other(network):
-    before = {key: value.clone() for key, value in network.backbone.state_dict().items()}
+def test_evaluation_changes_nothing_and_clips_do_not_see_each_other(family_network):
+    before = {key: value.clone() for key, value in family_network.backbone.state_dict().items()}
     with torch.no_grad():
-        both = network.backbone(network.clips).embedding
-        again = network.backbone(network.clips).embedding
-        alone = network.backbone(network.clips[1:]).embedding
+        both = family_network.backbone(family_network.clips).embedding
+        again = family_network.backbone(family_network.clips).embedding
+        alone = family_network.backbone(family_network.clips[1:]).embedding
     assert torch.equal(both, again)
     assert _relative_error(alone, both[1:]) < 1e-4
-    assert all(torch.equal(before[k], v) for k, v in network.backbone.state_dict().items())
+    assert all(torch.equal(before[k], v) for k, v in family_network.backbone.state_dict().items())
 
 
-def test_a_training_step_is_finite_and_evaluation_works_after_it(network):
-    backbone = copy.deepcopy(network.backbone).train()
+def test_a_training_step_is_finite_and_evaluation_works_after_it(family_network):
+    backbone = copy.deepcopy(family_network.backbone).train()
     # One step of stochastic depth and batch statistics, levels included.
-    features = backbone(network.clips)
+    features = backbone(family_network.clips)
     loss = features.embedding.mean() + sum(x.mean() for x in features.levels.values())
     loss.backward()
     gradients = [p.grad for p in backbone.parameters() if p.grad is not None]
     assert all(gradient.isfinite().all() for gradient in gradients)
     with torch.no_grad():
-        assert backbone.eval()(network.clips).embedding.isfinite().all()
+        assert backbone.eval()(family_network.clips).embedding.isfinite().all()
 
 
-def test_channels_last_is_contiguous_but_for_rounding(network):
-    expected, features = _run_in(network, memory_format="channels_last_3d")
+def test_channels_last_is_contiguous_but_for_rounding(family_network):
+    expected, features = _run_in(family_network, memory_format="channels_last_3d")
     for level, value in expected.levels.items():
         assert _relative_error(features.levels[level], value) < 1e-4, level
     assert _relative_error(features.embedding, expected.embedding) < 1e-4
 
 
-def test_bf16_is_close_to_float32(network):
-    expected, features = _run_in(network, precision="bf16")
+def test_bf16_is_close_to_float32(family_network):
+    expected, features = _run_in(family_network, precision="bf16")
     # bf16 keeps 8 bits: 0.004 at each of some dozen roundings in a row.
     for level, value in expected.levels.items():
         assert _relative_error(features.levels[level], value) < 0.05, level
