@@ -23,6 +23,8 @@ CLIPS = ((4, 32), (8, 64), (16, 64))
 SMALL = {"timm_frames": "timm:test_resnet"}
 ONE_OF_EACH_FAMILY = [SMALL.get(f.name, next(iter(f.sizes))) for f in FAMILIES.values()]
 PAIRS = list(product(ONE_OF_EACH_FAMILY, repeat=2))
+# V-JEPA 2 is built with it, and classifies without.
+UNUSED = "backbone.net.vjepa2.predictor."
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +110,8 @@ def _check_student_step(task, batch):
     output.loss.backward()
     assert output.loss.isfinite()
     assert {f"feat_{level}" for level in (*LEVEL_NAMES, "embedding")} <= output.terms.keys()
-    silent = [k for k, p in task.model.named_parameters() if p.grad is None]
-    assert silent == []
+    silent = [key for key, p in task.model.named_parameters() if p.grad is None]
+    assert [key for key in silent if not key.startswith(UNUSED)] == []
     with torch.no_grad():
         taught, seen = task.model(to_float(batch.clips)), task.teacher(to_float(batch.clips))
     assert {k: v.shape for k, v in taught.levels.items()} == {

@@ -1,6 +1,7 @@
 """What holds of every architecture, checked on a small one of each name.
 
-Numerics are checked on one of each family: its sizes differ in numbers only. That logits are the library's own bit for bit is checked family by family, in ``families/``.
+Numerics are checked on one of each family, whose sizes differ in numbers only. That logits are the
+library's own bit for bit is checked family by family, in ``families/``.
 """
 
 import copy
