@@ -3,7 +3,8 @@
     python tools/benchmark.py models|distill|data [--device cpu|cuda] [--json FILE] [--quick]
 
 `models` times a training and an evaluation step per family in float32 and bf16, contiguous and
-channels_last_3d: choose PRECISION and MEMORY_FORMAT by it. `distill` compares a student's step
+channels_last_3d, on a GPU the fastest of them compiled too: choose PRECISION, MEMORY_FORMAT and
+COMPILE by it. `distill` compares a student's step
 with and without teachers. `data` reads generated videos against pytorchvideo, decord and the least
 that any decoder could do, and measures test views, workers, their memory, and the frame cache.
 Alternatives run in turn; a value is a median with its 95 % interval. On a CPU one thread is used.
@@ -70,7 +71,9 @@ def measure(
 ) -> list[Figure]:
     """Run one of the benchmarks."""
     if what == "models":
-        return benchmark_models(device, num_rounds=num_rounds)
+        # Compiling pays on a GPU only, and takes minutes on a CPU.
+        has_compiled = device.type == "cuda"
+        return benchmark_models(device, num_rounds=num_rounds, has_compiled=has_compiled)
     if what == "distill":
         return benchmark_distill(device, num_rounds=num_rounds)
     with tempfile.TemporaryDirectory() as folder:

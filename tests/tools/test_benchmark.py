@@ -1,13 +1,16 @@
 import importlib.util
 import json
 import math
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from videokd.pipeline.benchmarks import distill, figures, models, timing
+from videokd.models.zoo import FAMILIES, get_architecture
+from videokd.pipeline.benchmarks import distill, figures, models, timing, workloads
 from videokd.pipeline.benchmarks.figures import Figure, median_interval, to_rows
 from videokd.pipeline.benchmarks.workloads import ModelCase
 from videokd.utils.errors import InputError
@@ -75,6 +78,46 @@ def test_models_are_measured_in_every_variant_and_mode():
     assert "models/r3d_18/train/bf16/channels_last_3d/ratio" in names
     reference = [f for f in found if f.name.endswith("float32/contiguous/ratio")]
     assert [f.value for f in reference] == [1.0, 1.0]
+
+
+def test_the_fastest_variant_is_measured_compiled_too(monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    torch.compiler.reset()
+    found = models.benchmark_models(CPU, num_rounds=1, cases=CASES[:1], has_compiled=True)
+    times = {f.name: f.value for f in found if f.name.endswith("/ms")}
+    for mode in ("train", "eval"):
+        prefix = f"models/r3d_18/{mode}/"
+        mine = {name.removeprefix(prefix): ms for name, ms in times.items() if prefix in name}
+        (compiled,) = (name for name in mine if "compile" in name)
+        del mine[compiled]
+        assert compiled == min(mine, key=mine.get).replace("/ms", "/compile/ms")
+    assert len(found) == 2 * (4 + 1) * 2
+
+
+def test_a_family_whose_library_is_missing_is_left_out(monkeypatch, caplog):
+    def build_plain(**arguments):
+        raise InputError("it needs a library")
+
+    family = replace(FAMILIES["video_resnet"], build_plain=build_plain)
+    monkeypatch.setitem(FAMILIES, "video_resnet", family)
+    assert models.benchmark_models(CPU, num_rounds=1, cases=CASES[:1]) == []
+    assert "r3d_18 is left out: it needs a library" in caplog.text
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_family_has_one_case_that_its_scale_takes(device):
+    cases = workloads.cases_of_families(torch.device(device))
+    families = [
+        get_architecture(
+            case.arch,
+            num_frames=case.num_frames,
+            crop_size=case.crop_size,
+            width_factor=case.width_factor,
+            depth_factor=case.depth_factor,
+        ).family
+        for case in cases
+    ]
+    assert sorted(families) == sorted(FAMILIES)
 
 
 def test_a_student_is_measured_with_and_without_teachers():

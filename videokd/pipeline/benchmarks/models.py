@@ -1,6 +1,8 @@
-"""Which precision and memory layout is fastest for each family: PRECISION and MEMORY_FORMAT."""
+"""What is fastest for each family: its PRECISION, MEMORY_FORMAT and COMPILE."""
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 
 import torch
@@ -10,48 +12,75 @@ from videokd.models.classifier import MEMORY_FORMATS
 from videokd.pipeline.benchmarks.figures import Figure
 from videokd.pipeline.benchmarks.timing import paired_ratios, time_interleaved
 from videokd.pipeline.benchmarks.workloads import (
-    CPU_CASES,
-    CUDA_CASES,
     ModelCase,
+    cases_of_families,
     make_eval_step,
     make_train_step,
 )
+from videokd.utils.errors import InputError
 
-VARIANTS = tuple(product(("float32", "bf16"), MEMORY_FORMATS))
+logger = logging.getLogger(__name__)
+
+VARIANTS = tuple(map("/".join, product(("float32", "bf16"), MEMORY_FORMATS)))
+COMPILED = "compile"
 REFERENCE = "float32/contiguous"
 _RATIO_UNIT = f"of {REFERENCE}"
 
 
 def benchmark_models(
-    device: torch.device, *, num_rounds: int, cases: Sequence[ModelCase] = ()
+    device: torch.device,
+    *,
+    num_rounds: int,
+    cases: Sequence[ModelCase] = (),
+    has_compiled: bool = False,
 ) -> list[Figure]:
     """Time a training step and an evaluation step of each family in four variants.
 
-    float32 means what torch does by default: on a GPU, convolutions in TF32.
+    float32 means what torch does by default: on a GPU, convolutions in TF32. A family whose library
+    is not installed is left out, with a warning.
 
     Args:
         device: Where to run.
         num_rounds: Measurements of each.
-        cases: Models; by default the demo's on a CPU, full-sized ones on a GPU.
+        cases: Models; by default one of every family, small on a CPU and of full size on a GPU.
+        has_compiled: Time the fastest variant compiled, too: a minute each.
 
     Returns:
         Two figures for each: ``.../ms`` and ``.../ratio`` to float32 contiguous, round by round.
     """
     figures = []
-    for case in cases or (CPU_CASES if device.type == "cpu" else CUDA_CASES):
-        for mode in ("train", "eval"):
-            works = {
-                f"{precision}/{memory_format}": _make_step(
-                    case, mode, device, precision=precision, memory_format=memory_format
-                )
-                for precision, memory_format in VARIANTS
-            }
-            times = time_interleaved(works, device=device, num_rounds=num_rounds)
-            for variant, samples in times.items():
-                name = f"models/{case.arch}/{mode}/{variant}"
-                ratios = paired_ratios(samples, times[REFERENCE])
-                figures.append(Figure.of_samples(f"{name}/ms", samples, "ms"))
-                figures.append(Figure.of_samples(f"{name}/ratio", ratios, _RATIO_UNIT))
+    for case, mode in product(cases or cases_of_families(device), ("train", "eval")):
+        try:
+            times = _time(case, mode, VARIANTS, device=device, num_rounds=num_rounds)
+        except InputError as error:
+            logger.warning("%s is left out: %s", case.arch, error)
+            continue
+        figures += _to_figures(case, mode, times, times[REFERENCE])
+        if has_compiled:
+            fastest = min(times, key=lambda variant: statistics.median(times[variant]))
+            compiled = f"{fastest}/{COMPILED}"
+            # Apart from the others: each variant holds a model, and the reference must be near.
+            again = _time(case, mode, (REFERENCE, compiled), device=device, num_rounds=num_rounds)
+            figures += _to_figures(case, mode, {compiled: again[compiled]}, again[REFERENCE])
+    return figures
+
+
+def _time(
+    case: ModelCase, mode: str, variants: Sequence[str], *, device: torch.device, num_rounds: int
+) -> dict[str, list[float]]:
+    works = {variant: _make_step(case, mode, variant, device) for variant in variants}
+    return time_interleaved(works, device=device, num_rounds=num_rounds)
+
+
+def _to_figures(
+    case: ModelCase, mode: str, times: Mapping[str, list[float]], reference: list[float]
+) -> list[Figure]:
+    figures = []
+    for variant, samples in times.items():
+        name = f"models/{case.arch}/{mode}/{variant}"
+        ratios = paired_ratios(samples, reference)
+        figures.append(Figure.of_samples(f"{name}/ms", samples, "ms"))
+        figures.append(Figure.of_samples(f"{name}/ratio", ratios, _RATIO_UNIT))
     return figures
 
 
@@ -79,9 +108,10 @@ def _describe(figure: Figure | None) -> str:
 
 
 def _make_step(
-    case: ModelCase, mode: str, device: torch.device, *, precision: str, memory_format: str
+    case: ModelCase, mode: str, variant: str, device: torch.device
 ) -> Callable[[], None]:
-    model = case.build(precision, memory_format).to(device)
+    precision, memory_format, *rest = variant.split("/")
+    model = case.build(precision, memory_format, is_compiled=COMPILED in rest).to(device)
     batch = case.random_batch(device)
     if mode == "eval":
         return make_eval_step(model, batch)

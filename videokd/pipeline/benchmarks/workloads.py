@@ -12,7 +12,7 @@ from videokd.distill.tasks import to_float
 from videokd.engine.optim import build_optimizer
 from videokd.models.classifier import VideoClassifier
 from videokd.models.levels import LevelShapes, compute_level_shapes
-from videokd.models.zoo import get_architecture
+from videokd.models.zoo import FAMILIES, get_architecture
 
 NUM_CLASSES = 10
 
@@ -29,7 +29,9 @@ class ModelCase:
     width_factor: float = 1.0
     depth_factor: float = 1.0
 
-    def build(self, precision: str, memory_format: str) -> VideoClassifier:
+    def build(
+        self, precision: str, memory_format: str, *, is_compiled: bool = False
+    ) -> VideoClassifier:
         """Build the model with random weights and classes for a dataset called "a"."""
         architecture = get_architecture(
             self.arch,
@@ -38,12 +40,15 @@ class ModelCase:
             width_factor=self.width_factor,
             depth_factor=self.depth_factor,
         )
-        return VideoClassifier(
+        model = VideoClassifier(
             architecture.build_backbone(),
             {"a": NUM_CLASSES},
             precision=precision,
             memory_format=memory_format,
         )
+        if is_compiled:
+            model.backbone.compile(fullgraph=True)
+        return model
 
     def shapes(self, model: VideoClassifier) -> LevelShapes:
         """Return the shapes of the model's levels."""
@@ -76,6 +81,30 @@ CUDA_CASES = (
     ModelCase("x3d_s", 13, 160, 8),
     ModelCase("mvit_v2_s", 16, 224, 8),
 )
+
+# timm's networks come in one width and depth.
+_CPU_FACTORS = {"timm_frames": (1.0, 1.0)}
+
+
+def cases_of_families(device: torch.device) -> list[ModelCase]:
+    """Return a model of every family: those above, and the first of each family that they lack.
+
+    On a CPU it is a quarter as wide and half as deep, for clips of 8 frames and 48 px; on a GPU it
+    is of full size, for the clips of its published weights.
+    """
+    cases = list(CPU_CASES if device.type == "cpu" else CUDA_CASES)
+    known = {case.arch for case in cases}
+    for family in FAMILIES.values():
+        if known.isdisjoint(family.sizes):
+            name, size = next(iter(family.sizes.items()))
+            if device.type == "cpu":
+                width, depth = _CPU_FACTORS.get(family.name, (0.25, 0.5))
+                case = ModelCase(name, 8, 48, 8, width_factor=width, depth_factor=depth)
+            else:
+                clip = size.model_input
+                case = ModelCase(name, clip.num_frames, clip.crop_size, 4)
+            cases.append(case)
+    return cases
 
 
 def make_train_step(task: nn.Module, batch: ClipBatch) -> Callable[[], None]:
