@@ -8,7 +8,7 @@ from torchvision.models import video
 
 from videokd.models.classifier import VideoClassifier
 from videokd.models.weights.load import load_pretrained
-from videokd.models.zoo import architecture_names, get_architecture
+from videokd.models.zoo import get_architecture
 from videokd.utils.errors import InputError
 
 # Importing pytorchvideo imports fvcore.nn, which scripts a function.
@@ -70,12 +70,48 @@ def test_a_librarys_network_comes_back_bit_equal_from_its_file(make_pair, tmp_pa
     assert report.is_whole
     assert report.has_head
     assert report.head == "5 classes, for a"
-    ours = {**model.backbone.net.state_dict(), **model.backbone.head_state(model.heads["a"])}
+    ours = {
+        **model.backbone.net.state_dict(),
+        **model.backbone.head_state(model.heads["a"].state_dict()),
+    }
     assert all(torch.equal(value, ours[key]) for key, value in net.state_dict().items())
     with torch.no_grad():
         # s3d classifies every position by a convolution and averages the logits.
         atol = 1e-6 if name == "s3d" else 0
         torch.testing.assert_close(_logits(model), net(CLIPS), rtol=0, atol=atol)
+
+
+def _mmaction2_modules(net):
+    """Yield MMAction2's names of SlowOnly's modules, and these modules of pytorchvideo's."""
+    stem, *stages, head = net.blocks
+    yield "backbone.conv1.conv", stem.conv
+    yield "backbone.conv1.bn", stem.norm
+    for i, stage in enumerate(stages, start=1):
+        for j, block in enumerate(stage.res_blocks):
+            name = f"backbone.layer{i}.{j}"
+            if block.branch1_conv is not None:
+                yield f"{name}.downsample.conv", block.branch1_conv
+                yield f"{name}.downsample.bn", block.branch1_norm
+            for k, part in enumerate("abc", start=1):
+                yield f"{name}.conv{k}.conv", getattr(block.branch2, f"conv_{part}")
+                yield f"{name}.conv{k}.bn", getattr(block.branch2, f"norm_{part}")
+    yield "cls_head.fc_cls", head.proj
+
+
+def test_a_file_of_mmaction2_comes_back_bit_equal(make_pair, tmp_path):
+    net, model, architecture = make_pair("slow_r50")
+    state = {
+        f"{name}.{key}": value
+        for name, module in _mmaction2_modules(net)
+        for key, value in module.state_dict().items()
+    }
+    assert len(state) == len(net.state_dict())
+    torch.save({"meta": {"epoch": 3}, "state_dict": state}, tmp_path / "a.pth")
+    report = load_pretrained(model, architecture, str(tmp_path / "a.pth"))
+    assert report.convention.startswith("MMAction2's")
+    assert report.is_whole
+    with torch.no_grad():
+        assert torch.equal(_logits(model), net(CLIPS))
 
 
 def test_torchvisions_own_network_comes_back_bit_equal(tmp_path):
@@ -225,10 +261,7 @@ def test_a_transformer_takes_the_positions_of_another_clip_size(tmp_path):
     assert _logits(model).isfinite().all()
 
 
-HUGGING_FACE = ["videomae_b", "timesformer_b", "vivit_b", "vjepa2_l"]
-
-
-@pytest.mark.parametrize("name", [n for n in HUGGING_FACE if n in architecture_names()])
+@pytest.mark.parametrize("name", ["videomae_b", "timesformer_b", "vivit_b", "vjepa2_l"])
 def test_a_folder_of_hugging_face_comes_back_bit_equal_and_at_another_clip_size(
     make_architecture, tmp_path, name
 ):
