@@ -31,7 +31,7 @@ def show_dry_run(run: Run) -> None:
         if unit.key == "joint":
             run.console.print(make_fusion_table(cast(JointTeacher, unit.make_model()), unit.folder))
     run.console.print(_unit_table(run))
-    run.console.print(_cost_table(run))
+    _show_costs(run)
 
 
 def _dataset_table(run: Run) -> Table:
@@ -82,7 +82,7 @@ def _unit_table(run: Run) -> Table:
     return table
 
 
-def _cost_table(run: Run) -> Table:
+def _show_costs(run: Run) -> None:
     batch_size, memory = run.cfg.TRAIN.BATCH_SIZE, device_memory_bytes(run.device)
     table = Table(
         title=f"One step of {NUM_CLIPS} generated clips, and the memory of {batch_size} clips",
@@ -95,6 +95,7 @@ def _cost_table(run: Run) -> Table:
     for column in ("folder", "step, s", "GFLOP per clip", "frozen", "memory, GiB"):
         table.add_column(column, justify="left" if column == "folder" else "right")
     num_classes = {name: parts.num_classes for name, parts in run.datasets.items()}
+    too_large = {}
     for unit in run.plan.units:
         if not unit.num_steps:  # used as it is loaded
             continue
@@ -110,11 +111,7 @@ def _cost_table(run: Run) -> Table:
             raise RunError(f"{unit.folder}: its first step fails: {error}") from error
         needed = cost.memory_bytes(batch_size)
         if needed > memory:
-            raise RunError(
-                f"{unit.folder} needs about {needed / GIB:.1f} GiB for {batch_size} clips, "
-                f"{run.device} has {memory / GIB:.1f}: lower TRAIN.BATCH_SIZE to "
-                f"{cost.largest_batch(memory)} or less, or its clips, or take PRECISION bf16"
-            )
+            too_large[unit.folder] = cost.largest_batch(memory)
         table.add_row(
             unit.folder,
             f"{cost.seconds:.2f}",
@@ -122,4 +119,10 @@ def _cost_table(run: Run) -> Table:
             f"{cost.frozen_share:.0%}",
             f"{needed / GIB:.2f}",
         )
-    return table
+    run.console.print(table)
+    if too_large:
+        raise RunError(
+            f"{', '.join(too_large)} would not fit into the {memory / GIB:.1f} GiB of {run.device}"
+            f": lower TRAIN.BATCH_SIZE to {min(too_large.values())} or less, or the size of their "
+            "clips; PRECISION bf16 and CHECKPOINT_ACTIVATIONS help, too"
+        )

@@ -24,6 +24,7 @@ _LATER_KEYS = (
     *("MIX_TEMPERATURE", "REPEATED_AUG", "SAMPLER", "TARGET_FPS", "SHORT_VIDEO"),
     "TRAIN_JITTER_SCALES",
 )
+_AS_BEFORE = (("CHANNELS", "rgb"), ("COMPILE", False))
 _SCHEDULE_KEYS = ("BASE_LR", "MAX_EPOCH")
 # Of a network: what it starts from stands for these, and a training of no steps for TRAIN.
 _WEIGHT_KEYS = ("WEIGHTS", "WEIGHTS_RENAME", "WEIGHTS_STRICT", "TRAIN")
@@ -111,10 +112,10 @@ class Recipe:
         Raises:
             InputError: Its WEIGHTS are not there, or no library knows them.
         """
-        known = (*_SCHEDULE_KEYS, *_CLIP_KEYS, *_WEIGHT_KEYS)
+        known = (*_SCHEDULE_KEYS, *_CLIP_KEYS, *_WEIGHT_KEYS, "CHECKPOINT_ACTIVATIONS")
         node = {k: v for k, v in self._cfg[section][name].items() if k not in known}
-        if node["CHANNELS"] == "rgb":  # as before there was a choice
-            del node["CHANNELS"]
+        # What came later is left out where it is as it was.
+        node = {k: v for k, v in node.items() if (k, v) not in _AS_BEFORE}
         weights = {} if is_random else self._weights(section, name)
         # The place seeds the initial weights.
         model = {**node, **self.clip_keys(section, name), **weights}
