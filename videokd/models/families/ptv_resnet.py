@@ -72,7 +72,7 @@ def _size(
     *,
     depths: tuple[int, int, int, int] = (3, 4, 6, 3),
     head_name: str = "",
-    norms: str = "batch norms at 5 operations a value",
+    norms: str = "the zoo counts batch norms too, at 5 operations a value",
 ) -> Size:
     return Size(
         ModelInput(*clip, 224, PLAIN_MEAN, PLAIN_STD),
@@ -80,7 +80,8 @@ def _size(
         published=Published(
             *published,
             source="PyTorchVideo's model zoo",
-            remark=f"of test clips of 256 px, {norms}",
+            remark=norms,
+            crop_size=256,
         ),
         weights=(f"pytorchvideo:{name}",),
         head_name=head_name,
@@ -94,7 +95,7 @@ FAMILY = Family(
     sizes={
         "c2d_r50": _size("c2d_r50", (8, 8), (24.33, 25.89), head_name=_POOLED_HEAD),
         "i3d_r50": _size("i3d_r50", (8, 8), (28.04, 37.53), head_name=_POOLED_HEAD),
-        "slow_r50": _size("slow_r50", (8, 8), (32.45, 54.52), norms="without batch norms"),
+        "slow_r50": _size("slow_r50", (8, 8), (32.45, 54.52), norms=""),
         "r2plus1d_r50": _size("r2plus1d_r50", (16, 4), (28.11, 76.45)),
         "csn_r101": _size("csn_r101", (32, 2), (22.21, 75.62), depths=(3, 4, 23, 3)),
     },

@@ -231,6 +231,7 @@ def _published(num_params: float, gflops_per_frame: float) -> Published:
         num_params,
         8 * gflops_per_frame,
         "timm's results/benchmark-infer-amp-nhwc-pt210-cu121-rtx3090.csv, of 8 images",
+        remark="timm counts norms and pooling too, and not the products of attention",
         num_classes=1000,
     )
 
