@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from videokd.data.augment import ViewParams
 from videokd.data.batch import ClipBatch, ClipSample, collate
@@ -168,13 +168,22 @@ class _FlopCounter(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            flops = int(count(*args, **kwargs, out_val=result))
+        flops = _count_flops(func._overloadpacket, args, kwargs, result)
+        if flops:
             self.total += flops
             if self.is_forward and not torch.is_grad_enabled():
                 self.frozen += flops
         return result
+
+
+def _count_flops(op: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> int:
+    # The attention of a CPU is not in torch's table.
+    if op is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:
+        return int(sdpa_flop_count(*(tensor.shape for tensor in args[:3])))
+    if op is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward:
+        return int(sdpa_backward_flop_count(*(tensor.shape for tensor in args[:4])))
+    count = flop_registry.get(op)
+    return 0 if count is None else int(count(*args, **kwargs, out_val=result))
 
 
 class _KeptBytes:
