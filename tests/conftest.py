@@ -15,6 +15,7 @@ import yaml
 from videokd.data.augment import ViewParams
 from videokd.data.batch import BadVideo, ClipBatch
 from videokd.data.synthetic import generate_datasets
+from videokd.models import precision
 from videokd.models.classifier import VideoClassifier
 from videokd.models.zoo import Architecture, get_architecture
 
@@ -68,6 +69,13 @@ def restore_global_state() -> Iterator[None]:
     np.random.set_state(states[1])
     random.setstate(states[2])
     logger.propagate, logger.level, logger.handlers = logging_state
+
+
+@pytest.fixture(autouse=True)
+def forget_measured_convs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What bf16 was found to do in one test is not known in the next."""
+    monkeypatch.setattr(precision, "_measured", {})
+    precision._warn.cache_clear()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import torch
 from videokd.export import FORMATS, Sidecar, export_student
 from videokd.export.network import build_network
 from videokd.models.classifier import VideoClassifier
+from videokd.models.normalizer import ClipNormalizer
 from videokd.models.zoo import get_architecture
 
 pytest.importorskip("timm")
@@ -20,7 +21,7 @@ def export(preprocessing, tmp_path):
         architecture = get_architecture(name, num_frames=4, crop_size=32)
         backbone = architecture.build_backbone()
         model = VideoClassifier(
-            backbone, {"toy": 3}, mean=preprocessing.mean, std=preprocessing.std
+            backbone, {"toy": 3}, normalizer=ClipNormalizer(preprocessing.mean, preprocessing.std)
         )
         torch.nn.init.normal_(model.heads["toy"].weight)
         report = export_student(

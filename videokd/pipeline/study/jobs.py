@@ -9,6 +9,7 @@ from fvcore.common.config import CfgNode
 from rich.console import Console
 
 from videokd.engine.stop import StopRequest
+from videokd.models.build import fill_model_inputs
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.prepare import prepare_run
 from videokd.pipeline.run import Run
@@ -88,6 +89,7 @@ def make_study(
 
 
 def _make_run(cfg: CfgNode, with_data: dict[str, Run], console: Console, stop: StopRequest) -> Run:
+    cfg = fill_model_inputs(cfg)
     # Reading lists and opening caches takes longer than all the rest of a plan.
     parts = (cfg.DATASETS, cfg.DATA, cfg.SYNTHETIC, cfg.DATA_LOADER, cfg.DEVICE)
     key = json.dumps(parts)
