@@ -223,3 +223,11 @@ def test_weights_that_are_all_zero_are_refused(cfg):
     cfg.DISTILL.W_KD = cfg.DISTILL.W_FEAT = cfg.DISTILL.W_CE = 0.0
     with pytest.raises(InputError, match="all 0: nothing would be learnt"):
         validate_config(cfg)
+
+
+def test_a_compiled_network_keeps_its_activations(cfg):
+    _set(cfg, "STUDENTS.A.COMPILE", True)
+    validate_config(cfg)
+    _set(cfg, "STUDENTS.A.CHECKPOINT_ACTIVATIONS", True)
+    with pytest.raises(InputError, match="STUDENTS.A.COMPILE and .* do not go together yet"):
+        validate_config(cfg)

@@ -168,6 +168,11 @@ def _check_model(prefix: str, node: CfgNode) -> None:
         _check_choice(f"{prefix}.{key}", node[key], allowed)
     for key, limits in _MODEL_RANGES.items():
         _check_range(f"{prefix}.{key}", node[key], limits)
+    if node.COMPILE and node.CHECKPOINT_ACTIVATIONS:
+        raise InputError(
+            f"{prefix}.COMPILE and {prefix}.CHECKPOINT_ACTIVATIONS do not go together yet: what is "
+            "computed again would count twice in the norms' statistics; set one of them to False"
+        )
     for key in ("MEAN", "STD"):
         if len(node[key]) not in (0, 3):
             raise InputError(
