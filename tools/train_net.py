@@ -10,6 +10,7 @@ run the same command again.
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from videokd.config import dump_config
@@ -19,6 +20,7 @@ from videokd.pipeline.cli import (
     add_config_arguments,
     load_config_of,
     make_console,
+    own_run_directory,
     run_tool,
 )
 from videokd.utils.log import setup_logging
@@ -59,8 +61,11 @@ def main(arguments: Sequence[str]) -> int:
     from videokd.pipeline.prepare import open_run_directory, prepare_run
 
     console = make_console()
-    setup_logging(console, None if args.dry_run else Path(cfg.OUTPUT_DIR) / "run.log")
-    with StopRequest() as stop:
+    folder = Path(cfg.OUTPUT_DIR)
+    # Taken before the first line of its log, and before minutes go into videos.
+    own_directory = nullcontext() if args.dry_run else own_run_directory(folder)
+    with own_directory, StopRequest() as stop:
+        setup_logging(console, None if args.dry_run else folder / "run.log")
         run = prepare_run(cfg, console, stop, is_dry=args.dry_run)
         if args.dry_run:
             show_dry_run(run)

@@ -9,9 +9,9 @@ from torch import nn
 
 from videokd.engine.checkpoint import (
     Checkpoint,
+    CheckpointFolder,
     load_newest_checkpoint,
     load_weights,
-    save_checkpoint,
     save_weights,
 )
 from videokd.utils.errors import InputError
@@ -35,7 +35,7 @@ def _damage(path):
 
 def test_a_checkpoint_comes_back_bit_equal(tmp_path):
     saved = _checkpoint(3)
-    save_checkpoint(tmp_path, saved)
+    CheckpointFolder(tmp_path).save(saved)
     loaded = load_newest_checkpoint(tmp_path)
     assert loaded.state == saved.state
     assert all(torch.equal(loaded.model[key], value) for key, value in saved.model.items())
@@ -46,8 +46,8 @@ def test_a_checkpoint_comes_back_bit_equal(tmp_path):
 
 def test_an_average_comes_back_bit_equal_and_is_watched_like_the_rest(tmp_path, caplog):
     average = nn.Linear(3, 2).state_dict()
-    save_checkpoint(tmp_path, _checkpoint(1))
-    save_checkpoint(tmp_path, replace(_checkpoint(2), average=average))
+    CheckpointFolder(tmp_path).save(_checkpoint(1))
+    CheckpointFolder(tmp_path).save(replace(_checkpoint(2), average=average))
     loaded = load_newest_checkpoint(tmp_path)
     assert all(torch.equal(loaded.average[key], value) for key, value in average.items())
     (tmp_path / "step-2" / "average.safetensors").unlink()
@@ -62,9 +62,9 @@ def test_no_checkpoint_is_none(tmp_path):
 
 
 def test_the_newest_by_number_is_loaded_and_unfinished_ones_are_not(tmp_path):
-    save_checkpoint(tmp_path, _checkpoint(9))
+    CheckpointFolder(tmp_path).save(_checkpoint(9))
     shutil.copytree(tmp_path / "step-9", tmp_path / "kept")
-    save_checkpoint(tmp_path / "other", _checkpoint(10))
+    CheckpointFolder(tmp_path / "other").save(_checkpoint(10))
     (tmp_path / "other" / "step-10").rename(tmp_path / "step-10")
     shutil.copytree(tmp_path / "step-10", tmp_path / "step-11.tmp")
     assert load_newest_checkpoint(tmp_path).state["step"] == 10
@@ -76,17 +76,17 @@ def _names(folder):
 
 def test_the_two_newest_whole_checkpoints_are_kept(tmp_path):
     for step in (1, 9, 10):
-        save_checkpoint(tmp_path, _checkpoint(step))
+        CheckpointFolder(tmp_path).save(_checkpoint(step))
     assert _names(tmp_path) == ["step-10", "step-9"]
 
 
 def test_damaged_and_unfinished_checkpoints_are_deleted_when_a_new_one_is_whole(tmp_path):
     for step in (1, 4):
-        save_checkpoint(tmp_path, _checkpoint(step))
+        CheckpointFolder(tmp_path).save(_checkpoint(step))
     (tmp_path / "step-2.tmp").mkdir()
     _damage(tmp_path / "step-4" / "optimizer.pt")
     # A training that went on from step 1 gets to 3 before it gets to 4.
-    save_checkpoint(tmp_path, _checkpoint(3))
+    CheckpointFolder(tmp_path).save(_checkpoint(3))
     assert _names(tmp_path) == ["step-1", "step-3"]
 
 
@@ -107,7 +107,7 @@ def test_everything_is_on_disk_before_a_checkpoint_gets_its_name(tmp_path, monke
     monkeypatch.setattr(
         Path, "rename", lambda self, target: (events.append("rename"), rename(self, target))[1]
     )
-    save_checkpoint(tmp_path / "checkpoints", _checkpoint(1))
+    CheckpointFolder(tmp_path / "checkpoints").save(_checkpoint(1))
     before, after = events[: events.index("rename")], events[events.index("rename") + 1 :]
     assert {"model.safetensors.tmp", "optimizer.pt", "step-1.tmp"} <= set(before)
     assert before[-1] == "step-1.tmp"
@@ -137,10 +137,10 @@ def test_the_model_of_a_trainings_checkpoint_can_be_loaded_alone(tmp_path):
 
 
 def test_a_failed_save_leaves_the_older_checkpoint(tmp_path):
-    save_checkpoint(tmp_path, _checkpoint(1))
+    CheckpointFolder(tmp_path).save(_checkpoint(1))
     broken = Checkpoint(_checkpoint(2).model, {}, {"step": 2, "loss": float("nan")})
     with pytest.raises(ValueError, match="not JSON compliant"):
-        save_checkpoint(tmp_path, broken)
+        CheckpointFolder(tmp_path).save(broken)
     assert load_newest_checkpoint(tmp_path).state["step"] == 1
 
 
@@ -149,8 +149,8 @@ def test_a_failed_save_leaves_the_older_checkpoint(tmp_path):
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning_for_an_older_one(
     tmp_path, caplog, name, how
 ):
-    save_checkpoint(tmp_path, _checkpoint(1))
-    save_checkpoint(tmp_path / "newer", _checkpoint(2))
+    CheckpointFolder(tmp_path).save(_checkpoint(1))
+    CheckpointFolder(tmp_path / "newer").save(_checkpoint(2))
     newest = (tmp_path / "newer" / "step-2").rename(tmp_path / "step-2")
     if how == "damaged":
         _damage(newest / name)
@@ -163,14 +163,14 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning_for_an_older_one(
 
 
 def test_when_all_are_damaged_none_is_loaded(tmp_path, caplog):
-    _damage(save_checkpoint(tmp_path, _checkpoint(1)) / "model.safetensors")
+    _damage(CheckpointFolder(tmp_path).save(_checkpoint(1)) / "model.safetensors")
     assert load_newest_checkpoint(tmp_path) is None
     assert "model.safetensors does not match its SHA-256" in caplog.text
 
 
 def test_a_damaged_checkpoint_of_the_same_step_is_replaced(tmp_path):
-    _damage(save_checkpoint(tmp_path, _checkpoint(1)) / "optimizer.pt")
-    save_checkpoint(tmp_path, _checkpoint(1))
+    _damage(CheckpointFolder(tmp_path).save(_checkpoint(1)) / "optimizer.pt")
+    CheckpointFolder(tmp_path).save(_checkpoint(1))
     assert load_newest_checkpoint(tmp_path).state["step"] == 1
 
 

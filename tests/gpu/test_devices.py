@@ -128,6 +128,7 @@ def test_a_training_goes_on_where_it_stopped(make_task, make_batch, device, tmp_
         log_period=2,
         eval_period=0,
         checkpoint_period_sec=1e9,
+        num_checkpoints=2,
         max_bad_videos=0,
         dataset_names=("a", "b"),
     )

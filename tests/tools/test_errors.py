@@ -14,6 +14,7 @@ from torch import nn
 from videokd.engine.checkpoint import save_weights
 from videokd.export import student as student_export
 from videokd.pipeline.cli import run_tool
+from videokd.utils.lock import lock_folder
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -189,6 +190,22 @@ def test_an_output_directory_that_is_a_file(tool, config):
     assert_answer(
         tool("train_net", "--cfg", config, "OUTPUT_DIR", config), 1, "File exists", str(config)
     )
+
+
+def test_an_output_directory_that_another_training_is_at_work_in(
+    tool, config, tmp_path, monkeypatch
+):
+    words = ["train_net", "--cfg", config, "--stage", "report"]
+    with lock_folder(tmp_path / "run"):
+        answer = tool(*words)
+        assert_answer(answer, 2, f"{tmp_path / 'run'} is in use by process {os.getpid()} on")
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["lock"]
+        assert tool(*words, "--dry-run") == (0, "")
+        # The others of one training come in with the first.
+        monkeypatch.setenv("RANK", "1")
+        assert tool(*words) == (0, "")
+    monkeypatch.delenv("RANK")
+    assert tool(*words) == (0, "")
 
 
 def test_a_stage_before_those_that_it_needs(tool, config):

@@ -48,6 +48,8 @@ def default_config() -> CfgNode:
     cfg.TRAIN.LOG_PERIOD = 10  # steps
     cfg.TRAIN.EVAL_PERIOD = 5  # epochs between evaluations on the validation part; 0 = never
     cfg.TRAIN.CHECKPOINT_PERIOD = 60.0  # seconds between checkpoints
+    # The newest so many are kept while a model is trained, and the best by validation
+    cfg.TRAIN.NUM_CHECKPOINTS = 2
     cfg.TEST = CfgNode()
     cfg.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips along time
     # segment_centres (as MMAction2 0.x) | end_inclusive (as MMAction2 1.x and, nearly, PySlowFast)

@@ -101,6 +101,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "TRAIN.LOG_PERIOD": (1, 1e9, True),
     "TRAIN.EVAL_PERIOD": (0, 1e6, True),
     "TRAIN.CHECKPOINT_PERIOD": (0, 1e9, False),
+    "TRAIN.NUM_CHECKPOINTS": (1, 1e6, True),
     "TEST.NUM_ENSEMBLE_VIEWS": (1, 1000, True),
     "TEST.BATCH_SIZE": (1, 1e6, True),
     "SEED": (0, 2**31 - 1, True),

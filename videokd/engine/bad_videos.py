@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videokd.data.batch import BadVideo
+from videokd.engine.disk import naming_failures
 from videokd.utils.io import atomic_write_bytes
 
 _HEADER = ("dataset", "path", "cause", "step")
@@ -42,7 +43,7 @@ class BadVideoList:
         row = (*key, _in_one_line(video.cause), str(step))
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # One call writes the whole row: a process that is killed leaves all of it or nothing.
-        with self._path.open("ab", buffering=0) as file:
+        with naming_failures(self._path), self._path.open("ab", buffering=0) as file:
             file.write(_to_csv([row] if file.tell() else [_HEADER, row]))
             os.fsync(file.fileno())
         self._known.add(key)

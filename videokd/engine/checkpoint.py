@@ -5,13 +5,15 @@
 
 A checkpoint is written under another name and renamed when its last file, the manifest with every
 file's SHA-256, is on disk. Loading checks the hashes and falls back to the newest whole one.
+Which one is the newest is read from the names, and which one the best from ``metrics.jsonl``.
 """
 
+import json
 import logging
-import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from videokd.engine.disk import naming_failures
 from videokd.utils.errors import InputError
-from videokd.utils.io import read_json, sha256_file, write_json
+from videokd.utils.io import atomic_write_text, read_json, sha256_file, sync, write_json
 
 logger = logging.getLogger(__name__)
 
-# A second one is there for the day that the newest cannot be read.
-_NUM_KEPT = 2
+_MANIFEST = "manifest.json"
+_REQUIRED = frozenset(("model.safetensors", "optimizer.pt", "state.json"))
 
 
 @dataclass(frozen=True)
@@ -44,29 +47,73 @@ class Checkpoint:
     """State dict of the running average of the weights; None for a training without one."""
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write ``folder/step-N``; keep it and the newest whole one before it, delete the others."""
-    target = folder / f"step-{checkpoint.state['step']}"
-    if target.exists():
-        if _find_damage(target) is None:
-            return target
-        shutil.rmtree(target)
-    unfinished = folder / f"{target.name}.tmp"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    save_weights(unfinished / "model.safetensors", checkpoint.model)
-    if checkpoint.average is not None:
-        save_weights(unfinished / "average.safetensors", checkpoint.average)
-    torch.save(checkpoint.optimizer, unfinished / "optimizer.pt")
-    _sync(unfinished / "optimizer.pt")
-    write_json(unfinished / "state.json", checkpoint.state)
-    files = sorted(path.name for path in unfinished.iterdir())
-    write_json(unfinished / "manifest.json", {n: sha256_file(unfinished / n) for n in files})
-    _sync(unfinished)
-    unfinished.rename(target)
-    _sync(folder)
-    _delete_old(folder, target)
-    return target
+class CheckpointFolder:
+    """A folder of checkpoints: the newest ones, and the best by validation.
+
+    Args:
+        path: The folder; made with the first checkpoint.
+        num_kept: How many of the newest are kept. A second one is there for the day that the
+            newest cannot be read.
+        log: A file that what was logged until a checkpoint is in, if any. It reaches the disk
+            before the checkpoint has its name: after a power cut no line of the log is missing.
+    """
+
+    def __init__(self, path: Path, *, num_kept: int = 2, log: Path | None = None) -> None:
+        self.path = path
+        self._num_kept = num_kept
+        self._log = log
+        # Reading back all that is kept at every save would cost more than writing.
+        self._known_whole: set[Path] = set()
+
+    def save(self, checkpoint: Checkpoint, *, best_step: int | None = None) -> Path:
+        """Write ``step-N``; delete what is not among the newest whole ones, nor the best.
+
+        Args:
+            checkpoint: What to write; nothing may change it meanwhile.
+            best_step: Step of the best evaluation so far; its checkpoint is kept, if there is one.
+
+        Raises:
+            RunError: It cannot be written; all checkpoints of before are as they were.
+        """
+        target = self.path / f"step-{checkpoint.state['step']}"
+        unfinished = self.path / f"{target.name}.tmp"
+        with naming_failures(target):
+            if target.exists() and find_damage(target) is None:
+                return target
+            try:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir(parents=True)
+                _write(unfinished, checkpoint)
+                if self._log is not None and self._log.exists():
+                    sync(self._log)
+                if target.exists():  # damaged
+                    shutil.rmtree(target)
+                unfinished.rename(target)
+            except BaseException:
+                # On a full disk it would be in the way of everything else.
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+            sync(self.path)
+        self._known_whole.add(target)
+        self._delete_old(target, best_step)
+        return target
+
+    def _delete_old(self, newest: Path, best_step: int | None) -> None:
+        num_kept = 0
+        for path in _list_newest_first(self.path):
+            is_wanted = num_kept < self._num_kept or path.name == f"step-{best_step}"
+            is_kept = is_wanted and (path == newest or self._is_whole(path))
+            num_kept += is_kept
+            if not is_kept:
+                self._known_whole.discard(path)
+                shutil.rmtree(path, ignore_errors=True)
+        for path in self.path.glob("step-*.tmp"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _is_whole(self, path: Path) -> bool:
+        if path not in self._known_whole and find_damage(path) is None:
+            self._known_whole.add(path)
+        return path in self._known_whole
 
 
 def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
@@ -75,7 +122,7 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
     A damaged checkpoint is passed over with a warning that names the file.
     """
     for path in _list_newest_first(folder):
-        damage = _find_damage(path)
+        damage = find_damage(path)
         if damage is None:
             average = path / "average.safetensors"
             return Checkpoint(
@@ -88,14 +135,42 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
     return None
 
 
+def find_damage(path: Path) -> str | None:
+    """Say what is wrong with a checkpoint; None when every byte is as it was written."""
+    try:
+        text = (path / _MANIFEST).read_text(encoding="utf-8")
+        manifest = json.loads(text)
+        if text != _manifest_text(manifest):
+            return f"{_MANIFEST} is not as it was written"
+        missing = sorted(_REQUIRED - manifest.keys())
+        if missing:
+            return f"{_MANIFEST} does not name {missing[0]}"
+        strange = {entry.name for entry in path.iterdir()} - {*manifest, _MANIFEST}
+        if strange:
+            return f"{min(strange)} does not belong to it"
+        for name, expected in manifest.items():
+            if sha256_file(path / name) != expected:
+                return f"{name} does not match its SHA-256"
+        step = read_json(path / "state.json")["step"]
+        if path.name != f"step-{step}":
+            return f"it is of step {step}"
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        return str(error) or type(error).__name__
+    return None
+
+
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write a state dict as safetensors, on the CPU and contiguous; the file is whole or absent."""
     # Training keeps some weights in channels_last_3d; safetensors stores plain layouts only.
     plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     unfinished = path.with_name(f"{path.name}.tmp")
-    save_file(plain, unfinished)
-    _sync(unfinished)
-    unfinished.replace(path)
+    try:
+        save_file(plain, unfinished)
+        sync(unfinished)
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> None:
@@ -136,33 +211,31 @@ def _list_newest_first(folder: Path) -> list[Path]:
     return [path for _, path in sorted(steps.items(), reverse=True)]
 
 
-def _delete_old(folder: Path, newest: Path) -> None:
-    num_kept = 0
-    for path in _list_newest_first(folder):
-        is_kept = num_kept < _NUM_KEPT and (path == newest or _find_damage(path) is None)
-        num_kept += is_kept
-        if not is_kept:
-            shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob("step-*.tmp"):
-        shutil.rmtree(path, ignore_errors=True)
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    writers: dict[str, Callable[[Path], None]] = {
+        # Hashing is slower than a good disk: the largest begins first, and beside the others.
+        "optimizer.pt": lambda path: _save_optimizer(path, checkpoint.optimizer),
+        "model.safetensors": lambda path: save_weights(path, checkpoint.model),
+        "state.json": lambda path: write_json(path, checkpoint.state),
+    }
+    average = checkpoint.average
+    if average is not None:
+        writers["average.safetensors"] = lambda path: save_weights(path, average)
+
+    def write(name: str) -> str:
+        writers[name](folder / name)
+        return sha256_file(folder / name)
+
+    with ThreadPoolExecutor(2, thread_name_prefix="checkpoint") as pool:
+        hashes = dict(zip(writers, pool.map(write, writers), strict=True))
+    atomic_write_text(folder / _MANIFEST, _manifest_text(hashes))
+    sync(folder)
 
 
-def _sync(path: Path) -> None:
-    # A rename can reach the disk before what was written: after a power cut the name would be
-    # there and the content not.
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _save_optimizer(path: Path, state: Mapping[str, Any]) -> None:
+    torch.save(state, path)
+    sync(path)
 
 
-def _find_damage(path: Path) -> str | None:
-    try:
-        manifest = read_json(path / "manifest.json")
-        for name, expected in manifest.items():
-            if sha256_file(path / name) != expected:
-                return f"{name} does not match its SHA-256"
-    except (OSError, ValueError, AttributeError) as error:
-        return str(error)
-    return None
+def _manifest_text(hashes: Mapping[str, str]) -> str:
+    return json.dumps(hashes, indent=2, sort_keys=True) + "\n"

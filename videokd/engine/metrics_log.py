@@ -1,11 +1,16 @@
 """``metrics.jsonl``: one JSON object per log step and per evaluation."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from videokd.engine.disk import naming_failures
 from videokd.utils.io import atomic_write_text
+
+# What a validation is judged by: the mean of the numbers of a line whose names begin so.
+_JUDGED = "val_top1"
 
 
 class MetricsLog:
@@ -21,14 +26,36 @@ class MetricsLog:
 
     def __init__(self, path: Path, start_step: int) -> None:
         kept = [line for line in read_metrics(path) if line["step"] <= start_step]
-        atomic_write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        with naming_failures(path):
+            atomic_write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._path = path
+        self._best = find_best(kept)
+
+    @property
+    def best_step(self) -> int | None:
+        """Step of the best validation so far, see ``find_best``."""
+        return None if self._best is None else self._best[0]
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Append one line; ``values`` holds ``step`` and plain JSON values."""
         # Opened for each of these rare lines: no handle is left open when a run fails.
-        with self._path.open("a", encoding="utf-8") as file:
+        with naming_failures(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(values)) + "\n")
+        known = [] if self._best is None else [{"step": self._best[0], _JUDGED: self._best[1]}]
+        self._best = find_best([*known, values])
+
+
+def find_best(lines: Iterable[Mapping[str, Any]]) -> tuple[int, float] | None:
+    """Return step and mean ``val_top1`` over the datasets of the best validation.
+
+    The first of equals; None when no line is of a validation.
+    """
+    best: tuple[int, float] | None = None
+    for line in lines:
+        scores = [value for key, value in line.items() if key.startswith(_JUDGED)]
+        if scores and (best is None or fmean(scores) > best[1]):
+            best = line["step"], fmean(scores)
+    return best
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

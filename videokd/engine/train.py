@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from videokd.data.batch import BadVideo, ClipBatch
 from videokd.engine.averaging import WeightAverage
 from videokd.engine.bad_videos import BadVideoList
-from videokd.engine.checkpoint import Checkpoint, load_newest_checkpoint, save_checkpoint
+from videokd.engine.checkpoint import Checkpoint, CheckpointFolder, load_newest_checkpoint
+from videokd.engine.checkpoint_writer import CheckpointWriter
 from videokd.engine.meters import Meters
 from videokd.engine.metrics_log import MetricsLog
 from videokd.engine.optim import cosine_lr, scale_lr
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 _VideoKey = tuple[int, str]  # dataset id, path
 
 _BAD_VIDEOS_NAME = "bad_videos.csv"
+_LOG_NAME = "metrics.jsonl"
+_CHECKPOINTS = "checkpoints"
 
 _LESS_LEARNING = "try a lower SOLVER.BASE_LR or SOLVER.CLIP_GRAD_NORM 1.0"
 
@@ -46,6 +49,8 @@ class TrainSettings:
     eval_period: int
     """Steps between evaluations; 0 = never."""
     checkpoint_period_sec: float
+    num_checkpoints: int
+    """The newest so many are kept, and the one of the best evaluation."""
     max_bad_videos: int
     """Unreadable videos that are put up with before the run stops."""
     dataset_names: tuple[str, ...]
@@ -97,14 +102,42 @@ def train(
 
     Raises:
         Stopped: A signal came; the checkpoint is written.
-        RunError: Loss or weights are not finite, or more than ``max_bad_videos`` are unreadable.
+        RunError: Loss or weights are not finite, more than ``max_bad_videos`` are unreadable, or a
+            checkpoint cannot be written.
         InputError: The checkpoint has a weight average and the learner has none, or the reverse.
     """
+    checkpoints = CheckpointFolder(
+        folder / _CHECKPOINTS, num_kept=settings.num_checkpoints, log=folder / _LOG_NAME
+    )
+    with CheckpointWriter(checkpoints) as writer:
+        _train(
+            learner,
+            make_loader,
+            writer,
+            settings=settings,
+            folder=folder,
+            evaluate=evaluate,
+            stop=stop,
+            progress=progress,
+        )
+
+
+def _train(
+    learner: Learner,
+    make_loader: Callable[[int], Iterator[ClipBatch]],
+    writer: CheckpointWriter,
+    *,
+    settings: TrainSettings,
+    folder: Path,
+    evaluate: Callable[[], dict[str, float]],
+    stop: StopRequest,
+    progress: ProgressBar,
+) -> None:
     task = learner.task
     device = next(task.parameters()).device
     meters = Meters(device)
     step, bad = _resume(learner, meters, folder)
-    log = MetricsLog(folder / "metrics.jsonl", step)
+    log = MetricsLog(folder / _LOG_NAME, step)
     bad_list = BadVideoList(folder / _BAD_VIDEOS_NAME, settings.dataset_names)
     loader = make_loader(step)
     last_save = time.monotonic()
@@ -113,6 +146,7 @@ def train(
     check_period = 1 if device.type == "cpu" else settings.log_period
 
     while step < settings.num_steps:
+        writer.raise_if_failed()
         with meters.data_wait():
             batch = next(loader)
         for video in batch.bad:
@@ -142,14 +176,16 @@ def train(
                 log.write({"step": step, **evaluate()})
             task.train()
         is_due = time.monotonic() - last_save > settings.checkpoint_period_sec
+        is_due |= log.best_step == step
         must_stop = stop.is_set  # asked once: a signal between two questions would skip the save
         if is_due or is_last or must_stop:
             state = {"step": step, "bad_videos": sorted(bad), "meters": meters.state()}
             with meters.paused():
                 _check_weights(task, step)
-                save_checkpoint(folder / "checkpoints", _snapshot(learner, state))
+                writer.save(_snapshot(learner, state), best_step=log.best_step)
             last_save = time.monotonic()
         if must_stop and not is_last:
+            writer.wait()
             raise Stopped
 
 
@@ -162,7 +198,7 @@ def _snapshot(learner: Learner, state: dict[str, Any]) -> Checkpoint:
 
 
 def _resume(learner: Learner, meters: Meters, folder: Path) -> tuple[int, set[_VideoKey]]:
-    checkpoint = load_newest_checkpoint(folder / "checkpoints")
+    checkpoint = load_newest_checkpoint(folder / _CHECKPOINTS)
     if checkpoint is None:
         return 0, set()
     if (learner.average is None) != (checkpoint.average is None):

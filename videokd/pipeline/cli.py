@@ -6,7 +6,9 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from fvcore.common.config import CfgNode
 from rich.console import Console
@@ -14,6 +16,7 @@ from rich.console import Console
 from videokd.config import load_config
 from videokd.engine.stop import Stopped
 from videokd.utils.errors import InputError, RunError, VideoError
+from videokd.utils.lock import lock_folder
 
 # Stages of training, in order, and the parts of an experiment: what --stage chooses from.
 STAGES = ("experts", "joint", "students", "baselines")
@@ -60,6 +63,27 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def load_config_of(args: argparse.Namespace) -> CfgNode:
     """Return the frozen config that parsed ``add_config_arguments`` ask for."""
     return load_config(args.config_file, [*args.overrides, *args.opts])
+
+
+@contextmanager
+def own_run_directory(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of OUTPUT_DIR while the body runs; reading it stays free.
+
+    Of the processes of one distributed training the first holds the directory for all.
+
+    Raises:
+        InputError: Another process is at work there.
+    """
+    if int(os.environ.get("RANK", "0")) > 0:
+        yield
+        return
+    with lock_folder(folder) as holder:
+        if holder is not None:
+            raise InputError(
+                f"OUTPUT_DIR {folder} is in use by {holder}; wait for it, stop it, or choose "
+                "another OUTPUT_DIR"
+            )
+        yield
 
 
 def make_console() -> Console:

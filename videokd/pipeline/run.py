@@ -4,7 +4,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from videokd.data.sampling import SEGMENT_CENTRES
 from videokd.data.views import ViewPlan
 from videokd.engine.averaging import WeightAverage
 from videokd.engine.checkpoint import save_weights
+from videokd.engine.disk import naming_failures
 from videokd.engine.optim import build_optimizer
 from videokd.engine.stop import StopRequest, ignore_signals
 from videokd.engine.train import Learner, TrainSettings, train
@@ -30,8 +31,8 @@ from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.progress import progress_bar
 from videokd.pipeline.stage import read_stage, write_stage
 from videokd.pipeline.unit import Unit
-from videokd.utils.errors import InputError
-from videokd.utils.io import sha256_json
+from videokd.utils.errors import InputError, RunError
+from videokd.utils.io import sha256_json, sync
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ def train_unit(run: Run, unit: Unit) -> None:
     stage = read_stage(folder, unit.inputs)
     if stage["is_finished"]:
         logger.info("%s: finished before, skipped", unit.folder)
+        _delete_checkpoints(folder)  # there are some when it was killed as soon as it had finished
         return
     start = time.monotonic()
     model = unit.make_model()
@@ -77,16 +79,26 @@ def train_unit(run: Run, unit: Unit) -> None:
     try:
         if unit.num_steps:
             _train_learner(run, unit, learner, result)
-    finally:
+    except BaseException:
         stage["seconds"] += time.monotonic() - start
-        write_stage(folder, stage)
-    save_weights(folder / "model.safetensors", result.state_dict())
+        # Why the training ended matters more than that its time cannot be written too.
+        with suppress(RunError):
+            write_stage(folder, stage)
+        raise
     stage |= {
+        "seconds": stage["seconds"] + time.monotonic() - start,
         "is_finished": True,
         "num_steps": unit.num_steps,
         "num_parameters": sum(p.numel() for p in model.parameters()),
     }
+    with naming_failures(folder / "model.safetensors"):
+        save_weights(folder / "model.safetensors", result.state_dict())
     write_stage(folder, stage)
+    sync(folder)  # a power cut must not leave neither the checkpoints nor what they led to
+    _delete_checkpoints(folder)
+
+
+def _delete_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
@@ -271,6 +283,7 @@ def _settings(run: Run, unit: Unit) -> TrainSettings:
         log_period=cfg.TRAIN.LOG_PERIOD,
         eval_period=cfg.TRAIN.EVAL_PERIOD * unit.num_steps_per_epoch if has_val else 0,
         checkpoint_period_sec=cfg.TRAIN.CHECKPOINT_PERIOD,
+        num_checkpoints=cfg.TRAIN.NUM_CHECKPOINTS,
         max_bad_videos=int(cfg.DATA.MAX_BAD_FRACTION * sum(len(p.train) for p in parts)),
         dataset_names=tuple(unit.trained_on),
     )

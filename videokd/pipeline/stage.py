@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from videokd.engine.disk import naming_failures
 from videokd.utils.errors import InputError
 from videokd.utils.io import read_json, write_json
 
@@ -41,8 +42,13 @@ def read_stage(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_stage(folder: Path, stage: Mapping[str, Any]) -> None:
-    """Write ``stage.json``."""
-    write_json(folder / "stage.json", dict(stage))
+    """Write ``stage.json``; what was there stays when that fails.
+
+    Raises:
+        RunError: It cannot be written, for example because the disk is full.
+    """
+    with naming_failures(folder / "stage.json"):
+        write_json(folder / "stage.json", dict(stage))
 
 
 def _describe_differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -71,6 +71,19 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk.
+
+    A rename can reach the disk before what was written: after a power cut the name would be there
+    and the content not.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _current_umask() -> int:
     # The umask can only be read by setting it.
     umask = os.umask(0)

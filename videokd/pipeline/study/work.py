@@ -5,7 +5,6 @@ one at work is locked, one that failed has a ``failure.json``. A lock ends with 
 however that ends, so nothing is lost and nothing is done twice.
 """
 
-import fcntl
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from videokd.pipeline.study.jobs import Job
 from videokd.pipeline.unit import Unit
 from videokd.utils.errors import InputError, RunError, VideoError
 from videokd.utils.io import read_json, write_json
+from videokd.utils.lock import lock_folder
 
 logger = logging.getLogger(__name__)
 
@@ -48,14 +48,8 @@ def scoring_duty(part: str) -> Duty:
 @contextmanager
 def claim(folder: Path) -> Iterator[bool]:
     """Lock a unit's folder while the body runs; False when somebody else holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    with lock_folder(folder) as holder:
+        yield holder is None
 
 
 def read_failure(folder: Path, token: str) -> str | None:
