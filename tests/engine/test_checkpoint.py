@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from videokd.engine import checkpoint as checkpoint_module
 from videokd.engine.checkpoint import (
     Checkpoint,
     CheckpointFolder,
+    find_damage,
     load_newest_checkpoint,
     load_weights,
     save_weights,
@@ -74,10 +76,51 @@ def _names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_two_newest_whole_checkpoints_are_kept(tmp_path):
-    for step in (1, 9, 10):
-        CheckpointFolder(tmp_path).save(_checkpoint(step))
-    assert _names(tmp_path) == ["step-10", "step-9"]
+def _save_all(folder, steps, **options):
+    checkpoints = CheckpointFolder(folder, **options)
+    for step in steps:
+        checkpoints.save(_checkpoint(step))
+    return checkpoints
+
+
+@pytest.mark.parametrize(
+    ("num_kept", "kept"), [(1, [10]), (2, [9, 10]), (3, [4, 9, 10]), (9, [1, 4, 9, 10])]
+)
+def test_the_newest_whole_checkpoints_are_kept(tmp_path, num_kept, kept):
+    _save_all(tmp_path, (1, 4, 9, 10), num_kept=num_kept)
+    assert _names(tmp_path) == sorted(f"step-{step}" for step in kept)
+
+
+def test_the_best_is_kept_beside_the_newest_until_there_is_a_better_one(tmp_path):
+    checkpoints = CheckpointFolder(tmp_path)
+    for step, best in ((1, None), (2, 2), (3, 2), (4, 2), (5, 2)):
+        checkpoints.save(_checkpoint(step), best_step=best)
+    assert _names(tmp_path) == ["step-2", "step-4", "step-5"]
+    # It is no stored choice: another folder object, or none of the files, says so.
+    CheckpointFolder(tmp_path).save(_checkpoint(6), best_step=2)
+    assert _names(tmp_path) == ["step-2", "step-5", "step-6"]
+    checkpoints.save(_checkpoint(7), best_step=7)
+    assert _names(tmp_path) == ["step-6", "step-7"]
+
+
+def test_a_best_checkpoint_that_is_damaged_is_not_kept(tmp_path):
+    _save_all(tmp_path, (1,))
+    _damage(tmp_path / "step-1" / "model.safetensors")
+    checkpoints = _save_all(tmp_path, (2, 3))
+    checkpoints.save(_checkpoint(4), best_step=1)
+    assert _names(tmp_path) == ["step-3", "step-4"]
+
+
+def test_what_was_seen_to_be_whole_is_not_read_again_at_every_save(tmp_path, monkeypatch):
+    read = []
+    find = checkpoint_module.find_damage
+    monkeypatch.setattr(
+        checkpoint_module, "find_damage", lambda path: (read.append(path.name), find(path))[1]
+    )
+    _save_all(tmp_path, (1, 2, 3, 4))
+    assert read == []
+    _save_all(tmp_path, (5, 6, 7), num_kept=3)
+    assert read == ["step-4", "step-3"]
 
 
 def test_damaged_and_unfinished_checkpoints_are_deleted_when_a_new_one_is_whole(tmp_path):
@@ -208,3 +251,34 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path):
     for name in ("w.safetensors", "absent"):
         with pytest.raises(InputError, match=f"{name} cannot be read"):
             load_weights(nn.Linear(3, 2), tmp_path / name)
+
+
+def test_the_log_is_on_disk_before_a_checkpoint_has_its_name(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(
+        checkpoint_module, "sync", lambda path: synced.append((path.name, _names(tmp_path / "c")))
+    )
+    (tmp_path / "metrics.jsonl").write_text("{}")
+    _save_all(tmp_path / "c", (3,), log=tmp_path / "metrics.jsonl")
+    assert ("metrics.jsonl", ["step-3.tmp"]) in synced
+    _save_all(tmp_path / "d", (3,), log=tmp_path / "absent")
+
+
+def test_a_checkpoint_under_the_name_of_another_step_is_damaged(tmp_path):
+    _save_all(tmp_path, (3,)).path.joinpath("step-3").rename(tmp_path / "step-4")
+    assert find_damage(tmp_path / "step-4") == "it is of step 3"
+
+
+@pytest.mark.parametrize(
+    ("text", "damage"),
+    [
+        ("{}\n", "manifest.json does not name model.safetensors"),
+        ("[]\n", "'list' object has no attribute 'keys'"),
+        ('{"state.json": "0"}', "manifest.json is not as it was written"),
+        ("[" * 100_000, "maximum recursion depth exceeded"),
+    ],
+)
+def test_a_manifest_that_says_something_else_is_damage(tmp_path, text, damage):
+    _save_all(tmp_path, (3,))
+    (tmp_path / "step-3" / "manifest.json").write_text(text)
+    assert find_damage(tmp_path / "step-3").startswith(damage)

@@ -1,4 +1,6 @@
-from videokd.engine.metrics_log import MetricsLog, read_metrics
+import pytest
+
+from videokd.engine.metrics_log import MetricsLog, find_best, read_metrics
 
 
 def _write(path, start_step, steps):
@@ -31,3 +33,37 @@ def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
 
 def test_no_file_holds_no_lines(tmp_path):
     assert read_metrics(tmp_path / "absent.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "best"),
+    [
+        ([], None),
+        ([{"step": 2, "loss": 1.0}], None),
+        ([{"step": 2, "val_top1_A": 0.0}], (2, 0.0)),
+        # Means over the datasets; the first of equals.
+        (
+            [
+                {"step": 2, "val_top1_A": 90.0, "val_top1_B": 10.0},
+                {"step": 4, "val_top1_A": 50.0, "val_top1_B": 60.0, "val_loss": 99.0},
+                {"step": 6, "val_top1_A": 60.0, "val_top1_B": 50.0},
+            ],
+            (4, 55.0),
+        ),
+    ],
+)
+def test_the_best_validation_is_known_at_once_and_after_a_restart(tmp_path, lines, best):
+    assert find_best(lines) == best
+    log = MetricsLog(tmp_path / "m.jsonl", 0)
+    for line in lines:
+        log.write(line)
+    step = None if best is None else best[0]
+    assert log.best_step == step
+    assert MetricsLog(tmp_path / "m.jsonl", 100).best_step == step
+
+
+def test_a_validation_after_the_checkpoint_does_not_count(tmp_path):
+    log = MetricsLog(tmp_path / "m.jsonl", 0)
+    log.write({"step": 1, "val_top1": 10.0})
+    log.write({"step": 3, "val_top1": 90.0})
+    assert MetricsLog(tmp_path / "m.jsonl", 2).best_step == 1
