@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread more than there are cores makes a step several times slower; tests need one.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test check test-slow test-gpu format clean
+.PHONY: demo test check test-slow test-faults test-gpu format clean
 
 demo: $(VENV)/.installed
 	@echo "== three experts, one joint teacher, three students, on generated videos (about 12 minutes on 2 cores; Ctrl-C and 'make demo' again goes on)"
@@ -24,6 +24,10 @@ check: $(VENV)/.installed
 test-slow: $(VENV)/.installed
 	@echo "== slow tests (about 15 minutes): the data's controls, fault runs, an experiment end to end"
 	$(TEST_ENV) $(BIN)/python -m pytest -q -m slow
+
+test-faults: $(VENV)/.installed
+	@echo "== fault suite (about 15 minutes): kills, damaged checkpoints, full disks"
+	$(TEST_ENV) $(BIN)/python -m pytest -q -m faults
 
 test-gpu: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m gpu

@@ -1,12 +1,14 @@
-"""Measure this machine: model variants, the price of teachers, the data path.
+"""Measure this machine: model variants, the price of teachers, the data path, checkpoints.
 
-    python tools/benchmark.py models|distill|data [--device cpu|cuda] [--json FILE] [--quick]
+    python tools/benchmark.py models|distill|data|engine [--device cpu|cuda] [--json FILE] [--quick]
 
 `models` times a training and an evaluation step per family in float32 and bf16, contiguous and
 channels_last_3d, on a GPU the fastest of them compiled too: choose PRECISION, MEMORY_FORMAT and
 COMPILE by it. `distill` compares a student's step
 with and without teachers. `data` reads generated videos against pytorchvideo, decord and the least
 that any decoder could do, and measures test views, workers, their memory, and the frame cache.
+`engine` compares a checkpoint with torch.save and fsync, what of it the training waits for, and
+going on after 10,000 steps with going on after 10.
 Alternatives run in turn; a value is a median with its 95 % interval. On a CPU one thread is used.
 """
 
@@ -19,6 +21,7 @@ import torch
 
 from videokd.pipeline.benchmarks import (
     Figure,
+    benchmark_checkpoints,
     benchmark_data,
     benchmark_distill,
     benchmark_models,
@@ -37,7 +40,7 @@ _NUM_QUICK_ROUNDS = 6
 def main(arguments: Sequence[str]) -> int:
     """Parse, measure, show, write."""
     args = parse_args(arguments)
-    device = pick_device("cpu" if args.what == "data" else args.device)
+    device = pick_device("cpu" if args.what in ("data", "engine") else args.device)
     torch.manual_seed(0)
     if device.type == "cpu":
         torch.set_num_threads(1)
@@ -59,7 +62,7 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("models", "distill", "data"))
+    parser.add_argument("what", choices=("models", "distill", "data", "engine"))
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, wider intervals")
@@ -77,6 +80,8 @@ def measure(
     if what == "distill":
         return benchmark_distill(device, num_rounds=num_rounds)
     with tempfile.TemporaryDirectory() as folder:
+        if what == "engine":
+            return benchmark_checkpoints(Path(folder), num_rounds=num_rounds)
         return benchmark_data(Path(folder), num_rounds=num_rounds, is_quick=is_quick)
 
 

@@ -122,13 +122,23 @@ def test_the_next_save_waits_for_the_last(tmp_path, training):
     assert sorted(os.listdir(tmp_path)) == ["step-1", "step-2"]
 
 
+def _go_on_for_long(writer):
+    for _ in range(10_000):
+        writer.raise_if_failed()
+        threading.Event().wait(0.001)
+
+
+def _fail(writer, checkpoint, error):
+    with writer:
+        writer.save(checkpoint)
+        raise error
+
+
 def test_a_failed_write_is_told_once_at_the_next_safe_point(tmp_path, training):
     with CheckpointWriter(Full(tmp_path)) as writer:
         writer.save(training[2])
         with pytest.raises(RunError, match="step-1: disk full"):
-            for _ in range(10_000):
-                writer.raise_if_failed()
-                threading.Event().wait(0.001)
+            _go_on_for_long(writer)
         writer.raise_if_failed()
         writer.save(training[2])
         with pytest.raises(RunError, match="step-1: disk full"):
@@ -144,26 +154,25 @@ def test_a_failed_write_at_the_end_is_told(tmp_path, training):
 
 
 def test_what_ended_the_training_comes_before_a_failed_write(tmp_path, training):
-    with pytest.raises(ValueError, match="loss"), CheckpointWriter(Full(tmp_path)) as writer:
-        writer.save(training[2])
-        raise ValueError("loss")
+    writer = CheckpointWriter(Full(tmp_path))
+    with pytest.raises(ValueError, match="loss"):
+        _fail(writer, training[2], ValueError("loss"))
 
 
 def test_a_training_that_fails_leaves_no_write_behind(tmp_path, training):
     folder = Gate(tmp_path)
-    with pytest.raises(ValueError, match="loss"), CheckpointWriter(folder) as writer:
-        writer.save(training[2])
-        threading.Timer(0.2, folder.open.set).start()
-        raise ValueError("loss")
+    threading.Timer(0.2, folder.open.set).start()
+    with pytest.raises(ValueError, match="loss"):
+        _fail(CheckpointWriter(folder), training[2], ValueError("loss"))
     assert not folder.threads[0].is_alive()
     assert load_newest_checkpoint(tmp_path).state["step"] == 1
 
 
 def test_an_interrupt_does_not_wait(tmp_path, training):
     folder = Gate(tmp_path)
-    with pytest.raises(KeyboardInterrupt, match="^$"), CheckpointWriter(folder) as writer:
-        writer.save(training[2])
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt, match="^$"):
+        _fail(CheckpointWriter(folder), training[2], KeyboardInterrupt())
+    assert folder.begun.wait(30)
     assert folder.threads[0].is_alive()
     assert folder.threads[0].daemon
     folder.open.set()

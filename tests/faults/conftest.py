@@ -2,8 +2,9 @@
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -11,6 +12,9 @@ import pytest
 
 from videokd.data.decode import BACKENDS, open_video
 from videokd.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from experiment import Experiment
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -54,6 +58,22 @@ def backends(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             continue
         usable.append(backend)
     return [backend for backend in usable if backend != "auto"]
+
+
+@pytest.fixture
+def experiment(write_config: Callable[..., Path], tmp_path: Path) -> Iterator["Experiment"]:
+    """A training of one expert in 8 steps, with a checkpoint at every step."""
+    config = write_config(
+        ["UCF"],
+        SOLVER={"MAX_EPOCH": 4, "EMA_DECAY": 0.9},
+        TRAIN={"LOG_PERIOD": 1, "CHECKPOINT_PERIOD": 1e-6},
+    )
+    # Imported here, where the path to them is known.
+    from crashing import Runner
+    from experiment import Experiment
+
+    with Runner() as runner:
+        yield Experiment(runner, config, tmp_path)
 
 
 def pytest_terminal_summary(terminalreporter, config):

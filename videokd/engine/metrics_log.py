@@ -26,8 +26,11 @@ class MetricsLog:
 
     def __init__(self, path: Path, start_step: int) -> None:
         kept = [line for line in read_metrics(path) if line["step"] <= start_step]
-        with naming_failures(path):
-            atomic_write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        # Usually nothing is to be dropped, and a long log need not be written again.
+        if not path.exists() or text != path.read_text(encoding="utf-8"):
+            with naming_failures(path):
+                atomic_write_text(path, text)
         self._path = path
         self._best = find_best(kept)
 

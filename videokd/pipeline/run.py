@@ -94,7 +94,8 @@ def train_unit(run: Run, unit: Unit) -> None:
     with naming_failures(folder / "model.safetensors"):
         save_weights(folder / "model.safetensors", result.state_dict())
     write_stage(folder, stage)
-    sync(folder)  # a power cut must not leave neither the checkpoints nor what they led to
+    with naming_failures(folder):
+        sync(folder)  # a power cut must leave the checkpoints or what they led to
     _delete_checkpoints(folder)
 
 

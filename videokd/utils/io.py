@@ -30,8 +30,10 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
         # mkstemp makes the file private; give it the permissions that open() would have given.
         os.chmod(name, 0o666 & ~_current_umask())
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say for which file
         raise
 
 

@@ -1,6 +1,7 @@
 """Logging set-up: short lines on the terminal, everything in ``run.log``."""
 
 import logging
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -23,6 +24,15 @@ def setup_logging(console: Console, log_file: Path | None = None) -> None:
     logger.addHandler(RichHandler(console=console, show_path=False, markup=False))
     if log_file is not None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(log_file, encoding="utf-8")
+        handler = _LogFile(log_file, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logger.addHandler(handler)
+
+
+class _LogFile(logging.FileHandler):
+    """Loses a line rather than the terminal's order when the disk is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's own name)
+        """Leave out what cannot be written: the terminal has it, and what matters raises."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)

@@ -1,0 +1,62 @@
+"""A tiny training as a tool runs it, to be disturbed and compared with one that was not."""
+
+import random
+import re
+from collections import Counter
+
+from crashing import Order
+
+from videokd.engine.metrics_log import read_metrics
+from videokd.utils.io import read_json, sha256_file
+
+UNIT = "experts/UCF"
+# Measured, not computed.
+TIMES = ("clips_per_sec", "data_wait", "_sec", "_share", "_gib")
+
+
+class Experiment:
+    """A tiny training that can be killed."""
+
+    def __init__(self, runner, config, folder):
+        self._runner, self._config, self.folder = runner, config, folder
+        self.errors = ""
+
+    def train(self, name, *words, watched=None, **what):
+        """Train in the folder ``name``; return the exit code, and the points with ordinals."""
+        output = self.folder / name
+        words = ("--cfg", self._config, "--stage", "experts", "OUTPUT_DIR", output, *words)
+        return self.run("train_net", words, watched or output, **what)
+
+    def run(self, tool, words, watched, **what):
+        answer = self._runner.run(Order(tool, tuple(map(str, words)), str(watched), **what))
+        self.errors = answer["errors"]
+        counts = Counter()
+        points = []
+        for name in answer["points"]:
+            points.append((name, counts[name]))
+            counts[name] += 1
+        return answer["code"], points
+
+    def outcome(self, name):
+        """Return all that a training leaves and that is no measured time."""
+        unit = self.folder / name / UNIT
+        lines = [
+            {key: value for key, value in line.items() if not key.endswith(TIMES)}
+            for line in read_metrics(unit / "metrics.jsonl")
+        ]
+        stage = {**read_json(unit / "stage.json"), "seconds": 0}
+        weights = sha256_file(unit / "model.safetensors")
+        # A kill leaves the temporary file that it tore: its name begins with a dot.
+        files = {path.name for path in unit.iterdir() if not path.name.startswith(".")}
+        return lines, stage, weights, files
+
+    def resumed_at(self, name):
+        """Return the steps at which a training went on."""
+        log = (self.folder / name / "run.log").read_text()
+        return [int(step) for step in re.findall(r"going on at step (\d+)", log)]
+
+
+def choose(points, pattern, num, *, seed):
+    """Return so many of the points that match, the same for the same seed."""
+    fitting = sorted(point for point in set(points) if re.fullmatch(pattern, point[0]))
+    return random.Random(seed).sample(fitting, num)

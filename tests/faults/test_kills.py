@@ -1,0 +1,110 @@
+"""kill -9 at named points of a training, of its frame cache and of an index: nothing is lost.
+
+Every killed run is started again, with 0, 1 or 2 workers; its log, its weights and the
+names of its files are then those of a run that nobody disturbed, bit for bit.
+"""
+
+from pathlib import Path
+
+import pytest
+from experiment import UNIT, choose
+
+from videokd.utils.io import sha256_file
+
+# What the kill interrupts -> the points there, how many of them always and in the whole suite.
+TRAINING = {
+    "a step": (r"(after )?step", 1, 8),
+    "an evaluation": (r"evaluation", 1, 4),
+    "a file of a checkpoint": (r".*/step-\d+\.tmp/.*", 1, 8),
+    "the naming of a checkpoint": (
+        r"(after )?(sync|rename) .*/(step-\d+(\.tmp)?|checkpoints)",
+        1,
+        5,
+    ),
+    "the deletion of a checkpoint": (r"delete .*/step-\d+/.*", 1, 4),
+    "the end of the stage": (rf".* {UNIT}/(model\.safetensors(\.tmp)?|stage\.json)", 1, 4),
+}
+PREPARING = {"the frame cache": (r".* frames/.*", 4), "the index": (r".* index/.*", 5)}
+
+
+def kill_and_resume(experiment, points, expected, workers):
+    """Kill a training at each point, start it again with other workers, compare."""
+    for i, point in enumerate(points):
+        name = f"killed{i}"
+        assert experiment.train(name, action="kill", point=point)[0] == -9, point
+        num_workers = workers[i % len(workers)]
+        code, _ = experiment.train(name, "DATA_LOADER.NUM_WORKERS", num_workers)
+        assert code == 0, (point, experiment.errors)
+        assert experiment.outcome(name) == expected, point
+        if point[0] == "step":
+            # A checkpoint is due at every step; the one before was whole when the last began.
+            assert max(experiment.resumed_at(name), default=0) >= point[1] - 1
+
+
+def run_kills(experiment, tell, column, workers):
+    code, points = experiment.train("whole")
+    assert code == 0, experiment.errors
+    expected = experiment.outcome("whole")
+    assert sum("loss" in line for line in expected[0]) == 8
+    chosen = [
+        point
+        for seed, (pattern, *nums) in enumerate(TRAINING.values())
+        for point in choose(points, pattern, nums[column], seed=seed)
+    ]
+    kill_and_resume(experiment, chosen, expected, workers)
+    tell(f"kill -9: {len(chosen)} trainings killed, {len(chosen)} ended as if they had not been")
+
+
+def test_a_training_killed_anywhere_ends_as_if_it_had_not_been(experiment, tell):
+    run_kills(experiment, tell, 0, (2, 0, 0, 0, 0, 0))
+
+
+@pytest.mark.faults
+def test_trainings_killed_at_many_points_end_as_if_they_had_not_been(experiment, tell):
+    run_kills(experiment, tell, 1, (0, 1, 2))
+
+
+@pytest.mark.faults
+def test_a_kill_while_frames_are_cached_costs_nothing_but_time(experiment, tell):
+    pattern, num = PREPARING["the frame cache"]
+    code, points = experiment.train(
+        "whole", "DATA.FRAME_CACHE", experiment.folder / "frames", watched=experiment.folder
+    )
+    assert code == 0, experiment.errors
+    expected = experiment.outcome("whole")
+    for i, point in enumerate(choose(points, pattern, num, seed=0)):
+        place = experiment.folder / f"cache{i}"
+        words = ("DATA.FRAME_CACHE", place / "frames")
+        code, _ = experiment.train(f"killed{i}", *words, watched=place, action="kill", point=point)
+        assert code == -9, point
+        code, _ = experiment.train(f"killed{i}", *words)
+        assert code == 0, (point, experiment.errors)
+        assert experiment.outcome(f"killed{i}") == expected, point
+    tell(f"kill -9: {num} runs killed while frames were cached, {num} ended as if they had not")
+
+
+def _index(folder):
+    files = [path for path in Path(folder).rglob("*") if path.parent.name.startswith("t")]
+    return {str(path.relative_to(folder)): sha256_file(path) for path in files if path.is_file()}
+
+
+@pytest.mark.faults
+def test_a_kill_while_an_index_is_made_costs_nothing_but_time(experiment, tell):
+    pattern, num = PREPARING["the index"]
+
+    def make(name, **what):
+        place = experiment.folder / name
+        words = ("index", "--cfg", experiment.folder / "config.yaml", "--jobs", 1)
+        return experiment.run("prepare_data", (*words, "--output", place / "index"), place, **what)
+
+    code, points = make("whole")
+    assert code == 0, experiment.errors
+    expected = _index(experiment.folder / "whole")
+    assert len(expected) == 4
+    for i, point in enumerate(choose(points, pattern, num, seed=0)):
+        assert make(f"killed{i}", action="kill", point=point)[0] == -9, point
+        assert make(f"killed{i}")[0] == 0, (point, experiment.errors)
+        found = _index(experiment.folder / f"killed{i}")
+        kept = {name: value for name, value in found.items() if "/." not in name}
+        assert kept == expected, point
+    tell(f"kill -9: {num} indexings killed, {num} ended as if they had not been")
