@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -68,15 +69,16 @@ def run(tmp_path, make_batch):
     def run_training(settings=SETTINGS, progress=None, scores=()):
         torch.manual_seed(0)
         task, left = TinyTask(), iter(scores)
-        train(
-            Learner(task, build_optimizer(task, name="adamw", base_lr=0.01, weight_decay=0.05)),
-            batches,
-            settings=settings,
-            folder=tmp_path,
-            evaluate=lambda: {"val_top1_a": next(left)} if scores else {},
-            stop=StopRequest(),
-            progress=progress or Watching(),
-        )
+        with StopRequest() as stop:
+            train(
+                Learner(task, build_optimizer(task, name="adamw", base_lr=0.01, weight_decay=0.05)),
+                batches,
+                settings=settings,
+                folder=tmp_path,
+                evaluate=lambda: {"val_top1_a": next(left)} if scores else {},
+                stop=stop,
+                progress=progress or Watching(),
+            )
 
     return run_training
 
@@ -136,6 +138,15 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training_at_once(run, tmp_
     run(always)
     assert load_newest_checkpoint(tmp_path / "checkpoints").state["step"] == 8
     assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, 9))
+
+
+def test_a_stop_without_its_checkpoint_is_a_failure(run, monkeypatch):
+    def fail(path, state):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoint_module, "save_weights", fail)
+    with pytest.raises(RunError, match="step-3 cannot be written: No space left on device"):
+        run(progress=Watching({3: lambda: signal.raise_signal(signal.SIGTERM)}))
 
 
 def test_a_log_that_cannot_be_written_is_named(run, tmp_path):
