@@ -2,33 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from videokd.engine.optim import build_optimizer, cosine_lr, scale_lr
-
-
-@pytest.mark.parametrize(
-    ("progress", "expected"),
-    [
-        (0.0, 0.0),
-        (0.1, 1.0),
-        (0.2, 2.0),
-        (0.4, 1.7071068),
-        (0.6, 1.0),
-        (0.8, 0.2928932),
-        (1.0, 0.0),
-    ],
-)
-def test_the_rate_rises_linearly_and_falls_as_half_a_cosine(progress, expected):
-    assert cosine_lr(progress, base_lr=2.0, warmup=0.2) == pytest.approx(expected, abs=1e-7)
-
-
-def test_without_warmup_the_rate_starts_at_its_peak():
-    assert cosine_lr(0.0, base_lr=0.3, warmup=0.0) == 0.3
-
-
-def test_the_rate_is_never_negative_nor_above_its_peak():
-    for warmup in (0.0, 0.1, 0.5):
-        rates = [cosine_lr(step / 97, base_lr=1.0, warmup=warmup) for step in range(97)]
-        assert 0 <= min(rates) < max(rates) <= 1
+from videokd.engine.optim import build_optimizer, is_decayed, scale_lr
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
@@ -44,6 +18,44 @@ def test_norms_and_biases_are_not_decayed_and_frozen_weights_are_left_out(name):
     }
     assert decay == expected
     assert type(optimizer) is {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("linear.weight", (4, 3), True),
+        ("conv.weight", (4, 1, 3, 3, 3), True),
+        ("classifier_of_one.weight", (1, 3), True),
+        ("norm.weight", (4,), False),
+        ("cls_token", (1, 1, 4), False),
+        ("pos_embed", (1, 9, 4), False),
+        ("pos_encoding.spatial_pos", (9, 4), True),
+        ("attn.relative_position_bias_table", (27, 3), False),
+        ("scale", (), False),
+    ],
+)
+def test_tokens_and_embeddings_of_positions_are_not_decayed_where_they_are_broadcast(
+    name, shape, expected
+):
+    assert is_decayed(name, nn.Parameter(torch.zeros(shape))) is expected
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_on_the_cpu_the_update_is_the_plain_one_bit_for_bit(name):
+    net, other = nn.Linear(30, 20), nn.Linear(30, 20)
+    other.load_state_dict(net.state_dict())
+    ours = build_optimizer(net, name=name, base_lr=0.01, weight_decay=0.0)
+    plain = {
+        "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.0, foreach=False),
+        "sgd": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True, foreach=False),
+    }[name](other.parameters())
+    for _ in range(3):
+        x = torch.randn(4, 30)
+        for module, optimizer in ((net, ours), (other, plain)):
+            optimizer.zero_grad()
+            module(x).square().sum().backward()
+            optimizer.step()
+    assert torch.equal(net.weight, other.weight)
 
 
 def test_an_unknown_optimizer_is_refused():

@@ -1,6 +1,5 @@
-"""Optimizers, and the learning rate as a pure function of progress."""
+"""Optimizers; the learning rate of a step is in ``videokd.engine.schedule``."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,15 +18,19 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Build an optimizer over the parameters of ``module`` that require a gradient.
 
-    Parameters with one dimension (norms, biases) are not decayed. Every group carries its factor
-    on the learning rate as "lr_scale"; the loop multiplies the rate of a step by it.
+    What ``is_decayed`` names is decayed. Every group carries its factor on the learning rate as
+    "lr_scale"; the loop multiplies the rate of a step by it.
+
+    On a GPU the update is one fused kernel. On a CPU it is not, though torch has one there too: it
+    rounds differently (one unit in the last place of most weights after one step), and losses on
+    the CPU are promised to stay as they are, bit for bit.
 
     Args:
         module: What is trained.
         name: "adamw", or "sgd" with Nesterov momentum 0.9.
         base_lr: Peak learning rate.
-        weight_decay: Of parameters with two or more dimensions. A step takes off a weight in
-            proportion to its learning rate, factor included.
+        weight_decay: A step takes off a weight in proportion to its learning rate, factor
+            included.
         beta2: Of AdamW, in (0, 1): the decay of the average of squared gradients.
         lr_scales: Dotted name of a submodule or parameter, such as "model.experts" -> factor > 0
             on the learning rate of what it holds; of several names that fit, the longest counts.
@@ -37,16 +40,37 @@ def build_optimizer(
             that requires a gradient.
     """
     groups: list[dict[str, Any]] = []
-    for scale, params in _group_by_scale(module, lr_scales):
+    for scale, named in _group_by_scale(module, lr_scales):
         rate = {"lr": base_lr * scale, "lr_scale": scale}
-        decayed, others = [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
+        decayed = [p for name, p in named if is_decayed(name, p)]
+        others = [p for name, p in named if not is_decayed(name, p)]
         groups.append({"params": decayed, "weight_decay": weight_decay, **rate})
         groups.append({"params": others, "weight_decay": 0.0, **rate})
+    devices = {p.device.type for group in groups for p in group["params"]}
+    fused = True if devices == {"cuda"} else None
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=base_lr, betas=(0.9, beta2))
+        return torch.optim.AdamW(groups, lr=base_lr, betas=(0.9, beta2), fused=fused)
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=base_lr, momentum=0.9, nesterov=True)
+        return torch.optim.SGD(groups, lr=base_lr, momentum=0.9, nesterov=True, fused=fused)
     raise ValueError(f"optimizer must be adamw or sgd, got {name!r}")
+
+
+def is_decayed(name: str, parameter: nn.Parameter) -> bool:
+    """Say whether weight decay pulls a parameter to zero.
+
+    Not norms and biases, which have one dimension; not what is broadcast over a batch, with three
+    or more dimensions of which the first is 1: class tokens, position embeddings of ViTs; and not
+    tables of relative position biases (Swin). Position embeddings kept as matrices, as in MViT,
+    are decayed, as its authors' recipes do.
+
+    Args:
+        name: Dotted.
+        parameter: Of any module.
+    """
+    if name.endswith("relative_position_bias_table"):
+        return False
+    is_broadcast = parameter.ndim >= 3 and parameter.shape[0] == 1
+    return parameter.ndim > 1 and not is_broadcast
 
 
 def scale_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -55,24 +79,9 @@ def scale_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
-def cosine_lr(progress: float, *, base_lr: float, warmup: float) -> float:
-    """Return the learning rate of a linear warm-up followed by a half cosine to zero.
-
-    Args:
-        progress: Share of the training, in [0, 1]. The rate of a step is that at its end while the
-            rate rises and that at its start while it falls, so that no step has the rate zero;
-            see ``videokd.engine.train``.
-        base_lr: The peak, reached where ``progress`` equals ``warmup``.
-        warmup: Share of the steps that the rate rises linearly from zero, in [0, 1).
-    """
-    if progress < warmup:
-        return base_lr * progress / warmup
-    return base_lr * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
-
-
 def _group_by_scale(
     module: nn.Module, lr_scales: Mapping[str, float]
-) -> list[tuple[float, list[nn.Parameter]]]:
+) -> list[tuple[float, list[tuple[str, nn.Parameter]]]]:
     """Return (factor, its trainable parameters): first those without a name in ``lr_scales``."""
     trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
     for prefix, scale in lr_scales.items():
@@ -84,10 +93,13 @@ def _group_by_scale(
                 f"lr_scales: {prefix!r} holds no trainable parameter; known are "
                 f"{', '.join(known)} and what is in them"
             )
-    by_prefix: dict[str | None, list[nn.Parameter]] = {None: [], **{p: [] for p in lr_scales}}
+    by_prefix: dict[str | None, list[tuple[str, nn.Parameter]]] = {
+        None: [],
+        **{p: [] for p in lr_scales},
+    }
     for name, parameter in trainable.items():
         fitting = [prefix for prefix in lr_scales if _holds(prefix, name)]
-        by_prefix[max(fitting, key=len, default=None)].append(parameter)
+        by_prefix[max(fitting, key=len, default=None)].append((name, parameter))
     return [(1.0 if p is None else lr_scales[p], found) for p, found in by_prefix.items()]
 
 

@@ -17,7 +17,8 @@ from videokd.engine.checkpoint import Checkpoint, CheckpointFolder, load_newest_
 from videokd.engine.checkpoint_writer import CheckpointWriter
 from videokd.engine.meters import Meters
 from videokd.engine.metrics_log import MetricsLog
-from videokd.engine.optim import cosine_lr, scale_lr
+from videokd.engine.optim import scale_lr
+from videokd.engine.schedule import Schedule
 from videokd.engine.stop import Stopped, StopRequest
 from videokd.engine.task import StepOutput
 from videokd.utils.errors import InputError, RunError
@@ -55,6 +56,8 @@ class TrainSettings:
     """Unreadable videos that are put up with before the run stops."""
     dataset_names: tuple[str, ...]
     """By dataset id, for the list of unreadable videos."""
+    schedule: Schedule = Schedule()
+    """How the learning rate moves."""
 
 
 @dataclass(frozen=True)
@@ -219,12 +222,12 @@ def _resume(learner: Learner, meters: Meters, folder: Path) -> tuple[int, set[_V
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, settings: TrainSettings, step: int) -> float:
-    warmup = min(settings.warmup_steps / settings.num_steps, 0.5)
-    progress = step / settings.num_steps
-    if progress < warmup:
-        # The rate at the end of the step: at the start of the first it is zero.
-        progress = min((step + 1) / settings.num_steps, warmup)
-    lr = cosine_lr(progress, base_lr=settings.base_lr, warmup=warmup)
+    lr = settings.schedule.lr_of_step(
+        step,
+        num_steps=settings.num_steps,
+        base_lr=settings.base_lr,
+        warmup_steps=settings.warmup_steps,
+    )
     scale_lr(optimizer, lr)
     return lr
 
