@@ -1,0 +1,119 @@
+"""Statistics of batch norms as evaluation wants them: of the final weights, over many clips."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_BatchNorm = nn.modules.batchnorm._BatchNorm  # 1d, 2d, 3d, and those of several devices
+
+
+def recompute_statistics(model: nn.Module, inputs: Iterable[Any]) -> int:
+    """Replace the running statistics of ``model``'s batch norms by those of all inputs together.
+
+    In training the statistics trail the weights, over some ten batches. With weights that stand
+    still, and n_i values of mean m_i and (biased) variance v_i in batch i, N = sum n_i:
+
+        mean = sum n_i m_i / N
+        var  = sum n_i (v_i + (m_i - mean)^2) / N
+
+    (Wu and Johnson 2021, "Rethinking Batch in BatchNorm"). Everything but the batch norms is in
+    eval mode meanwhile: no dropout, and no other statistics move. Batch norms that do not learn
+    statistics in training (of frozen experts, of stages that are not fine-tuned) keep theirs. The
+    modes of all modules, and the counts of batches, are afterwards what they were before.
+
+    Why not ``fvcore.nn.precise_bn``, whose values these are: it takes E[x^2] - E[x]^2 in float32,
+    which is negative for a channel whose mean is a few thousand times its deviation, and the
+    square root of that is no number. Why not torch's ``update_bn``: it resets frozen statistics
+    too, runs dropout, and leaves out how the batches' means differ.
+
+    Args:
+        model: In any mode; it is called without gradient.
+        inputs: What it is called with, one batch of two or more each; none changes nothing.
+
+    Returns:
+        The number of batch norms with new statistics.
+    """
+    with _only_norms_learn(model) as norms:
+        pooled = {norm: _Pooled() for norm in norms}
+        before = {norm: norm.num_batches_tracked.clone() for norm in norms}
+        momenta = {norm: norm.momentum for norm in norms}
+        hooks = [norm.register_forward_hook(partial(_take_in, pooled[norm])) for norm in norms]
+        try:
+            for norm in norms:
+                norm.momentum = 1.0  # the running statistics are then those of the last batch
+            with torch.no_grad():
+                for one in inputs if norms else ():
+                    model(one)
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for norm in norms:
+                norm.momentum = momenta[norm]
+                norm.num_batches_tracked.copy_(before[norm])
+        for norm, found in pooled.items():
+            if found.count:
+                norm.running_mean.copy_(found.mean)
+                norm.running_var.copy_(found.squares / found.count)
+    return sum(found.count > 0 for found in pooled.values())
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Give the batch norms of ``model`` back the statistics that they had before the block."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    kept = [{name: value.clone() for name, value in norm.named_buffers()} for norm in norms]
+    try:
+        yield
+    finally:
+        for norm, buffers in zip(norms, kept, strict=True):
+            for name, value in buffers.items():
+                norm.get_buffer(name).copy_(value)
+
+
+@dataclass
+class _Pooled:
+    """Count, mean and summed squared deviations of all values of a channel, in float64."""
+
+    count: int = 0
+    mean: Tensor | float = 0.0
+    squares: Tensor | float = 0.0
+
+    def add(self, count: int, mean: Tensor, biased_var: Tensor) -> None:
+        """Take in ``count`` more values (Chan et al. 1979): no large numbers are subtracted."""
+        total = self.count + count
+        delta = mean - self.mean
+        self.mean = self.mean + delta * (count / total)
+        between = delta.square() * (self.count * count / total)
+        self.squares = self.squares + biased_var * count + between
+        self.count = total
+
+
+def _take_in(pooled: _Pooled, norm: Any, inputs: tuple[Tensor], _: Tensor) -> None:
+    count = inputs[0].numel() // inputs[0].shape[1]
+    mean, var = norm.running_mean.double(), norm.running_var.double()
+    pooled.add(count, mean, var * ((count - 1) / count))  # torch keeps the unbiased one
+
+
+@contextmanager
+def _only_norms_learn(model: nn.Module) -> Iterator[list[Any]]:
+    """Set all but those batch norms that learn statistics in training to eval mode; yield them."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.train()
+        norms = [
+            module
+            for module in model.modules()
+            if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
+        ]
+        model.eval()
+        for norm in norms:
+            norm.training = True
+        yield norms
+    finally:
+        for module, was_training in modes:
+            module.training = was_training
