@@ -157,12 +157,23 @@ def _solver() -> CfgNode:
     node = CfgNode()
     node.OPTIMIZER = "adamw"  # adamw | sgd (Nesterov momentum 0.9)
     node.BASE_LR = 1e-3
+    # B > 0: learning rates are those of B clips a step, and scaled by TRAIN.BATCH_SIZE / B; 0 = off
+    node.BASE_BATCH_SIZE = 0
+    # Over the training, after WARMUP_EPOCHS of a linear rise: cosine | step | constant | one_cycle
+    # (which rises as a cosine, from a 25th)
+    node.LR_POLICY = "cosine"
+    # Of step: shares of the training, such as [0.5, 0.8], at which the rate falls to a tenth
+    node.STEPS = []
+    # Factor on the learning rate from one depth of a backbone to the one below; 1 = off
+    node.LAYER_DECAY = 1.0
     node.BETA2 = 0.999  # of AdamW: lower where a training has less than thousands of steps
-    node.WEIGHT_DECAY = 0.05  # not on 1-d parameters
+    node.WEIGHT_DECAY = 0.05  # not on norms, biases, tokens, position embeddings of ViTs
     node.MAX_EPOCH = 30
     node.WARMUP_EPOCHS = 2.0
     node.CLIP_GRAD_NORM = 0.0  # L2; 0 = off
     node.EMA_DECAY = 0.0  # of the averaged weights that are tested and kept; 0 = the last weights
+    # Training batches over which batch norms are measured anew with the final weights; 0 = off
+    node.PRECISE_BN_BATCHES = 0
     return node
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from fvcore.common.config import CfgNode
@@ -9,6 +10,7 @@ from fvcore.common.config import CfgNode
 from videokd.config.defaults import LEVEL_NAMES
 from videokd.utils.errors import InputError
 
+LR_POLICIES = ("cosine", "step", "one_cycle", "constant")
 SCHEDULES = ("constant", "rising", "falling")
 BASELINES = ("B1", "B2", "B3", "B4", "B5", "B7")  # B6 is the joint teacher, which always is
 
@@ -30,6 +32,7 @@ _CHOICES: dict[str, Sequence[Any]] = {
     "JOINT.SCOPE": ("all", "target"),
     "JOINT.STANDARDISE": ("none", "batch_norm", "running", "phi_s"),
     "JOINT.TOPOLOGY": ("pyramid", "trunk"),
+    "SOLVER.LR_POLICY": LR_POLICIES,
     "SOLVER.OPTIMIZER": ("adamw", "sgd"),
     "SYNTHETIC.PROFILE": ("tiny", "demo", "full"),
     "TEST.CLIP_RULE": ("segment_centres", "end_inclusive"),
@@ -90,6 +93,9 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "MIXUP.ALPHA": (0, 1e3, True),
     "MIXUP.CUTMIX_ALPHA": (0, 1e3, True),
     "SOLVER.BASE_LR": (0, 1e3, False),
+    "SOLVER.BASE_BATCH_SIZE": (0, 1e6, True),
+    "SOLVER.LAYER_DECAY": (0, 1, False),
+    "SOLVER.PRECISE_BN_BATCHES": (0, 1e6, True),
     "SOLVER.BETA2": (0, 0.99999, False),
     "SOLVER.WEIGHT_DECAY": (0, 1e3, True),
     "SOLVER.MAX_EPOCH": (1, 1e6, True),
@@ -261,6 +267,7 @@ def _check_across(cfg: CfgNode) -> None:
             f"{cfg.DATA.CROP_SIZE} <= low <= high, got {scales}"
         )
     _check_repeats(cfg)
+    _check_steps(cfg.SOLVER)
     if cfg.DISTILL.W_KD + cfg.DISTILL.W_FEAT + cfg.DISTILL.W_CE <= 0:
         raise InputError("DISTILL.W_KD, W_FEAT and W_CE are all 0: nothing would be learnt")
 
@@ -275,6 +282,19 @@ def _check_repeats(cfg: CfgNode) -> None:
         raise InputError(
             f"DATA.REPEATED_AUG {repeats} takes so many different views of a video, "
             f"DATA.VIEWS_PER_VIDEO allows {num_views}; raise that, or set it to 0"
+        )
+
+
+def _check_steps(solver: CfgNode) -> None:
+    bounds = [0, *solver.STEPS, 1]
+    if any(not low < high for low, high in pairwise(bounds)):
+        raise InputError(
+            f"SOLVER.STEPS must be rising shares of the training in (0, 1), got {solver.STEPS}"
+        )
+    if (solver.LR_POLICY == "step") != (len(solver.STEPS) > 0):
+        raise InputError(
+            "SOLVER.STEPS says when the rate falls with SOLVER.LR_POLICY step, and with no other: "
+            f"got {solver.STEPS} with {solver.LR_POLICY}"
         )
 
 

@@ -25,6 +25,8 @@ _LATER_KEYS = (
     "TRAIN_JITTER_SCALES",
 )
 _AS_BEFORE = (("CHANNELS", "rgb"), ("COMPILE", False))
+# The same of SOLVER. What BASE_BATCH_SIZE does is in the rate that the fingerprint holds.
+_LATER_SOLVER_KEYS = ("LR_POLICY", "STEPS", "LAYER_DECAY", "PRECISE_BN_BATCHES")
 _SCHEDULE_KEYS = ("BASE_LR", "MAX_EPOCH")
 # Of a network: what it starts from stands for these, and a training of no steps for TRAIN.
 _WEIGHT_KEYS = ("WEIGHTS", "WEIGHTS_RENAME", "WEIGHTS_STRICT", "TRAIN")
@@ -58,13 +60,13 @@ class Recipe:
         schedule = {
             "num_epochs": node.MAX_EPOCH or cfg.SOLVER.MAX_EPOCH,
             "num_steps_per_epoch": plan.num_steps_per_epoch,
-            "base_lr": node.BASE_LR or cfg.SOLVER.BASE_LR,
+            "base_lr": self._scaled(node.BASE_LR or cfg.SOLVER.BASE_LR),
         }
         synthetic = {"generator": [GENERATOR_VERSION, cfg.SYNTHETIC.SEED]}
         inputs = {
             "SEED": cfg.SEED,
             "DATA": self._data_keys(),
-            "SOLVER": {k: v for k, v in cfg.SOLVER.items() if k not in _SCHEDULE_KEYS},
+            "SOLVER": self._solver_keys(),
             "MIXUP": dict(cfg.MIXUP),
             "TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE,
             "trained_on": trained_on,
@@ -78,6 +80,19 @@ class Recipe:
         # As it will be read back: without tuples and config nodes.
         plain: dict[str, Any] = json.loads(json.dumps(inputs))
         return {"trained_on": trained_on, **schedule, "inputs": plain}
+
+    def _scaled(self, base_lr: float) -> float:
+        """Return a learning rate for the batch size that there is (Goyal et al. 2017)."""
+        base_batch_size = self._cfg.SOLVER.BASE_BATCH_SIZE
+        if not base_batch_size:
+            return base_lr
+        return float(base_lr * self._cfg.TRAIN.BATCH_SIZE / base_batch_size)
+
+    def _solver_keys(self) -> dict[str, Any]:
+        solver, defaults = self._cfg.SOLVER, default_config().SOLVER
+        unset = {key for key in _LATER_SOLVER_KEYS if solver[key] == defaults[key]}
+        elsewhere = {*_SCHEDULE_KEYS, "BASE_BATCH_SIZE"}
+        return {k: v for k, v in solver.items() if k not in unset | elsewhere}
 
     def _data_keys(self) -> dict[str, Any]:
         data, defaults = self._cfg.DATA, default_config().DATA

@@ -21,13 +21,17 @@ from videokd.engine.averaging import WeightAverage
 from videokd.engine.checkpoint import save_weights
 from videokd.engine.disk import naming_failures
 from videokd.engine.optim import build_optimizer
+from videokd.engine.precise_norms import statistics_kept
+from videokd.engine.schedule import Schedule
 from videokd.engine.stop import StopRequest, ignore_signals
 from videokd.engine.train import Learner, TrainSettings, train
 from videokd.evaluation.multi_view import Predictions, predict_views
 from videokd.evaluation.results import read_result, write_result
 from videokd.fusion.joint_teacher import JointTeacher
+from videokd.models.layer_decay import layer_lr_scales
 from videokd.pipeline.fusion_table import make_fusion_table
 from videokd.pipeline.plan import ExperimentPlan
+from videokd.pipeline.precise_norms import measure_norms
 from videokd.pipeline.progress import progress_bar
 from videokd.pipeline.stage import read_stage, write_stage
 from videokd.pipeline.unit import Unit
@@ -91,6 +95,8 @@ def train_unit(run: Run, unit: Unit) -> None:
         "num_steps": unit.num_steps,
         "num_parameters": sum(p.numel() for p in model.parameters()),
     }
+    if unit.num_steps:  # a ready-made one stays as it was loaded
+        _measure_norms(run, unit, result)
     with naming_failures(folder / "model.safetensors"):
         save_weights(folder / "model.safetensors", result.state_dict())
     write_stage(folder, stage)
@@ -111,7 +117,7 @@ def _make_learner(run: Run, unit: Unit, model: nn.Module) -> Learner:
         base_lr=unit.base_lr,
         beta2=run.cfg.SOLVER.BETA2,
         weight_decay=run.cfg.SOLVER.WEIGHT_DECAY,
-        lr_scales=unit.lr_scales,
+        lr_scales=layer_lr_scales(task, run.cfg.SOLVER.LAYER_DECAY, unit.lr_scales),
     )
     decay = run.cfg.SOLVER.EMA_DECAY
     return Learner(task, optimizer, WeightAverage(model, decay=decay) if decay > 0 else None)
@@ -126,7 +132,7 @@ def _train_learner(run: Run, unit: Unit, learner: Learner, result: nn.Module) ->
             lambda step: stack.enter_context(closing(make_loader(step))),
             settings=_settings(run, unit),
             folder=run.plan.path(unit),
-            evaluate=lambda: _validate(run, unit, result),
+            evaluate=lambda: _validate_measured(run, unit, result),
             stop=run.stop,
             progress=bar,
         )
@@ -259,12 +265,27 @@ def _validate(run: Run, unit: Unit, model: nn.Module) -> dict[str, float]:
     return line
 
 
-def _make_loader(run: Run, unit: Unit) -> Callable[[int], Generator[ClipBatch, None, None]]:
+def _validate_measured(run: Run, unit: Unit, model: nn.Module) -> dict[str, float]:
+    # The statistics that the training goes on with stay its own.
+    with statistics_kept(model):
+        _measure_norms(run, unit, model)
+        return _validate(run, unit, model)
+
+
+def _measure_norms(run: Run, unit: Unit, model: nn.Module) -> None:
+    if num_batches := run.cfg.SOLVER.PRECISE_BN_BATCHES:
+        make_loader = _make_loader(run, unit, num_batches)
+        measure_norms(model, make_loader, run.device, unit.folder)
+
+
+def _make_loader(
+    run: Run, unit: Unit, num_steps: int = 0
+) -> Callable[[int], Generator[ClipBatch, None, None]]:
     return build_train_loader(
         run.cfg,
         [run.datasets[name] for name in unit.trained_on],
         clips=unit.task_clips or unit.clips,
-        num_steps=unit.num_steps,
+        num_steps=num_steps or unit.num_steps,
         num_workers=run.num_workers,
         worker_init=ignore_signals,
         pin_memory=run.device.type == "cuda",
@@ -287,6 +308,7 @@ def _settings(run: Run, unit: Unit) -> TrainSettings:
         num_checkpoints=cfg.TRAIN.NUM_CHECKPOINTS,
         max_bad_videos=int(cfg.DATA.MAX_BAD_FRACTION * sum(len(p.train) for p in parts)),
         dataset_names=tuple(unit.trained_on),
+        schedule=Schedule(cfg.SOLVER.LR_POLICY, tuple(cfg.SOLVER.STEPS)),
     )
 
 
