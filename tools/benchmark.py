@@ -7,8 +7,8 @@ channels_last_3d, on a GPU the fastest of them compiled too: choose PRECISION, M
 COMPILE by it. `distill` compares a student's step
 with and without teachers. `data` reads generated videos against pytorchvideo, decord and the least
 that any decoder could do, and measures test views, workers, their memory, and the frame cache.
-`engine` compares a checkpoint with torch.save and fsync, what of it the training waits for, and
-going on after 10,000 steps with going on after 10.
+`engine` measures what the trainer adds to a step, how soon the tools answer, a checkpoint against
+torch.save and fsync, what of it the training waits for, and going on after 10,000 steps against 10.
 Alternatives run in turn; a value is a median with its 95 % interval. On a CPU one thread is used.
 """
 
@@ -21,9 +21,9 @@ import torch
 
 from videokd.pipeline.benchmarks import (
     Figure,
-    benchmark_checkpoints,
     benchmark_data,
     benchmark_distill,
+    benchmark_engine,
     benchmark_models,
     describe_winners,
     to_rows,
@@ -81,7 +81,7 @@ def measure(
         return benchmark_distill(device, num_rounds=num_rounds)
     with tempfile.TemporaryDirectory() as folder:
         if what == "engine":
-            return benchmark_checkpoints(Path(folder), num_rounds=num_rounds)
+            return benchmark_engine(Path(folder), num_rounds=num_rounds)
         return benchmark_data(Path(folder), num_rounds=num_rounds, is_quick=is_quick)
 
 

@@ -1,0 +1,22 @@
+"""The engine: what the trainer adds to a step, what checkpoints cost, how soon the tools answer."""
+
+from pathlib import Path
+
+from videokd.pipeline.benchmarks.engine_checkpoint import benchmark_checkpoints
+from videokd.pipeline.benchmarks.engine_start import benchmark_start
+from videokd.pipeline.benchmarks.engine_step import benchmark_step
+from videokd.pipeline.benchmarks.figures import Figure
+
+
+def benchmark_engine(folder: Path, *, num_rounds: int) -> list[Figure]:
+    """Measure the engine on the CPU.
+
+    Args:
+        folder: Where trainings write.
+        num_rounds: Measurements of each side.
+    """
+    return [
+        *benchmark_step(folder / "step", num_rounds=num_rounds),
+        *benchmark_checkpoints(folder, num_rounds=num_rounds),
+        *benchmark_start(num_rounds=num_rounds),
+    ]
