@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from videokd.engine.meters import Meters
+from videokd.engine.meters import MEASURED, Meters
 
 
 def _output(loss, correct, **counts):
@@ -19,7 +19,7 @@ def _output(loss, correct, **counts):
 
 def _summary(meters):
     line = meters.summarise()
-    return {name: line[name] for name in line if name not in ("clips_per_sec", "data_wait")}
+    return {name: line[name] for name in line if name not in MEASURED}
 
 
 def test_losses_and_hits_are_means_over_clips():
@@ -49,16 +49,34 @@ def test_a_summary_starts_anew():
     assert Meters.describe(meters.summarise()) == "no readable clip"
 
 
+def test_norms_of_the_gradient_have_a_mean_and_a_largest_over_the_steps():
+    meters = Meters(torch.device("cpu"))
+    for norm, num_clips in ((3.0, 2), (5.0, 2), (1.0, 6)):
+        meters.add(_output(1.0, [True] * num_clips), num_clips, torch.tensor(norm))
+    line = _summary(meters)
+    assert (line["grad_norm"], line["grad_norm_max"]) == (3.0, 5.0)
+    assert "grad_norm" not in _summary(meters)
+
+
+def test_memory_is_what_this_process_has(monkeypatch):
+    meters = Meters(torch.device("cpu"))
+    before = meters.summarise()["memory_mib"]
+    block = torch.ones(64, 2**20 // 4)  # 64 MiB, written to
+    grown = meters.summarise()["memory_mib"] - before
+    assert 60 < grown < 80, block.shape
+
+
 def test_a_state_passed_through_json_goes_on_bit_for_bit():
     outputs = [_output(loss, [loss > 0.5, True], ce_a=1) for loss in torch.rand(7).tolist()]
     whole, first, second = (Meters(torch.device("cpu")) for _ in range(3))
-    for output in outputs:
-        whole.add(output, 2)
-    for output in outputs[:3]:
-        first.add(output, 2)
+    norms = torch.rand(7).unbind()
+    for output, norm in zip(outputs, norms, strict=True):
+        whole.add(output, 2, norm)
+    for output, norm in zip(outputs[:3], norms[:3], strict=True):
+        first.add(output, 2, norm)
     second.load_state(json.loads(json.dumps(first.state())))
-    for output in outputs[3:]:
-        second.add(output, 2)
+    for output, norm in zip(outputs[3:], norms[3:], strict=True):
+        second.add(output, 2, norm)
     assert _summary(second) == _summary(whole)
 
 

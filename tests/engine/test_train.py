@@ -12,6 +12,7 @@ from torch import nn
 from videokd.data.batch import BadVideo
 from videokd.engine.averaging import WeightAverage
 from videokd.engine.checkpoint import load_newest_checkpoint
+from videokd.engine.meters import MEASURED
 from videokd.engine.metrics_log import read_metrics
 from videokd.engine.optim import build_optimizer
 from videokd.engine.stop import Stopped, StopRequest
@@ -127,10 +128,8 @@ def _last(folder):
 
 
 def _lines(folder):
-    return [
-        {key: value for key, value in line.items() if key not in ("clips_per_sec", "data_wait")}
-        for line in read_metrics(folder / "metrics.jsonl")
-    ]
+    lines = read_metrics(folder / "metrics.jsonl")
+    return [{key: x for key, x in line.items() if key not in MEASURED} for line in lines]
 
 
 @pytest.mark.parametrize("decay", [None, 0.2])
@@ -252,7 +251,8 @@ def test_the_log_holds_the_periods_that_were_asked_for(run, tmp_path):
     assert [line["step"] for line in lines if "loss" in line] == [2, 4, 5]
     assert [line["step"] for line in lines if "val" in line] == [4, 5]
     assert lines[0].keys() == {
-        *("step", "lr", "bad_videos", "loss", "ce", "twice", "top1", "clips_per_sec", "data_wait")
+        *("step", "lr", "bad_videos", "loss", "ce", "twice", "top1", "grad_norm", "grad_norm_max"),
+        *("clips_per_sec", "data_wait", "memory_mib", "eta_sec"),
     }
     assert lines[0]["twice"] == pytest.approx(2 * lines[0]["ce"])
     # Warm-up over 2 of 5 steps: the second step has the peak.

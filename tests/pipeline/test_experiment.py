@@ -11,6 +11,7 @@ from rich.console import Console
 from videokd.config import load_config
 from videokd.config.validate import BASELINES
 from videokd.engine.checkpoint import load_newest_checkpoint
+from videokd.engine.meters import MEASURED
 from videokd.engine.metrics_log import read_metrics
 from videokd.engine.stop import Stopped, StopRequest
 from videokd.evaluation.metrics import fuse_views
@@ -73,10 +74,8 @@ def _models(folder):
 
 
 def _lines(folder):
-    return [
-        {key: value for key, value in line.items() if key not in ("clips_per_sec", "data_wait")}
-        for line in read_metrics(folder / "metrics.jsonl")
-    ]
+    lines = read_metrics(folder / "metrics.jsonl")
+    return [{key: x for key, x in line.items() if key not in MEASURED} for line in lines]
 
 
 def test_every_stage_leaves_its_files(whole):

@@ -50,6 +50,9 @@ def default_config() -> CfgNode:
     cfg.TRAIN.CHECKPOINT_PERIOD = 60.0  # seconds between checkpoints
     # The newest so many are kept while a model is trained, and the best by validation
     cfg.TRAIN.NUM_CHECKPOINTS = 2
+    cfg.TRAIN.LOGGERS = []  # beside metrics.jsonl: tensorboard | wandb; see docs/engine.md
+    # [first, last]: steps of each training that torch.profiler traces, from 1 on; [] = none
+    cfg.TRAIN.PROFILE_STEPS = []
     cfg.TEST = CfgNode()
     cfg.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips along time
     # segment_centres (as MMAction2 0.x) | end_inclusive (as MMAction2 1.x and, nearly, PySlowFast)

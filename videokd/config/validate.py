@@ -42,6 +42,7 @@ _EACH_CHOICES: dict[str, Sequence[Any]] = {
     "BASELINES": BASELINES,
     "JOINT.LEVELS": LEVEL_NAMES,
     "EXPORT.FORMATS": ("pth", "safetensors", "onnx"),
+    "TRAIN.LOGGERS": ("tensorboard", "wandb"),
 }
 _DATASET_CHOICES: dict[str, Sequence[Any]] = {
     "FORMAT": ("ucf101", "hmdb51", "kinetics", "ssv2", "list", "folder"),
@@ -268,6 +269,7 @@ def _check_across(cfg: CfgNode) -> None:
         )
     _check_repeats(cfg)
     _check_steps(cfg.SOLVER)
+    _check_logs(cfg)
     if cfg.DISTILL.W_KD + cfg.DISTILL.W_FEAT + cfg.DISTILL.W_CE <= 0:
         raise InputError("DISTILL.W_KD, W_FEAT and W_CE are all 0: nothing would be learnt")
 
@@ -296,6 +298,17 @@ def _check_steps(solver: CfgNode) -> None:
             "SOLVER.STEPS says when the rate falls with SOLVER.LR_POLICY step, and with no other: "
             f"got {solver.STEPS} with {solver.LR_POLICY}"
         )
+
+
+def _check_logs(cfg: CfgNode) -> None:
+    steps, loggers = list(cfg.TRAIN.PROFILE_STEPS), list(cfg.TRAIN.LOGGERS)
+    are_counts = all(type(step) is int for step in steps)
+    if steps and not (are_counts and len(steps) == 2 and 1 <= steps[0] <= steps[1]):
+        raise InputError(
+            f"TRAIN.PROFILE_STEPS must be [] or [first, last] with 1 <= first <= last, got {steps}"
+        )
+    if len(set(loggers)) != len(loggers):
+        raise InputError(f"TRAIN.LOGGERS must name each logger once, got {loggers}")
 
 
 def _check_joint(cfg: CfgNode, datasets: Sequence[str]) -> None:

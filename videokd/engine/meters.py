@@ -8,14 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videokd.engine.frozen_clock import FrozenClock
 from videokd.engine.task import StepOutput
+from videokd.utils.env import used_memory_bytes
+
+# What of a line is measured, so that no two runs have it alike.
+MEASURED = ("clips_per_sec", "data_wait", "teacher_share", "memory_mib", "eta_sec")
 
 
 class Meters:
-    """Sums of losses, terms and hits, and the time spent waiting for data.
+    """Sums of losses, terms and hits, and where the time goes.
 
     Args:
         device: Where the sums live.
+        clock: Times the frozen networks of the training, where it has any.
     """
 
     _sums: dict[str, Tensor]
@@ -23,9 +29,13 @@ class Meters:
     _num_correct: Tensor
     _num_labelled: Tensor
     _num_clips: int
+    _norm_sum: Tensor
+    _norm_max: Tensor
+    _num_norms: int
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, clock: FrozenClock | None = None) -> None:
         self._device = device
+        self._clock = clock if clock is not None and clock.has_networks else None
         self._clear()
 
     def state(self) -> dict[str, Any]:
@@ -36,6 +46,7 @@ class Meters:
             "num_correct": self._num_correct.item(),
             "num_labelled": self._num_labelled.item(),
             "num_clips": self._num_clips,
+            "grad_norms": [self._norm_sum.item(), self._norm_max.item(), self._num_norms],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -45,9 +56,11 @@ class Meters:
         self._num_correct = self._zero() + state["num_correct"]
         self._num_labelled = self._zero() + state["num_labelled"]
         self._num_clips = state["num_clips"]
+        norm_sum, norm_max, self._num_norms = state["grad_norms"]
+        self._norm_sum, self._norm_max = self._zero() + norm_sum, self._zero() + norm_max
 
-    def add(self, output: StepOutput, num_clips: int) -> None:
-        """Add one step's loss, terms and hits."""
+    def add(self, output: StepOutput, num_clips: int, grad_norm: Tensor | None = None) -> None:
+        """Add one step's loss, terms and hits, and its gradient's norm before clipping."""
         values = {"loss": output.loss.detach(), **output.terms}
         for name, value in values.items():
             count = output.counts.get(name, num_clips)
@@ -56,6 +69,10 @@ class Meters:
         self._num_correct = self._num_correct + output.correct.sum()
         self._num_labelled = self._num_labelled + output.counts.get("top1", num_clips)
         self._num_clips += num_clips
+        if grad_norm is not None:
+            self._norm_sum = self._norm_sum + grad_norm
+            self._norm_max = torch.maximum(self._norm_max, grad_norm)
+            self._num_norms += 1
 
     @contextmanager
     def data_wait(self) -> Iterator[None]:
@@ -68,7 +85,11 @@ class Meters:
     def paused(self) -> Iterator[None]:
         """Leave the time inside (an evaluation, a checkpoint) out of the speed."""
         start = time.perf_counter()
+        if self._clock is not None:
+            self._clock.is_running = False
         yield
+        if self._clock is not None:
+            self._clock.is_running = True
         self._start += time.perf_counter() - start
 
     def summarise(self) -> dict[str, float]:
@@ -76,7 +97,8 @@ class Meters:
 
         ``loss`` and each term are means over the clips that they were computed of; a term that no
         clip took part in is left out. ``top1`` is percent of the clips that have a label;
-        ``clips_per_sec`` and ``data_wait`` (share of the time, 0 to 1) are measured.
+        ``grad_norm`` and ``grad_norm_max`` are over the steps. ``clips_per_sec``, ``data_wait`` and
+        ``teacher_share`` (shares of the time, 0 to 1) and ``memory_mib`` are measured.
         """
         counts = {name: value.item() for name, value in self._counts.items()}
         line = {n: value.item() / counts[n] for n, value in self._sums.items() if counts[n]}
@@ -86,6 +108,12 @@ class Meters:
             line["top1"] = 100 * self._num_correct.item() / num_labelled
         line["clips_per_sec"] = self._num_clips / elapsed
         line["data_wait"] = self._wait_sec / elapsed
+        if self._num_norms:
+            line["grad_norm"] = self._norm_sum.item() / self._num_norms
+            line["grad_norm_max"] = self._norm_max.item()
+        if self._clock is not None:
+            line["teacher_share"] = self._clock.take_sec() / elapsed
+        line["memory_mib"] = used_memory_bytes(self._device) / 2**20
         self._clear()
         return line
 
@@ -108,5 +136,7 @@ class Meters:
         self._num_correct = self._zero()
         self._num_labelled = self._zero()
         self._num_clips = 0
+        self._norm_sum = self._norm_max = self._zero()
+        self._num_norms = 0
         self._wait_sec = 0.0
         self._start = time.perf_counter()

@@ -1,12 +1,13 @@
 """``metrics.jsonl``: one JSON object per log step and per evaluation."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from videokd.engine.disk import naming_failures
+from videokd.engine.mirrors import Mirror
 from videokd.utils.io import atomic_write_text
 
 # What a validation is judged by: the mean of the numbers of a line whose names begin so.
@@ -22,9 +23,10 @@ class MetricsLog:
     Args:
         path: The file; made when missing.
         start_step: Number of steps already done.
+        mirrors: Take every line too.
     """
 
-    def __init__(self, path: Path, start_step: int) -> None:
+    def __init__(self, path: Path, start_step: int, mirrors: Sequence[Mirror] = ()) -> None:
         kept = [line for line in read_metrics(path) if line["step"] <= start_step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         # Usually nothing is to be dropped, and a long log need not be written again.
@@ -33,6 +35,9 @@ class MetricsLog:
                 atomic_write_text(path, text)
         self._path = path
         self._best = find_best(kept)
+        self._mirrors = tuple(mirrors)
+        for mirror in self._mirrors:
+            mirror.begin(start_step)
 
     @property
     def best_step(self) -> int | None:
@@ -46,6 +51,8 @@ class MetricsLog:
             file.write(json.dumps(dict(values)) + "\n")
         known = [] if self._best is None else [{"step": self._best[0], _JUDGED: self._best[1]}]
         self._best = find_best([*known, values])
+        for mirror in self._mirrors:
+            mirror.write(values)
 
 
 def find_best(lines: Iterable[Mapping[str, Any]]) -> tuple[int, float] | None:

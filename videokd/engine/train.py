@@ -16,11 +16,11 @@ from videokd.engine.bad_videos import BadVideoList
 from videokd.engine.checkpoint import Checkpoint, CheckpointFolder, load_newest_checkpoint
 from videokd.engine.checkpoint_writer import CheckpointWriter
 from videokd.engine.meters import Meters
-from videokd.engine.metrics_log import MetricsLog
 from videokd.engine.optim import scale_lr
 from videokd.engine.schedule import Schedule
 from videokd.engine.stop import Stopped, StopRequest
 from videokd.engine.task import StepOutput
+from videokd.engine.watch import Watch
 from videokd.utils.errors import InputError, RunError
 
 logger = logging.getLogger(__name__)
@@ -88,6 +88,7 @@ def train(
     evaluate: Callable[[], dict[str, float]],
     stop: StopRequest,
     progress: ProgressBar,
+    watch: Watch | None = None,
 ) -> None:
     """Train to ``settings.num_steps`` steps, going on from a checkpoint when there is one.
 
@@ -102,6 +103,7 @@ def train(
         evaluate: Called every ``eval_period`` steps; returns numbers for the log.
         stop: Asked after every step.
         progress: Told after every step.
+        watch: Told too; entered already.
 
     Raises:
         Stopped: A signal came; the checkpoint is written.
@@ -112,13 +114,14 @@ def train(
     checkpoints = CheckpointFolder(
         folder / _CHECKPOINTS, num_kept=settings.num_checkpoints, log=folder / _LOG_NAME
     )
+    watch = watch or Watch(folder, folder.name, device=next(learner.task.parameters()).device)
     with CheckpointWriter(checkpoints) as writer:
         _train(
             learner,
             make_loader,
             writer,
             settings=settings,
-            folder=folder,
+            watch=watch,
             evaluate=evaluate,
             stop=stop,
             progress=progress,
@@ -131,19 +134,18 @@ def _train(
     writer: CheckpointWriter,
     *,
     settings: TrainSettings,
-    folder: Path,
+    watch: Watch,
     evaluate: Callable[[], dict[str, float]],
     stop: StopRequest,
     progress: ProgressBar,
 ) -> None:
     task = learner.task
     device = next(task.parameters()).device
-    meters = Meters(device)
-    step, bad = _resume(learner, meters, folder)
-    log = MetricsLog(folder / _LOG_NAME, step)
-    bad_list = BadVideoList(folder / _BAD_VIDEOS_NAME, settings.dataset_names)
-    loader = make_loader(step)
-    last_save = time.monotonic()
+    meters = Meters(device, watch.clock)
+    step, bad = _resume(learner, meters, watch.folder)
+    log = watch.begin(step)
+    bad_list = BadVideoList(watch.folder / _BAD_VIDEOS_NAME, settings.dataset_names)
+    loader, last_save = make_loader(step), time.monotonic()
     task.train()
     # A loss is read, which waits for the device, at every step where that costs nothing.
     check_period = 1 if device.type == "cpu" else settings.log_period
@@ -152,9 +154,7 @@ def _train(
         writer.raise_if_failed()
         with meters.data_wait():
             batch = next(loader)
-        for video in batch.bad:
-            bad_list.add(video, step + 1)
-        _count_bad(bad, batch.bad, settings.max_bad_videos)
+        _note_bad(bad, batch.bad, bad_list, step=step + 1, limit=settings.max_bad_videos)
         # Random layers draw from (seed, step), not from what was drawn before.
         torch.manual_seed(settings.seed * 1_000_003 + step)
         lr = _set_lr(learner.optimizer, settings, step)
@@ -163,13 +163,14 @@ def _train(
             output = task(batch, step / settings.num_steps)
             if (step + 1) % check_period == 0:
                 _check_finite(output, batch, step=step, lr=lr)
-            _update(learner, output.loss, settings.clip_grad_norm)
-            meters.add(output, len(batch))
+            grad_norm = _update(learner, output.loss, settings.clip_grad_norm)
+            meters.add(output, len(batch), grad_norm)
         step += 1
+        watch.after(step)
 
         is_last = step == settings.num_steps
         if step % settings.log_period == 0 or is_last:
-            line = meters.summarise()
+            line = meters.summarise() | {"eta_sec": watch.eta_sec(step, settings.num_steps)}
             log.write({"step": step, "lr": lr, "bad_videos": len(bad), **line})
             progress.update(step, Meters.describe(line))
         else:
@@ -232,18 +233,26 @@ def _set_lr(optimizer: torch.optim.Optimizer, settings: TrainSettings, step: int
     return lr
 
 
-def _update(learner: Learner, loss: Tensor, clip_grad_norm: float) -> None:
+def _update(learner: Learner, loss: Tensor, clip_grad_norm: float) -> Tensor:
+    """Do a step of the optimizer; return the gradient's L2 norm before clipping."""
     learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if clip_grad_norm > 0:
-        nn.utils.clip_grad_norm_(learner.task.parameters(), clip_grad_norm)
+        norm = nn.utils.clip_grad_norm_(learner.task.parameters(), clip_grad_norm)
+    else:
+        gradients = [p.grad for p in learner.task.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
     learner.optimizer.step()
     if learner.average is not None:
         learner.average.update()
+    return norm
 
 
-def _count_bad(seen: set[_VideoKey], new: tuple[BadVideo, ...], limit: int) -> None:
+def _note_bad(
+    seen: set[_VideoKey], new: tuple[BadVideo, ...], known: BadVideoList, *, step: int, limit: int
+) -> None:
     for video in new:
+        known.add(video, step)
         # Two datasets may have files of one name.
         if (video.dataset_id, video.path) not in seen:
             logger.warning("skipped an unreadable video: %s: %s", video.path, video.cause)

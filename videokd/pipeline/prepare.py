@@ -12,6 +12,7 @@ from rich.console import Console
 from videokd.config import dump_config
 from videokd.data.build import DatasetParts, build_datasets, build_frame_caches
 from videokd.data.synthetic import generate_datasets
+from videokd.engine.mirrors import check_loggers
 from videokd.engine.stop import StopRequest
 from videokd.models.build import fill_model_inputs
 from videokd.pipeline.plan import ExperimentPlan
@@ -78,8 +79,10 @@ def open_run_directory(run: Run) -> None:
     """Make OUTPUT_DIR the directory of this run: write config.yaml and environment.json.
 
     Raises:
-        InputError: It holds trainings of another config; nothing is written then.
+        InputError: It holds trainings of another config, or the package of one of TRAIN.LOGGERS
+            is missing; nothing is written then.
     """
+    check_loggers(run.cfg.TRAIN.LOGGERS)
     run.plan.check_folders()
     atomic_write_text(run.folder / "config.yaml", dump_config(run.cfg))
     threads = {"num_workers": run.num_workers, "num_threads": torch.get_num_threads()}

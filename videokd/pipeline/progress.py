@@ -65,17 +65,19 @@ class _LineBar(Bar):
         self._total = total
         self._start = self._last = time.monotonic()
         self._text = ""
+        self._first: tuple[int, float] | None = None
 
     def update(self, step: int, text: str) -> None:
         self._text = text or self._text
         now = time.monotonic()
+        # What is done at the first report may have been done by an earlier process.
+        first, since = self._first = self._first or (step, now)
         if now - self._last > 10 or step == self._total:
             self._last = now
-            elapsed = now - self._start
-            left = elapsed / max(step, 1) * (self._total - step)
+            elapsed, rest = now - self._start, self._total - step
+            left = f"{(now - since) / (step - first) * rest:.0f}" if step > first else "?"
             self._console.print(
-                f"{self._name}: {step}/{self._total}  {self._text}  "
-                f"{elapsed:.0f} s, {left:.0f} s left",
+                f"{self._name}: {step}/{self._total}  {self._text}  {elapsed:.0f} s, {left} s left",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from videokd.engine.meters import MEASURED
 from videokd.pipeline.report_data import Row, Scored
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ _INK = "#123456"
 _MAX_POINTS = 200
 _MAX_NAMED_CLASSES = 40
 _MAX_NUMBERED_CLASSES = 12
-_NOT_TERMS = {"step", "lr", "loss", "top1", "bad_videos", "clips_per_sec", "data_wait"}
+_NOT_TERMS = {
+    *("step", "lr", "loss", "top1", "bad_videos", "grad_norm", "grad_norm_max", *MEASURED),
+}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",

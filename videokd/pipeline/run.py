@@ -25,9 +25,11 @@ from videokd.engine.precise_norms import statistics_kept
 from videokd.engine.schedule import Schedule
 from videokd.engine.stop import StopRequest, ignore_signals
 from videokd.engine.train import Learner, TrainSettings, train
+from videokd.engine.watch import Watch
 from videokd.evaluation.multi_view import Predictions, predict_views
 from videokd.evaluation.results import read_result, write_result
 from videokd.fusion.joint_teacher import JointTeacher
+from videokd.models.frozen import Frozen
 from videokd.models.layer_decay import layer_lr_scales
 from videokd.pipeline.fusion_table import make_fusion_table
 from videokd.pipeline.plan import ExperimentPlan
@@ -135,6 +137,7 @@ def _train_learner(run: Run, unit: Unit, learner: Learner, result: nn.Module) ->
             evaluate=lambda: _validate_measured(run, unit, result),
             stop=run.stop,
             progress=bar,
+            watch=stack.enter_context(_make_watch(run, unit, learner.task)),
         )
 
 
@@ -289,6 +292,17 @@ def _make_loader(
         num_workers=run.num_workers,
         worker_init=ignore_signals,
         pin_memory=run.device.type == "cuda",
+    )
+
+
+def _make_watch(run: Run, unit: Unit, task: nn.Module) -> Watch:
+    return Watch(
+        run.plan.path(unit),
+        unit.folder,
+        device=run.device,
+        frozen=[module for module in task.modules() if isinstance(module, Frozen)],
+        loggers=run.cfg.TRAIN.LOGGERS,
+        profile_steps=run.cfg.TRAIN.PROFILE_STEPS,
     )
 
 

@@ -1,0 +1,89 @@
+"""What looks at a training and changes nothing about it: clocks, mirrors of the log, a trace."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import nn
+
+from videokd.engine.frozen_clock import FrozenClock
+from videokd.engine.metrics_log import MetricsLog
+from videokd.engine.mirrors import make_mirrors
+from videokd.engine.profiler import StepProfiler
+
+
+class Watch:
+    """The means to watch one training, for the time of a ``with`` statement.
+
+    Args:
+        folder: The training's.
+        title: Its name, such as "students/UCF"; the end of ``folder``.
+        device: Where it runs.
+        frozen: Networks in it whose share of the time is wanted.
+        loggers: Where its log is shown too, see ``videokd.engine.mirrors``.
+        profile_steps: (first, last) step of which a trace is written; empty for none.
+
+    Raises:
+        InputError: A logger's package is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        title: str,
+        *,
+        device: torch.device,
+        frozen: Sequence[nn.Module] = (),
+        loggers: Sequence[str] = (),
+        profile_steps: Sequence[int] = (),
+    ) -> None:
+        self.folder = folder
+        self._mirrors = make_mirrors(loggers, folder, title)
+        self.clock = FrozenClock(frozen, device)
+        self._profiler: StepProfiler | None = None
+        if profile_steps:
+            first, last = profile_steps
+            self._profiler = StepProfiler(folder, first=first, last=last, device=device)
+        self._start_step = 0
+        self._start_sec = 0.0
+
+    def __enter__(self) -> "Watch":
+        self.clock.attach()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.clock.detach()
+        if self._profiler is not None:
+            self._profiler.close()
+        for mirror in self._mirrors:
+            mirror.close()
+
+    def begin(self, step: int) -> MetricsLog:
+        """Be told that the training begins, or goes on, with ``step`` steps done.
+
+        Returns:
+            The log, ``metrics.jsonl`` in its folder, whose lines the mirrors take too.
+        """
+        self._start_step, self._start_sec = step, time.monotonic()
+        self.after(step)
+        return MetricsLog(self.folder / "metrics.jsonl", step, self._mirrors)
+
+    def after(self, step: int) -> None:
+        """Be told that ``step`` steps are done."""
+        if self._profiler is not None:
+            self._profiler.after(step)
+
+    def eta_sec(self, step: int, num_steps: int) -> float:
+        """Return the seconds to ``num_steps`` at the mean pace so far, ``step`` steps being done.
+
+        The pace is of this process, with its evaluations and checkpoints.
+        """
+        elapsed = time.monotonic() - self._start_sec
+        return elapsed / (step - self._start_step) * (num_steps - step)
