@@ -51,8 +51,11 @@ def test_a_summary_starts_anew():
 
 def test_norms_of_the_gradient_have_a_mean_and_a_largest_over_the_steps():
     meters = Meters(torch.device("cpu"))
-    for norm, num_clips in ((3.0, 2), (5.0, 2), (1.0, 6)):
-        meters.add(_output(1.0, [True] * num_clips), num_clips, torch.tensor(norm))
+    for norm in (3.0, 5.0, 1.0):
+        meters.add_norm(torch.tensor(norm))
+    for norm in (7.0, torch.nan, torch.inf):
+        meters.add_norm(torch.tensor(norm), torch.tensor(False))
+    meters.add_norm(torch.tensor(3.0), torch.tensor(True))
     line = _summary(meters)
     assert (line["grad_norm"], line["grad_norm_max"]) == (3.0, 5.0)
     assert "grad_norm" not in _summary(meters)
@@ -71,12 +74,15 @@ def test_a_state_passed_through_json_goes_on_bit_for_bit():
     whole, first, second = (Meters(torch.device("cpu")) for _ in range(3))
     norms = torch.rand(7).unbind()
     for output, norm in zip(outputs, norms, strict=True):
-        whole.add(output, 2, norm)
+        whole.add(output, 2)
+        whole.add_norm(norm)
     for output, norm in zip(outputs[:3], norms[:3], strict=True):
-        first.add(output, 2, norm)
+        first.add(output, 2)
+        first.add_norm(norm)
     second.load_state(json.loads(json.dumps(first.state())))
     for output, norm in zip(outputs[3:], norms[3:], strict=True):
-        second.add(output, 2, norm)
+        second.add(output, 2)
+        second.add_norm(norm)
     assert _summary(second) == _summary(whole)
 
 

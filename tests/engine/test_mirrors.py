@@ -79,6 +79,15 @@ def test_a_record_that_was_cut_off_costs_no_other(tmp_path, read_board):
     assert [step for step, _ in read_board(tmp_path)["train/loss"]] == [1, 2, 3]
 
 
+def test_a_training_may_go_back_within_one_process(tmp_path, read_board):
+    mirrors = make_mirrors(["tensorboard"], tmp_path, "joint")
+    for start, stop in ((0, 4), (2, 6)):
+        log = MetricsLog(tmp_path / "metrics.jsonl", start, mirrors)
+        for step in range(start + 1, stop):
+            log.write(_line(step))
+    assert [step for step, _ in read_board(tmp_path)["train/loss"]] == [1, 2, 3, 4, 5]
+
+
 class FakeRun:
     """What the server of wandb does with a run: a step that is behind the last one is ignored."""
 
@@ -125,6 +134,19 @@ def test_wandb_goes_on_with_one_run_per_training(tmp_path, wandb):
     assert first["project"] == "videokd"
     assert first["dir"] == str(folder)
     assert first["resume"] == "allow"
+
+
+def test_going_back_within_one_process_keeps_the_run_of_wandb(tmp_path, wandb):
+    (mirror,) = make_mirrors(["wandb"], tmp_path, "joint")
+    for start in (0, 2):
+        mirror.begin(start)
+        for step in range(start + 1, 5):
+            mirror.write(_line(step))
+    mirror.close()
+    assert len(wandb.calls) == 1
+    (run,) = wandb.runs.values()
+    assert list(run.lines) == [1, 2, 3, 4]
+    assert run.num_finished == 1
 
 
 def test_two_trainings_are_two_runs_of_the_project_that_the_environment_names(

@@ -1,6 +1,8 @@
 """Trainings of a few steps, unit by unit."""
 
+import sys
 from dataclasses import replace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from safetensors.torch import load_file
 
 from videokd.distill.tasks import StudentTask
 from videokd.engine.averaging import WeightAverage
+from videokd.engine.metrics_log import read_metrics
 from videokd.pipeline import run as run_module
 from videokd.pipeline.run import score_unit, train_unit
 from videokd.utils.io import read_json
@@ -174,3 +177,22 @@ def test_every_choice_trains_a_student(make_trained, words):
     assert _are_equal(_outputs(run.plan.load_model(unit), "UCF"), _outputs(model, "UCF"))
     stem = unit.make_model().backbone.net.stem[0].weight
     assert not torch.equal(stem, model.backbone.net.stem[0].weight)
+
+
+def test_every_training_is_shown_and_traced_in_its_own_folder(make_trained, monkeypatch):
+    runs = []
+    stub = ModuleType("wandb")
+    stub.init = lambda **options: (
+        runs.append(options) or SimpleNamespace(log=lambda values, step: None, finish=lambda: None)
+    )
+    monkeypatch.setitem(sys.modules, "wandb", stub)
+    words = ("TRAIN.LOGGERS", "['wandb']", "TRAIN.PROFILE_STEPS", [2, 2])
+    run, _, _ = make_trained("students/UCF", *words, datasets=("UCF",), BASELINES=[])
+    folders = ("experts/UCF", "joint", "students/UCF")
+    assert [options["name"] for options in runs] == list(folders)
+    assert {options["group"] for options in runs} == {run.folder.name}
+    for folder in folders:
+        assert (run.folder / folder / "profile-steps-2-2.json.gz").exists()
+        line = read_metrics(run.folder / folder / "metrics.jsonl")[-1]
+        assert ("teacher_share" in line) == (folder != "experts/UCF")
+        assert 0 < line.get("teacher_share", 0.5) < 1

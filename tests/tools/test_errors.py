@@ -266,3 +266,13 @@ def test_a_signal_to_the_whole_process_group_leaves_a_checkpoint(config, tmp_pat
     assert process.returncode == 75
     assert errors == "stopped; run the same command again to go on\n"
     assert list((log.parent / "checkpoints").glob("step-*/manifest.json"))
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb"])
+def test_a_logger_that_is_not_installed_is_named_before_anything_is_written(
+    tool, config, tmp_path, monkeypatch, name
+):
+    monkeypatch.setitem(sys.modules, name, None)
+    answer = tool("train_net", "--config-file", config, "TRAIN.LOGGERS", f"['{name}']")
+    assert_answer(answer, 2, f"TRAIN.LOGGERS {name} cannot be used", f"videokd[{name}]")
+    assert not (tmp_path / "run" / "config.yaml").exists()

@@ -31,7 +31,7 @@ class Meters:
     _num_clips: int
     _norm_sum: Tensor
     _norm_max: Tensor
-    _num_norms: int
+    _num_norms: Tensor
 
     def __init__(self, device: torch.device, clock: FrozenClock | None = None) -> None:
         self._device = device
@@ -46,7 +46,7 @@ class Meters:
             "num_correct": self._num_correct.item(),
             "num_labelled": self._num_labelled.item(),
             "num_clips": self._num_clips,
-            "grad_norms": [self._norm_sum.item(), self._norm_max.item(), self._num_norms],
+            "grad_norms": [x.item() for x in (self._norm_sum, self._norm_max, self._num_norms)],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -56,11 +56,11 @@ class Meters:
         self._num_correct = self._zero() + state["num_correct"]
         self._num_labelled = self._zero() + state["num_labelled"]
         self._num_clips = state["num_clips"]
-        norm_sum, norm_max, self._num_norms = state["grad_norms"]
-        self._norm_sum, self._norm_max = self._zero() + norm_sum, self._zero() + norm_max
+        norms = [self._zero() + value for value in state["grad_norms"]]
+        self._norm_sum, self._norm_max, self._num_norms = norms
 
-    def add(self, output: StepOutput, num_clips: int, grad_norm: Tensor | None = None) -> None:
-        """Add one step's loss, terms and hits, and its gradient's norm before clipping."""
+    def add(self, output: StepOutput, num_clips: int) -> None:
+        """Add one step's loss, terms and hits."""
         values = {"loss": output.loss.detach(), **output.terms}
         for name, value in values.items():
             count = output.counts.get(name, num_clips)
@@ -69,10 +69,19 @@ class Meters:
         self._num_correct = self._num_correct + output.correct.sum()
         self._num_labelled = self._num_labelled + output.counts.get("top1", num_clips)
         self._num_clips += num_clips
-        if grad_norm is not None:
-            self._norm_sum = self._norm_sum + grad_norm
-            self._norm_max = torch.maximum(self._norm_max, grad_norm)
-            self._num_norms += 1
+
+    def add_norm(self, grad_norm: Tensor, is_good: Tensor | None = None) -> None:
+        """Add one step's gradient.
+
+        Args:
+            grad_norm: Scalar on the device, its L2 norm before clipping.
+            is_good: Bool scalar on the device; where it is false nothing is added. None: it is.
+        """
+        if is_good is not None:
+            grad_norm = torch.where(is_good, grad_norm, 0)
+        self._norm_sum = self._norm_sum + grad_norm
+        self._norm_max = torch.maximum(self._norm_max, grad_norm)
+        self._num_norms = self._num_norms + (1 if is_good is None else is_good)
 
     @contextmanager
     def data_wait(self) -> Iterator[None]:
@@ -108,8 +117,9 @@ class Meters:
             line["top1"] = 100 * self._num_correct.item() / num_labelled
         line["clips_per_sec"] = self._num_clips / elapsed
         line["data_wait"] = self._wait_sec / elapsed
-        if self._num_norms:
-            line["grad_norm"] = self._norm_sum.item() / self._num_norms
+        num_norms = self._num_norms.item()
+        if num_norms:
+            line["grad_norm"] = self._norm_sum.item() / num_norms
             line["grad_norm_max"] = self._norm_max.item()
         if self._clock is not None:
             line["teacher_share"] = self._clock.take_sec() / elapsed
@@ -136,7 +146,6 @@ class Meters:
         self._num_correct = self._zero()
         self._num_labelled = self._zero()
         self._num_clips = 0
-        self._norm_sum = self._norm_max = self._zero()
-        self._num_norms = 0
+        self._norm_sum = self._norm_max = self._num_norms = self._zero()
         self._wait_sec = 0.0
         self._start = time.perf_counter()

@@ -22,7 +22,7 @@ class Mirror(Protocol):
     """Takes the lines of one training's log."""
 
     def begin(self, start_step: int) -> None:
-        """Drop what is known of later steps than ``start_step``; called once, before ``write``."""
+        """Drop what is known of later steps than ``start_step``; called before ``write``."""
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Take a line, which holds ``step``; what is no number is left out."""
@@ -137,6 +137,8 @@ class WandbMirror:
         """Begin the run, or go on with it."""
         import wandb
 
+        if self._run is not None:
+            return
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "videokd"),
             group=self._folder.resolve().parents[self._title.count("/")].name,

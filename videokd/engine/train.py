@@ -163,8 +163,8 @@ def _train(
             output = task(batch, step / settings.num_steps)
             if (step + 1) % check_period == 0:
                 _check_finite(output, batch, step=step, lr=lr)
-            grad_norm = _update(learner, output.loss, settings.clip_grad_norm)
-            meters.add(output, len(batch), grad_norm)
+            meters.add_norm(_update(learner, output.loss, settings.clip_grad_norm))
+            meters.add(output, len(batch))
         step += 1
         watch.after(step)
 
