@@ -131,6 +131,6 @@ def test_a_training_that_ends_too_early_leaves_no_trace_and_says_so(tmp_path, ca
         _train(StepProfiler(tmp_path, first=3, last=9, device=CPU), 0, 4)
     assert "the training ended before step 9: no trace was written" in caplog.text
     assert not list(tmp_path.iterdir())
-    # Nothing is left running.
+    assert not torch.autograd._profiler_enabled()
     _train(StepProfiler(tmp_path, first=1, last=1, device=CPU), 0, 1)
     assert len(list(tmp_path.iterdir())) == 1
