@@ -75,6 +75,7 @@ def _time_both(case: ModelCase, folder: Path, num_rounds: int) -> tuple[list[flo
         log_period=_NUM_STEPS,
         eval_period=0,
         checkpoint_period_sec=1e9,
+        num_checkpoints=2,
         max_bad_videos=0,
         dataset_names=("a",),
     )
