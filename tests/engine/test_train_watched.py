@@ -61,6 +61,7 @@ def run(tmp_path, make_batch, monkeypatch):
             log_period=2,
             eval_period=4,
             checkpoint_period_sec=1e-9 if die_at else 1e9,
+            num_checkpoints=2,
             max_bad_videos=0,
             dataset_names=("a",),
         )

@@ -6,12 +6,11 @@ from collections import Counter
 
 from crashing import Order
 
+from videokd.engine.meters import MEASURED
 from videokd.engine.metrics_log import read_metrics
 from videokd.utils.io import read_json, sha256_file
 
 UNIT = "experts/UCF"
-# Measured, not computed.
-TIMES = ("clips_per_sec", "data_wait", "_sec", "_share", "_gib")
 
 
 class Experiment:
@@ -41,7 +40,7 @@ class Experiment:
         """Return all that a training leaves and that is no measured time."""
         unit = self.folder / name / UNIT
         lines = [
-            {key: value for key, value in line.items() if not key.endswith(TIMES)}
+            {key: value for key, value in line.items() if key not in MEASURED}
             for line in read_metrics(unit / "metrics.jsonl")
         ]
         stage = {**read_json(unit / "stage.json"), "seconds": 0}

@@ -21,6 +21,7 @@ SETTINGS = TrainSettings(
     log_period=4,
     eval_period=0,
     checkpoint_period_sec=1e9,
+    num_checkpoints=2,
     max_bad_videos=0,
     dataset_names=("a", "b"),
 )
