@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread more than there are cores makes a step several times slower; tests need one.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test check test-slow test-faults test-gpu format clean
+.PHONY: demo test check test-slow test-faults test-compiled test-gpu format clean
 
 demo: $(VENV)/.installed
 	@echo "== three experts, one joint teacher, three students, on generated videos (about 12 minutes on 2 cores; Ctrl-C and 'make demo' again goes on)"
@@ -28,6 +28,10 @@ test-slow: $(VENV)/.installed
 test-faults: $(VENV)/.installed
 	@echo "== fault suite (about 15 minutes): kills, damaged checkpoints, full disks"
 	$(TEST_ENV) $(BIN)/python -m pytest -q -m faults
+
+test-compiled: $(VENV)/.installed
+	@echo "== a network of each family as torch.compile makes it (about 5 minutes)"
+	$(TEST_ENV) $(BIN)/python -m pytest -q -m compiled
 
 test-gpu: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m gpu

@@ -251,7 +251,7 @@ def test_a_network_is_one_graph_whose_features_are_its_own(family_network, mode)
     assert torch.equal(features.embedding, expected.embedding)
 
 
-@pytest.mark.slow
+@pytest.mark.compiled
 def test_a_compiled_network_is_the_network_but_for_rounding(family_network):
     expected, features = _compile(family_network, "eval", "inductor")
     for level, value in expected.levels.items():
