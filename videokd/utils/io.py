@@ -32,8 +32,9 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
         os.replace(name, path)
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a full disk does not say for which file
+        # A full disk does not say for which file. An error without a number has nowhere to say it.
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(path)
         raise
 
 
