@@ -123,3 +123,16 @@ def test_the_attention_of_a_cpu_is_counted():
     with counter:
         attention.sum().backward()
     assert counter.total == 2 * 3 * (2 + 5) * (2 * 5 * 5 * 8)
+
+
+def test_the_backward_of_a_depthwise_convolution_costs_twice_its_forward():
+    # 6 channels of 4 x 5 x 5 positions, 27 products each.
+    conv = nn.Conv3d(6, 6, 3, padding=1, groups=6, bias=False)
+    counter = rehearsal._FlopCounter()
+    with counter:
+        result = conv(torch.randn(1, 6, 4, 5, 5, requires_grad=True))
+    forward = 2 * 6 * (4 * 5 * 5) * 27
+    assert counter.total == forward
+    with counter:
+        result.sum().backward()
+    assert counter.total == 3 * forward

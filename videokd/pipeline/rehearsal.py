@@ -9,7 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import (
+    conv_flop_count,
+    flop_registry,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 
 from videokd.data.augment import ViewParams
 from videokd.data.batch import ClipBatch, ClipSample, collate
@@ -182,6 +187,11 @@ def _count_flops(op: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> in
         return int(sdpa_flop_count(*(tensor.shape for tensor in args[:3])))
     if op is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward:
         return int(sdpa_backward_flop_count(*(tensor.shape for tensor in args[:4])))
+    if op is torch.ops.aten.convolution_backward:
+        # torch's table takes the backward of grouped convolutions for that of whole ones. Each of
+        # the two gradients costs what the forward does.
+        forward = conv_flop_count(args[1].shape, args[2].shape, args[0].shape, args[7])
+        return int(forward) * sum(args[10][:2])
     count = flop_registry.get(op)
     return 0 if count is None else int(count(*args, **kwargs, out_val=result))
 
