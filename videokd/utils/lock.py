@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LOCK_NAME = "lock"
@@ -47,11 +47,10 @@ def _write_holder(handle: int) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
     data = (json.dumps(holder) + "\n").encode()
-    try:
+    # A full disk does not keep a run from going on; what a second one is told is poorer then.
+    with suppress(OSError):
         os.pwrite(handle, data, 0)
         os.ftruncate(handle, len(data))
-    except OSError:
-        pass  # a full disk does not keep a run from going on; the message is poorer then
 
 
 def _read_holder(text: str) -> str:
