@@ -92,3 +92,46 @@ def test_to_moves_every_tensor():
 def test_a_batch_passes_between_processes():
     batch = pickle.loads(pickle.dumps(collate([make_sample(1)])))
     assert batch.record_ids.tolist() == [11]
+
+
+@pytest.mark.parametrize(
+    ("num_clips", "num_parts", "sizes"),
+    [
+        (8, 4, [2, 2, 2, 2]),
+        (7, 3, [2, 2, 3]),
+        (5, 4, [2, 3]),
+        (3, 2, [3]),
+        (1, 2, [1]),
+        (8, 1, [8]),
+    ],
+)
+def test_parts_are_of_nearly_equal_size_and_hold_two_clips_or_more(num_clips, num_parts, sizes):
+    parts = collate([make_sample(i) for i in range(num_clips)]).split(num_parts)
+    assert [len(part) for part in parts] == sizes
+    assert sum(part.share for part in parts) == pytest.approx(1)
+
+
+def test_a_part_holds_its_rows_of_everything_and_the_datasets_of_all():
+    samples = [
+        replace(
+            make_sample(i),
+            dataset_id=i,
+            view_number=i,
+            other_clips={"small": torch.full((3, 1, 2, 2), i)},
+            plain_clips={"plain": torch.full((3, 1, 2, 2), 10 * i)},
+        )
+        for i in range(5)
+    ]
+    batch = collate([*samples, BadVideo(0, 7, "a.avi", "empty file")])
+    parts, alone = batch.split(2), [collate(samples[:2]), collate(samples[2:])]
+    for part, expected in zip(parts, alone, strict=True):
+        assert part.whole_ids.tolist() == [0, 1, 2, 3, 4]
+        for field in fields(part):
+            mine, theirs = getattr(part, field.name), getattr(expected, field.name)
+            if isinstance(mine, dict):
+                assert mine.keys() == theirs.keys()
+                assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+            elif field.name != "whole_ids":
+                same = torch.equal(mine, theirs) if torch.is_tensor(mine) else mine == theirs
+                assert same, field.name
+    assert batch.split(1) == [batch]

@@ -170,7 +170,7 @@ def test_a_checkpoint_without_an_average_has_no_trace_of_one(run, tmp_path):
     folder = tmp_path / "plain" / "checkpoints" / "step-6"
     names = {"model.safetensors", "optimizer.pt", "state.json", "manifest.json"}
     assert {path.name for path in folder.iterdir()} == names
-    assert _last(tmp_path / "plain").state.keys() == {"step", "bad_videos", "meters"}
+    assert _last(tmp_path / "plain").state.keys() == {"step", "bad_videos", "meters", "update"}
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_the_log_holds_the_periods_that_were_asked_for(run, tmp_path):
     assert [line["step"] for line in lines if "val" in line] == [4, 5]
     assert lines[0].keys() == {
         *("step", "lr", "bad_videos", "loss", "ce", "twice", "top1", "grad_norm", "grad_norm_max"),
-        *("clips_per_sec", "data_wait", "memory_mib", "eta_sec"),
+        *("clips_per_sec", "data_wait", "memory_mib", "eta_sec", "skipped_steps"),
     }
     assert lines[0]["twice"] == pytest.approx(2 * lines[0]["ce"])
     # Warm-up over 2 of 5 steps: the second step has the peak.
@@ -324,6 +324,7 @@ def replace_loss(output, loss):
 def test_a_loss_that_is_not_finite_ends_the_run_with_what_is_needed_to_find_it(run, tmp_path):
     message = (
         r"the loss is nan at step 3, learning rate 0\.00\d+: ce [\d.]+, twice inf; "
+        r"the gradient of net\.0\.weight, net\.0\.bias and 4 more not finite; "
         r"dataset ids \[0, 0, 0, 0\], record ids \[0, 1, 2, 3\]; try a lower SOLVER.BASE_LR"
     )
     with pytest.raises(RunError, match=message):
@@ -332,11 +333,17 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_what_is_needed_to_find_it(r
 
 
 @pytest.mark.parametrize(
-    ("how", "name"), [("gradient", r"net\.0\.bias"), ("statistics", r"net\.1\.running_var")]
+    ("how", "name"),
+    [
+        ("gradient", r"gradient of net\.0\.bias"),
+        ("statistics", r"statistic of net\.1\.running_var"),
+    ],
 )
-def test_weights_that_are_not_finite_never_reach_a_checkpoint(run, tmp_path, how, name):
+def test_what_is_not_finite_beside_the_loss_is_named_and_never_reaches_a_checkpoint(
+    run, tmp_path, how, name
+):
     always = replace(SETTINGS, checkpoint_period_sec=1e-9)
-    with pytest.raises(RunError, match=f"weight {name} is not finite after 4 steps"):
+    with pytest.raises(RunError, match=f"the loss is [\\d.]+ at step 3, .*; the {name} not finite"):
         run("inf", task=BreakingTask(how), settings=always)
     assert _last(tmp_path / "inf").state["step"] == 3
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 _TOLD = pytest.StashKey[list[str]]()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """``tell(text)``: show a line at the end of the test run, whether tests pass or not."""
     return pytestconfig.stash.setdefault(_TOLD, []).append

@@ -40,6 +40,7 @@ SETTINGS = TrainSettings(
     seed=1,
     log_period=1,
     eval_period=0,
+    num_checkpoints=2,
     checkpoint_period_sec=1e9,
     max_bad_videos=0,
     dataset_names=("a", "b"),

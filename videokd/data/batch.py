@@ -110,6 +110,8 @@ class ClipBatch:
             {} when not asked for, and in an empty batch.
         uncut: What all clips are cut from by ``to``; until then ``clips`` is empty, and there are
             no other ones. None where they were cut in the workers.
+        whole_ids: (N,) int64, the ``dataset_ids`` of the whole batch that this is a part of, see
+            ``split``; None where it is all there is.
     """
 
     clips: Tensor
@@ -124,6 +126,7 @@ class ClipBatch:
     other_clips: Mapping[str, Tensor] = field(default_factory=dict)
     plain_clips: Mapping[str, Tensor] = field(default_factory=dict)
     uncut: UncutBatch | None = None
+    whole_ids: Tensor | None = None
 
     def __len__(self) -> int:
         return self.labels.shape[0]
@@ -137,6 +140,28 @@ class ClipBatch:
     def all_plain_clips(self) -> Tensor | Mapping[str, Tensor]:
         """The clips without augmentation, or name -> clips where there are several shapes."""
         return only_or_all(self.plain_clips)
+
+    @property
+    def share(self) -> float:
+        """Share of the clips of the whole batch that are in this part of it; 1 if it is all."""
+        return 1.0 if self.whole_ids is None else len(self) / len(self.whole_ids)
+
+    def split(self, num_parts: int) -> list["ClipBatch"]:
+        """Cut the batch into parts of equal size, or nearly so, in their order.
+
+        Args:
+            num_parts: How many; fewer where a part would have less than two clips, which is what
+                batch norm needs.
+
+        Returns:
+            The parts; the batch itself where there is one. The clips must be cut (see ``to``), and
+            bad videos are in none of them.
+        """
+        num_parts = max(1, min(num_parts, len(self) // 2))
+        if num_parts == 1:
+            return [self]
+        bounds = [len(self) * i // num_parts for i in range(num_parts + 1)]
+        return [self._part(slice(*pair)) for pair in zip(bounds, bounds[1:], strict=False)]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "ClipBatch":
         """Return the batch with its tensors on a device, and its clips cut."""
@@ -155,6 +180,22 @@ class ClipBatch:
     def pin_memory(self) -> "ClipBatch":
         """Return the batch in page-locked memory, from which it reaches a GPU sooner."""
         return self._convert(Tensor.pin_memory)
+
+    def _part(self, rows: slice) -> "ClipBatch":
+        return replace(
+            self,
+            clips=self.clips[rows],
+            labels=self.labels[rows],
+            dataset_ids=self.dataset_ids[rows],
+            record_ids=self.record_ids[rows],
+            views=self.views[rows],
+            frame_indices=self.frame_indices[rows],
+            bad=(),
+            view_keys=self.view_keys[rows],
+            other_clips={name: clips[rows] for name, clips in self.other_clips.items()},
+            plain_clips={name: clips[rows] for name, clips in self.plain_clips.items()},
+            whole_ids=self.dataset_ids,
+        )
 
     def _convert(self, convert: Callable[[Tensor], Tensor]) -> "ClipBatch":
         return replace(

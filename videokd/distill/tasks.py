@@ -221,10 +221,11 @@ class StudentTask(nn.Module):
             logits,
             targets,
             labels=labels,
-            ce=ce.sum() / num_mine.clamp(min=1),
+            ce=ce.sum() / self._num_counted(batch, num_mine),
             keep=self.objective.draw_kept(labels),
             progress=progress,
         )
+        terms["ce"] = ce.sum() / num_mine.clamp(min=1)
         top1, teacher_top1 = logits.argmax(dim=1), targets.logits.argmax(dim=1)
         terms["agreement"] = (top1 == teacher_top1).float().mean()
         right = (teacher_top1 == labels) & mine
@@ -234,6 +235,15 @@ class StudentTask(nn.Module):
         detached = {name: value.detach() for name, value in terms.items()}
         counts = {"ce": num_mine, "teacher_top1": num_mine, "top1": num_mine}
         return TaskOutput(loss, (top1 == labels) & mine, detached, counts)
+
+    def _num_counted(self, batch: ClipBatch, num_mine: Tensor) -> Tensor:
+        """Return what the sum of a batch's cross-entropies is divided by."""
+        if batch.whole_ids is None:
+            return num_mine.clamp(min=1)
+        # Parts count by their clips, and own clips may lie unevenly in them: each of these has the
+        # same weight in the whole.
+        mine = batch.whole_ids == self.trained_on.index(self.dataset)
+        return mine.sum().clamp(min=1) * batch.share
 
     def _ask_teacher(self, batch: ClipBatch, clips: Clips) -> Targets:
         if self.is_fixed:

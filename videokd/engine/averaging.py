@@ -41,12 +41,20 @@ class WeightAverage:
         self._decay = decay
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Take in the model's present weights; to be called after each step of the optimizer."""
+    def update(self, is_good: Tensor | None = None) -> None:
+        """Take in the model's present weights; to be called after each step of the optimizer.
+
+        Args:
+            is_good: Bool scalar on the device; where it is false, the average stays as it is, and
+                only the number of updates counts on. None: it is.
+        """
         decay = min(self._decay, (1 + self.num_updates) / (10 + self.num_updates))
         pairs = list(zip(_tensors(self.module), _tensors(self._model), strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
         averages, weights = map(list, zip(*floats, strict=True))
+        if is_good is not None:
+            pairs_of = zip(weights, averages, strict=True)
+            weights = [torch.where(is_good, new, old) for new, old in pairs_of]
         get_ema_multi_avg_fn(decay)(averages, weights, self.num_updates)
         for count, newest in pairs:
             if not count.is_floating_point():

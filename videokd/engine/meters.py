@@ -59,15 +59,27 @@ class Meters:
         norms = [self._zero() + value for value in state["grad_norms"]]
         self._norm_sum, self._norm_max, self._num_norms = norms
 
-    def add(self, output: StepOutput, num_clips: int) -> None:
-        """Add one step's loss, terms and hits."""
+    def add(self, output: StepOutput, num_clips: int, is_good: Tensor | None = None) -> None:
+        """Add the loss, terms and hits of one step, or of a part of it.
+
+        Args:
+            output: Of the task.
+            num_clips: B.
+            is_good: Bool scalar on the device; where it is false nothing is added. None: it is.
+        """
         values = {"loss": output.loss.detach(), **output.terms}
         for name, value in values.items():
             count = output.counts.get(name, num_clips)
+            if is_good is not None:
+                # Not by a factor of zero, which leaves NaN as it is.
+                value, count = torch.where(is_good, value, 0), count * is_good
             self._sums[name] = self._sums.get(name, self._zero()) + value * count
             self._counts[name] = self._counts.get(name, self._zero()) + count
-        self._num_correct = self._num_correct + output.correct.sum()
-        self._num_labelled = self._num_labelled + output.counts.get("top1", num_clips)
+        hits, num_labelled = output.correct.sum(), output.counts.get("top1", num_clips)
+        if is_good is not None:
+            hits, num_labelled = hits * is_good, num_labelled * is_good
+        self._num_correct = self._num_correct + hits
+        self._num_labelled = self._num_labelled + num_labelled
         self._num_clips += num_clips
 
     def add_norm(self, grad_norm: Tensor, is_good: Tensor | None = None) -> None:

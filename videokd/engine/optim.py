@@ -47,6 +47,7 @@ def build_optimizer(
         groups.append({"params": decayed, "weight_decay": weight_decay, **rate})
         groups.append({"params": others, "weight_decay": 0.0, **rate})
     devices = {p.device.type for group in groups for p in group["params"]}
+    # One kernel for all weights, which can be told on the device to do nothing, see ``Update``.
     fused = True if devices == {"cuda"} else None
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=base_lr, betas=(0.9, beta2), fused=fused)

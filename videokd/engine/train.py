@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
 
 from videokd.data.batch import BadVideo, ClipBatch
-from videokd.engine.averaging import WeightAverage
 from videokd.engine.bad_videos import BadVideoList
 from videokd.engine.checkpoint import Checkpoint, CheckpointFolder, load_newest_checkpoint
 from videokd.engine.checkpoint_writer import CheckpointWriter
+from videokd.engine.guard import LESS_LEARNING, NonFiniteError, roll_back_once
 from videokd.engine.meters import Meters
 from videokd.engine.optim import scale_lr
 from videokd.engine.schedule import Schedule
 from videokd.engine.stop import Stopped, StopRequest
-from videokd.engine.task import StepOutput
+from videokd.engine.update import Learner, Update
 from videokd.engine.watch import Watch
 from videokd.utils.errors import InputError, RunError
 
@@ -30,8 +29,6 @@ _VideoKey = tuple[int, str]  # dataset id, path
 _BAD_VIDEOS_NAME = "bad_videos.csv"
 _LOG_NAME = "metrics.jsonl"
 _CHECKPOINTS = "checkpoints"
-
-_LESS_LEARNING = "try a lower SOLVER.BASE_LR or SOLVER.CLIP_GRAD_NORM 1.0"
 
 
 @dataclass(frozen=True)
@@ -58,18 +55,11 @@ class TrainSettings:
     """By dataset id, for the list of unreadable videos."""
     schedule: Schedule = Schedule()
     """How the learning rate moves."""
-
-
-@dataclass(frozen=True)
-class Learner:
-    """What a training changes and a checkpoint holds."""
-
-    task: nn.Module
-    """(batch, progress) -> StepOutput, see ``videokd.engine.task``; on its device already."""
-    optimizer: torch.optim.Optimizer
-    """Over the task's trainable parameters."""
-    average: WeightAverage | None = None
-    """Of the task's model, when an average is wanted; ``average.module`` is the result then."""
+    num_parts: int = 1
+    """Parts that the clips of a step go through the network in."""
+    max_skipped: int = 0
+    """Steps in a row that may be skipped because something is not finite; then the training goes
+    back to its last checkpoint, once, and then it stops. 0: it stops at the first."""
 
 
 class ProgressBar(Protocol):
@@ -107,7 +97,8 @@ def train(
 
     Raises:
         Stopped: A signal came; the checkpoint is written.
-        RunError: Loss or weights are not finite, more than ``max_bad_videos`` are unreadable, or a
+        RunError: More than ``max_skipped`` steps in a row were not finite, also when they were done
+            again from the last checkpoint, more than ``max_bad_videos`` are unreadable, or a
             checkpoint cannot be written.
         InputError: The checkpoint has a weight average and the learner has none, or the reverse.
     """
@@ -115,17 +106,21 @@ def train(
         folder / _CHECKPOINTS, num_kept=settings.num_checkpoints, log=folder / _LOG_NAME
     )
     watch = watch or Watch(folder, folder.name, device=next(learner.task.parameters()).device)
-    with CheckpointWriter(checkpoints) as writer:
-        _train(
-            learner,
-            make_loader,
-            writer,
-            settings=settings,
-            watch=watch,
-            evaluate=evaluate,
-            stop=stop,
-            progress=progress,
-        )
+
+    def run() -> None:
+        with CheckpointWriter(checkpoints) as writer:
+            _train(
+                learner,
+                make_loader,
+                writer,
+                settings=settings,
+                watch=watch,
+                evaluate=evaluate,
+                stop=stop,
+                progress=progress,
+            )
+
+    roll_back_once(run, lambda: any((folder / _CHECKPOINTS).glob("step-*")))
 
 
 def _train(
@@ -142,13 +137,18 @@ def _train(
     task = learner.task
     device = next(task.parameters()).device
     meters = Meters(device, watch.clock)
-    step, bad = _resume(learner, meters, watch.folder)
+    update = Update(
+        learner,
+        meters,
+        clip_grad_norm=settings.clip_grad_norm,
+        num_parts=settings.num_parts,
+        max_skipped=settings.max_skipped,
+    )
+    step, bad = _resume(learner, meters, update, watch.folder)
     log = watch.begin(step)
     bad_list = BadVideoList(watch.folder / _BAD_VIDEOS_NAME, settings.dataset_names)
     loader, last_save = make_loader(step), time.monotonic()
     task.train()
-    # A loss is read, which waits for the device, at every step where that costs nothing.
-    check_period = 1 if device.type == "cpu" else settings.log_period
 
     while step < settings.num_steps:
         writer.raise_if_failed()
@@ -160,18 +160,16 @@ def _train(
         lr = _set_lr(learner.optimizer, settings, step)
         if len(batch) > 1:  # batch norm needs two; smaller batches come from unreadable videos
             batch = batch.to(device, non_blocking=True)
-            output = task(batch, step / settings.num_steps)
-            if (step + 1) % check_period == 0:
-                _check_finite(output, batch, step=step, lr=lr)
-            meters.add_norm(_update(learner, output.loss, settings.clip_grad_norm))
-            meters.add(output, len(batch))
+            update(batch, step / settings.num_steps, step=step, lr=lr)
         step += 1
         watch.after(step)
 
         is_last = step == settings.num_steps
         if step % settings.log_period == 0 or is_last:
+            update.settle()
             line = meters.summarise() | {"eta_sec": watch.eta_sec(step, settings.num_steps)}
-            log.write({"step": step, "lr": lr, "bad_videos": len(bad), **line})
+            counts = {"bad_videos": len(bad), "skipped_steps": update.guard.num_skipped}
+            log.write({"step": step, "lr": lr, **counts, **line})
             progress.update(step, Meters.describe(line))
         else:
             progress.update(step, "")
@@ -183,9 +181,11 @@ def _train(
         is_due |= log.best_step == step
         must_stop = stop.is_set  # asked once: a signal between two questions would skip the save
         if is_due or is_last or must_stop:
+            update.settle()
             state = {"step": step, "bad_videos": sorted(bad), "meters": meters.state()}
+            state["update"] = update.state()
             with meters.paused():
-                _check_weights(task, step)
+                _check_weights(learner, step, may_roll_back=settings.max_skipped > 0)
                 writer.save(_snapshot(learner, state), best_step=log.best_step)
             last_save = time.monotonic()
         if must_stop and not is_last:
@@ -201,7 +201,9 @@ def _snapshot(learner: Learner, state: dict[str, Any]) -> Checkpoint:
     return Checkpoint(weights, momenta, state, learner.average.module.state_dict())
 
 
-def _resume(learner: Learner, meters: Meters, folder: Path) -> tuple[int, set[_VideoKey]]:
+def _resume(
+    learner: Learner, meters: Meters, update: Update, folder: Path
+) -> tuple[int, set[_VideoKey]]:
     checkpoint = load_newest_checkpoint(folder / _CHECKPOINTS)
     if checkpoint is None:
         return 0, set()
@@ -217,6 +219,7 @@ def _resume(learner: Learner, meters: Meters, folder: Path) -> tuple[int, set[_V
         num_updates = checkpoint.state["num_averaged"]
         learner.average.load(checkpoint.average, num_updates=num_updates)
     meters.load_state(checkpoint.state["meters"])
+    update.load_state(checkpoint.state.get("update", {}))  # which earlier checkpoints have not
     step = checkpoint.state["step"]
     logger.info("%s: going on at step %d", folder, step)
     return step, {(dataset_id, path) for dataset_id, path in checkpoint.state["bad_videos"]}
@@ -231,21 +234,6 @@ def _set_lr(optimizer: torch.optim.Optimizer, settings: TrainSettings, step: int
     )
     scale_lr(optimizer, lr)
     return lr
-
-
-def _update(learner: Learner, loss: Tensor, clip_grad_norm: float) -> Tensor:
-    """Do a step of the optimizer; return the gradient's L2 norm before clipping."""
-    learner.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    if clip_grad_norm > 0:
-        norm = nn.utils.clip_grad_norm_(learner.task.parameters(), clip_grad_norm)
-    else:
-        gradients = [p.grad for p in learner.task.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-    learner.optimizer.step()
-    if learner.average is not None:
-        learner.average.update()
-    return norm
 
 
 def _note_bad(
@@ -266,20 +254,14 @@ def _note_bad(
         )
 
 
-def _check_weights(task: nn.Module, step: int) -> None:
-    # The loss is not read at every step on a GPU, and a bad gradient can follow a finite loss: no
-    # checkpoint may hold what a run could never go on from. Norm statistics count as weights.
-    for name, weight in task.state_dict().items():
-        if not torch.isfinite(weight).all():
-            raise RunError(f"weight {name} is not finite after {step} steps; {_LESS_LEARNING}")
-
-
-def _check_finite(output: StepOutput, batch: ClipBatch, *, step: int, lr: float) -> None:
-    if torch.isfinite(output.loss):
-        return
-    terms = ", ".join(f"{name} {value.item():g}" for name, value in output.terms.items())
-    raise RunError(
-        f"the loss is {output.loss.item()} at step {step}, learning rate {lr:g}: {terms}; "
-        f"dataset ids {batch.dataset_ids.tolist()}, record ids {batch.record_ids.tolist()}; "
-        f"{_LESS_LEARNING}"
-    )
+def _check_weights(learner: Learner, step: int, *, may_roll_back: bool) -> None:
+    # The guard keeps what is not finite from the weights, but not a machine from writing it there:
+    # no checkpoint may hold what a run could never go on from. Norm statistics count as weights.
+    average = None if learner.average is None else learner.average.module
+    for owner, module in {"weight": learner.task, "averaged weight": average}.items():
+        for name, weight in ({} if module is None else module.state_dict()).items():
+            if not torch.isfinite(weight).all():
+                raise NonFiniteError(
+                    f"{owner} {name} is not finite after {step} steps; {LESS_LEARNING}",
+                    may_roll_back=may_roll_back,
+                )

@@ -1,0 +1,113 @@
+"""What a forward changes beside the weights: norm statistics and their counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Norms:
+    """L2 norms of tensors, which are finite where all of the tensor is."""
+
+    names: Sequence[str]
+    values: Tensor
+    """(N,) float32, on the tensors' device."""
+
+    def pick_bad(self) -> list[str]:
+        """Return the names of those that are not finite; waits for the device."""
+        finite = torch.isfinite(self.values).tolist()
+        return [name for name, is_finite in zip(self.names, finite, strict=True) if not is_finite]
+
+
+class BufferSnapshot:
+    """The buffers of a module as they were before a forward.
+
+    A forward with an input that is not finite spoils the running statistics of every norm that it
+    reaches, long before a loss is looked at; they are put back as they were.
+
+    Args:
+        module: Whose buffers, on their device already. Modules with an extra state are asked for
+            that, too.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        places = [
+            (f"{prefix}.{key}".lstrip("."), owner, key)
+            for prefix, owner in module.named_modules()
+            for key, value in owner._buffers.items()
+            if value is not None
+        ]
+        self._device = next(module.parameters()).device
+        # By dtype, so that one operation copies many of them.
+        places.sort(key=lambda place: str(place[1]._buffers[place[2]].dtype))
+        self._places = places
+        self._extra = [
+            owner
+            for owner in module.modules()
+            if type(owner).get_extra_state is not nn.Module.get_extra_state
+        ]
+        self._saved = [buffer.detach().clone() for buffer in self._buffers()]
+        self._saved_extra = [owner.get_extra_state() for owner in self._extra]
+        # Masks hold infinities on purpose: only what is finite now is to stay so.
+        floats = [i for i, buffer in enumerate(self._saved) if buffer.is_floating_point()]
+        finite = torch.isfinite(self._norms_of(floats)).tolist()
+        self._checked = [i for i, is_finite in zip(floats, finite, strict=True) if is_finite]
+
+    @torch.no_grad()
+    def take(self) -> None:
+        """Remember the buffers as they are."""
+        buffers = self._buffers()
+        for mine, theirs in zip(_by_dtype(self._saved), _by_dtype(buffers), strict=True):
+            torch._foreach_copy_(mine, theirs)
+        self._saved_extra = [owner.get_extra_state() for owner in self._extra]
+
+    def norms(self) -> Norms:
+        """Return the norms of the float buffers as they are now, without waiting for them."""
+        return Norms([self._places[i][0] for i in self._checked], self._norms_of(self._checked))
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put back what was remembered."""
+        for mine, theirs in zip(_by_dtype(self._buffers()), _by_dtype(self._saved), strict=True):
+            torch._foreach_copy_(mine, theirs)
+        for owner, state in zip(self._extra, self._saved_extra, strict=True):
+            owner.set_extra_state(state)
+
+    @torch.no_grad()
+    def restore_unless(self, is_good: Tensor) -> None:
+        """Put back what was remembered where ``is_good``, a bool scalar, is false.
+
+        It is not read, so that nothing waits for the device; extra states, which live on the host,
+        stay as they are.
+        """
+        for now, before in zip(_by_dtype(self._buffers()), _by_dtype(self._saved), strict=True):
+            flat = torch.where(is_good, _flatten(now), _flatten(before))
+            parts = flat.split([buffer.numel() for buffer in now])
+            torch._foreach_copy_(now, [p.view_as(b) for p, b in zip(parts, now, strict=True)])
+
+    @torch.no_grad()
+    def _norms_of(self, places: Sequence[int]) -> Tensor:
+        buffers = self._buffers()
+        return stack_norms([buffers[i] for i in places], device=self._device)
+
+    def _buffers(self) -> list[Tensor]:
+        # Asked for anew: a module may replace one by another.
+        return [owner._buffers[key] for _, owner, key in self._places]
+
+
+def stack_norms(tensors: list[Tensor], *, device: torch.device | None = None) -> Tensor:
+    """Return the L2 norms (N,) of N tensors in float32, on their device, or ``device`` if N = 0."""
+    if not tensors:
+        return torch.zeros(0, device=device)
+    return torch.stack([norm.float() for norm in torch._foreach_norm(tensors)])
+
+
+def _by_dtype(buffers: list[Tensor]) -> list[list[Tensor]]:
+    return [list(group) for _, group in groupby(buffers, key=lambda buffer: buffer.dtype)]
+
+
+def _flatten(buffers: list[Tensor]) -> Tensor:
+    return torch.cat([buffer.reshape(-1) for buffer in buffers])

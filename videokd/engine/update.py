@@ -1,0 +1,197 @@
+"""From a batch to changed weights: parts of a step, precision, clipping, and its guards."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videokd.data.batch import ClipBatch
+from videokd.engine.averaging import WeightAverage
+from videokd.engine.buffers import BufferSnapshot, Norms, stack_norms
+from videokd.engine.guard import SkipGuard, StepRecord
+from videokd.engine.meters import Meters
+from videokd.engine.task import StepOutput
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What a training changes and a checkpoint holds."""
+
+    task: nn.Module
+    """(batch, progress) -> StepOutput, see ``videokd.engine.task``; on its device already."""
+    optimizer: torch.optim.Optimizer
+    """Over the task's trainable parameters."""
+    average: WeightAverage | None = None
+    """Of the task's model, when an average is wanted; ``average.module`` is the result then."""
+    scaler: torch.amp.GradScaler | None = None
+    """For a task that is trained in float16."""
+
+
+class Update:
+    """Does the steps of a training.
+
+    A step whose loss, gradient or norm statistics are not finite changes no parameter, momentum,
+    average or statistic, and is left out of the meters. On the CPU that is decided there and then.
+    On a GPU, where looking would make the host wait at every step, the device decides by itself
+    (which takes an optimizer of one kernel, ``fused``), and the host learns of it in ``settle``.
+
+    Args:
+        learner: What is trained.
+        meters: Told of every part of a step.
+        clip_grad_norm: Largest L2 norm of the gradient; 0 = no clipping.
+        num_parts: Parts that the clips of a step go through the network in, one after the other:
+            the gradient is that of all, but for what clips of a batch have to do with each other
+            (batch norm, mixing, losses of relations).
+        max_skipped: Steps in a row that may be skipped; 0 ends the training at the first.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        meters: Meters,
+        *,
+        clip_grad_norm: float,
+        num_parts: int = 1,
+        max_skipped: int = 0,
+    ) -> None:
+        self._learner = learner
+        self._meters = meters
+        self._clip_grad_norm = clip_grad_norm
+        self._num_parts = num_parts
+        self._parameters = [(n, p) for n, p in learner.task.named_parameters() if p.requires_grad]
+        self._buffers = BufferSnapshot(learner.task)
+        self.guard = SkipGuard(max_skipped)
+        self._unread: list[tuple[StepRecord, Tensor]] = []
+
+    @property
+    def _device_decides(self) -> bool:
+        # Asked anew: a checkpoint brings its optimizer's options with it.
+        return all(group.get("fused") for group in self._learner.optimizer.param_groups)
+
+    def __call__(self, batch: ClipBatch, progress: float, *, step: int, lr: float) -> None:
+        """Do one step.
+
+        Args:
+            batch: Two clips or more, on the task's device.
+            progress: Share of the training that is done.
+            step: Steps done before.
+            lr: Learning rate, for messages.
+
+        Raises:
+            NonFiniteError: This step, or one that nobody had looked at, is one too many to skip.
+        """
+        self._buffers.take()
+        self._learner.optimizer.zero_grad(set_to_none=True)
+        parts = batch.split(self._num_parts)
+        outputs = [self._add_gradient(part, progress) for part in parts]
+        record = self._examine(parts, outputs, step=step, lr=lr)
+        is_good = record.is_good
+        if self._device_decides:
+            self._unread.append((record, is_good))
+            self._change_where(is_good, record.total_norm)
+        elif is_good:  # which waits for the device
+            self._change(record.total_norm)
+        else:
+            self._buffers.restore()
+            self._learner.optimizer.zero_grad(set_to_none=True)
+        if self._learner.scaler is not None:
+            self._learner.scaler.update()
+        if not self._device_decides:
+            self.guard.count(record, bool(is_good))
+            if not is_good:
+                return
+        unread = is_good if self._device_decides else None
+        for part, output in zip(parts, outputs, strict=True):
+            self._meters.add(output, len(part), unread)
+        self._meters.add_norm(record.total_norm, unread)
+
+    def settle(self) -> None:
+        """Look at the steps that the device decided on; call at log points and before a save.
+
+        Raises:
+            NonFiniteError: One of them is one too many to skip.
+        """
+        unread, self._unread = self._unread, []
+        if not unread:
+            return
+        for (record, _), is_good in zip(
+            unread, torch.stack([flag for _, flag in unread]).tolist(), strict=True
+        ):
+            self.guard.count(record, is_good)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, as plain JSON values."""
+        scaler = self._learner.scaler
+        return {**self.guard.state(), **({} if scaler is None else {"scaler": scaler.state_dict()})}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state()`` returned."""
+        self.guard.load_state(state)
+        if self._learner.scaler is not None and "scaler" in state:
+            self._learner.scaler.load_state_dict(state["scaler"])
+
+    def _add_gradient(self, part: ClipBatch, progress: float) -> StepOutput:
+        output: StepOutput = self._learner.task(part, progress)
+        # The one place where a step of several parts is divided: each counts by its clips.
+        loss = output.loss if part.whole_ids is None else output.loss * part.share
+        scaler = self._learner.scaler
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        return output
+
+    def _examine(
+        self, parts: list[ClipBatch], outputs: list[StepOutput], *, step: int, lr: float
+    ) -> StepRecord:
+        losses = torch.stack([output.loss.detach() for output in outputs])
+        scaler, scale = self._learner.scaler, None
+        if scaler is not None:
+            scale = scaler.scale(torch.ones((), device=losses.device))
+            scaler.unscale_(self._learner.optimizer)
+        gradients = {n: p.grad for n, p in self._parameters if p.grad is not None}
+        norms = stack_norms(list(gradients.values()), device=losses.device)
+        return StepRecord(
+            step=step,
+            lr=lr,
+            dataset_ids=[part.dataset_ids for part in parts],
+            record_ids=[part.record_ids for part in parts],
+            terms=[output.terms for output in outputs],
+            losses=losses,
+            total_norm=torch.linalg.vector_norm(norms),
+            gradients=Norms(list(gradients), norms),
+            statistics=self._buffers.norms(),
+            scale=scale,
+        )
+
+    def _clip(self, total_norm: Tensor) -> None:
+        if self._clip_grad_norm > 0:
+            parameters = [parameter for _, parameter in self._parameters]
+            nn.utils.clip_grads_with_norm_(parameters, self._clip_grad_norm, total_norm)
+
+    def _change(self, total_norm: Tensor) -> None:
+        self._clip(total_norm)
+        self._learner.optimizer.step()
+        if self._learner.average is not None:
+            self._learner.average.update()
+
+    def _change_where(self, is_good: Tensor, total_norm: Tensor) -> None:
+        self._clip(total_norm)
+        optimizer: Any = self._learner.optimizer
+        _fill_momenta(optimizer)
+        # How torch's own scaler tells an optimizer of one kernel that it has nothing to do.
+        optimizer.grad_scale, optimizer.found_inf = None, (~is_good).float()
+        optimizer.step()
+        del optimizer.grad_scale, optimizer.found_inf
+        self._buffers.restore_unless(is_good)
+        if self._learner.average is not None:
+            self._learner.average.update(is_good)
+
+
+def _fill_momenta(optimizer: torch.optim.Optimizer) -> None:
+    """Make the momenta of SGD, zero: torch leaves them unwritten where it skips a first step."""
+    for group in optimizer.param_groups:
+        if group.get("momentum", 0) == 0:
+            continue
+        for parameter in group["params"]:
+            if parameter.grad is not None and not optimizer.state[parameter]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
