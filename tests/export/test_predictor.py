@@ -37,11 +37,11 @@ def slow_probs(model, video, box_size=32):
 
 
 def _mean_probs(model, views):
-    was_bf16, was_training, model.use_bf16 = model.use_bf16, model.training, False
+    precision, was_training, model.precision = model.precision, model.training, "float32"
     with torch.no_grad():
         model.eval()
         probs = [model.classify(model(v[None]).embedding, "toy").softmax(1) for v in views]
-    model.use_bf16 = was_bf16
+    model.precision = precision
     model.train(was_training)
     return torch.cat(probs).mean(0)
 

@@ -17,11 +17,11 @@ CLASS_NAMES = ("jump", "run", "sit")
 
 
 def float32_logits(model, clips):
-    was_bf16, was_training = model.use_bf16, model.training
-    model.use_bf16 = False
+    precision, was_training = model.precision, model.training
+    model.precision = "float32"
     with torch.no_grad():
         logits = model.eval().classify(model(clips).embedding, "toy")
-    model.use_bf16 = was_bf16
+    model.precision = precision
     model.train(was_training)
     return logits
 
@@ -53,7 +53,7 @@ def test_export_gives_the_logits_of_the_model(exported):
 
 
 def test_export_leaves_the_model_as_it_was(exported, model):
-    assert model.use_bf16
+    assert model.precision == "bf16"
     assert model.training
     assert model.memory_format == torch.channels_last_3d
 

@@ -5,11 +5,12 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from torch import nn
 
 from videokd.distill.tasks import ClassificationTask
+from videokd.engine.averaging import WeightAverage
 from videokd.engine.meters import Meters
 from videokd.engine.optim import build_optimizer
+from videokd.engine.update import Learner, Update
 from videokd.models.classifier import VideoClassifier
 from videokd.models.zoo import get_architecture
 
@@ -32,20 +33,22 @@ def no_host_sync():
             torch.cuda.set_sync_debug_mode("default")
 
 
-def _check_steps_do_not_wait(task, batches):
+def _check_steps_do_not_wait(task, batches, scaler=None):
     """Do what the loop does between two lines of the log; the first steps may wait."""
     task = task.cuda().train()
     optimizer = build_optimizer(task, name="adamw", base_lr=1e-3, weight_decay=0.05)
     meters = Meters(torch.device("cuda"))
+    model = task.model
+    update = Update(
+        Learner(task, optimizer, WeightAverage(model, decay=0.9), scaler),
+        meters,
+        clip_grad_norm=1.0,
+        num_parts=2,
+        max_skipped=1,
+    )
 
     def step(batch):
-        batch = batch.to("cuda", non_blocking=True)
-        output = task(batch)
-        optimizer.zero_grad(set_to_none=True)
-        output.loss.backward()
-        nn.utils.clip_grad_norm_(task.parameters(), 1.0)
-        optimizer.step()
-        meters.add(output, len(batch))
+        update(batch.to("cuda", non_blocking=True), 0.0, step=0, lr=1e-3)
 
     first, second, *others = [batch.pin_memory() for batch in batches]
     step(first)
@@ -54,6 +57,8 @@ def _check_steps_do_not_wait(task, batches):
     with no_host_sync():
         for batch in others:
             step(batch)
+    update.settle()
+    assert update.guard.num_skipped == 0
     assert torch.isfinite(torch.tensor(meters.summarise()["loss"]))
 
 
@@ -63,12 +68,32 @@ def test_waiting_would_be_noticed():
         value.item()
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
 @pytest.mark.parametrize("stage", ["expert", "joint", "student"])
 def test_steps_do_not_wait_for_the_gpu(make_task, make_batch, stage, precision):
     ids = (0, 0, 0, 0) if stage == "student" else (0, 1, 1, 0)
     task = make_task(stage, experts=("r2plus1d_18", "x3d_s"), precision=precision)
-    _check_steps_do_not_wait(task, [make_batch(ids, seed=i, **SIZE) for i in range(4)])
+    scaler = torch.amp.GradScaler("cuda", init_scale=8.0) if precision == "fp16" else None
+    _check_steps_do_not_wait(task, [make_batch(ids, seed=i, **SIZE) for i in range(4)], scaler)
+
+
+def test_a_bad_step_on_the_gpu_leaves_the_weights_as_they_were(make_task, make_batch):
+    task = make_task("expert", experts=("r3d_18",)).cuda().train()
+    optimizer = build_optimizer(task, name="sgd", base_lr=1e-2, weight_decay=0.05)
+    update = Update(
+        Learner(task, optimizer), Meters(torch.device("cuda")), clip_grad_norm=1.0, max_skipped=1
+    )
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    handle = task.model.normalizer.register_forward_hook(lambda m, args, clips: clips * torch.nan)
+    update(make_batch((0, 1), **SIZE).to("cuda"), 0.0, step=0, lr=1e-2)
+    handle.remove()
+    assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
+    update(make_batch((0, 1), **SIZE).to("cuda"), 0.0, step=1, lr=1e-2)
+    update.settle()
+    assert update.guard.num_skipped == 1
+    after = task.state_dict()
+    assert all(torch.isfinite(value).all() for value in after.values())
+    assert not all(torch.equal(value, before[name]) for name, value in after.items())
 
 
 @pytest.mark.xfail(

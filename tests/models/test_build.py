@@ -28,7 +28,7 @@ def test_every_key_of_the_node_reaches_the_model():
     assert len(model.backbone.net.layer1) == 1
     assert "forward" in vars(model.backbone.net.layer1[0])  # which computes it again
     assert model.dropout.p == 0.25
-    assert model.use_bf16
+    assert model.precision == "bf16"
     assert model.memory_format == torch.channels_last_3d
     torch.testing.assert_close(model.normalizer.mean.flatten(), torch.tensor([0.1, 0.2, 0.3]))
     torch.testing.assert_close(model.normalizer.std.flatten(), torch.tensor([0.4, 0.5, 0.6]))

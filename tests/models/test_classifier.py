@@ -38,7 +38,7 @@ def test_bf16_is_close_to_float32_and_logits_are_float32(make_classifier, name):
     clips = torch.rand(2, 3, 4, 32, 32)
     with torch.no_grad():
         expected = model(clips)
-        model.use_bf16 = True
+        model.precision = "bf16"
         features = model(clips)
         logits = model.classify(features.embedding, "a")
     assert not torch.equal(features.embedding.float(), expected.embedding)

@@ -8,7 +8,7 @@ from torch import nn
 from videokd.models import precision
 from videokd.models.classifier import VideoClassifier
 from videokd.models.levels import Backbone, Features
-from videokd.models.precision import Float32Conv3d, check_bf16_convs, guard_bf16
+from videokd.models.precision import Float32Conv3d, check_convs, guard_convs
 
 CPU = torch.device("cpu")
 CLIP = (3, 2, 8, 8)
@@ -40,9 +40,9 @@ def break_bf16(monkeypatch):
     convolve = precision._convolve
 
     def break_result(result, *, by, kernel):
-        def convolve_wrongly(clips, weight, options, *, use_bf16):
-            values = dict(convolve(clips, weight, options, use_bf16=False))
-            if use_bf16 and weight.shape[2:] == kernel:
+        def convolve_wrongly(clips, weight, options, *, dtype):
+            values = dict(convolve(clips, weight, options, dtype=None))
+            if dtype is not None and weight.shape[2:] == kernel:
                 values[result] = values[result] + by
             return values
 
@@ -55,7 +55,7 @@ def break_bf16(monkeypatch):
 @pytest.mark.parametrize("by", [float("nan"), float("inf"), 1e30, 5.0])
 def test_a_wrong_result_of_any_kind_is_found(break_bf16, result, by):
     break_bf16(result, by=by, kernel=(3, 1, 1))
-    (found,) = check_bf16_convs(TwoConvs(), CLIP, CPU)
+    (found,) = check_convs(TwoConvs(), CLIP, CPU)
     assert (found.names, found.kernel_size) == (("net.time",), (3, 1, 1))
     assert found.input_shape == (8, 2, 8, 8)
     errors = dict(found.errors)
@@ -65,21 +65,21 @@ def test_a_wrong_result_of_any_kind_is_found(break_bf16, result, by):
 
 def test_rounding_is_not_an_error(break_bf16):
     break_bf16("weight gradient", by=1e-3, kernel=(3, 1, 1))
-    assert check_bf16_convs(TwoConvs(), CLIP, CPU) == []
+    assert check_convs(TwoConvs(), CLIP, CPU) == []
 
 
 def test_only_what_is_wrong_runs_in_float32(break_bf16, caplog):
     break_bf16("weight gradient", by=float("nan"), kernel=(3, 1, 1))
     backbone = TwoConvs()
     keys, parameters = list(backbone.state_dict()), list(backbone.parameters())
-    guard_bf16(backbone, CLIP, CPU)
+    guard_convs(backbone, CLIP, CPU)
     assert type(backbone.net.space) is nn.Conv3d
     assert type(backbone.net.time) is Float32Conv3d
     assert list(backbone.state_dict()) == keys
     assert all(a is b for a, b in zip(backbone.parameters(), parameters, strict=True))
     (record,) = caplog.records
     assert "net.time (kernel 3x1x1, input 8x2x8x8: weight gradient off by inf)" in record.message
-    assert guard_bf16(backbone, CLIP, CPU) == []
+    assert guard_convs(backbone, CLIP, CPU) == []
 
 
 def test_the_replacement_computes_in_float32_and_keeps_the_dtype():
@@ -108,7 +108,7 @@ def _gradients(model, clips):
 def test_guarded_gradients_are_those_of_float32(memory_format):
     plain = VideoClassifier(TwoConvs(), {"a": 2}, memory_format=memory_format)
     guarded = copy.deepcopy(plain)
-    guarded.use_bf16 = True
+    guarded.precision = "bf16"
     clips = torch.rand(4, *CLIP)
     expected = _gradients(plain, clips)
     for _ in range(5):
@@ -133,13 +133,13 @@ def test_every_family_has_finite_gradients_where_clips_are_short(
         gradients = _gradients(model, torch.rand(4, 3, num_frames, 32, 32))
         assert all(torch.isfinite(value).all() for value in gradients.values())
         assert max(value.abs().max() for value in gradients.values()) < 1e4
-    assert check_bf16_convs(model.backbone, (3, num_frames, 32, 32), CPU) == []
+    assert check_convs(model.backbone, (3, num_frames, 32, 32), CPU) == []
 
 
 def test_the_decision_is_the_same_every_time(make_classifier):
     backbone = make_classifier("r2plus1d_18", num_frames=8).backbone
     found = [
-        [entry.names for entry in check_bf16_convs(backbone, (3, 8, 32, 32), CPU)] for _ in range(5)
+        [entry.names for entry in check_convs(backbone, (3, 8, 32, 32), CPU)] for _ in range(5)
     ]
     assert found == found[:1] * 5
 
@@ -147,7 +147,7 @@ def test_the_decision_is_the_same_every_time(make_classifier):
 def test_the_check_leaves_weights_mode_and_generators_alone(make_classifier):
     backbone = make_classifier("r2plus1d_18", num_frames=8).backbone
     before, rng_state = copy.deepcopy(backbone.state_dict()), torch.get_rng_state()
-    check_bf16_convs(backbone, (3, 8, 32, 32), CPU)
+    check_convs(backbone, (3, 8, 32, 32), CPU)
     assert backbone.training
     assert torch.equal(torch.get_rng_state(), rng_state)
     assert all(torch.equal(before[k], v) for k, v in backbone.state_dict().items())
@@ -174,19 +174,20 @@ def test_large_layers_are_cut_in_space_only():
 
 
 @pytest.mark.parametrize(
-    ("bf16", "training", "num_checks"), [(True, True, 1), (True, False, 0), (False, True, 0)]
+    ("name", "training", "num_checks"),
+    [("bf16", True, 1), ("fp16", True, 1), ("bf16", False, 0), ("float32", True, 0)],
 )
-def test_a_model_is_checked_once_and_only_when_bf16_trains(
-    make_classifier, monkeypatch, bf16, training, num_checks
+def test_a_model_is_checked_once_and_only_when_half_precision_trains(
+    make_classifier, monkeypatch, name, training, num_checks
 ):
     calls = []
     monkeypatch.setattr(
-        "videokd.models.classifier.guard_bf16", lambda *arguments: calls.append(arguments[1:])
+        "videokd.models.classifier.guard_convs", lambda *arguments: calls.append(arguments[1:])
     )
-    model = make_classifier(precision="bf16" if bf16 else "float32").train(training)
+    model = make_classifier(precision=name).train(training)
     for _ in range(3):
         model(torch.rand(2, 3, 4, 32, 32))
-    assert calls == [((3, 4, 32, 32), CPU)] * num_checks
+    assert calls == [((3, 4, 32, 32), CPU, precision.PRECISIONS[name])] * num_checks
     with torch.no_grad():
         model(torch.rand(2, 3, 8, 32, 32))
     assert len(calls) == num_checks
@@ -194,7 +195,7 @@ def test_a_model_is_checked_once_and_only_when_bf16_trains(
 
 def test_networks_of_one_kind_are_measured_and_warned_of_once(break_bf16, caplog, monkeypatch):
     break_bf16("output", by=5.0, kernel=(3, 1, 1))
-    first = guard_bf16(TwoConvs(), CLIP, CPU)
+    first = guard_convs(TwoConvs(), CLIP, CPU)
     monkeypatch.setattr(precision, "_measure", lambda *args: pytest.fail("measured again"))
-    assert guard_bf16(TwoConvs(), CLIP, CPU) == first
+    assert guard_convs(TwoConvs(), CLIP, CPU) == first
     assert len(caplog.records) == 1

@@ -92,9 +92,9 @@ def test_the_guard_of_bf16_training_runs_and_leaves_the_modes_alone(make_classif
 
     def guard(*args):
         guarded.append(args)
-        return precision.guard_bf16(*args)
+        return precision.guard_convs(*args)
 
-    monkeypatch.setattr("videokd.models.classifier.guard_bf16", guard)
+    monkeypatch.setattr("videokd.models.classifier.guard_convs", guard)
     tuned = Tuned(make_classifier(precision="bf16"), "last_stage")
     modes = {key: module.training for key, module in tuned.named_modules()}
     tuned(torch.rand(2, 3, 4, 32, 32))

@@ -87,6 +87,7 @@ def test_steps_follow_from_epochs_and_videos(make_run):
         ("SOLVER.WEIGHT_DECAY", 0.0, ALL),
         ("SOLVER.MAX_EPOCH", 3, ALL),
         ("TRAIN.BATCH_SIZE", 4, ALL),
+        ("TRAIN.ACCUMULATE", 2, ALL),
         ("DATASETS.UCF.SPLIT", 2, ALL - {"experts/HMDB", "experts/KINETICS", "baselines/B1/HMDB"}
          - {"baselines/B4/HMDB", "baselines/B4/KINETICS"}),
         ("DATASETS.UCF.FLIP", "off", ALL - {"experts/HMDB", "experts/KINETICS", "baselines/B1/HMDB"}
@@ -139,6 +140,8 @@ def test_fingerprints_change_with_what_the_weights_depend_on(changed, key, value
     [
         ("TEST.NUM_ENSEMBLE_VIEWS", 9),
         ("TRAIN.LOG_PERIOD", 7),
+        ("TRAIN.ACCUMULATE", 1),
+        ("TRAIN.MAX_SKIPPED_STEPS", 0),
         ("TRAIN.EVAL_PERIOD", 0),
         ("DATA.MAX_BAD_FRACTION", 0.5),
         ("DATA.FRAME_CACHE", "''"),

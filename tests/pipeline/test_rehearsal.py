@@ -100,7 +100,9 @@ def test_every_shape_that_the_models_take_is_in_the_batch(make_run):
 
 def test_a_dry_run_refuses_what_does_not_fit_and_says_what_would(make_run, monkeypatch):
     monkeypatch.setattr("videokd.pipeline.dry_run.device_memory_bytes", lambda device: 2**20)
-    with pytest.raises(RunError, match=r"^experts/UCF, .* would not fit .*lower TRAIN"):
+    with pytest.raises(
+        RunError, match=r"^experts/UCF, .* would not fit .*lower the size of the networks"
+    ):
         show_dry_run(make_run())
 
 

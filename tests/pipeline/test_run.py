@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from videokd.distill.tasks import StudentTask
 from videokd.engine.averaging import WeightAverage
 from videokd.engine.metrics_log import read_metrics
+from videokd.models.precision import PRECISIONS
 from videokd.pipeline import run as run_module
 from videokd.pipeline.run import score_unit, train_unit
 from videokd.utils.io import read_json
@@ -105,6 +106,35 @@ def test_with_an_average_the_kept_weights_are_the_average(make_trained, monkeypa
     score_unit(run, unit)
     assert read_json(run.plan.path(unit) / "test" / "UCF.json")["num_used"] == 16
     assert _are_equal(_outputs(run.plan.load_model(unit), "UCF"), _outputs(average.module, "UCF"))
+
+
+@pytest.mark.parametrize(("precision", "has_scaler"), [("fp16", True), ("bf16", False)])
+def test_float16_is_trained_with_a_scaled_loss_and_tested_as_it_was_trained(
+    make_trained, monkeypatch, precision, has_scaler
+):
+    scalers, dtypes = [], []
+    plain = run_module.train
+
+    def train(learner, *args, **options):
+        scalers.append(learner.scaler)
+        plain(learner, *args, **options)
+
+    monkeypatch.setattr(run_module, "train", train)
+    words = ("EXPERTS.UCF.PRECISION", precision, "TRAIN.ACCUMULATE", 2)
+    run, unit, _ = make_trained("experts/UCF", *words, datasets=("UCF",), BASELINES=[])
+    assert [scaler is not None for scaler in scalers] == [has_scaler]
+    load = run.plan.load_model
+
+    def load_watched(unit):
+        model = load(unit)
+        model.backbone.register_forward_hook(
+            lambda m, args, seen: dtypes.append(seen.levels["stage2"].dtype)
+        )
+        return model
+
+    monkeypatch.setattr(run.plan, "load_model", load_watched)
+    score_unit(run, unit)
+    assert set(dtypes) == {PRECISIONS[precision]}
 
 
 def test_a_cached_training_computes_each_view_once(make_trained, monkeypatch):

@@ -51,3 +51,10 @@ def test_the_environment_is_plain_json_and_names_torch():
     environment = json.loads(json.dumps(env.collect_environment()))
     assert torch.__version__.startswith(environment["versions"]["torch"])
     assert environment["cores"] >= 1
+
+
+@pytest.mark.parametrize(("is_allowed", "expected"), [(True, "tf32"), (False, "ieee")])
+def test_tf32_is_allowed_in_one_place_and_reported(is_allowed, expected):
+    env.allow_tf32(is_allowed)
+    known = {"matmul": expected, "conv": expected}
+    assert env.collect_environment()["fp32_precision"] == known

@@ -45,6 +45,13 @@ def default_config() -> CfgNode:
     cfg.MIXUP.CUTMIX_ALPHA = 0.0  # of cutmix's; 0 = off; with both on, each batch picks one
     cfg.TRAIN = CfgNode()
     cfg.TRAIN.BATCH_SIZE = 16  # clips per step
+    # Parts that the clips of a step go through the network in, one after the other: less memory,
+    # the same step but for what clips of a batch have to do with each other (batch norm, mixing)
+    cfg.TRAIN.ACCUMULATE = 1
+    cfg.TRAIN.TF32 = True  # a GPU may round float32 factors to TF32 (10 bits); False = it may not
+    # Steps in a row that are skipped because loss, gradient or a norm's statistics are not finite;
+    # then the training goes back to its last checkpoint, once, then it stops. 0 = it stops at once
+    cfg.TRAIN.MAX_SKIPPED_STEPS = 2
     cfg.TRAIN.LOG_PERIOD = 10  # steps
     cfg.TRAIN.EVAL_PERIOD = 5  # epochs between evaluations on the validation part; 0 = never
     cfg.TRAIN.CHECKPOINT_PERIOD = 60.0  # seconds between checkpoints
@@ -224,7 +231,7 @@ def model_template() -> CfgNode:
     node.MEAN = []  # RGB in [0, 1]; [] = its own
     node.STD = []  # RGB; [] = its own
     node.CHANNELS = ""  # rgb | bgr, in which it takes the colours; "" = its own
-    node.PRECISION = "float32"  # float32 | bf16 (autocast)
+    node.PRECISION = "float32"  # float32 | bf16 | fp16 (autocast)
     node.MEMORY_FORMAT = "contiguous"  # contiguous | channels_last_3d
     # Compute activations again in the backward instead of keeping them: less memory, a third slower
     node.CHECKPOINT_ACTIVATIONS = False

@@ -50,7 +50,7 @@ _DATASET_CHOICES: dict[str, Sequence[Any]] = {
     "SPLIT": (1, 2, 3),
 }
 _MODEL_CHOICES: dict[str, Sequence[Any]] = {
-    "PRECISION": ("float32", "bf16"),
+    "PRECISION": ("float32", "bf16", "fp16"),
     "MEMORY_FORMAT": ("contiguous", "channels_last_3d"),
     "CHANNELS": ("", "rgb", "bgr"),
 }
@@ -105,6 +105,8 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "SOLVER.EMA_DECAY": (0, 0.99999, True),
     "SYNTHETIC.SEED": (0, 2**31 - 1, True),
     "TRAIN.BATCH_SIZE": (2, 1e6, True),
+    "TRAIN.ACCUMULATE": (1, 1e6, True),
+    "TRAIN.MAX_SKIPPED_STEPS": (0, 1e6, True),
     "TRAIN.LOG_PERIOD": (1, 1e9, True),
     "TRAIN.EVAL_PERIOD": (0, 1e6, True),
     "TRAIN.CHECKPOINT_PERIOD": (0, 1e9, False),
@@ -243,6 +245,11 @@ def _check_across(cfg: CfgNode) -> None:
     if list(cfg.JOINT.LEVELS) != sorted(set(cfg.JOINT.LEVELS)):
         raise InputError(
             f"JOINT.LEVELS must name each level once, from low to high, got {cfg.JOINT.LEVELS}"
+        )
+    if cfg.TRAIN.ACCUMULATE > cfg.TRAIN.BATCH_SIZE // 2:
+        raise InputError(
+            f"TRAIN.ACCUMULATE {cfg.TRAIN.ACCUMULATE} must leave 2 clips or more to each part of "
+            f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE}: at most {cfg.TRAIN.BATCH_SIZE // 2}"
         )
     _check_joint(cfg, datasets)
     _check_teaching(cfg)

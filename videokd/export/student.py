@@ -147,7 +147,7 @@ def _check_request(
 def _copy_for_comparison(model: VideoClassifier) -> VideoClassifier:
     """Copy a model to plain float32 on the CPU, in eval mode."""
     reference = copy.deepcopy(model).cpu().eval()
-    reference.use_bf16 = False
+    reference.precision = "float32"
     # Another layout picks other kernels, which round differently.
     reference.memory_format = torch.contiguous_format
     return reference.to(memory_format=torch.contiguous_format)

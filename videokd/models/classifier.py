@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from videokd.models.levels import Backbone, Features
 from videokd.models.normalizer import ClipNormalizer
-from videokd.models.precision import guard_bf16
+from videokd.models.precision import PRECISIONS, guard_convs
 
 MEMORY_FORMATS = {
     "contiguous": torch.contiguous_format,
@@ -41,9 +41,10 @@ class VideoClassifier(nn.Module):
         num_classes: Dataset name -> number of its classes; one linear classifier each.
         normalizer: What the backbone's input goes through first; None: nothing is done to it.
         dropout: Probability before the classifiers.
-        precision: "float32", or "bf16" for autocast of the backbone; classifiers and everything
-            after them stay in float32. The first training step on a device and clip size checks
-            the backbone's convolutions, see ``precision.guard_bf16``.
+        precision: "float32", or "bf16" or "fp16" for autocast of the backbone; classifiers and
+            everything after them stay in float32. The loss of a network that is trained in float16
+            must be scaled, see ``trains_in_fp16``. The first training step on a device and clip
+            size checks the backbone's convolutions, see ``precision.guard_convs``.
         memory_format: "contiguous" or "channels_last_3d".
         clip_name: Which clips it takes where there are several shapes.
     """
@@ -69,7 +70,7 @@ class VideoClassifier(nn.Module):
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias)
         self.heads = nn.ModuleDict(heads)
-        self.use_bf16 = precision == "bf16"
+        self.precision = precision
         self.clip_name = clip_name
         self._guarded: set[tuple[str, torch.Size]] = set()
         self.normalizer = normalizer or ClipNormalizer()
@@ -87,7 +88,8 @@ class VideoClassifier(nn.Module):
         # Only training needs right gradients: frozen experts and evaluation never pay for this.
         if self.training and torch.is_grad_enabled():
             self.guard(clips)
-        with torch.autocast(clips.device.type, torch.bfloat16, enabled=self.use_bf16):
+        dtype = PRECISIONS[self.precision]
+        with torch.autocast(clips.device.type, dtype, enabled=dtype is not None):
             return self.backbone(clips)
 
     def classify(self, embedding: Tensor, dataset: str) -> Tensor:
@@ -95,7 +97,7 @@ class VideoClassifier(nn.Module):
         return self.heads[dataset](self.dropout(embedding.float()))
 
     def guard(self, clips: Clips) -> None:
-        """Check the convolutions for clips like these, once, where training is in bf16.
+        """Check the convolutions for clips like these, once, where training is in half precision.
 
         The first step of a training does it by itself: only there are device and size known.
 
@@ -104,10 +106,11 @@ class VideoClassifier(nn.Module):
         """
         clips = clips if isinstance(clips, Tensor) else _pick(clips, self.clip_name)
         key = (clips.device.type, clips.shape[1:])
-        if self.use_bf16 and key not in self._guarded:
+        dtype = PRECISIONS[self.precision]
+        if dtype is not None and key not in self._guarded:
             self._guarded.add(key)
             channels, time, height, width = clips.shape[1:]
-            guard_bf16(self.backbone, (channels, time, height, width), clips.device)
+            guard_convs(self.backbone, (channels, time, height, width), clips.device, dtype)
 
 
 def _lay_out_weights(backbone: Backbone, memory_format: torch.memory_format) -> None:
@@ -118,6 +121,16 @@ def _lay_out_weights(backbone: Backbone, memory_format: torch.memory_format) -> 
     for tensor in (*backbone.parameters(), *backbone.buffers()):
         if tensor.ndim in formats:
             tensor.data = tensor.data.contiguous(memory_format=formats[tensor.ndim])
+
+
+def trains_in_fp16(task: nn.Module) -> bool:
+    """Say whether a network that ``task`` trains computes in float16: its loss must be scaled."""
+    return any(
+        isinstance(module, VideoClassifier)
+        and module.precision == "fp16"
+        and any(parameter.requires_grad for parameter in module.parameters())
+        for module in task.modules()
+    )
 
 
 def map_clips(function: Callable[[Tensor], Tensor], clips: Clips) -> Clips:

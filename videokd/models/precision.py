@@ -1,9 +1,10 @@
-"""A guard for bf16 training: finds convolutions whose bf16 kernel is wrong, runs them in float32.
+"""Precisions, and a guard: finds convolutions whose half-precision kernel is wrong.
 
 oneDNN (torch 2.14 on CPUs with AVX512-BF16) returns uninitialised memory as the weight gradient of
 a convolution with temporal padding whenever its input has more than one frame but fewer than its
 kernel: r2plus1d_18 meets that with clips of 8 frames. Nothing here relies on that rule: what is
-wrong is found by comparing every convolution with float32 at the shapes that the network uses.
+wrong is found by comparing every convolution with float32 at the shapes that the network uses, and
+runs in float32 from then on. float16 is looked at in the same way.
 """
 
 import logging
@@ -23,7 +24,11 @@ logger = logging.getLogger(__name__)
 
 ClipShape = tuple[int, int, int, int]
 
-# bf16 keeps 8 bits: a right kernel is about 0.003 off, what a wrong one returns is unbounded.
+# What the network computes in, under autocast; float32 is no autocast.
+PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# bf16 keeps 8 bits, float16 11: a right kernel is about 0.003 off, what a wrong one returns is
+# unbounded.
 MAX_RELATIVE_ERROR = 0.05
 
 _NUM_REPEATS = 2
@@ -37,7 +42,7 @@ _POISON_BYTES = tuple(2**i for i in range(10, 23))
 
 @dataclass(frozen=True)
 class BrokenConv:
-    """Convolutions of one kind whose bf16 results are wrong at one input shape."""
+    """Convolutions of one kind whose half-precision results are wrong at one input shape."""
 
     names: tuple[str, ...]
     """Dotted names in the backbone, one or more."""
@@ -79,8 +84,13 @@ class Float32Conv3d(nn.Conv3d):
             return super().forward(input.to(self.weight.dtype)).to(input.dtype)
 
 
-def guard_bf16(backbone: Backbone, clip_shape: ClipShape, device: torch.device) -> list[BrokenConv]:
-    """Make ``backbone`` train correctly in bf16: wrong convolutions run in float32 from now on.
+def guard_convs(
+    backbone: Backbone,
+    clip_shape: ClipShape,
+    device: torch.device,
+    dtype: torch.dtype = torch.bfloat16,
+) -> list[BrokenConv]:
+    """Make ``backbone`` train correctly in half precision: wrong convolutions run in float32.
 
     Says so in one warning. Parameters, their names and their memory layout stay as they are.
 
@@ -88,11 +98,12 @@ def guard_bf16(backbone: Backbone, clip_shape: ClipShape, device: torch.device) 
         backbone: The network; changed in place.
         clip_shape: (3, T, H, W) of one clip.
         device: Where it will be trained.
+        dtype: What autocast computes in, bfloat16 or float16.
 
     Returns:
-        What was found, empty when bf16 is right everywhere.
+        What was found, empty when it is right everywhere.
     """
-    broken = check_bf16_convs(backbone, clip_shape, device)
+    broken = check_convs(backbone, clip_shape, device, dtype)
     for entry in broken:
         for name in entry.names:
             conv = backbone.get_submodule(name)
@@ -100,25 +111,33 @@ def guard_bf16(backbone: Backbone, clip_shape: ClipShape, device: torch.device) 
             if isinstance(conv, nn.Conv3d) and not isinstance(conv, Float32Conv3d):
                 backbone.set_submodule(name, Float32Conv3d.replacing(conv))
     if broken:
-        _warn(device.type, "; ".join(_describe(entry) for entry in broken))
+        _warn(_name(dtype), device.type, "; ".join(_describe(entry) for entry in broken))
     return broken
 
 
 @cache
-def _warn(device_type: str, text: str) -> None:
+def _warn(precision: str, device_type: str, text: str) -> None:
     """Say it once in a process: an experiment trains many networks of one kind."""
     logger.warning(
-        "bf16 is wrong on this %s (torch %s) for some convolutions, which run in float32: %s",
+        "%s is wrong on this %s (torch %s) for some convolutions, which run in float32: %s",
+        precision,
         device_type,
         torch.__version__,
         text,
     )
 
 
-def check_bf16_convs(
-    backbone: Backbone, clip_shape: ClipShape, device: torch.device
+def _name(dtype: torch.dtype) -> str:
+    return next(name for name, known in PRECISIONS.items() if known == dtype)
+
+
+def check_convs(
+    backbone: Backbone,
+    clip_shape: ClipShape,
+    device: torch.device,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> list[BrokenConv]:
-    """Compare every Conv3d of ``backbone`` in bf16 autocast with float32, on random data.
+    """Compare every Conv3d of ``backbone`` under autocast with float32, on random data.
 
     Output, input gradient and weight gradient are compared with a batch of two, at the input
     shapes of a clip, in both memory layouts, twice each and over memory that was filled with NaN:
@@ -129,6 +148,7 @@ def check_bf16_convs(
         backbone: The network.
         clip_shape: (3, T, H, W) of one clip.
         device: Where to compute.
+        dtype: What autocast computes in.
 
     Returns:
         The convolutions that are more than ``MAX_RELATIVE_ERROR`` off.
@@ -149,9 +169,9 @@ def check_bf16_convs(
     for (_, options, shape), names in kinds.items():
         weight = backbone.get_parameter(f"{names[0]}.weight")
         size = _cut(shape, weight, options[0]) if device.type == "cpu" else shape
-        key = (weight.shape, weight.stride(), options, size, device)
+        key = (weight.shape, weight.stride(), options, size, device, dtype)
         if key not in _measured:
-            _measured[key] = _measure(weight, options, size, device)
+            _measured[key] = _measure(weight, options, size, device, dtype)
         errors = _measured[key]
         if max(errors.values()) > MAX_RELATIVE_ERROR:
             broken.append(BrokenConv(tuple(names), tuple(weight.shape[2:]), shape, errors))
@@ -193,39 +213,44 @@ def _cut(shape: ClipShape, weight: Tensor, stride: tuple[int, ...]) -> ClipShape
 
 
 def _measure(
-    like: Tensor, options: tuple[Any, ...], input_shape: ClipShape, device: torch.device
+    like: Tensor,
+    options: tuple[Any, ...],
+    input_shape: ClipShape,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> dict[str, float]:
-    """Return the worst relative L2 error of bf16's output and gradients over all repeats.
+    """Return the worst relative L2 error of half precision's output and gradients over all repeats.
 
     Args:
         like: The weight whose shape and layout are used, with random values.
         options: Stride, padding, dilation and groups.
         input_shape: (C, T, H, W).
         device: Where to compute.
+        dtype: What autocast computes in.
     """
     rng = torch.Generator(device).manual_seed(0)
     weight = torch.empty_like(like.detach(), device=device).normal_(generator=rng)
     clips = torch.randn(_BATCH_SIZE, *input_shape, generator=rng, device=device)
-    expected = _convolve(clips, weight, options, use_bf16=False)
+    expected = _convolve(clips, weight, options, dtype=None)
     worst = dict.fromkeys(expected, 0.0)
     # The layout of what comes in picks the kernel, and it changes within some networks.
     for memory_format in (torch.contiguous_format, torch.channels_last_3d):
         same_clips = clips.to(memory_format=memory_format)
         for _ in range(_NUM_REPEATS):
-            values = _convolve(same_clips, weight, options, use_bf16=True)
+            values = _convolve(same_clips, weight, options, dtype=dtype)
             for name, value in values.items():
                 worst[name] = max(worst[name], _relative_error(value, expected[name]))
     return worst
 
 
 def _convolve(
-    clips: Tensor, weight: Tensor, options: tuple[Any, ...], *, use_bf16: bool
+    clips: Tensor, weight: Tensor, options: tuple[Any, ...], *, dtype: torch.dtype | None
 ) -> Mapping[str, Tensor]:
     inputs = (clips.clone().requires_grad_(), weight.clone().requires_grad_())
     _poison_free_memory(clips.device)
     with (
         torch.enable_grad(),
-        torch.autocast(clips.device.type, torch.bfloat16, enabled=use_bf16),
+        torch.autocast(clips.device.type, dtype, enabled=dtype is not None),
     ):
         output = F.conv3d(*inputs, None, *options)
     rng = torch.Generator(clips.device).manual_seed(1)
@@ -237,7 +262,7 @@ def _convolve(
 
 
 def _poison_free_memory(device: torch.device) -> None:
-    """Leave blocks of many sizes full of NaN (in bf16 and float32) to the allocator."""
+    """Leave blocks of many sizes full of NaN (in half precision and float32) to the allocator."""
     blocks = [torch.full((size,), 255, dtype=torch.uint8, device=device) for size in _POISON_BYTES]
     del blocks
 

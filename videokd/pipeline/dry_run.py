@@ -8,12 +8,11 @@ from videokd.data.stand_in import SPLIT
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.levels import LEVEL_NAMES
 from videokd.pipeline.fusion_table import make_fusion_table
+from videokd.pipeline.memory import GIB, advise, count_clips_at_once
 from videokd.pipeline.rehearsal import NUM_CLIPS, rehearse
 from videokd.pipeline.run import Run
 from videokd.utils.env import device_memory_bytes
 from videokd.utils.errors import RunError
-
-GIB = 2**30
 
 
 def show_dry_run(run: Run) -> None:
@@ -83,9 +82,9 @@ def _unit_table(run: Run) -> Table:
 
 
 def _show_costs(run: Run) -> None:
-    batch_size, memory = run.cfg.TRAIN.BATCH_SIZE, device_memory_bytes(run.device)
+    num_clips, memory = count_clips_at_once(run.cfg), device_memory_bytes(run.device)
     table = Table(
-        title=f"One step of {NUM_CLIPS} generated clips, and the memory of {batch_size} clips",
+        title=f"One step of {NUM_CLIPS} generated clips, and the memory of {num_clips} clips",
         caption=(
             "Memory: weights, gradients, the optimizer's, and what a forward keeps of each clip; "
             f"{run.device} has {memory / GIB:.1f} GiB. Frozen: their share of the step's "
@@ -109,7 +108,7 @@ def _show_costs(run: Run) -> None:
             )
         except RuntimeError as error:
             raise RunError(f"{unit.folder}: its first step fails: {error}") from error
-        needed = cost.memory_bytes(batch_size)
+        needed = cost.memory_bytes(num_clips)
         if needed > memory:
             too_large[unit.folder] = cost.largest_batch(memory)
         table.add_row(
@@ -123,6 +122,5 @@ def _show_costs(run: Run) -> None:
     if too_large:
         raise RunError(
             f"{', '.join(too_large)} would not fit into the {memory / GIB:.1f} GiB of {run.device}"
-            f": lower TRAIN.BATCH_SIZE to {min(too_large.values())} or less, or the size of their "
-            "clips; PRECISION bf16 and CHECKPOINT_ACTIVATIONS help, too"
+            f": {advise(min(too_large.values()))}"
         )

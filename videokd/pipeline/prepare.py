@@ -19,6 +19,7 @@ from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.progress import Bar, progress_bar
 from videokd.pipeline.run import Run
 from videokd.utils.env import (
+    allow_tf32,
     collect_environment,
     num_available_cores,
     pick_device,
@@ -55,6 +56,7 @@ def prepare_run(
         cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.NUM_THREADS
     )
     torch.set_num_threads(num_threads)
+    allow_tf32(cfg.TRAIN.TF32)
     folder = Path(cfg.OUTPUT_DIR)
     device = pick_device(cfg.DEVICE)
     datasets = prepare_datasets(cfg, console, stop, allows_absent=is_dry)

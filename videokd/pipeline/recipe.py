@@ -69,6 +69,8 @@ class Recipe:
             "SOLVER": self._solver_keys(),
             "MIXUP": dict(cfg.MIXUP),
             "TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE,
+            # It came later; one part is as before.
+            **({"TRAIN.ACCUMULATE": cfg.TRAIN.ACCUMULATE} if cfg.TRAIN.ACCUMULATE > 1 else {}),
             "trained_on": trained_on,
             "videos": {name: self._datasets[name].train.digest() for name in trained_on},
             **self._augmentation(),

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +29,11 @@ from videokd.engine.watch import Watch
 from videokd.evaluation.multi_view import Predictions, predict_views
 from videokd.evaluation.results import read_result, write_result
 from videokd.fusion.joint_teacher import JointTeacher
+from videokd.models.classifier import trains_in_fp16
 from videokd.models.frozen import Frozen
 from videokd.models.layer_decay import layer_lr_scales
 from videokd.pipeline.fusion_table import make_fusion_table
+from videokd.pipeline.memory import explain_out_of_memory
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.precise_norms import measure_norms
 from videokd.pipeline.progress import progress_bar
@@ -65,7 +67,20 @@ def train_unit(run: Run, unit: Unit) -> None:
     Raises:
         InputError: The folder holds a training of another config, or a model that this one needs
             is not trained yet.
+        RunError: The training cannot go on, see ``train``; or the GPU has not enough memory.
     """
+    try:
+        _train_unit(run, unit)
+    except torch.OutOfMemoryError as error:
+        logger.warning("%s: %s", unit.folder, str(error).splitlines()[0])
+    else:
+        return
+    # Not in the handler, whose traceback keeps the tensors of the training alive.
+    classes = {name: parts.num_classes for name, parts in run.datasets.items()}
+    raise explain_out_of_memory(unit, run.cfg, run.console, device=run.device, classes=classes)
+
+
+def _train_unit(run: Run, unit: Unit) -> None:
     folder = run.plan.path(unit)
     stage = read_stage(folder, unit.inputs)
     if stage["is_finished"]:
@@ -122,16 +137,27 @@ def _make_learner(run: Run, unit: Unit, model: nn.Module) -> Learner:
         lr_scales=layer_lr_scales(task, run.cfg.SOLVER.LAYER_DECAY, unit.lr_scales),
     )
     decay = run.cfg.SOLVER.EMA_DECAY
-    return Learner(task, optimizer, WeightAverage(model, decay=decay) if decay > 0 else None)
+    return Learner(
+        task,
+        optimizer,
+        WeightAverage(model, decay=decay) if decay > 0 else None,
+        torch.amp.GradScaler(run.device.type) if trains_in_fp16(task) else None,
+    )
 
 
 def _train_learner(run: Run, unit: Unit, learner: Learner, result: nn.Module) -> None:
     with ExitStack() as stack:
         bar = stack.enter_context(progress_bar(run.console, unit.folder, unit.num_steps))
         make_loader = _make_loader(run, unit)
+        loaders = stack.enter_context(ExitStack())
+
+        def start_loader(step: int) -> Iterator[ClipBatch]:
+            loaders.close()  # that of before the training went back to a checkpoint
+            return loaders.enter_context(closing(make_loader(step)))
+
         train(
             learner,
-            lambda step: stack.enter_context(closing(make_loader(step))),
+            start_loader,
             settings=_settings(run, unit),
             folder=run.plan.path(unit),
             evaluate=lambda: _validate_measured(run, unit, result),
@@ -323,6 +349,8 @@ def _settings(run: Run, unit: Unit) -> TrainSettings:
         max_bad_videos=int(cfg.DATA.MAX_BAD_FRACTION * sum(len(p.train) for p in parts)),
         dataset_names=tuple(unit.trained_on),
         schedule=Schedule(cfg.SOLVER.LR_POLICY, tuple(cfg.SOLVER.STEPS)),
+        num_parts=cfg.TRAIN.ACCUMULATE,
+        max_skipped=cfg.TRAIN.MAX_SKIPPED_STEPS,
     )
 
 

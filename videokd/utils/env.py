@@ -71,6 +71,16 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def allow_tf32(is_allowed: bool) -> None:
+    """Say whether GPUs may round the factors of float32 products to TF32, with 10 bits for 23.
+
+    Convolutions and matrix products alike, in the whole process; CPUs do not know it.
+    """
+    precision = "tf32" if is_allowed else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+
+
 def device_memory_bytes(device: torch.device) -> int:
     """Return the memory of a GPU, or of this machine for the CPU."""
     if device.type == "cuda":
@@ -103,6 +113,10 @@ def collect_environment() -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "cores": num_available_cores(),
+        "fp32_precision": {
+            "matmul": torch.backends.cuda.matmul.fp32_precision,
+            "conv": torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
+        },
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "versions": versions,
         "commit": _git_commit(),

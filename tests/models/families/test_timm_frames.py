@@ -282,7 +282,7 @@ def test_bf16_and_channels_last_are_close_to_float32(make_classifier, name):
     clips = torch.rand(2, 3, 4, 32, 32)
     with torch.no_grad():
         expected, in_last = model(clips), last(clips)
-        model.use_bf16 = True
+        model.precision = "bf16"
         in_bf16 = model(clips)
     for level in LEVEL_NAMES:
         value = expected.levels[level]
