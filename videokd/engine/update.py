@@ -87,22 +87,22 @@ class Update:
         parts = batch.split(self._num_parts)
         outputs = [self._add_gradient(part, progress) for part in parts]
         record = self._examine(parts, outputs, step=step, lr=lr)
-        is_good = record.is_good
-        if self._device_decides:
-            self._unread.append((record, is_good))
-            self._change_where(is_good, record.total_norm)
-        elif is_good:  # which waits for the device
+        unread = record.is_good if self._device_decides else None
+        is_good = unread is not None or bool(record.is_good)  # which waits for the device
+        if unread is not None:
+            self._unread.append((record, unread))
+            self._change_where(unread, record.total_norm)
+        elif is_good:
             self._change(record.total_norm)
         else:
             self._buffers.restore()
             self._learner.optimizer.zero_grad(set_to_none=True)
         if self._learner.scaler is not None:
             self._learner.scaler.update()
-        if not self._device_decides:
-            self.guard.count(record, bool(is_good))
-            if not is_good:
-                return
-        unread = is_good if self._device_decides else None
+        if unread is None:
+            self.guard.count(record, is_good)
+        if not is_good:
+            return
         for part, output in zip(parts, outputs, strict=True):
             self._meters.add(output, len(part), unread)
         self._meters.add_norm(record.total_norm, unread)
