@@ -176,3 +176,13 @@ def test_for_powers_of_two_the_rotation_is_hadamards_times_the_eigenvectors():
     covariance = torch.diag(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     # The eigenvectors are the axes, up to sign: every entry is one half in size.
     torch.testing.assert_close(equalising_rotation(covariance).abs(), torch.full((4, 4), 0.5))
+
+
+def test_a_last_batch_that_is_not_finite_is_not_the_last_one():
+    phi = PhiStandardiser(3, num_calibration=1)
+    kept = copy.deepcopy(phi.state_dict())
+    assert torch.isnan(phi(torch.full((4, 3), torch.nan))).all()
+    assert not phi.is_calibrated
+    phi.load_state_dict(kept)
+    assert torch.isfinite(phi(torch.randn(4, 3))).all()
+    assert phi.is_calibrated

@@ -126,7 +126,11 @@ class PhiStandardiser(nn.Module):
         between = (1 - weight) * torch.outer(mean - self.mean, mean - self.mean)
         self.covariance.lerp_(centred @ centred.T / flat.shape[1] + between, weight)
         self.mean.lerp_(mean, weight)
-        if self.is_calibrated:
+        if self.is_calibrated and not torch.isfinite(self.covariance).all():
+            # There is no rotation of these. The step is skipped and its statistics put back, so
+            # that the next batch is the last one.
+            self._num_batches -= 1
+        elif self.is_calibrated:
             # A new tensor: a graph of an earlier forward may hold the old one.
             self.rotation = equalising_rotation(self.covariance)
 
