@@ -67,3 +67,24 @@ def test_a_validation_after_the_checkpoint_does_not_count(tmp_path):
     log.write({"step": 1, "val_top1": 10.0})
     log.write({"step": 3, "val_top1": 90.0})
     assert MetricsLog(tmp_path / "m.jsonl", 2).best_step == 1
+
+
+def test_a_log_is_written_again_only_when_a_line_is_to_be_dropped(tmp_path):
+    path = tmp_path / "m.jsonl"
+    _write(path, 0, [1, 2, 3])
+    before = path.stat().st_ino
+    MetricsLog(path, 3)
+    assert path.stat().st_ino == before
+    MetricsLog(path, 2)
+    assert path.stat().st_ino != before
+    assert [line["step"] for line in read_metrics(path)] == [1, 2]
+
+
+@pytest.mark.parametrize("torn", ['{"step": 4, "lo', '{"step": 4}'])
+def test_what_follows_a_line_that_was_cut_off_is_whole(tmp_path, torn):
+    path = tmp_path / "m.jsonl"
+    _write(path, 0, [1, 2, 3])
+    path.write_text(path.read_text() + torn)
+    MetricsLog(path, 4).write({"step": 5})
+    assert [line["step"] for line in read_metrics(path)][-1] == 5
+    assert [line["step"] for line in read_metrics(path)][:3] == [1, 2, 3]

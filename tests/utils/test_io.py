@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -51,3 +52,12 @@ def test_json_comes_back_equal_and_nan_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(path, {"a": float("nan")})
     assert read_json(path) == {"a": [1, 2.5, "x"]}
+
+
+def test_a_full_disk_says_for_which_file(tmp_path, monkeypatch):
+    def fail(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'a'}'"):
+        atomic_write_text(tmp_path / "a", "x")

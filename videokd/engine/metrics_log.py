@@ -28,11 +28,11 @@ class MetricsLog:
 
     def __init__(self, path: Path, start_step: int, mirrors: Sequence[Mirror] = ()) -> None:
         kept = [line for line in read_metrics(path) if line["step"] <= start_step]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
         # Usually nothing is to be dropped, and a long log need not be written again.
-        if not path.exists() or text != path.read_text(encoding="utf-8"):
+        known = path.read_bytes().splitlines(keepends=True) if path.exists() else [b""]
+        if len(known) != len(kept) or not all(line.endswith(b"\n") for line in known):
             with naming_failures(path):
-                atomic_write_text(path, text)
+                atomic_write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._path = path
         self._best = find_best(kept)
         self._mirrors = tuple(mirrors)
