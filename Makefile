@@ -26,7 +26,7 @@ test-slow: $(VENV)/.installed
 	$(TEST_ENV) $(BIN)/python -m pytest -q -m slow
 
 test-faults: $(VENV)/.installed
-	@echo "== fault suite (about 15 minutes): kills, damaged checkpoints, full disks"
+	@echo "== fault suite (about 6 minutes): kills, damaged checkpoints, full disks"
 	$(TEST_ENV) $(BIN)/python -m pytest -q -m faults
 
 test-compiled: $(VENV)/.installed
