@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     # decode videos, which import this file again, stay small.
     from videokd.engine.checkpoint import load_weights
     from videokd.pipeline.prepare import prepare_run
-    from videokd.pipeline.run import predict_part
+    from videokd.pipeline.scoring import predict_part
 
     console = make_console()
     setup_logging(console)

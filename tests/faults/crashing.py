@@ -120,16 +120,16 @@ class Points:
             register_optimizer_step_pre_hook,
         )
 
-        from videokd.pipeline import run
+        from videokd.pipeline import scoring
 
         register_optimizer_step_pre_hook(lambda *_: self.pass_by("step"))
         register_optimizer_step_post_hook(lambda *_: self.pass_by("after step"))
-        predict = run.predict_views
+        predict = scoring.predict_views
 
         def predict_views(model: Any, name: str, batches: Any, **options: Any) -> Any:
             return predict(model, name, map(self._evaluated, batches), **options)
 
-        run.predict_views = predict_views
+        scoring.predict_views = predict_views
         os.fsync, os.unlink = self._on_fsync, self._on_unlink
         os.rename = self._on_moving(self._rename)
         os.replace = self._on_moving(self._replace)

@@ -3,7 +3,8 @@
 import pytest
 
 from videokd.pipeline.dry_run import show_dry_run
-from videokd.pipeline.run import score_unit, train_unit
+from videokd.pipeline.scoring import score_unit
+from videokd.pipeline.training import train_unit
 from videokd.utils.io import read_json
 
 OWN_CLIPS = (

@@ -16,7 +16,8 @@ from videokd.engine.metrics_log import read_metrics
 from videokd.engine.stop import Stopped, StopRequest
 from videokd.evaluation.metrics import fuse_views
 from videokd.export import Predictor
-from videokd.pipeline import run as run_module
+from videokd.pipeline import scoring as scoring_module
+from videokd.pipeline import training as training_module
 from videokd.pipeline.experiment import run_experiment
 from videokd.pipeline.prepare import open_run_directory, prepare_run
 from videokd.pipeline.progress import Bar
@@ -161,11 +162,12 @@ class _StoppingBar(Bar):
 def test_a_run_stopped_in_the_middle_of_stages_ends_as_one_that_was_not(
     whole, experiment, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(
-        run_module,
-        "progress_bar",
-        lambda console, name, total: nullcontext(_StoppingBar(console, name, total)),
-    )
+    for module in (training_module, scoring_module):
+        monkeypatch.setattr(
+            module,
+            "progress_bar",
+            lambda console, name, total: nullcontext(_StoppingBar(console, name, total)),
+        )
     # Test bars count videos, by batches of 8.
     stops = {"experts/HMDB": [1, 3], "joint": [7, 9], "students/UCF": [2], "test joint UCF": [8]}
     monkeypatch.setattr(_StoppingBar, "steps", {name: list(at) for name, at in stops.items()})

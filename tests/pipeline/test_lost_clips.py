@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 
 from videokd.data import build as build_module
 from videokd.engine.metrics_log import read_metrics
-from videokd.pipeline.run import predict_part, score_unit, train_unit
+from videokd.pipeline.scoring import predict_part, score_unit
 from videokd.pipeline.summary import accuracy_table, write_summary
+from videokd.pipeline.training import train_unit
 from videokd.utils.io import read_json
 
 WORDS = ("SOLVER.MAX_EPOCH", 3, "TRAIN.EVAL_PERIOD", 0, "DATA.MAX_BAD_FRACTION", 1.0)

@@ -6,7 +6,7 @@ import torch
 from videokd.pipeline import memory
 from videokd.pipeline.memory import advise
 from videokd.pipeline.rehearsal import StepCost
-from videokd.pipeline.run import train_unit
+from videokd.pipeline.training import train_unit
 from videokd.utils.errors import RunError
 
 

@@ -12,8 +12,9 @@ from videokd.distill.tasks import StudentTask
 from videokd.engine.averaging import WeightAverage
 from videokd.engine.metrics_log import read_metrics
 from videokd.models.precision import PRECISIONS
-from videokd.pipeline import run as run_module
-from videokd.pipeline.run import score_unit, train_unit
+from videokd.pipeline import training as training_module
+from videokd.pipeline.scoring import score_unit
+from videokd.pipeline.training import train_unit
 from videokd.utils.io import read_json
 
 ONE_EPOCH = ("SOLVER.MAX_EPOCH", 1, "TRAIN.EVAL_PERIOD", 0)
@@ -91,7 +92,7 @@ def test_with_an_average_the_kept_weights_are_the_average(make_trained, monkeypa
             super().__init__(*args, **options)
             averages.append(self)
 
-    monkeypatch.setattr(run_module, "WeightAverage", Watched)
+    monkeypatch.setattr(training_module, "WeightAverage", Watched)
     words = ("SOLVER.EMA_DECAY", 0.9, "SOLVER.MAX_EPOCH", 2)
     run, unit, model = make_trained("experts/UCF", *words, datasets=("UCF",), BASELINES=[])
     (average,) = averages
@@ -113,13 +114,13 @@ def test_float16_is_trained_with_a_scaled_loss_and_tested_as_it_was_trained(
     make_trained, monkeypatch, precision, has_scaler
 ):
     scalers, dtypes = [], []
-    plain = run_module.train
+    plain = training_module.train
 
     def train(learner, *args, **options):
         scalers.append(learner.scaler)
         plain(learner, *args, **options)
 
-    monkeypatch.setattr(run_module, "train", train)
+    monkeypatch.setattr(training_module, "train", train)
     words = ("EXPERTS.UCF.PRECISION", precision, "TRAIN.ACCUMULATE", 2)
     run, unit, _ = make_trained("experts/UCF", *words, datasets=("UCF",), BASELINES=[])
     assert [scaler is not None for scaler in scalers] == [has_scaler]

@@ -7,8 +7,8 @@ from torch import nn
 
 from videokd.engine.metrics_log import read_metrics
 from videokd.models.tuned import Tuned
-from videokd.pipeline import run as run_module
-from videokd.pipeline.run import train_unit
+from videokd.pipeline import training as training_module
+from videokd.pipeline.training import train_unit
 
 ALONE = {"datasets": ("UCF",), "BASELINES": []}
 WORDS = ("SOLVER.MAX_EPOCH", 2, "TRAIN.LOG_PERIOD", 1, "TRAIN.EVAL_PERIOD", 0)
@@ -84,9 +84,9 @@ def test_the_policy_sets_the_rates_of_the_steps(make_run):
 
 
 def test_layers_near_the_clips_learn_slower(make_run, monkeypatch):
-    optimizers, build = [], run_module.build_optimizer
+    optimizers, build = [], training_module.build_optimizer
     monkeypatch.setattr(
-        run_module,
+        training_module,
         "build_optimizer",
         lambda *a, **k: optimizers.append(build(*a, **k)) or optimizers[-1],
     )
@@ -115,13 +115,13 @@ def test_looking_at_measured_statistics_does_not_change_the_training(make_run, t
 
 
 def test_evaluation_sees_the_measured_statistics(make_run, monkeypatch):
-    seen, validate = [], run_module._validate
+    seen, validate = [], training_module.validate_unit
 
     def watch(run, unit, model):
         seen.append({name: value.clone() for name, value in model.state_dict().items()})
         return validate(run, unit, model)
 
-    monkeypatch.setattr(run_module, "_validate", watch)
+    monkeypatch.setattr(training_module, "validate_unit", watch)
     kept, _ = train_expert(make_run, "SOLVER.PRECISE_BN_BATCHES", 2, "TRAIN.EVAL_PERIOD", 2)
     assert len(seen) == 1
     assert is_equal(seen[0], kept)

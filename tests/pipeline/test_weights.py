@@ -7,7 +7,8 @@ from safetensors.torch import load_file
 from videokd.engine.checkpoint import save_weights
 from videokd.pipeline.dry_run import show_dry_run
 from videokd.pipeline.experiment import export_unit
-from videokd.pipeline.run import score_unit, train_unit
+from videokd.pipeline.scoring import score_unit
+from videokd.pipeline.training import train_unit
 from videokd.utils.errors import InputError
 from videokd.utils.io import read_json
 

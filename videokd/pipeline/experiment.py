@@ -10,8 +10,10 @@ from videokd.export.student import export_student
 from videokd.models.classifier import VideoClassifier
 from videokd.pipeline.cli import PARTS, STAGES
 from videokd.pipeline.report import write_report
-from videokd.pipeline.run import Run, score_unit, train_unit
+from videokd.pipeline.run import Run
+from videokd.pipeline.scoring import score_unit
 from videokd.pipeline.summary import accuracy_table, time_table, write_summary
+from videokd.pipeline.training import train_unit
 from videokd.pipeline.unit import Unit
 from videokd.utils.io import read_json, sha256_file, sha256_json, write_json
 

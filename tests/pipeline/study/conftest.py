@@ -10,8 +10,9 @@ from torch import nn
 from videokd.config import load_config
 from videokd.engine.stop import StopRequest
 from videokd.evaluation.multi_view import Predictions
-from videokd.pipeline import run as run_module
-from videokd.pipeline.run import Run, score_unit
+from videokd.pipeline import scoring as scoring_module
+from videokd.pipeline.run import Run
+from videokd.pipeline.scoring import score_unit
 from videokd.pipeline.study.jobs import Study, make_study
 from videokd.pipeline.study.variants import read_variants
 from videokd.pipeline.unit import Unit
@@ -42,7 +43,7 @@ def score(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             return Predictions(logits, labels, np.arange(len(labels)), ())
 
         run = study.runs[name, 0]
-        monkeypatch.setattr(run_module, "predict_part", predict)
+        monkeypatch.setattr(scoring_module, "predict_part", predict)
         monkeypatch.setattr(run.plan, "load_model", lambda unit: unit.make_model())
         variant = next(v for v in study.variants if v.name == name)
         for unit in study.row(variant, 0).values():

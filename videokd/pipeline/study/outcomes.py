@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from videokd.data.index import VideoIndex
 from videokd.evaluation.decisions import decide
 from videokd.pipeline.report_data import read_scores
-from videokd.pipeline.run import Run, is_scored
+from videokd.pipeline.run import Run
+from videokd.pipeline.scoring import is_scored
 from videokd.pipeline.study.jobs import Study
 from videokd.pipeline.unit import Unit
 

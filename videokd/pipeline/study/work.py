@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from videokd.pipeline.run import Run, is_scored, score_unit, train_unit
+from videokd.pipeline.run import Run
+from videokd.pipeline.scoring import is_scored, score_unit
 from videokd.pipeline.study.jobs import Job
+from videokd.pipeline.training import train_unit
 from videokd.pipeline.unit import Unit
 from videokd.utils.errors import InputError, RunError, VideoError
 from videokd.utils.io import read_json, write_json

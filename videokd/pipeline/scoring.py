@@ -1,0 +1,163 @@
+"""Score the units of a plan; what is scored is skipped."""
+
+import logging
+from collections.abc import Callable
+from contextlib import closing
+
+from torch import nn
+
+from videokd.data.build import build_view_loader
+from videokd.data.sampling import SEGMENT_CENTRES
+from videokd.data.views import ViewPlan
+from videokd.engine.stop import ignore_signals
+from videokd.evaluation.multi_view import Predictions, predict_views
+from videokd.evaluation.results import read_result, write_result
+from videokd.pipeline.progress import progress_bar
+from videokd.pipeline.run import Run
+from videokd.pipeline.unit import Unit
+from videokd.utils.errors import InputError
+from videokd.utils.io import sha256_json
+
+logger = logging.getLogger(__name__)
+
+
+def score_unit(run: Run, unit: Unit, part: str = "test") -> None:
+    """Score a trained unit on one part of its datasets, or skip what is scored already.
+
+    Args:
+        run: The run.
+        unit: Of its plan.
+        part: "test", or "val" for the held-out part, which choices are made on.
+
+    Raises:
+        InputError: A dataset has no held-out part, or more of its videos are unreadable than
+            DATA.MAX_BAD_FRACTION allows.
+    """
+    model: nn.Module | None = None
+    for name in unit.tested_on:
+        if _has_result(run, unit, name, part):
+            continue
+        model = model or run.plan.load_model(unit).to(run.device)
+        title = f"{part} {unit.folder}" + (f" {name}" if len(unit.tested_on) > 1 else "")
+        predictions = predict_part(run, unit, model, name, part, title=title)
+        write_result(
+            run.plan.path(unit),
+            run.datasets[name].index(part),
+            predictions,
+            _test_views(run),
+            clip=unit.clips.main,
+            fingerprint=_result_fingerprint(run, unit, name, part),
+            part=part,
+        )
+
+
+def is_scored(run: Run, unit: Unit, part: str = "test") -> bool:
+    """Say whether ``score_unit`` has nothing to do.
+
+    Raises:
+        InputError: A dataset has no such part.
+    """
+    return all(_has_result(run, unit, name, part) for name in unit.tested_on)
+
+
+def predict_part(
+    run: Run, unit: Unit, model: nn.Module, name: str, part: str = "test", *, title: str = "test"
+) -> Predictions:
+    """Return what a model says about all test views of a dataset, with a progress bar.
+
+    Args:
+        run: The run.
+        unit: Whose clips the model takes.
+        model: On its device.
+        name: The dataset.
+        part: "test" or "val".
+        title: Of the progress bar.
+
+    Raises:
+        InputError: More videos are unreadable than DATA.MAX_BAD_FRACTION allows.
+    """
+    views = _test_views(run)
+    with progress_bar(run.console, title, len(run.datasets[name].index(part))) as bar:
+
+        def after_batch(num_done: int) -> None:
+            bar.update(num_done, "")
+            run.stop.raise_if_set()
+
+        predictions = _predict(run, unit, model, name, part, views, after_batch=after_batch)
+    _check_bad(run, name, part, predictions)
+    for video in predictions.bad:
+        logger.warning("%s %s: left out %s: %s", name, part, video.path, video.cause)
+    if not len(predictions.labels):
+        raise InputError(f"{name} {part}: no video to score; set DATA.VAL_FRACTION higher")
+    return predictions
+
+
+def validate_unit(run: Run, unit: Unit, model: nn.Module) -> dict[str, float]:
+    """Return the ``val_top1_<dataset>`` of a model that is being trained, in percent.
+
+    Of one centre view: the curve is for looking at, the test uses all views.
+    """
+    line = {}
+    for name in unit.tested_on or unit.trained_on:
+        views = ViewPlan(1, 1)
+        predictions = _predict(run, unit, model, name, "val", views, after_batch=lambda _: None)
+        _check_bad(run, name, "val", predictions)
+        if len(predictions.labels):
+            line[f"val_top1_{name}"] = predictions.scores()["top1"]
+    return line
+
+
+def _test_views(run: Run) -> ViewPlan:
+    test = run.cfg.TEST
+    return ViewPlan(test.NUM_ENSEMBLE_VIEWS, test.NUM_SPATIAL_CROPS, test.CLIP_RULE)
+
+
+def _result_fingerprint(run: Run, unit: Unit, name: str, part: str) -> str:
+    views = _test_views(run)
+    videos = run.datasets[name].index(part).digest()
+    # The rule came later: results of before it are of the default one.
+    rule = [] if views.clip_rule == SEGMENT_CENTRES else [views.clip_rule]
+    return sha256_json([unit.fingerprint, views.num_clips, views.num_crops, videos, *rule])
+
+
+def _has_result(run: Run, unit: Unit, name: str, part: str) -> bool:
+    known = read_result(run.plan.path(unit), name, part)
+    if known is None:
+        return False
+    return bool(known.get("fingerprint") == _result_fingerprint(run, unit, name, part))
+
+
+def _predict(
+    run: Run,
+    unit: Unit,
+    model: nn.Module,
+    name: str,
+    part: str,
+    views: ViewPlan,
+    *,
+    after_batch: Callable[[int], None],
+) -> Predictions:
+    batches = build_view_loader(
+        run.cfg,
+        run.datasets[name],
+        part,
+        clips=unit.clips,
+        views=views,
+        num_workers=run.num_workers,
+        worker_init=ignore_signals,
+        pin_memory=run.device.type == "cuda",
+    )
+    with closing(batches):
+        return predict_views(model, name, batches, device=run.device, after_batch=after_batch)
+
+
+def _check_bad(run: Run, name: str, part: str, predictions: Predictions) -> None:
+    num_videos = len(run.datasets[name].index(part))
+    is_over = len(predictions.bad) > run.cfg.DATA.MAX_BAD_FRACTION * num_videos
+    if is_over or (part == "test" and not len(predictions.labels)):
+        first = predictions.bad[0]
+        raise InputError(
+            f"{name} {part}: {len(predictions.bad)} of {num_videos} videos cannot be read (first: "
+            f"{first.path}: {first.cause}); DATA.MAX_BAD_FRACTION allows "
+            f"{run.cfg.DATA.MAX_BAD_FRACTION:g}"
+        )

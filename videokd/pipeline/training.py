@@ -1,0 +1,207 @@
+"""Train the units of a plan; what is finished is skipped, what was cut off goes on."""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from videokd.data.batch import ClipBatch
+from videokd.data.build import build_train_loader
+from videokd.engine.averaging import WeightAverage
+from videokd.engine.checkpoint import save_weights
+from videokd.engine.disk import naming_failures
+from videokd.engine.optim import build_optimizer
+from videokd.engine.precise_norms import statistics_kept
+from videokd.engine.schedule import Schedule
+from videokd.engine.stop import ignore_signals
+from videokd.engine.train import Learner, TrainSettings, train
+from videokd.engine.watch import Watch
+from videokd.fusion.joint_teacher import JointTeacher
+from videokd.models.classifier import trains_in_fp16
+from videokd.models.frozen import Frozen
+from videokd.models.layer_decay import layer_lr_scales
+from videokd.pipeline.fusion_table import make_fusion_table
+from videokd.pipeline.memory import explain_out_of_memory
+from videokd.pipeline.precise_norms import measure_norms
+from videokd.pipeline.progress import progress_bar
+from videokd.pipeline.run import Run
+from videokd.pipeline.scoring import validate_unit
+from videokd.pipeline.stage import read_stage, write_stage
+from videokd.pipeline.unit import Unit
+from videokd.utils.errors import RunError
+from videokd.utils.io import sync
+
+logger = logging.getLogger(__name__)
+
+
+def train_unit(run: Run, unit: Unit) -> None:
+    """Train one unit, or skip it when it is finished.
+
+    A ready-made one, of no steps, is kept as it is loaded.
+
+    Raises:
+        InputError: The folder holds a training of another config, or a model that this one needs
+            is not trained yet.
+        RunError: The training cannot go on, see ``train``; or the GPU has not enough memory.
+    """
+    try:
+        _train_unit(run, unit)
+    except torch.OutOfMemoryError as error:
+        logger.warning("%s: %s", unit.folder, str(error).splitlines()[0])
+    else:
+        return
+    # Not in the handler, whose traceback keeps the tensors of the training alive.
+    classes = {name: parts.num_classes for name, parts in run.datasets.items()}
+    raise explain_out_of_memory(unit, run.cfg, run.console, device=run.device, classes=classes)
+
+
+def _train_unit(run: Run, unit: Unit) -> None:
+    folder = run.plan.path(unit)
+    stage = read_stage(folder, unit.inputs)
+    if stage["is_finished"]:
+        logger.info("%s: finished before, skipped", unit.folder)
+        _delete_checkpoints(folder)  # there are some when it was killed as soon as it had finished
+        return
+    start = time.monotonic()
+    model = unit.make_model()
+    if unit.load_initial is not None:
+        unit.load_initial(model)
+    if isinstance(model, JointTeacher):
+        run.console.print(make_fusion_table(model, unit.folder))
+    learner = _make_learner(run, unit, model)
+    result = model if learner.average is None else learner.average.module
+    # Checkpoints may only lie beside what says of which config they are.
+    write_stage(folder, stage)
+    try:
+        if unit.num_steps:
+            _train_learner(run, unit, learner, result)
+    except BaseException:
+        stage["seconds"] += time.monotonic() - start
+        # Why the training ended matters more than that its time cannot be written too.
+        with suppress(RunError):
+            write_stage(folder, stage)
+        raise
+    stage |= {
+        "seconds": stage["seconds"] + time.monotonic() - start,
+        "is_finished": True,
+        "num_steps": unit.num_steps,
+        "num_parameters": sum(p.numel() for p in model.parameters()),
+    }
+    if unit.num_steps:  # a ready-made one stays as it was loaded
+        _measure_norms(run, unit, result)
+    with naming_failures(folder / "model.safetensors"):
+        save_weights(folder / "model.safetensors", result.state_dict())
+    write_stage(folder, stage)
+    with naming_failures(folder):
+        sync(folder)  # a power cut must leave the checkpoints or what they led to
+    _delete_checkpoints(folder)
+
+
+def _delete_checkpoints(folder: Path) -> None:
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _make_learner(run: Run, unit: Unit, model: nn.Module) -> Learner:
+    task = unit.make_task(model).to(run.device)
+    optimizer = build_optimizer(
+        task,
+        name=run.cfg.SOLVER.OPTIMIZER,
+        base_lr=unit.base_lr,
+        beta2=run.cfg.SOLVER.BETA2,
+        weight_decay=run.cfg.SOLVER.WEIGHT_DECAY,
+        lr_scales=layer_lr_scales(task, run.cfg.SOLVER.LAYER_DECAY, unit.lr_scales),
+    )
+    decay = run.cfg.SOLVER.EMA_DECAY
+    return Learner(
+        task,
+        optimizer,
+        WeightAverage(model, decay=decay) if decay > 0 else None,
+        torch.amp.GradScaler(run.device.type) if trains_in_fp16(task) else None,
+    )
+
+
+def _train_learner(run: Run, unit: Unit, learner: Learner, result: nn.Module) -> None:
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress_bar(run.console, unit.folder, unit.num_steps))
+        make_loader = _make_loader(run, unit)
+        loaders = stack.enter_context(ExitStack())
+
+        def start_loader(step: int) -> Iterator[ClipBatch]:
+            loaders.close()  # that of before the training went back to a checkpoint
+            return loaders.enter_context(closing(make_loader(step)))
+
+        train(
+            learner,
+            start_loader,
+            settings=_settings(run, unit),
+            folder=run.plan.path(unit),
+            evaluate=lambda: _validate_measured(run, unit, result),
+            stop=run.stop,
+            progress=bar,
+            watch=stack.enter_context(_make_watch(run, unit, learner.task)),
+        )
+
+
+def _validate_measured(run: Run, unit: Unit, model: nn.Module) -> dict[str, float]:
+    # The statistics that the training goes on with stay its own.
+    with statistics_kept(model):
+        _measure_norms(run, unit, model)
+        return validate_unit(run, unit, model)
+
+
+def _measure_norms(run: Run, unit: Unit, model: nn.Module) -> None:
+    if num_batches := run.cfg.SOLVER.PRECISE_BN_BATCHES:
+        make_loader = _make_loader(run, unit, num_batches)
+        measure_norms(model, make_loader, run.device, unit.folder)
+
+
+def _make_loader(
+    run: Run, unit: Unit, num_steps: int = 0
+) -> Callable[[int], Generator[ClipBatch, None, None]]:
+    return build_train_loader(
+        run.cfg,
+        [run.datasets[name] for name in unit.trained_on],
+        clips=unit.task_clips or unit.clips,
+        num_steps=num_steps or unit.num_steps,
+        num_workers=run.num_workers,
+        worker_init=ignore_signals,
+        pin_memory=run.device.type == "cuda",
+    )
+
+
+def _make_watch(run: Run, unit: Unit, task: nn.Module) -> Watch:
+    return Watch(
+        run.plan.path(unit),
+        unit.folder,
+        device=run.device,
+        frozen=[module for module in task.modules() if isinstance(module, Frozen)],
+        loggers=run.cfg.TRAIN.LOGGERS,
+        profile_steps=run.cfg.TRAIN.PROFILE_STEPS,
+    )
+
+
+def _settings(run: Run, unit: Unit) -> TrainSettings:
+    cfg = run.cfg
+    parts = [run.datasets[name] for name in unit.trained_on]
+    has_val = all(p.val is not None and len(p.val) for p in parts)
+    return TrainSettings(
+        num_steps=unit.num_steps,
+        base_lr=unit.base_lr,
+        warmup_steps=cfg.SOLVER.WARMUP_EPOCHS * unit.num_steps_per_epoch,
+        clip_grad_norm=cfg.SOLVER.CLIP_GRAD_NORM,
+        seed=cfg.SEED,
+        log_period=cfg.TRAIN.LOG_PERIOD,
+        eval_period=cfg.TRAIN.EVAL_PERIOD * unit.num_steps_per_epoch if has_val else 0,
+        checkpoint_period_sec=cfg.TRAIN.CHECKPOINT_PERIOD,
+        num_checkpoints=cfg.TRAIN.NUM_CHECKPOINTS,
+        max_bad_videos=int(cfg.DATA.MAX_BAD_FRACTION * sum(len(p.train) for p in parts)),
+        dataset_names=tuple(unit.trained_on),
+        schedule=Schedule(cfg.SOLVER.LR_POLICY, tuple(cfg.SOLVER.STEPS)),
+        num_parts=cfg.TRAIN.ACCUMULATE,
+        max_skipped=cfg.TRAIN.MAX_SKIPPED_STEPS,
+    )
