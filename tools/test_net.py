@@ -24,13 +24,13 @@ def main(arguments: Sequence[str]) -> int:
     # Imported here: --help and a wrong key answer at once, and the processes that generate and
     # decode videos, which import this file again, stay small.
     from videokd.engine.checkpoint import load_weights
-    from videokd.pipeline.prepare import prepare_run
+    from videokd.pipeline.prepare import open_ranks, prepare_run
     from videokd.pipeline.scoring import predict_part
 
     console = make_console()
     setup_logging(console)
-    with StopRequest() as stop:
-        run = prepare_run(cfg, console, stop)
+    with StopRequest() as stop, open_ranks(cfg) as ranks:
+        run = prepare_run(cfg, console, stop, ranks=ranks)
         unit = run.plan.find(args.model)
         if args.checkpoint:
             model = unit.make_model()

@@ -1,6 +1,7 @@
 """Run a whole experiment, or one part of it.
 
     python tools/train_net.py --config-file configs/demo/mlfd.yaml [KEY VALUE ...]
+    torchrun --standalone --nproc-per-node 8 tools/train_net.py --config-file ...
     python tools/train_net.py --list-models ['x3d*']
 
 What is finished in OUTPUT_DIR is skipped, what was cut off goes on: after Ctrl-C or a preemption,
@@ -18,6 +19,7 @@ from videokd.engine.stop import StopRequest
 from videokd.pipeline.cli import (
     PARTS,
     add_config_arguments,
+    is_first_rank,
     load_config_of,
     make_console,
     own_run_directory,
@@ -58,15 +60,16 @@ def main(arguments: Sequence[str]) -> int:
     # decode videos, which import this file again, stay small.
     from videokd.pipeline.dry_run import show_dry_run
     from videokd.pipeline.experiment import run_experiment
-    from videokd.pipeline.prepare import open_run_directory, prepare_run
+    from videokd.pipeline.prepare import open_ranks, open_run_directory, prepare_run
 
     console = make_console()
     folder = Path(cfg.OUTPUT_DIR)
     # Taken before the first line of its log, and before minutes go into videos.
     own_directory = nullcontext() if args.dry_run else own_run_directory(folder)
-    with own_directory, StopRequest() as stop:
-        setup_logging(console, None if args.dry_run else folder / "run.log")
-        run = prepare_run(cfg, console, stop, is_dry=args.dry_run)
+    writes_log = is_first_rank() and not args.dry_run
+    with own_directory, StopRequest() as stop, open_ranks(cfg) as ranks:
+        setup_logging(console, folder / "run.log" if writes_log else None)
+        run = prepare_run(cfg, console, stop, is_dry=args.dry_run, ranks=ranks)
         if args.dry_run:
             show_dry_run(run)
         else:

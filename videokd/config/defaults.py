@@ -32,7 +32,7 @@ def default_config() -> CfgNode:
     cfg.AUG.ERASE_PROBABILITY = 0.0  # of a box being erased from a clip; 0 = off
     cfg.AUG.SATURATION_JITTER = 0.0  # saturation factor in 1 +- this; 0 = off
     cfg.DATA_LOADER = CfgNode()
-    cfg.DATA_LOADER.NUM_WORKERS = -1  # processes; -1 = a quarter of the cores
+    cfg.DATA_LOADER.NUM_WORKERS = -1  # processes per trainer; -1 = a quarter of its cores
     cfg.DATA_LOADER.NUM_THREADS = 0  # trainer threads; 0 = the cores that the workers leave
     # For one clip, or one test video with all its views; where it takes longer, the worker is
     # replaced and the video counts as unreadable. Without workers there is no such limit.
@@ -44,7 +44,7 @@ def default_config() -> CfgNode:
     cfg.MIXUP.ALPHA = 0.0  # of mixup's beta distribution; 0 = off
     cfg.MIXUP.CUTMIX_ALPHA = 0.0  # of cutmix's; 0 = off; with both on, each batch picks one
     cfg.TRAIN = CfgNode()
-    cfg.TRAIN.BATCH_SIZE = 16  # clips per step
+    cfg.TRAIN.BATCH_SIZE = 16  # clips per step, over all processes
     # Parts that the clips of a step go through the network in, one after the other: less memory,
     # the same step but for what clips of a batch have to do with each other (batch norm, mixing)
     cfg.TRAIN.ACCUMULATE = 1
@@ -60,6 +60,10 @@ def default_config() -> CfgNode:
     cfg.TRAIN.LOGGERS = []  # beside metrics.jsonl: tensorboard | wandb; see docs/engine.md
     # [first, last]: steps of each training that torch.profiler traces, from 1 on; [] = none
     cfg.TRAIN.PROFILE_STEPS = []
+    # Batch norm over the clips of all processes, not of each on its own
+    cfg.TRAIN.SYNC_BN = False
+    # Seconds that a process may stand still before it ends with its stacks
+    cfg.TRAIN.RANK_TIMEOUT_SEC = 600.0
     cfg.TEST = CfgNode()
     cfg.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips along time
     # segment_centres (as MMAction2 0.x) | end_inclusive (as MMAction2 1.x and, nearly, PySlowFast)

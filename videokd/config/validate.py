@@ -111,6 +111,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "TRAIN.EVAL_PERIOD": (0, 1e6, True),
     "TRAIN.CHECKPOINT_PERIOD": (0, 1e9, False),
     "TRAIN.NUM_CHECKPOINTS": (1, 1e6, True),
+    "TRAIN.RANK_TIMEOUT_SEC": (1, 1e6, True),
     "TEST.NUM_ENSEMBLE_VIEWS": (1, 1000, True),
     "TEST.BATCH_SIZE": (1, 1e6, True),
     "SEED": (0, 2**31 - 1, True),

@@ -110,8 +110,9 @@ class ClipBatch:
             {} when not asked for, and in an empty batch.
         uncut: What all clips are cut from by ``to``; until then ``clips`` is empty, and there are
             no other ones. None where they were cut in the workers.
-        whole_ids: (N,) int64, the ``dataset_ids`` of the whole batch that this is a part of, see
-            ``split``; None where it is all there is.
+        whole_ids: (N,) int64 in any order, the ``dataset_ids`` of all clips of the step that this
+            is a part of (see ``split``; another part may be another process's); None where it is
+            all there is.
     """
 
     clips: Tensor
@@ -143,7 +144,7 @@ class ClipBatch:
 
     @property
     def share(self) -> float:
-        """Share of the clips of the whole batch that are in this part of it; 1 if it is all."""
+        """Share of the step's clips that are in this part of it; 1 if it is all."""
         return 1.0 if self.whole_ids is None else len(self) / len(self.whole_ids)
 
     def split(self, num_parts: int) -> list["ClipBatch"]:
@@ -194,7 +195,7 @@ class ClipBatch:
             view_keys=self.view_keys[rows],
             other_clips={name: clips[rows] for name, clips in self.other_clips.items()},
             plain_clips={name: clips[rows] for name, clips in self.plain_clips.items()},
-            whole_ids=self.dataset_ids,
+            whole_ids=self.dataset_ids if self.whole_ids is None else self.whole_ids,
         )
 
     def _convert(self, convert: Callable[[Tensor], Tensor]) -> "ClipBatch":
@@ -208,6 +209,7 @@ class ClipBatch:
             other_clips={name: convert(clips) for name, clips in self.other_clips.items()},
             plain_clips={name: convert(clips) for name, clips in self.plain_clips.items()},
             uncut=None if self.uncut is None else self.uncut.convert(convert),
+            whole_ids=None if self.whole_ids is None else convert(self.whole_ids),
         )
 
 

@@ -58,6 +58,20 @@ class DatasetParts:
         return index
 
 
+@dataclass(frozen=True)
+class LoaderPlace:
+    """Where batches are made, and for which of the processes that share the work."""
+
+    num_workers: int
+    """Loader processes, one thread each."""
+    worker_init: Callable[[int], None]
+    """Called in each of them."""
+    pin_memory: bool
+    """Whether batches go to a GPU."""
+    rank: int = 0
+    num_ranks: int = 1
+
+
 def build_datasets(cfg: CfgNode, *, allows_absent: bool = False) -> dict[str, DatasetParts]:
     """Read the indexes of all DATASETS and hold out the validation parts.
 
@@ -151,9 +165,7 @@ def build_train_loader(
     parts: Sequence[DatasetParts],
     *,
     num_steps: int,
-    num_workers: int,
-    worker_init: Callable[[int], None],
-    pin_memory: bool,
+    place: LoaderPlace,
     clips: ClipSet | None = None,
 ) -> Callable[[int], Generator[ClipBatch, None, None]]:
     """Return a function: first step -> the batches from there to ``num_steps``, to be closed.
@@ -162,9 +174,7 @@ def build_train_loader(
         cfg: The whole config.
         parts: The datasets that the batches are drawn from; their order gives ``dataset_ids``.
         num_steps: Steps of the whole training.
-        num_workers: Loader processes, one thread each.
-        worker_init: Called in each of them.
-        pin_memory: Whether batches go to a GPU.
+        place: Where; each rank is given its part of every batch.
         clips: What is cut of each moment; None for clips as DATA says.
     """
     plan = build_batch_plan(cfg, parts)
@@ -179,12 +189,18 @@ def build_train_loader(
         cuts_on_device=cfg.DATA.AUGMENT_ON == "device",
     )
 
-    options = _loading_options(cfg, num_workers, worker_init, pin_memory)
+    options = _loading_options(cfg, place)
 
     def make_loader(start_step: int) -> Generator[ClipBatch, None, None]:
         return iterate_batches(
             dataset,
-            PlanSampler(plan, start_step, num_steps - start_step),
+            PlanSampler(
+                plan,
+                start_step,
+                num_steps - start_step,
+                rank=place.rank,
+                num_ranks=place.num_ranks,
+            ),
             collate=collate,
             options=options,
             known_bad=[p.known_bad for p in parts],
@@ -199,12 +215,13 @@ def build_view_loader(
     part: str,
     *,
     views: ViewPlan,
-    num_workers: int,
-    worker_init: Callable[[int], None],
-    pin_memory: bool,
+    place: LoaderPlace,
     clips: ClipSet | None = None,
 ) -> Generator[ViewBatch, None, None]:
     """Return all test views of every video of a part, ``TEST.BATCH_SIZE`` videos at a time.
+
+    Of several ranks, each is given every num_ranks-th batch: a batch is what it would be with one,
+    so that its scores are the same bits, and none comes twice.
 
     Close the generator when it is not read to its end. For ``clips`` see ``build_train_loader``.
     """
@@ -219,11 +236,12 @@ def build_view_loader(
         cache=parts.caches[part] if parts.caches is not None else None,
     )
     size = cfg.TEST.BATCH_SIZE
+    batches = [range(i, min(i + size, len(dataset))) for i in range(0, len(dataset), size)]
     return iterate_batches(
         dataset,
-        [range(i, min(i + size, len(dataset))) for i in range(0, len(dataset), size)],
+        batches[place.rank :: place.num_ranks],
         collate=collate_views,
-        options=_loading_options(cfg, num_workers, worker_init, pin_memory),
+        options=_loading_options(cfg, place),
         known_bad=[parts.known_bad],
     )
 
@@ -317,10 +335,10 @@ def _load_index(cfg: CfgNode, name: str, subset: str) -> VideoIndex:
     return index
 
 
-def _loading_options(
-    cfg: CfgNode, num_workers: int, worker_init: Callable[[int], None], pin_memory: bool
-) -> LoadingOptions:
-    return LoadingOptions(num_workers, cfg.DATA_LOADER.TIMEOUT_SEC, worker_init, pin_memory)
+def _loading_options(cfg: CfgNode, place: LoaderPlace) -> LoadingOptions:
+    return LoadingOptions(
+        place.num_workers, cfg.DATA_LOADER.TIMEOUT_SEC, place.worker_init, place.pin_memory
+    )
 
 
 def _read_index(name: str, cfg: CfgNode, subset: str, max_missing: float) -> VideoIndex:

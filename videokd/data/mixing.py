@@ -119,8 +119,8 @@ class BatchPlan:
             ClipRequest(*pair, epoch, first + place * self._repeats, self._repeats)
             for place, pair in enumerate(pairs)
         ]
-        share = self._num_requests // num_ranks
-        return requests[rank * share : (rank + 1) * share]
+        # Not a stretch of it: the datasets of a balanced batch come one after the other.
+        return requests[rank::num_ranks]
 
     def _proportional_batch(self, step: int) -> list[tuple[int, int]]:
         lap, step_in_lap = divmod(step, sum(self._sizes) // self._num_requests)
@@ -191,15 +191,26 @@ class PlanSampler(Sampler[list[ClipRequest]]):
         plan: The batches.
         start_step: First step, counted over the whole run.
         num_steps: How many batches to give.
+        rank: Which part of each batch to give, see ``BatchPlan.batch``.
+        num_ranks: Of how many.
     """
 
-    def __init__(self, plan: BatchPlan, start_step: int, num_steps: int) -> None:
+    def __init__(
+        self,
+        plan: BatchPlan,
+        start_step: int,
+        num_steps: int,
+        *,
+        rank: int = 0,
+        num_ranks: int = 1,
+    ) -> None:
         self._plan = plan
+        self._place = (rank, num_ranks)
         self._steps = range(start_step, start_step + num_steps)
 
     def __iter__(self) -> Iterator[list[ClipRequest]]:
         for step in self._steps:
-            yield self._plan.batch(step)
+            yield self._plan.batch(step, *self._place)
 
     def __len__(self) -> int:
         return len(self._steps)

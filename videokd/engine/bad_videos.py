@@ -23,12 +23,22 @@ class BadVideoList:
     Args:
         path: The file; made with the first video.
         dataset_names: By dataset id.
+        is_silent: Write nothing: another process does.
     """
 
-    def __init__(self, path: Path, dataset_names: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, dataset_names: Sequence[str], *, is_silent: bool = False
+    ) -> None:
         self._path = path
+        self._is_silent = is_silent
         self._names = tuple(dataset_names)
-        self._known = {(row[0], row[1]) for row in _read_rows(path)}
+        rows = [] if is_silent else _read_rows(path)
+        self._known = {(row[0], row[1]) for row in rows}
+
+    def add_all(self, videos: Sequence[BadVideo], step: int) -> None:
+        """Append what is not in the file yet; see ``add``."""
+        for video in videos:
+            self.add(video, step)
 
     def add(self, video: BadVideo, step: int) -> None:
         """Append a video, unless it is in the file.
@@ -38,7 +48,7 @@ class BadVideoList:
             step: The first step whose batch lacks it, counted from 1.
         """
         key = (_in_one_line(self._names[video.dataset_id]), _in_one_line(video.path))
-        if key in self._known:
+        if self._is_silent or key in self._known:
             return
         row = (*key, _in_one_line(video.cause), str(step))
         self._path.parent.mkdir(parents=True, exist_ok=True)

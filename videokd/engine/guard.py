@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from videokd.engine.buffers import Norms
+from videokd.engine.distributed import ONE_RANK, Ranks
 from videokd.utils.errors import RunError
 
 logger = logging.getLogger(__name__)
@@ -66,10 +67,13 @@ class StepRecord:
     @property
     def is_overflow(self) -> bool:
         """Whether only the gradient is not finite, and a lower scale may mend that."""
-        if self.scale is None or self.scale.item() <= 1:
-            return False
+        return self.scale is not None and self.scale.item() > 1 and not self.is_guilty
+
+    @property
+    def is_guilty(self) -> bool:
+        """Whether it is the loss or a statistic; a gradient is that of all ranks."""
         rest = (self.losses, self.statistics.values)
-        return all(bool(torch.isfinite(values).all()) for values in rest)
+        return not all(bool(torch.isfinite(values).all()) for values in rest)
 
     def describe(self) -> str:
         """Say what is not finite, and of which clips."""
@@ -98,12 +102,14 @@ class SkipGuard:
 
     Args:
         max_skipped: Steps in a row that may be skipped; 0 ends the training at the first.
+        ranks: Whose steps they are; all of them count alike.
     """
 
     num_skipped: int
     """In the whole training."""
 
-    def __init__(self, max_skipped: int) -> None:
+    def __init__(self, max_skipped: int, ranks: Ranks = ONE_RANK) -> None:
+        self._ranks = ranks
         self.num_skipped = 0
         self._num_in_a_row = 0
         self._max_skipped = max_skipped
@@ -127,12 +133,15 @@ class SkipGuard:
             self._num_in_a_row = 0
             return
         self.num_skipped += 1
-        if record.is_overflow:
+        mine = (record.is_overflow, record.is_guilty, record.describe())
+        told = self._ranks.gather(mine)
+        if all(is_overflow for is_overflow, _, _ in told):
             # How float16 finds its scale: it says nothing about the training.
             logger.info("step %d overflows float16: skipped, the scale is halved", record.step)
             return
         self._num_in_a_row += 1
-        text = record.describe()
+        # Of the first rank where it began, if it is known where.
+        text = next((text for _, is_guilty, text in told if is_guilty), told[0][2])
         if self._num_in_a_row > self._max_skipped:
             in_a_row = (
                 f"{self._num_in_a_row} steps in a row, the last: " if self._max_skipped else ""

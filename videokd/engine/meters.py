@@ -1,13 +1,15 @@
 """Averages between two lines of the log, kept on the device so that steps do not wait for it."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from videokd.engine.distributed import ONE_RANK, Ranks
 from videokd.engine.frozen_clock import FrozenClock
 from videokd.engine.task import StepOutput
 from videokd.utils.env import used_memory_bytes
@@ -22,6 +24,7 @@ class Meters:
     Args:
         device: Where the sums live.
         clock: Times the frozen networks of the training, where it has any.
+        ranks: Whose clips the sums are of; each adds its own.
     """
 
     _sums: dict[str, Tensor]
@@ -33,13 +36,23 @@ class Meters:
     _norm_max: Tensor
     _num_norms: Tensor
 
-    def __init__(self, device: torch.device, clock: FrozenClock | None = None) -> None:
+    def __init__(
+        self, device: torch.device, clock: FrozenClock | None = None, ranks: Ranks = ONE_RANK
+    ) -> None:
         self._device = device
+        self._ranks = ranks
         self._clock = clock if clock is not None and clock.has_networks else None
         self._clear()
 
     def state(self) -> dict[str, Any]:
-        """Return what was added since the last summary, as plain JSON values (not the times)."""
+        """Return what was added since the last summary, as plain JSON values (not the times).
+
+        Of several ranks, what each added: sums in another order would be rounded otherwise.
+        """
+        mine = self._mine()
+        return mine if self._ranks.is_alone else {"by_rank": self._ranks.gather(mine)}
+
+    def _mine(self) -> dict[str, Any]:
         return {
             "sums": {name: value.item() for name, value in self._sums.items()},
             "counts": {name: value.item() for name, value in self._counts.items()},
@@ -50,14 +63,20 @@ class Meters:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state()`` returned."""
-        self._sums = {name: self._zero() + value for name, value in state["sums"].items()}
-        self._counts = {name: self._zero() + value for name, value in state["counts"].items()}
-        self._num_correct = self._zero() + state["num_correct"]
-        self._num_labelled = self._zero() + state["num_labelled"]
-        self._num_clips = state["num_clips"]
-        norms = [self._zero() + value for value in state["grad_norms"]]
+        """Go on from what ``state()`` returned, of any number of ranks."""
+        parts = state.get("by_rank", [state])
+        # The gradient is that of all ranks, and so each of them knows its norms.
+        norms = [self._zero() + value for value in parts[0]["grad_norms"]]
         self._norm_sum, self._norm_max, self._num_norms = norms
+        if len(parts) == self._ranks.num_ranks:
+            total = parts[self._ranks.rank]
+        else:  # the first takes all
+            total = _add_up(parts if self._ranks.is_first else [])
+        self._sums = {name: self._zero() + value for name, value in total["sums"].items()}
+        self._counts = {name: self._zero() + value for name, value in total["counts"].items()}
+        self._num_correct = self._zero() + total["num_correct"]
+        self._num_labelled = self._zero() + total["num_labelled"]
+        self._num_clips = total["num_clips"]
 
     def add(self, output: StepOutput, num_clips: int, is_good: Tensor | None = None) -> None:
         """Add the loss, terms and hits of one step, or of a part of it.
@@ -114,20 +133,21 @@ class Meters:
         self._start += time.perf_counter() - start
 
     def summarise(self) -> dict[str, float]:
-        """Return the means since the last call, and start anew.
+        """Return the means since the last call, over all ranks, and start anew.
 
         ``loss`` and each term are means over the clips that they were computed of; a term that no
         clip took part in is left out. ``top1`` is percent of the clips that have a label;
         ``grad_norm`` and ``grad_norm_max`` are over the steps. ``clips_per_sec``, ``data_wait`` and
-        ``teacher_share`` (shares of the time, 0 to 1) and ``memory_mib`` are measured.
+        ``teacher_share`` (shares of the time, 0 to 1) and ``memory_mib`` are measured, the last
+        three on this rank.
         """
-        counts = {name: value.item() for name, value in self._counts.items()}
-        line = {n: value.item() / counts[n] for n, value in self._sums.items() if counts[n]}
+        total = _add_up(self._ranks.gather(self._mine()))
+        counts = total["counts"]
+        line = {n: value / counts[n] for n, value in total["sums"].items() if counts[n]}
         elapsed = time.perf_counter() - self._start
-        num_labelled = self._num_labelled.item()
-        if num_labelled:
-            line["top1"] = 100 * self._num_correct.item() / num_labelled
-        line["clips_per_sec"] = self._num_clips / elapsed
+        if total["num_labelled"]:
+            line["top1"] = 100 * total["num_correct"] / total["num_labelled"]
+        line["clips_per_sec"] = total["num_clips"] / elapsed
         line["data_wait"] = self._wait_sec / elapsed
         num_norms = self._num_norms.item()
         if num_norms:
@@ -161,3 +181,14 @@ class Meters:
         self._norm_sum = self._norm_max = self._num_norms = self._zero()
         self._wait_sec = 0.0
         self._start = time.perf_counter()
+
+
+def _add_up(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the sums of what ``Meters`` of several ranks added, but for the norms."""
+    total: dict[str, Any] = {"sums": {}, "counts": {}}
+    for key, sums in total.items():
+        for name in chain.from_iterable(part[key] for part in parts):
+            sums[name] = sum(part[key].get(name, 0) for part in parts)
+    for key in ("num_correct", "num_labelled", "num_clips"):
+        total[key] = sum(part[key] for part in parts)
+    return total

@@ -24,9 +24,21 @@ class MetricsLog:
         path: The file; made when missing.
         start_step: Number of steps already done.
         mirrors: Take every line too.
+        is_silent: Write nothing and know nothing: another process does.
     """
 
-    def __init__(self, path: Path, start_step: int, mirrors: Sequence[Mirror] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        start_step: int,
+        mirrors: Sequence[Mirror] = (),
+        *,
+        is_silent: bool = False,
+    ) -> None:
+        self._is_silent = is_silent
+        self._best: tuple[int, float] | None = None
+        if is_silent:
+            return
         kept = [line for line in read_metrics(path) if line["step"] <= start_step]
         # Usually nothing is to be dropped, and a long log need not be written again.
         known = path.read_bytes().splitlines(keepends=True) if path.exists() else [b""]
@@ -46,6 +58,8 @@ class MetricsLog:
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Append one line; ``values`` holds ``step`` and plain JSON values."""
+        if self._is_silent:
+            return
         # Opened for each of these rare lines: no handle is left open when a run fails.
         with naming_failures(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(values)) + "\n")

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from videokd.engine.distributed import ONE_RANK, Ranks
+
 _BatchNorm = nn.modules.batchnorm._BatchNorm  # 1d, 2d, 3d, and those of several devices
 
 
-def recompute_statistics(model: nn.Module, inputs: Iterable[Any]) -> int:
+def recompute_statistics(model: nn.Module, inputs: Iterable[Any], ranks: Ranks = ONE_RANK) -> int:
     """Replace the running statistics of ``model``'s batch norms by those of all inputs together.
 
     In training the statistics trail the weights, over some ten batches. With weights that stand
@@ -34,6 +36,7 @@ def recompute_statistics(model: nn.Module, inputs: Iterable[Any]) -> int:
     Args:
         model: In any mode; it is called without gradient.
         inputs: What it is called with, one batch of two or more each; none changes nothing.
+        ranks: Processes that have inputs of their own each, and all get the statistics of all.
 
     Returns:
         The number of batch norms with new statistics.
@@ -55,11 +58,13 @@ def recompute_statistics(model: nn.Module, inputs: Iterable[Any]) -> int:
             for norm in norms:
                 norm.momentum = momenta[norm]
                 norm.num_batches_tracked.copy_(before[norm])
-        for norm, found in pooled.items():
+        everywhere = ranks.gather(list(pooled.values()))
+        for norm, parts in zip(norms, zip(*everywhere, strict=True), strict=True):
+            found = _join(parts)
             if found.count:
                 norm.running_mean.copy_(found.mean)
                 norm.running_var.copy_(found.squares / found.count)
-    return sum(found.count > 0 for found in pooled.values())
+    return sum(any(found.count for found in parts) for parts in zip(*everywhere, strict=True))
 
 
 @contextmanager
@@ -83,20 +88,27 @@ class _Pooled:
     mean: Tensor | float = 0.0
     squares: Tensor | float = 0.0
 
-    def add(self, count: int, mean: Tensor, biased_var: Tensor) -> None:
+    def add(self, count: int, mean: Tensor, squares: Tensor) -> None:
         """Take in ``count`` more values (Chan et al. 1979): no large numbers are subtracted."""
         total = self.count + count
         delta = mean - self.mean
         self.mean = self.mean + delta * (count / total)
-        between = delta.square() * (self.count * count / total)
-        self.squares = self.squares + biased_var * count + between
+        self.squares = self.squares + squares + delta.square() * (self.count * count / total)
         self.count = total
 
 
 def _take_in(pooled: _Pooled, norm: Any, inputs: tuple[Tensor], _: Tensor) -> None:
     count = inputs[0].numel() // inputs[0].shape[1]
     mean, var = norm.running_mean.double(), norm.running_var.double()
-    pooled.add(count, mean, var * ((count - 1) / count))  # torch keeps the unbiased one
+    pooled.add(count, mean.cpu(), var.cpu() * (count - 1))  # torch keeps the unbiased one
+
+
+def _join(parts: Iterable[_Pooled]) -> _Pooled:
+    joined = _Pooled()
+    for part in parts:
+        if isinstance(part.mean, Tensor) and isinstance(part.squares, Tensor):
+            joined.add(part.count, part.mean, part.squares)
+    return joined
 
 
 @contextmanager

@@ -82,12 +82,13 @@ def train(
 ) -> None:
     """Train to ``settings.num_steps`` steps, going on from a checkpoint when there is one.
 
-    What happens at a step depends on (seed, step) only, so that a run that was stopped ends with
-    the weights of one that was not.
+    What happens at a step depends on (seed, step) and the number of ranks only, so that a run that
+    was stopped ends with the weights of one that was not.
 
     Args:
-        learner: What is trained.
-        make_loader: First step -> the batches from there on.
+        learner: What is trained, and by which ranks; the first of them writes. A step of which a
+            rank has less than two readable clips changes nothing.
+        make_loader: First step -> the batches from there on; this rank's part of each.
         settings: Lengths, rates and periods.
         folder: Where ``metrics.jsonl``, ``bad_videos.csv`` and ``checkpoints/`` are kept.
         evaluate: Called every ``eval_period`` steps; returns numbers for the log.
@@ -100,12 +101,15 @@ def train(
         RunError: More than ``max_skipped`` steps in a row were not finite, also when they were done
             again from the last checkpoint, more than ``max_bad_videos`` are unreadable, or a
             checkpoint cannot be written.
-        InputError: The checkpoint has a weight average and the learner has none, or the reverse.
+        InputError: The checkpoint has a weight average and the learner has none, or the reverse;
+            or the ranks do not see the same checkpoints.
     """
+    ranks = learner.ranks
     checkpoints = CheckpointFolder(
         folder / _CHECKPOINTS, num_kept=settings.num_checkpoints, log=folder / _LOG_NAME
     )
-    watch = watch or Watch(folder, folder.name, device=next(learner.task.parameters()).device)
+    device = next(learner.task.parameters()).device
+    watch = watch or Watch(folder, folder.name, device=device, is_silent=not ranks.is_first)
 
     def run() -> None:
         with CheckpointWriter(checkpoints) as writer:
@@ -120,7 +124,10 @@ def train(
                 progress=progress,
             )
 
-    roll_back_once(run, lambda: any((folder / _CHECKPOINTS).glob("step-*")))
+    def has_checkpoint() -> bool:
+        return ranks.first_says(any((folder / _CHECKPOINTS).glob("step-*")))
+
+    roll_back_once(run, has_checkpoint)
 
 
 def _train(
@@ -134,9 +141,9 @@ def _train(
     stop: StopRequest,
     progress: ProgressBar,
 ) -> None:
-    task = learner.task
+    task, ranks = learner.task, learner.ranks
     device = next(task.parameters()).device
-    meters = Meters(device, watch.clock)
+    meters = Meters(device, watch.clock, ranks)
     update = Update(
         learner,
         meters,
@@ -146,20 +153,20 @@ def _train(
     )
     step, bad = _resume(learner, meters, update, watch.folder)
     log = watch.begin(step)
-    bad_list = BadVideoList(watch.folder / _BAD_VIDEOS_NAME, settings.dataset_names)
+    bad_path = watch.folder / _BAD_VIDEOS_NAME
+    bad_list = BadVideoList(bad_path, settings.dataset_names, is_silent=not ranks.is_first)
     loader, last_save = make_loader(step), time.monotonic()
     task.train()
 
     while step < settings.num_steps:
         writer.raise_if_failed()
         with meters.data_wait():
-            batch = next(loader)
-        _note_bad(bad, batch.bad, bad_list, step=step + 1, limit=settings.max_bad_videos)
-        # Random layers draw from (seed, step), not from what was drawn before.
-        torch.manual_seed(settings.seed * 1_000_003 + step)
+            part = ranks.share_step(next(loader))
+        _note_bad(bad, part.bad, bad_list, step=step + 1, limit=settings.max_bad_videos)
+        ranks.seed_step(settings.seed, step)
         lr = _set_lr(learner.optimizer, settings, step)
-        if len(batch) > 1:  # batch norm needs two; smaller batches come from unreadable videos
-            batch = batch.to(device, non_blocking=True)
+        if part.is_usable:  # smaller batches come from unreadable videos
+            batch = part.batch.to(device, non_blocking=True)
             update(batch, step / settings.num_steps, step=step, lr=lr)
         step += 1
         watch.after(step)
@@ -179,14 +186,16 @@ def _train(
             task.train()
         is_due = time.monotonic() - last_save > settings.checkpoint_period_sec
         is_due |= log.best_step == step
-        must_stop = stop.is_set  # asked once: a signal between two questions would skip the save
+        # Asked once: a signal between two questions would skip the save.
+        is_due, must_stop = ranks.any(is_due, stop.is_set)
         if is_due or is_last or must_stop:
             update.settle()
             state = {"step": step, "bad_videos": sorted(bad), "meters": meters.state()}
             state["update"] = update.state()
             with meters.paused():
                 _check_weights(learner, step, may_roll_back=settings.max_skipped > 0)
-                writer.save(_snapshot(learner, state), best_step=log.best_step)
+                if ranks.is_first:
+                    writer.save(_snapshot(learner, state), best_step=log.best_step)
             last_save = time.monotonic()
         if must_stop and not is_last:
             writer.wait()
@@ -204,7 +213,10 @@ def _snapshot(learner: Learner, state: dict[str, Any]) -> Checkpoint:
 def _resume(
     learner: Learner, meters: Meters, update: Update, folder: Path
 ) -> tuple[int, set[_VideoKey]]:
+    learner.ranks.wait()  # the first may have been writing one
     checkpoint = load_newest_checkpoint(folder / _CHECKPOINTS)
+    found = None if checkpoint is None else checkpoint.state["step"]
+    learner.ranks.check_equal(found, f"steps done in {folder}")
     if checkpoint is None:
         return 0, set()
     if (learner.average is None) != (checkpoint.average is None):
@@ -256,12 +268,19 @@ def _note_bad(
 
 def _check_weights(learner: Learner, step: int, *, may_roll_back: bool) -> None:
     # The guard keeps what is not finite from the weights, but not a machine from writing it there:
-    # no checkpoint may hold what a run could never go on from. Norm statistics count as weights.
+    # no checkpoint may hold what a run could never go on from.
+    bad = next(filter(None, learner.ranks.gather(_find_bad_weight(learner))), None)
+    if bad is not None:
+        raise NonFiniteError(
+            f"{bad} is not finite after {step} steps; {LESS_LEARNING}", may_roll_back=may_roll_back
+        )
+
+
+def _find_bad_weight(learner: Learner) -> str | None:
+    # Norm statistics count as weights.
     average = None if learner.average is None else learner.average.module
     for owner, module in {"weight": learner.task, "averaged weight": average}.items():
         for name, weight in ({} if module is None else module.state_dict()).items():
             if not torch.isfinite(weight).all():
-                raise NonFiniteError(
-                    f"{owner} {name} is not finite after {step} steps; {LESS_LEARNING}",
-                    may_roll_back=may_roll_back,
-                )
+                return f"{owner} {name}"
+    return None

@@ -1,7 +1,9 @@
 """From a batch to changed weights: parts of a step, precision, clipping, and its guards."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from videokd.data.batch import ClipBatch
 from videokd.engine.averaging import WeightAverage
 from videokd.engine.buffers import BufferSnapshot, Norms, stack_norms
+from videokd.engine.distributed import ONE_RANK, Ranks
 from videokd.engine.guard import SkipGuard, StepRecord
 from videokd.engine.meters import Meters
 from videokd.engine.task import StepOutput
@@ -27,15 +30,23 @@ class Learner:
     """Of the task's model, when an average is wanted; ``average.module`` is the result then."""
     scaler: torch.amp.GradScaler | None = None
     """For a task that is trained in float16."""
+    ranks: Ranks = ONE_RANK
+    """The processes that train it together."""
+
+    @cached_property
+    def shared_task(self) -> nn.Module:
+        """What to call in place of the task: its gradients are means over the ranks."""
+        return self.ranks.wrap(self.task)
 
 
 class Update:
     """Does the steps of a training.
 
-    A step whose loss, gradient or norm statistics are not finite changes no parameter, momentum,
-    average or statistic, and is left out of the meters. On the CPU that is decided there and then.
-    On a GPU, where looking would make the host wait at every step, the device decides by itself
-    (which takes an optimizer of one kernel, ``fused``), and the host learns of it in ``settle``.
+    A step whose loss, gradient or norm statistics are not finite, on any rank, changes no
+    parameter, momentum, average or statistic, and is left out of the meters. On the CPU that is
+    decided there and then. On a GPU, where looking would make the host wait at every step, the
+    device decides by itself (which takes an optimizer of one kernel, ``fused``), and the host
+    learns of it in ``settle``.
 
     Args:
         learner: What is trained.
@@ -62,7 +73,7 @@ class Update:
         self._num_parts = num_parts
         self._parameters = [(n, p) for n, p in learner.task.named_parameters() if p.requires_grad]
         self._buffers = BufferSnapshot(learner.task)
-        self.guard = SkipGuard(max_skipped)
+        self.guard = SkipGuard(max_skipped, learner.ranks)
         self._unread: list[tuple[StepRecord, Tensor]] = []
 
     @property
@@ -74,7 +85,7 @@ class Update:
         """Do one step.
 
         Args:
-            batch: Two clips or more, on the task's device.
+            batch: Two clips or more, on the task's device; of several ranks, this one's part.
             progress: Share of the training that is done.
             step: Steps done before.
             lr: Learning rate, for messages.
@@ -84,11 +95,14 @@ class Update:
         """
         self._buffers.take()
         self._learner.optimizer.zero_grad(set_to_none=True)
-        parts = batch.split(self._num_parts)
-        outputs = [self._add_gradient(part, progress) for part in parts]
+        parts = batch.split(self._count_parts(batch))
+        last = parts[-1]
+        outputs = [self._add_gradient(part, progress, is_last=part is last) for part in parts]
+        self._learner.ranks.average_statistics(self._learner.task)
         record = self._examine(parts, outputs, step=step, lr=lr)
-        unread = record.is_good if self._device_decides else None
-        is_good = unread is not None or bool(record.is_good)  # which waits for the device
+        agreed = self._learner.ranks.agree(record.is_good)
+        unread = agreed if self._device_decides else None
+        is_good = unread is not None or bool(agreed)  # which waits for the device
         if unread is not None:
             self._unread.append((record, unread))
             self._change_where(unread, record.total_norm)
@@ -132,12 +146,22 @@ class Update:
         if self._learner.scaler is not None and "scaler" in state:
             self._learner.scaler.load_state_dict(state["scaler"])
 
-    def _add_gradient(self, part: ClipBatch, progress: float) -> StepOutput:
-        output: StepOutput = self._learner.task(part, progress)
-        # The one place where a step of several parts is divided: each counts by its clips.
-        loss = output.loss if part.whole_ids is None else output.loss * part.share
-        scaler = self._learner.scaler
-        (loss if scaler is None else scaler.scale(loss)).backward()
+    def _count_parts(self, batch: ClipBatch) -> int:
+        if self._num_parts == 1:
+            return 1
+        # What networks share in a forward, they share part by part: all ranks have as many.
+        return self._learner.ranks.lowest(min(self._num_parts, len(batch) // 2))
+
+    def _add_gradient(self, part: ClipBatch, progress: float, *, is_last: bool) -> StepOutput:
+        ranks, scaler, task = self._learner.ranks, self._learner.scaler, self._learner.shared_task
+        # The ranks' gradients are sent once, when all parts are in them.
+        with nullcontext() if is_last else ranks.unshared(task):
+            output: StepOutput = task(part, progress)
+            # The one place where a step of several parts is divided: each counts by its clips, of
+            # those of all ranks, whose gradients are averaged.
+            is_whole = part.whole_ids is None
+            loss = output.loss if is_whole else output.loss * (part.share * ranks.num_ranks)
+            (loss if scaler is None else scaler.scale(loss)).backward()
         return output
 
     def _examine(

@@ -24,6 +24,7 @@ class Watch:
         frozen: Networks in it whose share of the time is wanted.
         loggers: Where its log is shown too, see ``videokd.engine.mirrors``.
         profile_steps: (first, last) step of which a trace is written; empty for none.
+        is_silent: Write nothing: another process of the same training does.
 
     Raises:
         InputError: A logger's package is not installed.
@@ -38,12 +39,14 @@ class Watch:
         frozen: Sequence[nn.Module] = (),
         loggers: Sequence[str] = (),
         profile_steps: Sequence[int] = (),
+        is_silent: bool = False,
     ) -> None:
         self.folder = folder
-        self._mirrors = make_mirrors(loggers, folder, title)
+        self._is_silent = is_silent
+        self._mirrors = make_mirrors(() if is_silent else loggers, folder, title)
         self.clock = FrozenClock(frozen, device)
         self._profiler: StepProfiler | None = None
-        if profile_steps:
+        if profile_steps and not is_silent:
             first, last = profile_steps
             self._profiler = StepProfiler(folder, first=first, last=last, device=device)
         self._start_step = 0
@@ -73,7 +76,8 @@ class Watch:
         """
         self._start_step, self._start_sec = step, time.monotonic()
         self.after(step)
-        return MetricsLog(self.folder / "metrics.jsonl", step, self._mirrors)
+        path = self.folder / "metrics.jsonl"
+        return MetricsLog(path, step, self._mirrors, is_silent=self._is_silent)
 
     def after(self, step: int) -> None:
         """Be told that ``step`` steps are done."""

@@ -1,6 +1,6 @@
 """Multi-view test: every view of a video through the model, the scores kept view by view."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -72,6 +72,22 @@ def predict_views(
         torch.cat(labels).numpy() if labels else np.zeros(0, np.int64),
         torch.cat(record_ids).numpy() if record_ids else np.zeros(0, np.int64),
         tuple(bad),
+    )
+
+
+def join_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Return the predictions of parts of an index as those of the whole, in its order."""
+    if len(parts) == 1:
+        return parts[0]
+    filled = [part for part in parts if len(part.labels)] or parts[:1]
+    record_ids = np.concatenate([part.record_ids for part in filled])
+    order = np.argsort(record_ids)
+    bad = [video for part in parts for video in part.bad]
+    return Predictions(
+        np.concatenate([part.logits for part in filled])[order],
+        np.concatenate([part.labels for part in filled])[order],
+        record_ids[order],
+        tuple(sorted(bad, key=lambda video: video.record_id)),
     )
 
 

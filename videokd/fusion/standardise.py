@@ -2,13 +2,16 @@
 
 Serves what comes from the experts, and the targets of feature losses. Both modules map (B, C, ...)
 to float32 (B, C, ...), take statistics of the channels over all else, and let gradients flow to the
-input but not through the statistics. Call them outside autocast.
+input but not through the statistics. Call them outside autocast. Where several processes share a
+training, the statistics are those of all their clips, and all of them call ``forward`` alike.
 """
 
 import math
 
 import torch
 from torch import Tensor, nn
+
+from videokd.utils.ranks import num_ranks, sum_over_ranks
 
 
 class RunningStandardiser(nn.Module):
@@ -49,7 +52,11 @@ class RunningStandardiser(nn.Module):
 
     def _update(self, feature: Tensor) -> None:
         flat = feature.transpose(0, 1).flatten(1)
-        var, mean = torch.var_mean(flat, dim=1, correction=0)
+        if num_ranks() == 1:
+            var, mean = torch.var_mean(flat, dim=1, correction=0)
+        else:
+            count, mean = _count_and_mean(flat)
+            var = sum_over_ranks(((flat - mean[:, None]) ** 2).sum(dim=1)) / count
         self.num_batches += 1
         weight = (1.0 / self.num_batches).clamp(min=self.momentum)
         # The variance of a mixture: what its parts have, and what lies between their means.
@@ -119,12 +126,12 @@ class PhiStandardiser(nn.Module):
 
     def _update(self, feature: Tensor) -> None:
         flat = feature.transpose(0, 1).flatten(1)
-        mean = flat.mean(dim=1)
+        count, mean = _count_and_mean(flat)
         centred = flat - mean[:, None]
         self._num_batches += 1
         weight = 1 / self._num_batches
         between = (1 - weight) * torch.outer(mean - self.mean, mean - self.mean)
-        self.covariance.lerp_(centred @ centred.T / flat.shape[1] + between, weight)
+        self.covariance.lerp_(sum_over_ranks(centred @ centred.T) / count + between, weight)
         self.mean.lerp_(mean, weight)
         if self.is_calibrated and not torch.isfinite(self.covariance).all():
             # There is no rotation of these. The step is skipped and its statistics put back, so
@@ -181,6 +188,14 @@ def _bring_first_to(target: float, block: Tensor) -> Tensor:
     cos = 1 / math.hypot(1, tangent)
     sin = cos * tangent
     return torch.tensor([[cos, sin], [-sin, cos]], dtype=block.dtype)
+
+
+def _count_and_mean(flat: Tensor) -> tuple[Tensor | int, Tensor]:
+    """Return the number of columns of all ranks' (C, N), and the means of the rows over them."""
+    if num_ranks() == 1:
+        return flat.shape[1], flat.mean(dim=1)
+    count = sum_over_ranks(flat.new_tensor(flat.shape[1]))
+    return count, sum_over_ranks(flat.sum(dim=1)) / count
 
 
 def _spread(size: int) -> Tensor:

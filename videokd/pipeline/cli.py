@@ -42,7 +42,8 @@ def run_tool(main: Callable[[Sequence[str]], int]) -> None:
     except (RunError, VideoError, OSError) as error:
         code = _complain(error, EXIT_FAILED)
     except Stopped:
-        sys.stderr.write("stopped; run the same command again to go on\n")
+        if is_first_rank():
+            sys.stderr.write("stopped; run the same command again to go on\n")
         code = EXIT_STOPPED
     except KeyboardInterrupt:
         code = 130
@@ -74,7 +75,7 @@ def own_run_directory(folder: Path) -> Iterator[None]:
     Raises:
         InputError: Another process is at work there.
     """
-    if int(os.environ.get("RANK", "0")) > 0:
+    if not is_first_rank():
         yield
         return
     with lock_folder(folder) as holder:
@@ -86,12 +87,23 @@ def own_run_directory(folder: Path) -> Iterator[None]:
         yield
 
 
+def is_first_rank() -> bool:
+    """Say whether this is the process that writes, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def make_console() -> Console:
-    """Return the console of a tool: wide enough for its tables when it is a file."""
+    """Return the console of a tool: wide enough for its tables when it is a file.
+
+    Of several processes that share the work, only the first says something.
+    """
+    if not is_first_rank():
+        return Console(quiet=True)
     console = Console()
     return console if console.is_terminal else Console(width=120)
 
 
 def _complain(error: Exception, code: int) -> int:
-    sys.stderr.write(f"error: {error}\n")
+    where = "" if is_first_rank() else f"rank {os.environ['RANK']}: "
+    sys.stderr.write(f"{where}error: {error}\n")
     return code

@@ -36,17 +36,23 @@ def run_experiment(run: Run, part: str = "all") -> None:
         # Said now and not after hours of training.
         require_onnx("onnx", "onnxscript", "onnxruntime")
     for name in PARTS if part == "all" else (part,):
-        run.stop.raise_if_set()
+        if name in STAGES or name == "test":
+            run.raise_if_stopped()
+        else:
+            run.stop.raise_if_set()
         if name in STAGES:
             for unit in run.plan.units:
                 if unit.stage == name:
                     train_unit(run, unit)
-                    run.stop.raise_if_set()
+                    run.raise_if_stopped()
         elif name == "test":
             for unit in run.plan.units:
                 score_unit(run, unit)
-                run.stop.raise_if_set()
-            show_results(run)
+                run.raise_if_stopped()
+            if run.ranks.is_first:
+                show_results(run)
+        elif not run.ranks.is_first:
+            return  # what is left to do, one process does
         elif name == "export":
             for unit in run.plan.units:
                 if unit.key == "students":

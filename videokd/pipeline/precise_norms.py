@@ -9,6 +9,7 @@ from torch import nn
 
 from videokd.data.batch import ClipBatch
 from videokd.distill.tasks import to_float
+from videokd.engine.distributed import ONE_RANK, Ranks
 from videokd.engine.precise_norms import recompute_statistics
 from videokd.models.classifier import map_clips
 
@@ -20,6 +21,8 @@ def measure_norms(
     make_loader: Callable[[int], Generator[ClipBatch, None, None]],
     device: torch.device,
     name: str,
+    *,
+    ranks: Ranks = ONE_RANK,
 ) -> None:
     """Measure the batch norms of a model over all batches of a loader.
 
@@ -31,9 +34,11 @@ def measure_norms(
         make_loader: First step -> the batches from there on.
         device: Where the model is.
         name: For the log.
+        ranks: Processes whose loaders give a part of each batch.
     """
     with closing(make_loader(0)) as batches:
-        on_device = (batch.to(device) for batch in batches if len(batch) > 1)
+        parts = (ranks.share_step(batch) for batch in batches)
+        on_device = (part.batch.to(device) for part in parts if part.is_usable)
         clips = (map_clips(to_float, batch.all_clips) for batch in on_device)
-        num_norms = recompute_statistics(model, clips)
+        num_norms = recompute_statistics(model, clips, ranks)
     logger.debug("%s: measured %d batch norms", name, num_norms)

@@ -12,6 +12,7 @@ from rich.console import Console
 from videokd.config import dump_config
 from videokd.data.build import DatasetParts, build_datasets, build_frame_caches
 from videokd.data.synthetic import generate_datasets
+from videokd.engine.distributed import ONE_RANK, Ranks, join_ranks, read_place
 from videokd.engine.mirrors import check_loggers
 from videokd.engine.stop import StopRequest
 from videokd.models.build import fill_model_inputs
@@ -25,6 +26,7 @@ from videokd.utils.env import (
     pick_device,
     plan_threads,
 )
+from videokd.utils.errors import InputError
 from videokd.utils.io import atomic_write_text, write_json
 
 
@@ -36,6 +38,7 @@ def prepare_run(
     is_dry: bool = False,
     needs_frames: bool = True,
     store: Path | None = None,
+    ranks: Ranks = ONE_RANK,
 ) -> Run:
     """Prepare everything that training and testing need; write nothing to OUTPUT_DIR.
 
@@ -46,26 +49,31 @@ def prepare_run(
         is_dry: Decode no videos and load no weights; datasets need not be there.
         needs_frames: Decode ahead the videos of the datasets that have a frame cache.
         store: See ``ExperimentPlan``.
+        ranks: The processes that share the work; the first alone generates and decodes ahead.
 
     Raises:
         InputError: Something in the config does not fit the data, the machine or the networks.
         Stopped: A signal came.
     """
     cfg = fill_model_inputs(cfg)
+    _check_parts(cfg, ranks.num_ranks)
     num_workers, num_threads = plan_threads(
-        cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.NUM_THREADS
+        cfg.DATA_LOADER.NUM_WORKERS,
+        cfg.DATA_LOADER.NUM_THREADS,
+        num_processes=ranks.place.num_local_ranks,
     )
     torch.set_num_threads(num_threads)
     allow_tf32(cfg.TRAIN.TF32)
     folder = Path(cfg.OUTPUT_DIR)
-    device = pick_device(cfg.DEVICE)
-    datasets = prepare_datasets(cfg, console, stop, allows_absent=is_dry)
+    device = pick_rank_device(cfg)
+    with ranks.first_alone():
+        datasets = prepare_datasets(cfg, console, stop, allows_absent=is_dry)
     # The plan is checked before minutes go into decoding.
     plan = ExperimentPlan(cfg, datasets, folder, store=store, is_dry=is_dry)
     if needs_frames and not is_dry:
-        datasets = _cache_frames(cfg, datasets, console, stop)
-    stop.raise_if_set()
-    return Run(
+        with ranks.first_alone():
+            datasets = _cache_frames(cfg, datasets, console, stop)
+    run = Run(
         cfg=cfg,
         datasets=datasets,
         plan=plan,
@@ -74,7 +82,28 @@ def prepare_run(
         num_workers=num_workers,
         console=console,
         stop=stop,
+        ranks=ranks,
     )
+    run.raise_if_stopped()
+    return run
+
+
+@contextmanager
+def open_ranks(cfg: CfgNode) -> Iterator[Ranks]:
+    """Meet the other processes that torchrun or SLURM started, if any, and part at the end.
+
+    Raises:
+        RunError: They do not come.
+    """
+    device = pick_rank_device(cfg)
+    with join_ranks(device, timeout_sec=cfg.TRAIN.RANK_TIMEOUT_SEC) as ranks:
+        yield ranks
+
+
+def pick_rank_device(cfg: CfgNode) -> torch.device:
+    """Return the device of this process: of several on a machine, each has a GPU of its own."""
+    place = read_place()
+    return pick_device(cfg.DEVICE, local_rank=None if place.num_ranks == 1 else place.local_rank)
 
 
 def open_run_directory(run: Run) -> None:
@@ -86,9 +115,27 @@ def open_run_directory(run: Run) -> None:
     """
     check_loggers(run.cfg.TRAIN.LOGGERS)
     run.plan.check_folders()
+    if not run.ranks.is_first:
+        return
     atomic_write_text(run.folder / "config.yaml", dump_config(run.cfg))
     threads = {"num_workers": run.num_workers, "num_threads": torch.get_num_threads()}
     write_json(run.folder / "environment.json", {**collect_environment(), **threads})
+
+
+def _check_parts(cfg: CfgNode, num_ranks: int) -> None:
+    size, repeats = cfg.TRAIN.BATCH_SIZE, cfg.DATA.REPEATED_AUG
+    if size // repeats % num_ranks:
+        clips = "clips" if repeats == 1 else f"clips, {repeats} of each video,"
+        raise InputError(
+            f"TRAIN.BATCH_SIZE {size} {clips} cannot be shared equally by {num_ranks} processes; "
+            f"choose a multiple of {num_ranks * repeats}"
+        )
+    num_parts = num_ranks * cfg.TRAIN.ACCUMULATE
+    if size < 2 * num_parts:
+        raise InputError(
+            f"TRAIN.BATCH_SIZE {size} is less than two clips for each of {num_parts} parts: "
+            f"{num_ranks} processes, TRAIN.ACCUMULATE {cfg.TRAIN.ACCUMULATE}"
+        )
 
 
 def prepare_datasets(

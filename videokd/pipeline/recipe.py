@@ -73,6 +73,7 @@ class Recipe:
             **({"TRAIN.ACCUMULATE": cfg.TRAIN.ACCUMULATE} if cfg.TRAIN.ACCUMULATE > 1 else {}),
             "trained_on": trained_on,
             "videos": {name: self._datasets[name].train.digest() for name in trained_on},
+            **({"TRAIN.SYNC_BN": True} if cfg.TRAIN.SYNC_BN else {}),
             **self._augmentation(),
             **self._mirror_labels(trained_on),
             **(synthetic if cfg.SYNTHETIC.ROOT else {}),

@@ -1,16 +1,16 @@
 """Score the units of a plan; what is scored is skipped."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 from torch import nn
 
 from videokd.data.build import build_view_loader
 from videokd.data.sampling import SEGMENT_CENTRES
-from videokd.data.views import ViewPlan
-from videokd.engine.stop import ignore_signals
-from videokd.evaluation.multi_view import Predictions, predict_views
+from videokd.data.views import ViewBatch, ViewPlan
+from videokd.engine.distributed import explain_lost_ranks
+from videokd.evaluation.multi_view import Predictions, join_predictions, predict_views
 from videokd.evaluation.results import read_result, write_result
 from videokd.pipeline.progress import progress_bar
 from videokd.pipeline.run import Run
@@ -35,11 +35,13 @@ def score_unit(run: Run, unit: Unit, part: str = "test") -> None:
     """
     model: nn.Module | None = None
     for name in unit.tested_on:
-        if _has_result(run, unit, name, part):
+        if run.ranks.first_says(_has_result(run, unit, name, part)):
             continue
         model = model or run.plan.load_model(unit).to(run.device)
         title = f"{part} {unit.folder}" + (f" {name}" if len(unit.tested_on) > 1 else "")
         predictions = predict_part(run, unit, model, name, part, title=title)
+        if not run.ranks.is_first:
+            continue
         write_result(
             run.plan.path(unit),
             run.datasets[name].index(part),
@@ -76,12 +78,12 @@ def predict_part(
     Raises:
         InputError: More videos are unreadable than DATA.MAX_BAD_FRACTION allows.
     """
-    views = _test_views(run)
-    with progress_bar(run.console, title, len(run.datasets[name].index(part))) as bar:
+    views, total = _test_views(run), len(run.datasets[name].index(part))
+    ranks = run.ranks
+    with explain_lost_ranks(ranks), ranks.watched(), progress_bar(run.console, title, total) as bar:
 
         def after_batch(num_done: int) -> None:
-            bar.update(num_done, "")
-            run.stop.raise_if_set()
+            bar.update(min(num_done * ranks.num_ranks, total), "")
 
         predictions = _predict(run, unit, model, name, part, views, after_batch=after_batch)
     _check_bad(run, name, part, predictions)
@@ -99,8 +101,7 @@ def validate_unit(run: Run, unit: Unit, model: nn.Module) -> dict[str, float]:
     """
     line = {}
     for name in unit.tested_on or unit.trained_on:
-        views = ViewPlan(1, 1)
-        predictions = _predict(run, unit, model, name, "val", views, after_batch=lambda _: None)
+        predictions = _predict(run, unit, model, name, "val", ViewPlan(1, 1))
         _check_bad(run, name, "val", predictions)
         if len(predictions.labels):
             line[f"val_top1_{name}"] = predictions.scores()["top1"]
@@ -135,20 +136,41 @@ def _predict(
     part: str,
     views: ViewPlan,
     *,
-    after_batch: Callable[[int], None],
+    after_batch: Callable[[int], None] | None = None,
 ) -> Predictions:
+    """Predict, each rank its batches; with ``after_batch``, a signal to any rank stops all."""
     batches = build_view_loader(
         run.cfg,
         run.datasets[name],
         part,
         clips=unit.clips,
         views=views,
-        num_workers=run.num_workers,
-        worker_init=ignore_signals,
-        pin_memory=run.device.type == "cuda",
+        place=run.loader_place,
     )
+    num_batches = -(-len(run.datasets[name].index(part)) // run.cfg.TEST.BATCH_SIZE)
+    num_rounds = -(-num_batches // run.ranks.num_ranks)
     with closing(batches):
-        return predict_views(model, name, batches, device=run.device, after_batch=after_batch)
+        mine = predict_views(
+            model,
+            name,
+            _in_rounds(run, batches, num_rounds, may_stop=after_batch is not None),
+            device=run.device,
+            after_batch=after_batch or (lambda _: None),
+        )
+    return join_predictions(run.ranks.gather(mine))
+
+
+def _in_rounds(
+    run: Run, batches: Iterator[ViewBatch], num_rounds: int, *, may_stop: bool
+) -> Iterator[ViewBatch]:
+    """Yield the batches; the ranks agree after each, also those that have one batch less."""
+    for _ in range(num_rounds):
+        batch = next(batches, None)
+        if batch is not None:
+            yield batch
+        run.ranks.alive()
+        if may_stop:
+            run.raise_if_stopped()
 
 
 def _check_bad(run: Run, name: str, part: str, predictions: Predictions) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,10 +16,11 @@ from videokd.data.build import build_train_loader
 from videokd.engine.averaging import WeightAverage
 from videokd.engine.checkpoint import save_weights
 from videokd.engine.disk import naming_failures
+from videokd.engine.distributed import explain_lost_ranks
 from videokd.engine.optim import build_optimizer
 from videokd.engine.precise_norms import statistics_kept
 from videokd.engine.schedule import Schedule
-from videokd.engine.stop import ignore_signals
+from videokd.engine.sync_norm import sync_batch_norms
 from videokd.engine.train import Learner, TrainSettings, train
 from videokd.engine.watch import Watch
 from videokd.fusion.joint_teacher import JointTeacher
@@ -63,9 +65,10 @@ def train_unit(run: Run, unit: Unit) -> None:
 def _train_unit(run: Run, unit: Unit) -> None:
     folder = run.plan.path(unit)
     stage = read_stage(folder, unit.inputs)
-    if stage["is_finished"]:
+    if run.ranks.first_says(stage["is_finished"]):
         logger.info("%s: finished before, skipped", unit.folder)
-        _delete_checkpoints(folder)  # there are some when it was killed as soon as it had finished
+        if run.ranks.is_first:  # there are some when it was killed as soon as it had finished
+            _delete_checkpoints(folder)
         return
     start = time.monotonic()
     model = unit.make_model()
@@ -75,16 +78,17 @@ def _train_unit(run: Run, unit: Unit) -> None:
         run.console.print(make_fusion_table(model, unit.folder))
     learner = _make_learner(run, unit, model)
     result = model if learner.average is None else learner.average.module
-    # Checkpoints may only lie beside what says of which config they are.
-    write_stage(folder, stage)
+    if run.ranks.is_first:  # checkpoints may only lie beside what says of which config they are
+        write_stage(folder, stage)
     try:
         if unit.num_steps:
             _train_learner(run, unit, learner, result)
     except BaseException:
         stage["seconds"] += time.monotonic() - start
-        # Why the training ended matters more than that its time cannot be written too.
-        with suppress(RunError):
-            write_stage(folder, stage)
+        if run.ranks.is_first:
+            # Why the training ended matters more than that its time cannot be written too.
+            with suppress(RunError):
+                write_stage(folder, stage)
         raise
     stage |= {
         "seconds": stage["seconds"] + time.monotonic() - start,
@@ -94,6 +98,12 @@ def _train_unit(run: Run, unit: Unit) -> None:
     }
     if unit.num_steps:  # a ready-made one stays as it was loaded
         _measure_norms(run, unit, result)
+    if run.ranks.is_first:
+        _finish(folder, result, stage)
+    run.ranks.wait()  # what is trained next may need this one
+
+
+def _finish(folder: Path, result: nn.Module, stage: dict[str, Any]) -> None:
     with naming_failures(folder / "model.safetensors"):
         save_weights(folder / "model.safetensors", result.state_dict())
     write_stage(folder, stage)
@@ -108,6 +118,8 @@ def _delete_checkpoints(folder: Path) -> None:
 
 def _make_learner(run: Run, unit: Unit, model: nn.Module) -> Learner:
     task = unit.make_task(model).to(run.device)
+    if run.cfg.TRAIN.SYNC_BN:
+        sync_batch_norms(task)
     optimizer = build_optimizer(
         task,
         name=run.cfg.SOLVER.OPTIMIZER,
@@ -122,11 +134,12 @@ def _make_learner(run: Run, unit: Unit, model: nn.Module) -> Learner:
         optimizer,
         WeightAverage(model, decay=decay) if decay > 0 else None,
         torch.amp.GradScaler(run.device.type) if trains_in_fp16(task) else None,
+        run.ranks,
     )
 
 
 def _train_learner(run: Run, unit: Unit, learner: Learner, result: nn.Module) -> None:
-    with ExitStack() as stack:
+    with explain_lost_ranks(run.ranks), run.ranks.watched(), ExitStack() as stack:
         bar = stack.enter_context(progress_bar(run.console, unit.folder, unit.num_steps))
         make_loader = _make_loader(run, unit)
         loaders = stack.enter_context(ExitStack())
@@ -157,7 +170,7 @@ def _validate_measured(run: Run, unit: Unit, model: nn.Module) -> dict[str, floa
 def _measure_norms(run: Run, unit: Unit, model: nn.Module) -> None:
     if num_batches := run.cfg.SOLVER.PRECISE_BN_BATCHES:
         make_loader = _make_loader(run, unit, num_batches)
-        measure_norms(model, make_loader, run.device, unit.folder)
+        measure_norms(model, make_loader, run.device, unit.folder, ranks=run.ranks)
 
 
 def _make_loader(
@@ -168,9 +181,7 @@ def _make_loader(
         [run.datasets[name] for name in unit.trained_on],
         clips=unit.task_clips or unit.clips,
         num_steps=num_steps or unit.num_steps,
-        num_workers=run.num_workers,
-        worker_init=ignore_signals,
-        pin_memory=run.device.type == "cuda",
+        place=run.loader_place,
     )
 
 
@@ -182,6 +193,7 @@ def _make_watch(run: Run, unit: Unit, task: nn.Module) -> Watch:
         frozen=[module for module in task.modules() if isinstance(module, Frozen)],
         loggers=run.cfg.TRAIN.LOGGERS,
         profile_steps=run.cfg.TRAIN.PROFILE_STEPS,
+        is_silent=not run.ranks.is_first,
     )
 
 

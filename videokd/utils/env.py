@@ -24,7 +24,7 @@ def num_available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def plan_threads(num_workers: int, num_threads: int) -> tuple[int, int]:
+def plan_threads(num_workers: int, num_threads: int, *, num_processes: int = 1) -> tuple[int, int]:
     """Share the cores between loader workers and the trainer.
 
     Each worker runs one thread; workers and trainer threads together never exceed the cores:
@@ -34,6 +34,7 @@ def plan_threads(num_workers: int, num_threads: int) -> tuple[int, int]:
         num_workers: Wanted loader workers; -1 picks a quarter of the cores (none below 4), or
             fewer where the trainer's threads leave fewer.
         num_threads: Wanted trainer threads; 0 picks all cores that the workers leave.
+        num_processes: Trainers on this machine; each has its share of the cores.
 
     Returns:
         (num_workers, num_threads), both to be used as they are.
@@ -41,7 +42,7 @@ def plan_threads(num_workers: int, num_threads: int) -> tuple[int, int]:
     Raises:
         InputError: The two add up to more than the cores.
     """
-    cores = num_available_cores()
+    cores = max(1, num_available_cores() // num_processes)
     if num_workers < 0:
         num_workers = max(0, min(cores // 4, cores - num_threads))
     if num_threads <= 0:
@@ -54,8 +55,12 @@ def plan_threads(num_workers: int, num_threads: int) -> tuple[int, int]:
     return num_workers, num_threads
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
     """Return the device called ``name``: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
+
+    Args:
+        name: The name.
+        local_rank: Of one of several trainers on a machine: each has the GPU of its number.
 
     Raises:
         InputError: Another name, or a CUDA device that is not there.
@@ -64,6 +69,8 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise InputError(f"DEVICE must be auto, cpu, cuda or cuda:N; got {name!r}")
+    if name.startswith("cuda") and local_rank is not None:
+        name = f"cuda:{local_rank}"
     device = torch.device(name)
     num_gpus = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= num_gpus:

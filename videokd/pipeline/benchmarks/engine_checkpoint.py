@@ -14,7 +14,7 @@ import torch
 from videokd.config import load_config
 from videokd.config.defaults import default_config
 from videokd.data.batch import ClipBatch
-from videokd.data.build import build_datasets, build_train_loader
+from videokd.data.build import LoaderPlace, build_datasets, build_train_loader
 from videokd.data.synthetic import generate_datasets
 from videokd.distill.tasks import ClassificationTask
 from videokd.engine.checkpoint import Checkpoint, CheckpointFolder
@@ -221,9 +221,7 @@ def _prepare_data(folder: Path, case: ModelCase) -> tuple[Callable[[int], Any], 
         cfg,
         list(build_datasets(cfg).values()),
         num_steps=settings.num_steps,
-        num_workers=0,
-        worker_init=ignore_signals,
-        pin_memory=False,
+        place=LoaderPlace(0, ignore_signals, pin_memory=False),
     )
     return make_loader, settings
 

@@ -80,7 +80,7 @@ def _draw_training(
     cfg: CfgNode, parts: "DatasetParts", *, num_videos: int
 ) -> "Generator[Row, None, None]":
     """Draw the first clips that a student is trained on when it is trained alone."""
-    from videokd.data.build import build_clip_spec, build_train_loader
+    from videokd.data.build import LoaderPlace, build_clip_spec, build_train_loader
     from videokd.data.cutting import ClipSet
     from videokd.engine.stop import ignore_signals
     from videokd.pipeline.contact_sheet import Row, Strip
@@ -91,9 +91,7 @@ def _draw_training(
         [parts],
         clips=ClipSet(spec, plain=(spec,)),
         num_steps=-(-num_videos // cfg.TRAIN.BATCH_SIZE),
-        num_workers=0,
-        worker_init=ignore_signals,
-        pin_memory=False,
+        place=LoaderPlace(0, ignore_signals, pin_memory=False),
     )
     with closing(make_loader(0)) as batches:
         for loaded in batches:
@@ -117,7 +115,7 @@ def _draw_views(
     """Draw the views by which a student is scored; what videos, the seed decides."""
     import numpy as np
 
-    from videokd.data.build import build_clip_spec, build_view_loader
+    from videokd.data.build import LoaderPlace, build_clip_spec, build_view_loader
     from videokd.data.cutting import ClipSet
     from videokd.data.views import ViewPlan
     from videokd.engine.stop import ignore_signals
@@ -132,9 +130,7 @@ def _draw_views(
         part,
         clips=ClipSet(build_clip_spec(cfg, cfg.STUDENTS[parts.name])),
         views=plan,
-        num_workers=0,
-        worker_init=ignore_signals,
-        pin_memory=False,
+        place=LoaderPlace(0, ignore_signals, pin_memory=False),
     )
     with closing(loader) as batches:
         for batch in batches:

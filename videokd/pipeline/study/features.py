@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from videokd.data.build import build_view_loader
 from videokd.data.views import ViewBatch, ViewPlan
-from videokd.engine.stop import ignore_signals
 from videokd.models.classifier import Clips, map_clips
 from videokd.pipeline.run import Run
 from videokd.pipeline.unit import Unit
@@ -87,9 +86,7 @@ def _load_views(run: Run, unit: Unit, dataset: str, part: str) -> Generator[View
         part,
         clips=unit.clips,
         views=ViewPlan(num_clips=1, num_crops=1),
-        num_workers=run.num_workers,
-        worker_init=ignore_signals,
-        pin_memory=run.device.type == "cuda",
+        place=run.loader_place,
     )
 
 

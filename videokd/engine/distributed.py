@@ -1,0 +1,367 @@
+"""The processes that share one training, as ``torchrun`` or SLURM started them.
+
+Every rank takes its part of each batch, and all of them do the same steps, decide together and
+stop together. Rank 0 alone writes. What they decide passes over gloo, from CPU to CPU, so that
+deciding never waits for a GPU; what they train passes over gloo or NCCL.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from videokd.data.batch import BadVideo, ClipBatch
+from videokd.engine.stop import Stopped
+from videokd.engine.sync_norm import SyncedBatchNorm
+from videokd.engine.watchdog import Watchdog
+from videokd.utils.errors import InputError, RunError
+from videokd.utils.ranks import sum_over_ranks
+
+T = TypeVar("T")
+
+_KEYS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+# The CPU's generator takes the lower 32 bits of a seed.
+_RANK_STRIDE = 2654435769
+
+# Generating and decoding ahead is done by one rank while the others wait.
+_PREPARING_LIMIT = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class RankPlace:
+    """Where this process stands among those that were started together."""
+
+    rank: int = 0
+    num_ranks: int = 1
+    local_rank: int = 0
+    """Among the ranks of this machine; also the number of its GPU."""
+    num_local_ranks: int = 1
+
+
+def read_place() -> RankPlace:
+    """Return the place that the environment tells; that of the only process where it tells none.
+
+    Raises:
+        InputError: Only a part of what is needed is set.
+    """
+    if "WORLD_SIZE" not in os.environ and "RANK" not in os.environ:
+        return RankPlace()
+    missing = [key for key in _KEYS if not os.environ.get(key)]
+    if missing:
+        raise InputError(
+            f"the environment has RANK or WORLD_SIZE but no {', '.join(missing)}; start with "
+            "torchrun, or unset them to train in one process"
+        )
+    rank, num_ranks, local = (int(os.environ[key]) for key in _KEYS[:3])
+    num_local = int(os.environ.get("LOCAL_WORLD_SIZE", local + 1))
+    return RankPlace(rank, num_ranks, local, num_local)
+
+
+@dataclass(frozen=True)
+class StepPart:
+    """This rank's part of a step, and what it must know of the others'."""
+
+    batch: ClipBatch
+    bad: tuple[BadVideo, ...]
+    """Unreadable videos of all ranks, in the order of the whole batch."""
+    is_usable: bool
+    """Every rank has the two clips that batch norm needs; the same on all ranks."""
+
+
+class Ranks:
+    """All processes of a training. Without arguments: the only one, for which nothing is done.
+
+    Every method but ``wrap`` is called by all ranks alike, or they wait for each other until the
+    timeout.
+
+    Args:
+        place: Of this process.
+        control: Group for decisions, over the CPU; None for the only process.
+        waiting: The same with a long timeout.
+        watchdog: Ends this process when it hangs.
+    """
+
+    def __init__(
+        self,
+        place: RankPlace = RankPlace(),  # noqa: B008  (it is frozen)
+        *,
+        control: dist.ProcessGroup | None = None,
+        waiting: dist.ProcessGroup | None = None,
+        watchdog: Watchdog | None = None,
+    ) -> None:
+        self.place = place
+        self._control = control
+        self._waiting = waiting
+        self._watchdog = watchdog
+
+    @property
+    def num_ranks(self) -> int:
+        """How many processes there are."""
+        return self.place.num_ranks
+
+    @property
+    def rank(self) -> int:
+        """Number of this one, from 0."""
+        return self.place.rank
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0, which alone writes."""
+        return self.rank == 0
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is but one process."""
+        return self.num_ranks == 1
+
+    def wrap(self, task: nn.Module) -> nn.Module:
+        """Return what to call in place of ``task``, so that gradients are means over the ranks.
+
+        Frozen networks are hidden in their tasks: they are neither sent nor given buckets.
+        """
+        if self.is_alone:
+            return task
+        with warnings.catch_warnings():
+            # ``broadcast_buffers`` has another name from torch 2.14 on, which 2.10 does not know.
+            warnings.simplefilter("ignore", FutureWarning)
+            return DistributedDataParallel(
+                task,
+                # Norm statistics are averaged by ``average_statistics``, all others are equal.
+                broadcast_buffers=False,
+                # Networks may have parameters that a task does not use: a copied expert's head.
+                find_unused_parameters=True,
+                gradient_as_bucket_view=True,
+            )
+
+    def unshared(self, wrapped: nn.Module) -> AbstractContextManager[object]:
+        """Return a context in which what ``wrap`` returned keeps its gradients to itself."""
+        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
+
+    def alive(self) -> None:
+        """Say that this rank does not hang."""
+        if self._watchdog is not None:
+            self._watchdog.alive()
+
+    def watched(self) -> AbstractContextManager[object]:
+        """Return a context in which a silence of ``alive`` ends this process."""
+        return nullcontext() if self._watchdog is None else self._watchdog
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Return for each flag whether it is true on any rank."""
+        if self.is_alone:
+            return flags
+        totals = self._sum_numbers([float(flag) for flag in flags])
+        return tuple(total > 0 for total in totals)
+
+    def lowest(self, value: int) -> int:
+        """Return the lowest ``value`` of all ranks."""
+        if self.is_alone:
+            return value
+        lowest = torch.tensor(value)
+        with _explained():
+            dist.all_reduce(lowest, dist.ReduceOp.MIN, group=self._control)
+        return int(lowest)
+
+    def agree(self, flag: Tensor) -> Tensor:
+        """Return whether ``flag``, a bool scalar on the device, is true on all ranks.
+
+        Nothing waits for the device.
+        """
+        if self.is_alone:
+            return flag
+        lowest = flag.float()
+        with _explained():
+            dist.all_reduce(lowest, dist.ReduceOp.MIN)
+        return lowest > 0
+
+    def gather(self, value: T) -> list[T]:
+        """Return each rank's ``value``, a plain Python or NumPy one, in the order of the ranks."""
+        if self.is_alone:
+            return [value]
+        values: list[Any] = [None] * self.num_ranks
+        with _explained():
+            dist.all_gather_object(values, value, group=self._control)
+        return values
+
+    def first_says(self, value: T) -> T:
+        """Return rank 0's value."""
+        if self.is_alone:
+            return value
+        values = [value]
+        with _explained():
+            dist.broadcast_object_list(values, src=0, group=self._control)
+        return values[0]
+
+    def check_equal(self, value: T, what: str) -> None:
+        """Make sure that all ranks have one value.
+
+        Raises:
+            InputError: They differ, as where each machine has files of its own.
+        """
+        values = self.gather(value)
+        if any(other != value for other in values):
+            raise InputError(
+                f"the ranks differ in {what}: {values}; all machines must see the same files"
+            )
+
+    def wait(self) -> None:
+        """Go on when all ranks are here."""
+        self.any(False)
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """Run the body on rank 0, and then on the others, which find done what it left on disk.
+
+        Raises:
+            Stopped: The body was stopped on rank 0.
+        """
+        if self.is_alone:
+            yield
+            return
+        is_stopped = False
+        if self.is_first:
+            try:
+                yield
+            except Stopped:
+                is_stopped = True
+        with _explained():
+            dist.barrier(group=self._waiting)
+        if any(self.any(is_stopped)):
+            raise Stopped
+        if not self.is_first:
+            yield
+
+    def seed_step(self, seed: int, step: int) -> None:
+        """Make random layers draw from (seed, step, rank), not from what was drawn before.
+
+        Rank 0 draws what the only process draws for the whole batch.
+        """
+        torch.manual_seed(seed * 1_000_003 + step + self.rank * _RANK_STRIDE)
+
+    def share_step(self, batch: ClipBatch) -> StepPart:
+        """Tell the ranks what this one has of a step, and return what all have.
+
+        Args:
+            batch: This rank's part, on the CPU.
+        """
+        self.alive()
+        if self.is_alone:
+            return StepPart(batch, batch.bad, len(batch) > 1)
+        parts = self.gather((batch.dataset_ids.tolist(), batch.bad))
+        whole_ids = torch.tensor([i for ids, _ in parts for i in ids], dtype=torch.int64)
+        bad = tuple(video for _, videos in parts for video in videos)
+        is_usable = all(len(ids) > 1 for ids, _ in parts)
+        return StepPart(replace(batch, whole_ids=whole_ids), bad, is_usable)
+
+    @torch.no_grad()
+    def average_statistics(self, task: nn.Module) -> None:
+        """Make the statistics of plain batch norms the mean over the ranks.
+
+        Each normalises with those of its own clips. They are linear in the batches, but for the
+        spread between the ranks' means, which the variances lack; TRAIN.SYNC_BN has that too.
+        """
+        if self.is_alone:
+            return
+        norms = [m for m in task.modules() if isinstance(m, _BatchNorm) and m.training]
+        kept = [
+            cast(Tensor, value)
+            for norm in norms
+            if norm.track_running_stats and not isinstance(norm, SyncedBatchNorm)
+            for value in (norm.running_mean, norm.running_var)
+        ]
+        if not kept:
+            return
+        with _explained():
+            means = sum_over_ranks(torch.cat([value.flatten() for value in kept])) / self.num_ranks
+        for value, mean in zip(kept, means.split([v.numel() for v in kept]), strict=True):
+            value.copy_(mean.view_as(value))
+
+    def _sum_numbers(self, numbers: list[float]) -> list[float]:
+        values = torch.tensor(numbers, dtype=torch.float64)
+        with _explained():
+            dist.all_reduce(values, group=self._control)
+        return values.tolist()
+
+
+ONE_RANK = Ranks()
+
+
+@contextmanager
+def join_ranks(device: torch.device, *, timeout_sec: float) -> Iterator[Ranks]:
+    """Meet the other processes of this training, and part from them at the end.
+
+    Args:
+        device: What this process trains on: CUDA means NCCL, else it is gloo.
+        timeout_sec: Longest wait for another rank.
+
+    Raises:
+        RunError: The others do not come.
+    """
+    place = read_place()
+    if place.num_ranks == 1:
+        yield ONE_RANK
+        return
+    backend = "gloo"
+    if device.type == "cuda":
+        backend = "nccl"
+        torch.cuda.set_device(device)
+    # The watchdog comes first, and tells where each stood.
+    limit = timedelta(seconds=2 * timeout_sec)
+    with _explained():
+        dist.init_process_group(backend, timeout=limit)
+        control = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=limit))
+        waiting = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=_PREPARING_LIMIT))
+    name = f"rank {place.rank} of {place.num_ranks}"
+    try:
+        yield Ranks(place, control=control, waiting=waiting, watchdog=Watchdog(timeout_sec, name))
+    except Stopped:
+        dist.destroy_process_group()
+        raise
+    # After an error the others may be gone, and parting from them could wait for them.
+    dist.destroy_process_group()
+
+
+@contextmanager
+def explain_lost_ranks(ranks: Ranks) -> Iterator[None]:
+    """Raise RunError for what torch raises inside, in a backward say, when a rank is gone."""
+    if ranks.is_alone:
+        yield
+        return
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, RunError) or not _is_of_connection(error):
+            raise
+        raise _lost(error) from error
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise _lost(error) from error
+
+
+def _lost(error: RuntimeError) -> RunError:
+    first = str(error).splitlines()[0]
+    return RunError(
+        f"another rank is gone, or did not answer in time ({first:.200}); its own last lines say "
+        "why. Run the same command again to go on"
+    )
+
+
+def _is_of_connection(error: RuntimeError) -> bool:
+    # Gloo has no error class of its own; a lost peer is a RuntimeError out of its sources.
+    text = str(error)
+    return isinstance(error, dist.DistError) or "gloo" in text or "NCCL" in text

@@ -1,0 +1,76 @@
+"""A rank that hangs ends with the stacks of its threads, and never waits for ever."""
+
+import faulthandler
+import os
+import tempfile
+import threading
+import time
+from types import TracebackType
+
+_EXIT_HUNG = 1
+
+
+class Watchdog:
+    """Ends this process, telling where it stood, when it was not heard of for too long.
+
+    Use as a context manager around work that calls ``alive`` again and again. Each rank has its
+    own: where one hangs, the others wait for it, and all of them tell.
+
+    Args:
+        limit_sec: Longest silence. Where a thread holds Python's lock, nothing can be told in good
+            order; then the bare stacks come, from C, after twice the time.
+        name: Who is watched, for the message.
+    """
+
+    def __init__(self, limit_sec: float, name: str) -> None:
+        self._limit_sec = limit_sec
+        self._name = name
+        self._last = 0.0
+        self._end = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "Watchdog":
+        self._last = time.monotonic()
+        faulthandler.dump_traceback_later(2 * self._limit_sec, exit=True)
+        self._end.clear()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        self._end.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def alive(self) -> None:
+        """Say that work goes on."""
+        now = time.monotonic()
+        # Arming it starts a thread: not at each of a hundred steps a second.
+        if self._thread is not None and now - self._last > self._limit_sec / 100:
+            self._last = now
+            faulthandler.dump_traceback_later(2 * self._limit_sec, exit=True)
+
+    def _watch(self) -> None:
+        while not self._end.wait(self._limit_sec / 100):
+            if time.monotonic() - self._last > self._limit_sec:
+                self._tell()
+                os._exit(_EXIT_HUNG)
+
+    def _tell(self) -> None:
+        with tempfile.TemporaryFile() as file:
+            faulthandler.dump_traceback(file)
+            file.seek(0)
+            stacks = file.read()
+        head = (
+            f"error: {self._name} stood still for {self._limit_sec:g} s "
+            "(TRAIN.RANK_TIMEOUT_SEC); its stacks:\n"
+        )
+        # One call, so that the ranks' stacks do not mix.
+        os.write(2, head.encode() + stacks)
