@@ -3,6 +3,7 @@
 import importlib
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -208,3 +209,22 @@ def _tiny_dataset(name: str, root: Path) -> dict[str, object]:
 
 def _tiny_model(arch: str) -> dict[str, object]:
     return {"ARCH": arch, "WIDTH_FACTOR": 0.125, "DEPTH_FACTOR": 0.5}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what the fault runs told and counted, in whatever processes they ran."""
+    # The report of a test's teardown has all that the test noted; every test has one.
+    properties = [
+        noted
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == "teardown"
+        for noted in report.user_properties
+    ]
+    held = Counter(text for name, text in properties if name == "held")
+    lines = [text for name, text in properties if name == "told"]
+    lines += [f"{text}: {number}" for text, number in held.items()]
+    if lines:
+        terminalreporter.section("fault runs")
+        for line in lines:
+            terminalreporter.line(line)

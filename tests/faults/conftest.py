@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-_TOLD = pytest.StashKey[list[str]]()
 
-
-@pytest.fixture(scope="session")
-def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """``tell(text)``: show a line at the end of the test run, whether tests pass or not."""
-    return pytestconfig.stash.setdefault(_TOLD, []).append
+    return lambda text: request.node.user_properties.append(("told", text))
+
+
+@pytest.fixture
+def count_held(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """``count_held(text)``: one more case held; those of a text are shown as "TEXT: NUMBER"."""
+    return lambda text: request.node.user_properties.append(("held", text))
 
 
 def _make_video(container, *, level=40):
@@ -74,11 +78,3 @@ def experiment(write_config: Callable[..., Path], tmp_path: Path) -> Iterator["E
 
     with Runner() as runner:
         yield Experiment(runner, config, tmp_path)
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    lines = config.stash.get(_TOLD, [])
-    if lines:
-        terminalreporter.section("fault runs")
-        for line in lines:
-            terminalreporter.line(line)

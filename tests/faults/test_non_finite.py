@@ -6,7 +6,6 @@ clips. The weights are then those of the last good step.
 """
 
 import re
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -258,22 +257,12 @@ def _are_equal(state, other):
     return all(torch.equal(value, other[name]) for name, value in state.items())
 
 
-@pytest.fixture(scope="module")
-def held(tell):
-    """Counts the cases that held; the numbers are shown at the end of the test run."""
-    counts = Counter()
-    yield counts
-    if counts:
-        shown = ", ".join(f"{value} at {count} places" for value, count in counts.items())
-        tell(f"not finite, skipped and named, rolled back and stopped: {shown}")
-
-
 @pytest.mark.faults
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("place", PLACES)
-def test_no_place_that_is_not_finite_changes_anything(run, caplog, held, place, value):
+def test_no_place_that_is_not_finite_changes_anything(run, caplog, count_held, place, value):
     _check(run, caplog, place, value)
-    held[str(value)] += 1
+    count_held(f"places with {value}, skipped and named, rolled back and stopped")
 
 
 @pytest.mark.parametrize("place", ALWAYS)
