@@ -211,6 +211,18 @@ def _tiny_model(arch: str) -> dict[str, object]:
     return {"ARCH": arch, "WIDTH_FACTOR": 0.125, "DEPTH_FACTOR": 0.5}
 
 
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """``tell(text)``: show a line at the end of the test run, whether tests pass or not."""
+    return lambda text: request.node.user_properties.append(("told", text))
+
+
+@pytest.fixture
+def count_held(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """``count_held(text)``: one more case held; those of a text are shown as "TEXT: NUMBER"."""
+    return lambda text: request.node.user_properties.append(("held", text))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what the fault runs told and counted, in whatever processes they ran."""
     # The report of a test's teardown has all that the test noted; every test has one.

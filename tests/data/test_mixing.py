@@ -89,7 +89,16 @@ def test_the_parts_of_the_ranks_are_the_batch(mix, repeats, num_ranks):
     for step in (0, 5, 1234):
         parts = [plan.batch(step, rank, num_ranks) for rank in range(num_ranks)]
         assert len({len(part) for part in parts}) == 1
-        assert [request for part in parts for request in part] == plan.batch(step)
+        assert [request for turn in zip(*parts, strict=True) for request in turn] == plan.batch(
+            step
+        )
+
+
+def test_each_rank_is_given_its_share_of_each_dataset_of_a_balanced_batch():
+    for step in (0, 5, 1234):
+        for rank in range(4):
+            ids = [request.dataset_id for request in make_plan("balanced").batch(step, rank, 4)]
+            assert max(map(ids.count, range(3))) - min(map(ids.count, range(3))) <= 1
 
 
 @pytest.mark.parametrize(("rank", "num_ranks"), [(0, 5), (2, 2), (-1, 2)])

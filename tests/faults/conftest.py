@@ -19,18 +19,6 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).parent))
 
 
-@pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """``tell(text)``: show a line at the end of the test run, whether tests pass or not."""
-    return lambda text: request.node.user_properties.append(("told", text))
-
-
-@pytest.fixture
-def count_held(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """``count_held(text)``: one more case held; those of a text are shown as "TEXT: NUMBER"."""
-    return lambda text: request.node.user_properties.append(("held", text))
-
-
 def _make_video(container, *, level=40):
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as output:
