@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
 
     console = make_console()
     setup_logging(console)
-    with StopRequest() as stop, open_ranks(cfg) as ranks:
+    with open_ranks(cfg) as ranks, StopRequest() as stop:
         run = prepare_run(cfg, console, stop, ranks=ranks)
         unit = run.plan.find(args.model)
         if args.checkpoint:

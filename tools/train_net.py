@@ -65,9 +65,10 @@ def main(arguments: Sequence[str]) -> int:
     console = make_console()
     folder = Path(cfg.OUTPUT_DIR)
     # Taken before the first line of its log, and before minutes go into videos.
+    # Ranks that wait for each other hear no signal: until they have met, it ends them.
     own_directory = nullcontext() if args.dry_run else own_run_directory(folder)
     writes_log = is_first_rank() and not args.dry_run
-    with own_directory, StopRequest() as stop, open_ranks(cfg) as ranks:
+    with own_directory, open_ranks(cfg) as ranks, StopRequest() as stop:
         setup_logging(console, folder / "run.log" if writes_log else None)
         run = prepare_run(cfg, console, stop, is_dry=args.dry_run, ranks=ranks)
         if args.dry_run:

@@ -85,3 +85,12 @@ def run_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             process.wait()
+
+
+@pytest.fixture(scope="session")
+def pair(
+    run_ranks: Callable[..., Ended], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Ended]:
+    """The folder of a tiny training of two ranks that nothing struck, and how it ended."""
+    folder = tmp_path_factory.mktemp("pair")
+    return folder, run_ranks(2, "tiny", folder)

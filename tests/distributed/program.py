@@ -122,7 +122,8 @@ class Fault:
     """Strikes once; what it says to the loop is nothing."""
 
     def __init__(self, name: str, rank: int, step: int, *, my_rank: int) -> None:
-        self._name, self._step = name, step if rank == my_rank else -1
+        is_first_start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+        self._name, self._step = name, step if rank == my_rank and is_first_start else -1
 
     def update(self, step: int, text: str) -> None:
         if step == self._step:
@@ -151,7 +152,7 @@ def main(arguments: list[str]) -> int:
         # left of a difference is an error of ours.
         torch.set_default_dtype(torch.float64)
         torch.Tensor.float = torch.Tensor.double
-    with StopRequest() as stop, join_ranks(torch.device("cpu"), timeout_sec=TIMEOUT_SEC) as ranks:
+    with join_ranks(torch.device("cpu"), timeout_sec=TIMEOUT_SEC) as ranks, StopRequest() as stop:
         task = make_task(kind)
         optimizer = build_optimizer(task, name="sgd", base_lr=0.05, weight_decay=0.0)
         average = WeightAverage(task.model, decay=0.5)

@@ -29,17 +29,9 @@ def read_lines(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in line.items() if k not in MEASURED} for line in lines]
 
 
-@pytest.fixture(scope="module")
-def whole(run_ranks, tmp_path_factory):
-    """The log of a training of two ranks that nothing struck."""
-    folder = tmp_path_factory.mktemp("whole")
-    assert run_ranks(2, "tiny", folder).codes == [0, 0]
-    return read_lines(folder)
-
-
 @pytest.mark.parametrize(("fault", "rank", "step"), CASES)
 def test_a_lost_rank_ends_the_others_and_the_rest_is_bit_equal(
-    run_ranks, tmp_path, whole, tell, fault, rank, step
+    run_ranks, tmp_path, pair, tell, fault, rank, step
 ):
     words = ("tiny", tmp_path, fault, rank, step)
     ended = run_ranks(2, *words, timeout_sec=TIMEOUT_SEC, grace_sec=8 * TIMEOUT_SEC)
@@ -59,5 +51,5 @@ def test_a_lost_rank_ends_the_others_and_the_rest_is_bit_equal(
     if fault in ("sleep", "hold_lock"):
         assert "in _strike\n" in ended.texts[rank]
     assert run_ranks(2, "tiny", tmp_path).codes == [0, 0]
-    assert read_lines(tmp_path) == whole
+    assert read_lines(tmp_path) == read_lines(pair[0])
     tell(f"{fault} of rank {rank} of 2 at step {step}: ended and resumed, {ended.seconds:.0f} s")

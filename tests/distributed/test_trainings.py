@@ -1,12 +1,17 @@
 """Two processes are one: losses, weights, statistics, stops and what is sent."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from videokd.engine.meters import MEASURED
+
+FOLDER = Path(__file__).parent
 
 
 def read_lines(folder: Path) -> list[dict[str, float]]:
@@ -52,14 +57,13 @@ def alone(run_ranks, tmp_path_factory):
     ],
 )
 def test_two_processes_give_the_losses_and_weights_of_one(
-    run_ranks, alone, tmp_path, kind, tolerance
+    run_ranks, alone, pair, tmp_path, kind, tolerance
 ):
-    ended = run_ranks(2, kind, tmp_path)
+    folder, ended = pair if kind == "tiny" else (tmp_path, run_ranks(2, kind, tmp_path))
     assert ended.codes == [0, 0], ended.texts
-    assert_close(tmp_path, alone(kind), tolerance)
+    assert_close(folder, alone(kind), tolerance)
     mine, theirs = (
-        sorted((folder / "bad_videos.csv").read_text().splitlines())
-        for folder in (tmp_path, alone(kind))
+        sorted((path / "bad_videos.csv").read_text().splitlines()) for path in (folder, alone(kind))
     )
     assert mine == theirs
     assert len(mine) == 7
@@ -73,6 +77,22 @@ def test_a_training_goes_on_with_another_number_of_processes(
     stopped = run_ranks(before, "tiny", tmp_path, "SIGUSR1", before - 1, 3)
     assert stopped.codes == [75] * before, stopped.texts
     assert run_ranks(after, "tiny", tmp_path).codes == [0] * after
+    assert_close(tmp_path, alone("tiny"), 1e-6)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_all_ranks_again_when_one_is_lost(alone, tmp_path):
+    words = ["--standalone", "--nproc-per-node=2", "--max-restarts=1", FOLDER / "program.py"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *words, "tiny", tmp_path]
+        + ["SIGKILL", "1", "3"],
+        env={**os.environ, "PYTHONPATH": str(FOLDER.parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "exitcode: -9" in ended.stderr
     assert_close(tmp_path, alone("tiny"), 1e-6)
 
 

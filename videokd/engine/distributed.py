@@ -318,7 +318,17 @@ def join_ranks(device: torch.device, *, timeout_sec: float) -> Iterator[Ranks]:
     # The watchdog comes first, and tells where each stood.
     limit = timedelta(seconds=2 * timeout_sec)
     with _explained():
-        dist.init_process_group(backend, timeout=limit)
+        store, rank, num_ranks = next(dist.rendezvous("env://", timeout=limit))
+        # torchrun may keep its store when it starts all ranks again, with the addresses of those
+        # that are gone (pytorch/pytorch#135712).
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        dist.init_process_group(
+            backend,
+            store=dist.PrefixStore(f"attempt-{attempt}", store),
+            rank=rank,
+            world_size=num_ranks,
+            timeout=limit,
+        )
         control = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=limit))
         waiting = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=_PREPARING_LIMIT))
     name = f"rank {place.rank} of {place.num_ranks}"
