@@ -241,7 +241,7 @@ def test_a_finished_run_is_not_trained_further(run, tmp_path):
 
 
 def test_a_signal_at_the_last_step_does_not_stop_a_finished_run(run, tmp_path):
-    run("done", progress=_stop_at(6))
+    run("done", settings=replace(SETTINGS, eval_period=0), progress=_stop_at(6))
     assert _last(tmp_path / "done").state["step"] == 6
 
 

@@ -1,13 +1,18 @@
 """What SOLVER's keys do to trainings and to their fingerprints."""
 
+import signal
+
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from videokd.engine.metrics_log import read_metrics
+from videokd.engine.stop import Stopped
 from videokd.models.tuned import Tuned
+from videokd.pipeline import precise_norms
 from videokd.pipeline import training as training_module
+from videokd.pipeline.stage import read_stage
 from videokd.pipeline.training import train_unit
 
 ALONE = {"datasets": ("UCF",), "BASELINES": []}
@@ -125,6 +130,32 @@ def test_evaluation_sees_the_measured_statistics(make_run, monkeypatch):
     kept, _ = train_expert(make_run, "SOLVER.PRECISE_BN_BATCHES", 2, "TRAIN.EVAL_PERIOD", 2)
     assert len(seen) == 1
     assert is_equal(seen[0], kept)
+
+
+def test_a_signal_does_not_wait_for_the_statistics(make_run, monkeypatch, tmp_path):
+    words = (*WORDS, "SOLVER.PRECISE_BN_BATCHES", 4, "OUTPUT_DIR")
+    whole = make_run(*words, tmp_path / "whole", is_dry=False, **ALONE)
+    stopped = make_run(*words, tmp_path / "stopped", is_dry=False, **ALONE)
+    unit, num_measured = whole.plan.find("experts/UCF"), []
+
+    def to_float(clips):
+        num_measured.append(len(clips))
+        if len(num_measured) == 2:
+            stopped.stop._receive(signal.SIGTERM, None)
+        return clips.float() / 255
+
+    with monkeypatch.context() as patch:
+        patch.setattr(precise_norms, "to_float", to_float)
+        with pytest.raises(Stopped, match="^$"):
+            train_unit(stopped, stopped.plan.find("experts/UCF"))
+    assert len(num_measured) == 2
+    assert read_stage(stopped.plan.path(unit), unit.inputs)["seconds"] > 0
+    again = make_run(*words, tmp_path / "stopped", is_dry=False, **ALONE)
+    weights = []
+    for run in (whole, again):
+        train_unit(run, run.plan.find("experts/UCF"))
+        weights.append(load_file(run.plan.path(unit) / "model.safetensors"))
+    assert is_equal(*weights)
 
 
 def test_statistics_of_experts_stay_where_they_are_not_trained(make_run):

@@ -25,6 +25,8 @@ class MetricsLog:
         start_step: Number of steps already done.
         mirrors: Take every line too.
         is_silent: Write nothing and know nothing: another process does.
+        is_evaluated: Whether the evaluation after ``start_step`` is done, if one is due there. If
+            not, a line that it left is dropped: it comes again.
     """
 
     def __init__(
@@ -34,12 +36,15 @@ class MetricsLog:
         mirrors: Sequence[Mirror] = (),
         *,
         is_silent: bool = False,
+        is_evaluated: bool = True,
     ) -> None:
         self._is_silent = is_silent
         self._best: tuple[int, float] | None = None
         if is_silent:
             return
         kept = [line for line in read_metrics(path) if line["step"] <= start_step]
+        if not is_evaluated:
+            kept = [x for x in kept if x["step"] < start_step or not _is_of_evaluation(x)]
         # Usually nothing is to be dropped, and a long log need not be written again.
         known = path.read_bytes().splitlines(keepends=True) if path.exists() else [b""]
         if len(known) != len(kept) or not all(line.endswith(b"\n") for line in known):
@@ -80,6 +85,10 @@ def find_best(lines: Iterable[Mapping[str, Any]]) -> tuple[int, float] | None:
         if scores and (best is None or fmean(scores) > best[1]):
             best = line["step"], fmean(scores)
     return best
+
+
+def _is_of_evaluation(line: Mapping[str, Any]) -> bool:
+    return any(key.startswith("val") for key in line)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

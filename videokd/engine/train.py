@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +30,8 @@ _VideoKey = tuple[int, str]  # dataset id, path
 _BAD_VIDEOS_NAME = "bad_videos.csv"
 _LOG_NAME = "metrics.jsonl"
 _CHECKPOINTS = "checkpoints"
+# In the state of a checkpoint whose evaluation a signal cut off.
+_OWED = "owes_evaluation"
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ def train(
         make_loader: First step -> the batches from there on; this rank's part of each.
         settings: Lengths, rates and periods.
         folder: Where ``metrics.jsonl``, ``bad_videos.csv`` and ``checkpoints/`` are kept.
-        evaluate: Called every ``eval_period`` steps; returns numbers for the log.
+        evaluate: Called every ``eval_period`` steps; returns numbers for the log. It may raise
+            ``Stopped``: then it is called anew before the training goes on.
         stop: Asked after every step.
         progress: Told after every step.
         watch: Told too; entered already.
@@ -151,10 +155,12 @@ def _train(
         num_parts=settings.num_parts,
         max_skipped=settings.max_skipped,
     )
-    step, bad = _resume(learner, meters, update, watch.folder)
-    log = watch.begin(step)
+    step, bad, owes_evaluation = _resume(learner, meters, update, watch.folder)
+    log = watch.begin(step, is_evaluated=not owes_evaluation)
     bad_path = watch.folder / _BAD_VIDEOS_NAME
     bad_list = BadVideoList(bad_path, settings.dataset_names, is_silent=not ranks.is_first)
+    if owes_evaluation:
+        log.write({"step": step, **evaluate()})
     loader, last_save = make_loader(step), time.monotonic()
     task.train()
 
@@ -180,24 +186,27 @@ def _train(
             progress.update(step, Meters.describe(line))
         else:
             progress.update(step, "")
-        if settings.eval_period and (step % settings.eval_period == 0 or is_last):
-            with meters.paused():
-                log.write({"step": step, **evaluate()})
-            task.train()
         is_due = time.monotonic() - last_save > settings.checkpoint_period_sec
-        is_due |= log.best_step == step
         # Asked once: a signal between two questions would skip the save.
         is_due, must_stop = ranks.any(is_due, stop.is_set)
+        owes_evaluation = settings.eval_period > 0 and (step % settings.eval_period == 0 or is_last)
+        if owes_evaluation and not must_stop:
+            with meters.paused(), suppress(Stopped):
+                log.write({"step": step, **evaluate()})
+                owes_evaluation = False
+            task.train()
+            is_due |= ranks.first_says(log.best_step == step)
+        must_stop |= owes_evaluation
         if is_due or is_last or must_stop:
             update.settle()
             state = {"step": step, "bad_videos": sorted(bad), "meters": meters.state()}
-            state["update"] = update.state()
+            state |= {"update": update.state()} | ({_OWED: True} if owes_evaluation else {})
             with meters.paused():
                 _check_weights(learner, step, may_roll_back=settings.max_skipped > 0)
                 if ranks.is_first:
                     writer.save(_snapshot(learner, state), best_step=log.best_step)
             last_save = time.monotonic()
-        if must_stop and not is_last:
+        if must_stop and (owes_evaluation or not is_last):
             writer.wait()
             raise Stopped
 
@@ -212,13 +221,13 @@ def _snapshot(learner: Learner, state: dict[str, Any]) -> Checkpoint:
 
 def _resume(
     learner: Learner, meters: Meters, update: Update, folder: Path
-) -> tuple[int, set[_VideoKey]]:
+) -> tuple[int, set[_VideoKey], bool]:
     learner.ranks.wait()  # the first may have been writing one
     checkpoint = load_newest_checkpoint(folder / _CHECKPOINTS)
     found = None if checkpoint is None else checkpoint.state["step"]
     learner.ranks.check_equal(found, f"steps done in {folder}")
     if checkpoint is None:
-        return 0, set()
+        return 0, set(), False
     if (learner.average is None) != (checkpoint.average is None):
         owner = "the checkpoint has" if learner.average is None else "this training has"
         raise InputError(
@@ -234,7 +243,8 @@ def _resume(
     update.load_state(checkpoint.state.get("update", {}))  # which earlier checkpoints have not
     step = checkpoint.state["step"]
     logger.info("%s: going on at step %d", folder, step)
-    return step, {(dataset_id, path) for dataset_id, path in checkpoint.state["bad_videos"]}
+    bad = {(dataset_id, path) for dataset_id, path in checkpoint.state["bad_videos"]}
+    return step, bad, checkpoint.state.get(_OWED, False)
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, settings: TrainSettings, step: int) -> float:

@@ -68,8 +68,12 @@ class Watch:
         for mirror in self._mirrors:
             mirror.close()
 
-    def begin(self, step: int) -> MetricsLog:
+    def begin(self, step: int, *, is_evaluated: bool = True) -> MetricsLog:
         """Be told that the training begins, or goes on, with ``step`` steps done.
+
+        Args:
+            step: The steps.
+            is_evaluated: See ``MetricsLog``.
 
         Returns:
             The log, ``metrics.jsonl`` in its folder, whose lines the mirrors take too.
@@ -77,7 +81,13 @@ class Watch:
         self._start_step, self._start_sec = step, time.monotonic()
         self.after(step)
         path = self.folder / "metrics.jsonl"
-        return MetricsLog(path, step, self._mirrors, is_silent=self._is_silent)
+        return MetricsLog(
+            path,
+            step,
+            self._mirrors,
+            is_silent=self._is_silent,
+            is_evaluated=is_evaluated,
+        )
 
     def after(self, step: int) -> None:
         """Be told that ``step`` steps are done."""

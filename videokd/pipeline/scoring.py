@@ -136,9 +136,9 @@ def _predict(
     part: str,
     views: ViewPlan,
     *,
-    after_batch: Callable[[int], None] | None = None,
+    after_batch: Callable[[int], None] = lambda _: None,
 ) -> Predictions:
-    """Predict, each rank its batches; with ``after_batch``, a signal to any rank stops all."""
+    """Predict, each rank its batches; a signal to any rank stops all."""
     batches = build_view_loader(
         run.cfg,
         run.datasets[name],
@@ -153,24 +153,21 @@ def _predict(
         mine = predict_views(
             model,
             name,
-            _in_rounds(run, batches, num_rounds, may_stop=after_batch is not None),
+            _in_rounds(run, batches, num_rounds),
             device=run.device,
-            after_batch=after_batch or (lambda _: None),
+            after_batch=after_batch,
         )
     return join_predictions(run.ranks.gather(mine))
 
 
-def _in_rounds(
-    run: Run, batches: Iterator[ViewBatch], num_rounds: int, *, may_stop: bool
-) -> Iterator[ViewBatch]:
+def _in_rounds(run: Run, batches: Iterator[ViewBatch], num_rounds: int) -> Iterator[ViewBatch]:
     """Yield the batches; the ranks agree after each, also those that have one batch less."""
     for _ in range(num_rounds):
         batch = next(batches, None)
         if batch is not None:
             yield batch
         run.ranks.alive()
-        if may_stop:
-            run.raise_if_stopped()
+        run.raise_if_stopped()
 
 
 def _check_bad(run: Run, name: str, part: str, predictions: Predictions) -> None:

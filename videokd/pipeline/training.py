@@ -83,6 +83,7 @@ def _train_unit(run: Run, unit: Unit) -> None:
     try:
         if unit.num_steps:
             _train_learner(run, unit, learner, result)
+            _measure_norms(run, unit, result)  # a ready-made one stays as it was loaded
     except BaseException:
         stage["seconds"] += time.monotonic() - start
         if run.ranks.is_first:
@@ -96,8 +97,6 @@ def _train_unit(run: Run, unit: Unit) -> None:
         "num_steps": unit.num_steps,
         "num_parameters": sum(p.numel() for p in model.parameters()),
     }
-    if unit.num_steps:  # a ready-made one stays as it was loaded
-        _measure_norms(run, unit, result)
     if run.ranks.is_first:
         _finish(folder, result, stage)
     run.ranks.wait()  # what is trained next may need this one
@@ -170,7 +169,8 @@ def _validate_measured(run: Run, unit: Unit, model: nn.Module) -> dict[str, floa
 def _measure_norms(run: Run, unit: Unit, model: nn.Module) -> None:
     if num_batches := run.cfg.SOLVER.PRECISE_BN_BATCHES:
         make_loader = _make_loader(run, unit, num_batches)
-        measure_norms(model, make_loader, run.device, unit.folder, ranks=run.ranks)
+        stopping = run.raise_if_stopped
+        measure_norms(model, make_loader, run.device, unit.folder, stopping, run.ranks)
 
 
 def _make_loader(
