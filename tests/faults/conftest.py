@@ -59,6 +59,7 @@ def experiment(write_config: Callable[..., Path], tmp_path: Path) -> Iterator["E
         ["UCF"],
         SOLVER={"MAX_EPOCH": 4, "EMA_DECAY": 0.9},
         TRAIN={"LOG_PERIOD": 3, "CHECKPOINT_PERIOD": 1e-6},
+        TEST={"BATCH_SIZE": 1},
     )
     # Imported here, where the path to them is known.
     from crashing import Runner

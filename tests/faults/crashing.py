@@ -1,18 +1,20 @@
-"""Runs tools in forked processes that die, or run out of disk, at a point named beforehand.
+"""Runs tools in forked processes that die, are signalled, or run out of disk, at a named point.
 
 A point is a kind of event with its ordinal in the process: "step", "after step", "evaluation", the
-start of an fsync ("sync PATH"), both sides of a rename ("rename PATH", "after rename PATH"), and a
-deletion ("delete PATH"). Paths are those below the folder that is watched. Nothing of the package
+start of an fsync ("sync PATH"), both sides of a rename ("rename PATH", "after rename PATH"), a
+deletion ("delete PATH"), the opening of a video to keep its frames ("decode"), and a report to a
+progress bar ("progress"). Paths are those below the folder that is watched. Nothing of the package
 knows of these: the functions of ``os`` that it calls are replaced.
 
 Started as a program it serves orders, one JSON object a line, so that torch is imported once:
 
     {"tool": "train_net", "words": [...], "watched": DIR,
-     "action": "record" | "kill" | "disk full" | "size limit", "point": [NAME, ORDINAL],
-     "value": bytes of the size limit}
+     "action": "record" | "kill" | "disk full" | "size limit" | "signal" | "signal all",
+     "point": [NAME, ORDINAL], "value": bytes of the size limit, or number of the signal}
 
 and answers each with {"code": exit code, negative for a signal, "points": [NAME, ...],
-"errors": what was written to stderr}.
+"errors": what was written to stderr, "seconds": from the signal to the end}. "signal all" is for
+the processes that it started too, as Ctrl-C is.
 """
 
 import errno
@@ -26,6 +28,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -78,8 +81,9 @@ class Runner:
 class Points:
     """Counts the points that are passed, and acts at one of them."""
 
-    def __init__(self, order: Order, seen: int) -> None:
+    def __init__(self, order: Order, seen: int, clock: int) -> None:
         self._order = order
+        self._clock = clock
         self._counts: Counter[str] = Counter()
         self._lock = threading.RLock()
         self._is_full = False
@@ -112,6 +116,10 @@ class Points:
             elif self._order.action == "size limit":
                 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
                 resource.setrlimit(resource.RLIMIT_FSIZE, (self._order.value, hard))
+            elif self._order.action.startswith("signal"):
+                os.write(self._clock, f"{time.monotonic()}".encode())
+                kill = os.killpg if self._order.action == "signal all" else os.kill
+                kill(os.getpid(), self._order.value)
 
     def install(self) -> None:
         """Replace what the package calls."""
@@ -120,7 +128,8 @@ class Points:
             register_optimizer_step_pre_hook,
         )
 
-        from videokd.pipeline import scoring
+        from videokd.data import frame_cache
+        from videokd.pipeline import progress, scoring
 
         register_optimizer_step_pre_hook(lambda *_: self.pass_by("step"))
         register_optimizer_step_post_hook(lambda *_: self.pass_by("after step"))
@@ -130,9 +139,18 @@ class Points:
             return predict(model, name, map(self._evaluated, batches), **options)
 
         scoring.predict_views = predict_views
+        frame_cache.open_video = self._announcing("decode", frame_cache.open_video)
+        progress._LineBar.update = self._announcing("progress", progress._LineBar.update)
         os.fsync, os.unlink = self._on_fsync, self._on_unlink
         os.rename = self._on_moving(self._rename)
         os.replace = self._on_moving(self._replace)
+
+    def _announcing(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def announced(*arguments: Any, **options: Any) -> Any:
+            self.pass_by(name)
+            return function(*arguments, **options)
+
+        return announced
 
     def _evaluated(self, batch: Any) -> Any:
         self.pass_by("evaluation")
@@ -193,21 +211,24 @@ def _serve() -> None:
     env.num_available_cores = lambda: 3
     for line in sys.stdin:
         order = Order(**json.loads(line))
-        seen, errors = _Pipe(), _Pipe()
+        seen, errors, clock = _Pipe(), _Pipe(), _Pipe()
         child = os.fork()
         if child == 0:
-            _run(order, seen.writing, errors.writing)
+            _run(order, seen.writing, errors.writing, clock.writing)
         status = os.waitpid(child, 0)[1]
+        end = time.monotonic()
         answer = {
             "code": os.waitstatus_to_exitcode(status),
             "points": seen.read().splitlines(),
             "errors": errors.read(),
+            "seconds": end - float(clock.read() or end),
         }
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
 
-def _run(order: Order, seen: int, errors: int) -> None:
+def _run(order: Order, seen: int, errors: int, clock: int) -> None:
+    os.setsid()  # a signal to all of its processes is for no other
     null = os.open(os.devnull, os.O_RDWR)
     for source, target in ((null, 0), (null, 1), (errors, 2)):
         os.dup2(source, target)
@@ -217,7 +238,7 @@ def _run(order: Order, seen: int, errors: int) -> None:
     spec = importlib.util.spec_from_file_location(f"{order.tool}_tool", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    Points(order, seen).install()
+    Points(order, seen, clock).install()
     sys.argv = [str(path), *order.words]
     code = 1
     try:

@@ -18,7 +18,7 @@ class Experiment:
 
     def __init__(self, runner, config, folder):
         self._runner, self._config, self.folder = runner, config, folder
-        self.errors = ""
+        self.errors, self.seconds = "", 0.0
 
     def train(self, name, *words, watched=None, **what):
         """Train in the folder ``name``; return the exit code, and the points with ordinals."""
@@ -26,9 +26,22 @@ class Experiment:
         words = ("--cfg", self._config, "--stage", "experts", "OUTPUT_DIR", output, *words)
         return self.run("train_net", words, watched or output, **what)
 
+    def index(self, name, **what):
+        """Index the videos in the folder ``name``, as ``train`` does its work."""
+        place = self.folder / name
+        words = ("index", "--cfg", self._config, "--jobs", 1, "--output", place / "index")
+        return self.run("prepare_data", words, place, **what)
+
+    def indexed(self, name):
+        """Return names and hashes of what an index consists of."""
+        place = self.folder / name
+        files = [path for path in place.rglob("*") if path.parent.name.startswith("t")]
+        found = {str(f.relative_to(place)): sha256_file(f) for f in files if f.is_file()}
+        return {path: digest for path, digest in found.items() if "/." not in path}
+
     def run(self, tool, words, watched, **what):
         answer = self._runner.run(Order(tool, tuple(map(str, words)), str(watched), **what))
-        self.errors = answer["errors"]
+        self.errors, self.seconds = answer["errors"], answer["seconds"]
         counts = Counter()
         points = []
         for name in answer["points"]:

@@ -4,12 +4,8 @@ Every killed run is started again, with 0, 1 or 2 workers; its log, its weights 
 names of its files are then those of a run that nobody disturbed, bit for bit.
 """
 
-from pathlib import Path
-
 import pytest
 from experiment import UNIT, choose
-
-from videokd.utils.io import sha256_file
 
 # What the kill interrupts -> the points there, how many of them always and in the whole suite.
 TRAINING = {
@@ -86,28 +82,15 @@ def test_a_kill_while_frames_are_cached_costs_nothing_but_time(experiment, tell)
     tell(f"kill -9: {num} runs killed while frames were cached, {num} ended as if they had not")
 
 
-def _index(folder):
-    files = [path for path in Path(folder).rglob("*") if path.parent.name.startswith("t")]
-    return {str(path.relative_to(folder)): sha256_file(path) for path in files if path.is_file()}
-
-
 @pytest.mark.faults
 def test_a_kill_while_an_index_is_made_costs_nothing_but_time(experiment, tell):
     pattern, num = PREPARING["the index"]
-
-    def make(name, **what):
-        place = experiment.folder / name
-        words = ("index", "--cfg", experiment.folder / "config.yaml", "--jobs", 1)
-        return experiment.run("prepare_data", (*words, "--output", place / "index"), place, **what)
-
-    code, points = make("whole")
+    code, points = experiment.index("whole")
     assert code == 0, experiment.errors
-    expected = _index(experiment.folder / "whole")
+    expected = experiment.indexed("whole")
     assert len(expected) == 4
     for i, point in enumerate(choose(points, pattern, num, seed=0)):
-        assert make(f"killed{i}", action="kill", point=point)[0] == -9, point
-        assert make(f"killed{i}")[0] == 0, (point, experiment.errors)
-        found = _index(experiment.folder / f"killed{i}")
-        kept = {name: value for name, value in found.items() if "/." not in name}
-        assert kept == expected, point
+        assert experiment.index(f"killed{i}", action="kill", point=point)[0] == -9, point
+        assert experiment.index(f"killed{i}")[0] == 0, (point, experiment.errors)
+        assert experiment.indexed(f"killed{i}") == expected, point
     tell(f"kill -9: {num} indexings killed, {num} ended as if they had not been")
