@@ -1,4 +1,4 @@
-"""What the fault runs share: modules that their workers import too, a place for their counts."""
+"""What the fault runs share: modules that their workers import too, a training."""
 
 import io
 import sys
