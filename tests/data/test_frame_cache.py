@@ -1,5 +1,8 @@
 import os
 import pickle
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -97,6 +100,36 @@ def test_a_cache_cut_off_before_its_manifest_is_built_again(build, tmp_path):
     assert len(build().bad_videos) == 1
     names = ["frames.bin", "manifest.json", "times.bin"]
     assert sorted(p.name for p in manifest.parent.iterdir()) == names
+
+
+def test_what_a_kill_while_frames_are_decoded_left_is_removed(build, index, tmp_path):
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from videokd.data import frame_cache\n"
+        "from videokd.data.index import VideoIndex, VideoRecord\n"
+        "root = Path(sys.argv[1])\n"
+        "records = tuple(VideoRecord(n, 0, 'toy', n) for n in sys.argv[3:])\n"
+        "index = VideoIndex(records, ('x',), root, 'toy', 'train')\n"
+        "store = frame_cache._Work.store\n"
+        "def die(self, *args):\n"
+        "    store(self, *args)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "frame_cache._Work.store = die\n"
+        "options = {'directory': Path(sys.argv[2]), 'max_gib': 1.0}\n"
+        "frame_cache.FrameCache.build(index, short_side=24, **options)\n"
+    )
+    cache, left = tmp_path / "cache", []
+    # The first is a cache that nobody asks for again.
+    for names in (["b.mp4"], ["a.avi", "broken.avi", "b.mp4"]):
+        command = [sys.executable, "-c", script, index.root, cache, *names]
+        assert subprocess.run(command, timeout=100).returncode == -signal.SIGKILL
+        left += cache.glob("*/.frames.bin.*")
+    assert len(set(left)) == 2
+    assert [path.exists() for path in left] == [False, True]
+    build()
+    assert list(cache.rglob(".*")) == []
+    assert len(list(cache.rglob("frames.bin"))) == 1
 
 
 def test_a_damaged_cache_says_what_to_do(build, tmp_path):

@@ -38,8 +38,8 @@ from typing import Any
 TOOLS = Path(__file__).parents[2] / "tools"
 _PIPE_BYTES = 2**20
 # Parts of names that differ from run to run.
-_TEMPORARY = re.compile(r"^\.(.+)\.[a-z0-9_]{8}$")
-_HASH_OR_PID = re.compile(r"[0-9a-f]{16}|(?<=\.)\d+(?=\.tmp$)")
+_TEMPORARY = re.compile(r"^\.(.+)\.(tmp|[a-z0-9_]{8})$")
+_HASH = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class Points:
     def _pass_path(self, what: str, path: Path, *, torn: int | None = None) -> None:
         path = path.with_name(_TEMPORARY.sub(r"\1", path.name))
         if path.is_relative_to(self._order.watched):
-            known = _HASH_OR_PID.sub("*", str(path.relative_to(self._order.watched)))
+            known = _HASH.sub("*", str(path.relative_to(self._order.watched)))
             self.pass_by(f"{what} {known}", torn=torn)
 
 

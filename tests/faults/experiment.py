@@ -36,8 +36,7 @@ class Experiment:
         """Return names and hashes of what an index consists of."""
         place = self.folder / name
         files = [path for path in place.rglob("*") if path.parent.name.startswith("t")]
-        found = {str(f.relative_to(place)): sha256_file(f) for f in files if f.is_file()}
-        return {path: digest for path, digest in found.items() if "/." not in path}
+        return {str(f.relative_to(place)): sha256_file(f) for f in files if f.is_file()}
 
     def run(self, tool, words, watched, **what):
         answer = self._runner.run(Order(tool, tuple(map(str, words)), str(watched), **what))
@@ -58,8 +57,7 @@ class Experiment:
         ]
         stage = {**read_json(unit / "stage.json"), "seconds": 0}
         weights = sha256_file(unit / "model.safetensors")
-        # A kill leaves the temporary file that it tore: its name begins with a dot.
-        files = {path.name for path in unit.iterdir() if not path.name.startswith(".")}
+        files = {path.name for path in unit.iterdir()}
         return lines, stage, weights, files
 
     def resumed_at(self, name):

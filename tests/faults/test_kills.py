@@ -34,6 +34,7 @@ def kill_and_resume(experiment, points, expected, workers):
         code, _ = experiment.train(name, "DATA_LOADER.NUM_WORKERS", num_workers)
         assert code == 0, (point, experiment.errors)
         assert experiment.outcome(name) == expected, point
+        assert not list((experiment.folder / name).rglob(".*")), point
         if point[0] == "step":
             # A checkpoint is due at every step; the one before was whole when the last began.
             assert max(experiment.resumed_at(name), default=0) >= point[1] - 1
@@ -44,6 +45,7 @@ def run_kills(experiment, tell, column, workers):
     assert code == 0, experiment.errors
     expected = experiment.outcome("whole")
     assert [line["step"] for line in expected[0] if "loss" in line] == [3, 6, 8]
+    assert not list((experiment.folder / "whole").rglob(".*"))
     chosen = [
         point
         for seed, (pattern, *nums) in enumerate(TRAINING.values())
@@ -79,6 +81,7 @@ def test_a_kill_while_frames_are_cached_costs_nothing_but_time(experiment, tell)
         code, _ = experiment.train(f"killed{i}", *words)
         assert code == 0, (point, experiment.errors)
         assert experiment.outcome(f"killed{i}") == expected, point
+        assert not list(place.rglob(".*")), point
     tell(f"kill -9: {num} runs killed while frames were cached, {num} ended as if they had not")
 
 
@@ -93,4 +96,5 @@ def test_a_kill_while_an_index_is_made_costs_nothing_but_time(experiment, tell):
         assert experiment.index(f"killed{i}", action="kill", point=point)[0] == -9, point
         assert experiment.index(f"killed{i}")[0] == 0, (point, experiment.errors)
         assert experiment.indexed(f"killed{i}") == expected, point
+        assert not list((experiment.folder / f"killed{i}").rglob(".*")), point
     tell(f"kill -9: {num} indexings killed, {num} ended as if they had not been")

@@ -26,6 +26,7 @@ from videokd.data.reader import VideoReader, scaled_size
 from videokd.data.source import open_video_file
 from videokd.utils.errors import InputError, VideoError
 from videokd.utils.io import atomic_write_bytes, read_json, sha256_json, write_json
+from videokd.utils.temporary import remove_leftovers, temporary_beside
 
 _logger = logging.getLogger(__name__)
 
@@ -121,6 +122,9 @@ class FrameCache:
         folder = directory / f"{index.dataset}-{key[:16]}"
         if not (folder / "manifest.json").is_file():
             work = _Work(str(index.root), short_side, backend)
+            # Of other caches too: those of a config that nobody asks for again may be large.
+            for other in directory.glob("*/"):
+                remove_leftovers(other / "frames.bin")
             num_useful = min(num_processes, len(index) // _MIN_VIDEOS_PER_PROCESS)
             with _Mapper(num_useful, 2 * len(index), on_progress) as mapper:
                 _fill(folder, index, work, mapper, max_gib)
@@ -289,17 +293,11 @@ def _fill(folder: Path, index: VideoIndex, work: _Work, mapper: _Mapper, max_gib
             f"{max_gib:g}; raise the limit, lower the short side, or switch the frame cache off"
         )
     entries = _place(entries)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial_file = folder / f"frames.bin.{os.getpid()}.tmp"
-    try:
-        with open(partial_file, "wb") as file:
-            file.truncate(sum(entry.num_bytes for entry in entries))
-        causes = list(mapper.map(partial(work.store, str(partial_file)), entries))
-        with open(partial_file, "r+b") as file:
-            os.fsync(file.fileno())
-        os.replace(partial_file, folder / "frames.bin")
-    finally:
-        partial_file.unlink(missing_ok=True)
+    with temporary_beside(folder / "frames.bin") as (file, place):
+        file.truncate(sum(entry.num_bytes for entry in entries))
+        causes = list(mapper.map(partial(work.store, str(place)), entries))
+        os.fsync(file.fileno())
+        os.replace(place, folder / "frames.bin")
     times = np.concatenate([own for _, own in measured])
     atomic_write_bytes(folder / "times.bin", times.astype(np.float64).tobytes())
     kept = [replace(e, cause=str(cause)) for e, cause in zip(entries, causes, strict=True)]

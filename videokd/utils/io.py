@@ -5,10 +5,11 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from videokd.utils.temporary import temporary_beside
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
@@ -20,20 +21,15 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
         path: Target; its folder is made when missing.
         data: The whole content.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary_beside(path) as (file, place):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes the file private; give it the permissions that open() would have given.
-        os.chmod(name, 0o666 & ~_current_umask())
-        os.replace(name, path)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
+            os.replace(place, path)
+    except OSError as error:
         # A full disk does not say for which file. An error without a number has nowhere to say it.
-        if isinstance(error, OSError) and error.errno and error.filename is None:
+        if error.errno and error.filename is None:
             error.filename = str(path)
         raise
 
@@ -85,10 +81,3 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _current_umask() -> int:
-    # The umask can only be read by setting it.
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
