@@ -288,6 +288,9 @@ def _check(run, caplog, place, value):
     found, error = run("always", attach, value=value, is_on=lambda step: step >= BAD_STEP)
     assert re.search(f"^2 steps in a row, the last: .*{message}", str(error)), error
     assert caplog.text.count("going back to the last checkpoint, once") == 1
+    back = [line for line in run.read_log("always") if "rolled_back_from" in line]
+    # The checkpoint is of after the step that was skipped.
+    assert back == [{"step": BAD_STEP + 1, "rolled_back_from": BAD_STEP + 1}]
     assert all(torch.isfinite(v).all() for v in found.values())
     before, _ = run("before", empty=range(BAD_STEP, NUM_STEPS))
     assert _are_equal(found, before)
@@ -312,7 +315,9 @@ def test_a_weight_that_a_machine_spoils_comes_back_from_the_checkpoint(run, capl
     assert error is None
     assert _are_equal(found, expected)
     assert caplog.text.count("going back to the last checkpoint, once") == 1
-    assert [line["skipped_steps"] for line in run.read_log("spoilt")] == [0] * NUM_STEPS
+    lines = run.read_log("spoilt")
+    assert lines.pop(BAD_STEP) == {"step": BAD_STEP, "rolled_back_from": BAD_STEP + 1}
+    assert [line["skipped_steps"] for line in lines] == [0] * NUM_STEPS
 
 
 def _of_average(spoil):

@@ -136,6 +136,11 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
     return None
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Say whether ``load_newest_checkpoint`` would find one."""
+    return any(find_damage(path) is None for path in _list_newest_first(folder))
+
+
 def find_damage(path: Path) -> str | None:
     """Say what is wrong with a checkpoint; None when every byte is as it was written."""
     try:

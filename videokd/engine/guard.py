@@ -30,11 +30,13 @@ class NonFiniteError(RunError):
 
     Args:
         message: What is not finite, and where.
+        step: Steps done before it.
         may_roll_back: Whether going back to a checkpoint is worth a try.
     """
 
-    def __init__(self, message: str, *, may_roll_back: bool) -> None:
+    def __init__(self, message: str, *, step: int, may_roll_back: bool) -> None:
         super().__init__(message)
+        self.step = step
         self.may_roll_back = may_roll_back
 
 
@@ -147,34 +149,38 @@ class SkipGuard:
                 f"{self._num_in_a_row} steps in a row, the last: " if self._max_skipped else ""
             )
             raise NonFiniteError(
-                f"{in_a_row}{text}; {LESS_LEARNING}", may_roll_back=self._max_skipped > 0
+                f"{in_a_row}{text}; {LESS_LEARNING}",
+                step=record.step,
+                may_roll_back=self._max_skipped > 0,
             )
         logger.warning(
             "%s: skipped, %d in a row of %d allowed", text, self._num_in_a_row, self._max_skipped
         )
 
 
-def roll_back_once(run: Callable[[], None], has_checkpoint: Callable[[], bool]) -> None:
+def roll_back_once(run: Callable[[int | None], None], has_checkpoint: Callable[[], bool]) -> None:
     """Call ``run``, and once more where it met too many steps that are not finite.
 
     The second call goes on from the last checkpoint: what a machine got wrong once is got right
     then; what is wrong with the training itself comes again, and ends it.
 
     Args:
-        run: Goes on from the newest checkpoint, whatever the learner went through since.
+        run: Goes on from the newest checkpoint, whatever the learner went through since. It is told
+            None, and the second time at which step the first one ended.
         has_checkpoint: Whether there is one.
 
     Raises:
         NonFiniteError: There is none, or it was in vain.
     """
     try:
-        run()
+        run(None)
         return
     except NonFiniteError as error:
         if not error.may_roll_back or not has_checkpoint():
             raise
         logger.warning("%s: going back to the last checkpoint, once", error)
-    run()
+        step = error.step
+    run(step)
 
 
 def _enumerate(names: Sequence[str]) -> str:

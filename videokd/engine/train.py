@@ -12,7 +12,12 @@ import torch
 
 from videokd.data.batch import BadVideo, ClipBatch
 from videokd.engine.bad_videos import BadVideoList
-from videokd.engine.checkpoint import Checkpoint, CheckpointFolder, load_newest_checkpoint
+from videokd.engine.checkpoint import (
+    Checkpoint,
+    CheckpointFolder,
+    has_checkpoint,
+    load_newest_checkpoint,
+)
 from videokd.engine.checkpoint_writer import CheckpointWriter
 from videokd.engine.guard import LESS_LEARNING, NonFiniteError, roll_back_once
 from videokd.engine.meters import Meters
@@ -115,7 +120,8 @@ def train(
     device = next(learner.task.parameters()).device
     watch = watch or Watch(folder, folder.name, device=device, is_silent=not ranks.is_first)
 
-    def run() -> None:
+    def run(rolled_back_from: int | None) -> None:
+        watch.rolled_back_from = rolled_back_from
         with CheckpointWriter(checkpoints) as writer:
             _train(
                 learner,
@@ -128,10 +134,10 @@ def train(
                 progress=progress,
             )
 
-    def has_checkpoint() -> bool:
-        return ranks.first_says(any((folder / _CHECKPOINTS).glob("step-*")))
+    def can_go_back() -> bool:
+        return ranks.first_says(ranks.is_first and has_checkpoint(folder / _CHECKPOINTS))
 
-    roll_back_once(run, has_checkpoint)
+    roll_back_once(run, can_go_back)
 
 
 def _train(
@@ -282,7 +288,9 @@ def _check_weights(learner: Learner, step: int, *, may_roll_back: bool) -> None:
     bad = next(filter(None, learner.ranks.gather(_find_bad_weight(learner))), None)
     if bad is not None:
         raise NonFiniteError(
-            f"{bad} is not finite after {step} steps; {LESS_LEARNING}", may_roll_back=may_roll_back
+            f"{bad} is not finite after {step} steps; {LESS_LEARNING}",
+            step=step,
+            may_roll_back=may_roll_back,
         )
 
 

@@ -30,6 +30,9 @@ class Watch:
         InputError: A logger's package is not installed.
     """
 
+    rolled_back_from: int | None = None
+    """Step at which the training was, when it goes back to a checkpoint with the next ``begin``."""
+
     def __init__(
         self,
         folder: Path,
@@ -81,13 +84,16 @@ class Watch:
         self._start_step, self._start_sec = step, time.monotonic()
         self.after(step)
         path = self.folder / "metrics.jsonl"
-        return MetricsLog(
+        log = MetricsLog(
             path,
             step,
             self._mirrors,
             is_silent=self._is_silent,
             is_evaluated=is_evaluated,
         )
+        if self.rolled_back_from is not None:
+            log.write({"step": step, "rolled_back_from": self.rolled_back_from})
+        return log
 
     def after(self, step: int) -> None:
         """Be told that ``step`` steps are done."""
