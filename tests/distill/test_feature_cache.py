@@ -72,6 +72,40 @@ def test_no_more_is_kept_than_fits():
     assert source.asked[4:] == _keys([3, 3])
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_asked_for_again(value):
+    # 4 rows of 20 bytes each, and what is dropped makes room.
+    cache, source = FeatureCache(80), _Source()
+    whole = source.rows.clone()
+    source.rows[1, 3] = value
+    source.ask(cache, _keys([0, 1]))
+    source.ask(cache, _keys([2, 3]))
+    source.rows = whole
+    assert torch.equal(source.ask(cache, _keys([2, 3])), whole[[2, 3]])
+    assert torch.equal(source.ask(cache, _keys([1, 0])), whole[[1, 0]])
+    assert source.asked == _keys([0, 1, 2, 3, 1, 0])
+    for order in ([0, 1, 2, 3], [3, 1]):
+        assert torch.equal(source.ask(cache, _keys(order)), whole[order])
+    assert len(source.asked) == 6
+
+
+def test_one_name_that_is_not_finite_spoils_the_view():
+    cache, bad = FeatureCache(10**6), torch.tensor([[1.0], [torch.inf]])
+    cache(_keys([0, 1]), lambda: {"a": torch.ones(2, 3, 4), "b": bad, "c": torch.ones(2).int()})
+    said = cache(_keys([1]), lambda: {"b": torch.zeros(1)})
+    assert said["b"].tolist() == [0.0]
+    cache(_keys([0]), lambda: pytest.fail("the other is as it should be"))
+
+
+def test_no_value_on_the_device_is_read_while_views_are_new():
+    # Reading one from a meta tensor, which has none, is an error.
+    cache = FeatureCache(10**6)
+    for first in range(0, 8, 2):
+        value = torch.ones(2, 3, device="meta")
+        cache(_keys([first, first + 1]), lambda value=value: {"x": value})
+    assert cache.num_computed == 8
+
+
 def test_what_is_kept_is_a_copy_without_gradient():
     cache = FeatureCache(10**6)
     value = torch.ones(2, 3, requires_grad=True)

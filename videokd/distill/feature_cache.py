@@ -13,7 +13,8 @@ class FeatureCache:
 
     Views come again only when each video has a fixed number of them (``ClipDataset``'s
     ``views_per_video``). What is not known yet is computed for the whole batch. The cache is no
-    part of a checkpoint: a training that goes on fills it anew.
+    part of a checkpoint: a training that goes on fills it anew. A view of which something is not
+    finite, which may be the machine's fault, is computed again.
 
     Args:
         max_bytes: Memory for the outputs, on the device where they are made. When it is used up,
@@ -24,6 +25,8 @@ class FeatureCache:
         self._max_bytes = max_bytes
         self._num_bytes = 0
         self._rows: dict[ViewKey, dict[str, Tensor]] = {}
+        # Keys of batches, and which of their rows are finite: (B,) on the device, not read yet.
+        self._unchecked: list[tuple[Sequence[ViewKey], Tensor]] = []
         self.num_asked = 0
         self.num_computed = 0
 
@@ -37,6 +40,8 @@ class FeatureCache:
             compute: Returns name -> (B, ...) for these views, without gradient.
         """
         self.num_asked += len(keys)
+        if all(key in self._rows for key in keys):
+            self._drop_not_finite()
         known = [self._rows.get(key) for key in keys]
         if all(row is not None for row in known):
             names = known[0] or {}
@@ -45,14 +50,38 @@ class FeatureCache:
             }
         self.num_computed += len(keys)
         outputs = compute()
+        num_before = len(self._rows)
         for i, key in enumerate(keys):
             if key[2] >= 0 and key not in self._rows:
                 self._keep(key, {name: value[i] for name, value in outputs.items()})
+        if len(self._rows) > num_before:
+            self._unchecked.append((keys, _are_finite(outputs)))
         return dict(outputs)
 
+    def _drop_not_finite(self) -> None:
+        """Read the flags of all that came since; waits for the device, about once per epoch."""
+        unchecked, self._unchecked = self._unchecked, []
+        if not unchecked:
+            return
+        flags = torch.cat([flag for _, flag in unchecked]).tolist()
+        for key, is_finite in zip((k for keys, _ in unchecked for k in keys), flags, strict=True):
+            if not is_finite and key in self._rows:
+                self._num_bytes -= _num_bytes(self._rows.pop(key))
+
     def _keep(self, key: ViewKey, row: Mapping[str, Tensor]) -> None:
-        num_bytes = sum(value.numel() * value.element_size() for value in row.values())
+        num_bytes = _num_bytes(row)
         if self._num_bytes + num_bytes <= self._max_bytes:
             # Cloned: a slice would keep the whole batch alive.
             self._rows[key] = {name: value.detach().clone() for name, value in row.items()}
             self._num_bytes += num_bytes
+
+
+def _num_bytes(row: Mapping[str, Tensor]) -> int:
+    return sum(value.numel() * value.element_size() for value in row.values())
+
+
+@torch.no_grad()
+def _are_finite(outputs: Mapping[str, Tensor]) -> Tensor:
+    """Return (B,) bool, on the device."""
+    each = [torch.isfinite(value).unsqueeze(-1).flatten(1).all(1) for value in outputs.values()]
+    return torch.stack(each).all(0)
