@@ -55,23 +55,6 @@ DEPTH_FACTORS = {
 }
 
 
-_TOLD = pytest.StashKey[list[str]]()
-
-
-@pytest.fixture(scope="session")
-def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """``tell(text)``: show a line at the end of the test run, whether tests pass or not."""
-    return pytestconfig.stash.setdefault(_TOLD, []).append
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    lines = config.stash.get(_TOLD, [])
-    if lines:
-        terminalreporter.section("fault runs")
-        for line in lines:
-            terminalreporter.line(line)
-
-
 @pytest.fixture(autouse=True)
 def restore_global_state() -> Iterator[None]:
     """Give every test the same random state, and leave no trace of what it did to it."""
