@@ -56,7 +56,7 @@ class Experiment:
             for line in read_metrics(unit / "metrics.jsonl")
         ]
         stage = {**read_json(unit / "stage.json"), "seconds": 0}
-        weights = sha256_file(unit / "model.safetensors")
+        weights = {path.name: sha256_file(path) for path in unit.glob("*.safetensors")}
         files = {path.name for path in unit.iterdir()}
         return lines, stage, weights, files
 

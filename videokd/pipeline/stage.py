@@ -19,7 +19,8 @@ def read_stage(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
         inputs: Everything that its weights depend on, as plain JSON values.
 
     Returns:
-        inputs, is_finished, seconds; of a finished one also num_steps and num_parameters.
+        inputs, is_finished, seconds; of a finished one also num_steps, num_parameters, and what
+        ``save_best`` returns.
 
     Raises:
         InputError: The folder holds a training from other inputs.

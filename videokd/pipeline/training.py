@@ -27,6 +27,7 @@ from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.classifier import trains_in_fp16
 from videokd.models.frozen import Frozen
 from videokd.models.layer_decay import layer_lr_scales
+from videokd.pipeline.best_weights import save_best
 from videokd.pipeline.fusion_table import make_fusion_table
 from videokd.pipeline.memory import explain_out_of_memory
 from videokd.pipeline.precise_norms import measure_norms
@@ -84,6 +85,7 @@ def _train_unit(run: Run, unit: Unit) -> None:
         if unit.num_steps:
             _train_learner(run, unit, learner, result)
             _measure_norms(run, unit, result)  # a ready-made one stays as it was loaded
+        best = _save_weights(run, unit, result)
     except BaseException:
         stage["seconds"] += time.monotonic() - start
         if run.ranks.is_first:
@@ -96,19 +98,32 @@ def _train_unit(run: Run, unit: Unit) -> None:
         "is_finished": True,
         "num_steps": unit.num_steps,
         "num_parameters": sum(p.numel() for p in model.parameters()),
+        **best,
     }
     if run.ranks.is_first:
-        _finish(folder, result, stage)
+        write_stage(folder, stage)
+        with naming_failures(folder):
+            sync(folder)  # a power cut must leave the checkpoints or what they led to
+        _delete_checkpoints(folder)
     run.ranks.wait()  # what is trained next may need this one
 
 
-def _finish(folder: Path, result: nn.Module, stage: dict[str, Any]) -> None:
-    with naming_failures(folder / "model.safetensors"):
-        save_weights(folder / "model.safetensors", result.state_dict())
-    write_stage(folder, stage)
-    with naming_failures(folder):
-        sync(folder)  # a power cut must leave the checkpoints or what they led to
-    _delete_checkpoints(folder)
+def _save_weights(run: Run, unit: Unit, result: nn.Module) -> dict[str, Any]:
+    """Write the last weights and the best ones; return what ``stage.json`` says of the latter."""
+    path = run.plan.path(unit) / "model.safetensors"
+    if run.ranks.is_first:
+        with naming_failures(path):
+            save_weights(path, result.state_dict())
+    run.ranks.wait()
+    best = save_best(
+        path.parent,
+        result,
+        unit.num_steps,
+        lambda model: _measure_norms(run, unit, model),
+        is_writer=run.ranks.is_first,
+    )
+    run.ranks.wait()  # all have read the checkpoint
+    return best
 
 
 def _delete_checkpoints(folder: Path) -> None:

@@ -1,0 +1,52 @@
+"""Weights that a training leaves beside its result can be scored."""
+
+import importlib.util
+import logging
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from videokd.pipeline import run as run_module
+
+TOOLS = Path(__file__).parents[2] / "tools"
+
+
+@pytest.fixture
+def tool():
+    """``tool(name, *words)``: call a tool's main in this process."""
+
+    def call(name, *words):
+        spec = importlib.util.spec_from_file_location(f"{name}_tool", TOOLS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        assert module.main([str(word) for word in words]) == 0
+
+    yield call
+    for handler in logging.getLogger("videokd").handlers:
+        handler.close()
+
+
+def test_the_best_weights_can_be_scored(tool, write_config, tmp_path, monkeypatch, capsys):
+    config, falling, seen = write_config(["UCF"]), count(), []
+    monkeypatch.setattr(
+        run_module, "_validate", lambda run, unit, model: {"val_top1_UCF": 90.0 - next(falling)}
+    )
+    tool("train_net", "--cfg", config, "--stage", "experts")
+    predict = run_module.predict_part
+
+    def predict_part(run, unit, model, name):
+        seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return predict(run, unit, model, name)
+
+    monkeypatch.setattr(run_module, "predict_part", predict_part)
+    best = tmp_path / "run" / "experts" / "UCF" / "best.safetensors"
+    words = ("--cfg", config, "--model", "experts/UCF")
+    tool("test_net", *words, "--checkpoint", best)
+    tool("test_net", *words)
+    for state, name in zip(seen, ("best.safetensors", "model.safetensors"), strict=True):
+        expected = load_file(best.with_name(name))
+        assert all(torch.equal(value, expected[key]) for key, value in state.items())
+    assert capsys.readouterr().out.count("experts/UCF on UCF: top1 ") == 2
