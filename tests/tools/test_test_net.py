@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from videokd.pipeline import run as run_module
+from videokd.pipeline import scoring, training
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -32,16 +32,16 @@ def tool():
 def test_the_best_weights_can_be_scored(tool, write_config, tmp_path, monkeypatch, capsys):
     config, falling, seen = write_config(["UCF"]), count(), []
     monkeypatch.setattr(
-        run_module, "_validate", lambda run, unit, model: {"val_top1_UCF": 90.0 - next(falling)}
+        training, "validate_unit", lambda run, unit, model: {"val_top1_UCF": 90.0 - next(falling)}
     )
     tool("train_net", "--cfg", config, "--stage", "experts")
-    predict = run_module.predict_part
+    predict = scoring.predict_part
 
     def predict_part(run, unit, model, name):
         seen.append({name: value.clone() for name, value in model.state_dict().items()})
         return predict(run, unit, model, name)
 
-    monkeypatch.setattr(run_module, "predict_part", predict_part)
+    monkeypatch.setattr(scoring, "predict_part", predict_part)
     best = tmp_path / "run" / "experts" / "UCF" / "best.safetensors"
     words = ("--cfg", config, "--model", "experts/UCF")
     tool("test_net", *words, "--checkpoint", best)
