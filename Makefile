@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One thread more than there are cores makes a step several times slower; tests need one.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# So many at a time; each needs a core and 2 GiB. One that is done takes over what others have left.
+TEST_PROCESSES ?= 2
+PARALLEL := -n $(TEST_PROCESSES) --dist worksteal
 
 .PHONY: demo test check test-slow test-faults test-compiled test-gpu format clean
 
@@ -13,7 +16,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed check
 	@echo "== unit tests (about 5 minutes)"
-	$(TEST_ENV) $(BIN)/python -m pytest -q
+	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL)
 
 check: $(VENV)/.installed
 	@echo "== style and types"
@@ -23,11 +26,11 @@ check: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	@echo "== slow tests (about 15 minutes): the data's controls, fault runs, an experiment end to end"
-	$(TEST_ENV) $(BIN)/python -m pytest -q -m slow
+	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m slow
 
 test-faults: $(VENV)/.installed
-	@echo "== fault suite (about 6 minutes): kills, damaged checkpoints, full disks"
-	$(TEST_ENV) $(BIN)/python -m pytest -q -m faults
+	@echo "== fault suite (about 15 minutes): kills, damaged checkpoints, full disks"
+	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m faults
 
 test-compiled: $(VENV)/.installed
 	@echo "== a network of each family as torch.compile makes it (about 5 minutes)"
