@@ -133,10 +133,10 @@ def _plan_clips(num_frames: int, seed: int) -> list[list[int]]:
 
 
 def _judge(frames: NDArray[np.uint8], wanted: list[int], reference: Reference) -> Counter[str]:
-    known, small = reference["digests"].tolist(), reference["small"].astype(int)
+    known = reference["digests"].tolist()
     seen: set[str] = set()
     verdicts: Counter[str] = Counter()
-    for index, digest, picture in zip(wanted, _digests(frames), _shrink(frames), strict=True):
+    for index, digest, frame in zip(wanted, _digests(frames), frames, strict=True):
         if index < len(known) and digest == known[index]:
             verdict = "right"
         elif digest in known:
@@ -144,14 +144,15 @@ def _judge(frames: NDArray[np.uint8], wanted: list[int], reference: Reference) -
         elif digest in seen:
             verdict = "repeated frame"
         else:
-            verdict = _name_nearest(picture.astype(int), index, small)
+            verdict = _name_nearest(frame, index, reference["small"].astype(int))
         seen.add(digest)
         verdicts[verdict] += 1
     return verdicts
 
 
-def _name_nearest(picture: NDArray[np.int64], index: int, small: NDArray[np.int64]) -> str:
+def _name_nearest(frame: NDArray[np.uint8], index: int, small: NDArray[np.int64]) -> str:
     """Tell a damaged picture of the right frame from one that is much more like another's."""
+    picture = _shrink(frame[None])[0].astype(int)
     if index >= len(small) or picture.shape != small.shape[1:]:
         return "another frame" if index >= len(small) else "damaged picture"
     distances = np.abs(small - picture).mean(axis=(1, 2, 3))
@@ -160,7 +161,7 @@ def _name_nearest(picture: NDArray[np.int64], index: int, small: NDArray[np.int6
 
 
 def _digests(frames: NDArray[np.uint8]) -> list[str]:
-    return [hashlib.blake2b(frame.tobytes(), digest_size=12).hexdigest() for frame in frames]
+    return [hashlib.blake2b(frame, digest_size=12).hexdigest() for frame in frames]
 
 
 def _shrink(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -170,4 +171,6 @@ def _shrink(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     blocks = frames[:, :rows, :columns].reshape(
         len(frames), rows // height, height, columns // width, width, 3
     )
-    return blocks.mean(axis=(2, 4)).astype(np.uint8)
+    # One axis after the other is several times as fast as both at once.
+    sums = blocks.sum(2, dtype=np.uint32).sum(3)
+    return (sums // (height * width)).astype(np.uint8)

@@ -38,7 +38,7 @@ WHOLE_DEADLINE_SEC = 120.0  # for all frames of an undamaged file
 
 
 class Run:
-    """All files x backends x kinds of damage x seeds, read by one worker."""
+    """All files x backends x kinds of damage x seeds, read by two workers."""
 
     def __init__(self, folder, files, backends, num_seeds):
         self.counts = {}
@@ -59,7 +59,7 @@ class Run:
 
     def _map(self, cases, deadline_sec):
         """Yield (case, outcome) of those that did not cost their worker."""
-        with SupervisedPool(read, num_workers=1, deadline_sec=deadline_sec) as pool:
+        with SupervisedPool(read, num_workers=2, deadline_sec=deadline_sec) as pool:
             for case, (outcome,) in zip(cases, pool.map([c] for c in cases), strict=True):
                 if isinstance(outcome, Lost):
                     self.lost.append((case, outcome.cause))
