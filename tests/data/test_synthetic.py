@@ -24,11 +24,6 @@ from videokd.utils.io import read_json, write_json
 HMDB_NAME = re.compile(r"^(.+)_([fluhr]+)_(cm|nm)_np(\d+)_(fr|ba|le|ri)_(goo|med|bad)_(\d+)\.avi$")
 
 
-@pytest.fixture(scope="module")
-def tiny_root(tmp_path_factory):
-    return generate_datasets(tmp_path_factory.mktemp("tiny"), profile="tiny", num_processes=1)
-
-
 @pytest.fixture
 def micro_profile(monkeypatch):
     """56 clips: one training and one test group everywhere."""
@@ -81,8 +76,8 @@ def hmdb_split(annotations, split):
 # The files
 
 
-def test_tiny_ucf_lists_name_existing_files_with_labels_of_their_folders(tiny_root):
-    lists = tiny_root / "ucf_style/ucfTrainTestlist"
+def test_tiny_ucf_lists_name_existing_files_with_labels_of_their_folders(tiny_data):
+    lists = tiny_data / "ucf_style/ucfTrainTestlist"
     raw = (lists / "classInd.txt").read_bytes()
     assert raw.startswith(b"1 BodyWeightSquats\r\n2 HandWaving\r\n")
     labels = {row.split()[1]: row.split()[0] for row in raw.decode().split("\r\n") if row}
@@ -92,12 +87,12 @@ def test_tiny_ucf_lists_name_existing_files_with_labels_of_their_folders(tiny_ro
     for row in train:
         file, label = row.split()
         assert label == labels[file.split("/")[0]]
-        assert (tiny_root / "ucf_style/UCF-101" / file).is_file()
-    assert all((tiny_root / "ucf_style/UCF-101" / row.strip()).is_file() for row in test)
+        assert (tiny_data / "ucf_style/UCF-101" / file).is_file()
+    assert all((tiny_data / "ucf_style/UCF-101" / row.strip()).is_file() for row in test)
 
 
-def test_tiny_hmdb_files_follow_the_real_names_and_numbers(tiny_root):
-    folder = tiny_root / "hmdb_style/testTrainMulti_7030_splits"
+def test_tiny_hmdb_files_follow_the_real_names_and_numbers(tiny_data):
+    folder = tiny_data / "hmdb_style/testTrainMulti_7030_splits"
     assert len(list(folder.iterdir())) == 10 * NUM_SPLITS
     roles = Counter()
     for path in folder.glob("*_test_split1.txt"):
@@ -106,13 +101,13 @@ def test_tiny_hmdb_files_follow_the_real_names_and_numbers(tiny_root):
             file, role = line.rsplit(None, 1)
             assert line.endswith(" ")
             assert HMDB_NAME.match(file)
-            assert (tiny_root / "hmdb_style/videos" / name / file).is_file()
+            assert (tiny_data / "hmdb_style/videos" / name / file).is_file()
             roles[int(role)] += 1
     assert roles == {TRAIN: 30, TEST: 20, UNUSED: 10}
 
 
-def test_tiny_kinetics_rows_lead_to_their_files(tiny_root):
-    root = tiny_root / "kinetics_style"
+def test_tiny_kinetics_rows_lead_to_their_files(tiny_data):
+    root = tiny_data / "kinetics_style"
     first_characters = set()
     for subset, num_clips in (("train", 30), ("val", 20)):
         text = (root / f"annotations/{subset}.csv").read_text()
@@ -127,27 +122,27 @@ def test_tiny_kinetics_rows_lead_to_their_files(tiny_root):
     assert {"-", "_"} < first_characters
 
 
-def test_every_tiny_video_decodes_to_32_frames(tiny_root):
+def test_every_tiny_video_decodes_to_32_frames(tiny_data):
     clips = list_clips(PROFILES["tiny"], seed=0)
     assert len(clips) == 8 * 5 + 10 * 6 + 10 * 5
     for clip in clips:
-        frames, codec, tag = decode(tiny_root / clip.path)
+        frames, codec, tag = decode(tiny_data / clip.path)
         assert [(frame.height, frame.width) for frame in frames] == [(96, 128)] * 32
         assert (codec, tag) == (("h264", "avc1") if clip.path.endswith("4") else ("mpeg4", "XVID"))
 
 
-def test_some_hmdb_files_hold_b_frames_and_ucf_files_none(tiny_root):
+def test_some_hmdb_files_hold_b_frames_and_ucf_files_none(tiny_data):
     has_b_frames = defaultdict(set)
     for clip in list_clips(PROFILES["tiny"], seed=0)[:100:3]:
-        frames, _, _ = decode(tiny_root / clip.path)
+        frames, _, _ = decode(tiny_data / clip.path)
         dataset = clip.path.split("/")[0]
         has_b_frames[dataset].add(any(frame.pict_type == PictureType.B for frame in frames))
     assert has_b_frames == {"ucf_style": {False}, "hmdb_style": {False, True}}
 
 
-def test_encoded_frames_look_like_the_rendered_ones_in_order(tiny_root):
+def test_encoded_frames_look_like_the_rendered_ones_in_order(tiny_data):
     for clip in list_clips(PROFILES["tiny"], seed=0)[::29]:
-        frames, _, _ = decode(tiny_root / clip.path)
+        frames, _, _ = decode(tiny_data / clip.path)
         decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(np.int16)
         # Grain does not survive the encoder: compare means of 8 x 8 blocks.
         error = (decoded - render_clip(clip.spec)).reshape(32, 12, 8, 16, 8, 3).mean((2, 4))

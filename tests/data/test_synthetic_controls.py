@@ -39,7 +39,10 @@ def test_scene_without_actor_is_the_same_for_every_class_and_take(domain):
 
 def shrink(frames):
     """Return (T, 16 * 16 * C) means of blocks, 0..1."""
-    return frames.reshape(len(frames), 16, 6, 16, 8, -1).mean((2, 4)).reshape(len(frames), -1) / 255
+    blocks = frames.reshape(len(frames), 16, 6, 16, 8, -1)
+    # One axis after the other is four times as fast as both at once.
+    sums = blocks.sum(2, dtype=np.float64).sum(3)
+    return sums.reshape(len(frames), -1) / (6 * 8 * 255)
 
 
 def fit_logistic_regression(inputs, labels, num_classes):
@@ -81,6 +84,12 @@ def single_frame_hits(features, labels, roles, train_frames, test_frames):
     return predict(features[rows, test_frames][roles == TEST]) == labels[roles == TEST]
 
 
+def render_scenes(clips):
+    """Return the scene of each group without its actor: the same for every class and take."""
+    first = {clip.spec.scene_seed: clip.spec for clip in reversed(clips)}
+    return {seed: render_clip(replace(spec, has_actor=False)) for seed, spec in first.items()}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dataset", list(DATASET_CLASSES))
 def test_one_frame_does_not_tell_the_direction_of_a_reversed_pair(dataset):
@@ -94,9 +103,10 @@ def test_one_frame_does_not_tell_the_direction_of_a_reversed_pair(dataset):
             roles_of(dataset, clips),
         )
         frames = [render_clip(clip.spec) for clip in clips]
-        scenes = [render_clip(replace(clip.spec, has_actor=False)) for clip in clips]
+        scenes = render_scenes(clips)
         shapes = [
-            np.abs(f.astype(np.int16) - s).mean(3) for f, s in zip(frames, scenes, strict=True)
+            np.abs(f.astype(np.int16) - scenes[clip.spec.scene_seed]).mean(3)
+            for f, clip in zip(frames, clips, strict=True)
         ]
         some, one = rng.integers(0, 32, (len(clips), 4)), rng.integers(0, 32, len(clips))
         pixels = np.stack([shrink(clip) for clip in frames])
