@@ -134,12 +134,15 @@ def test_logits_are_the_librarys_bit_for_bit(make_architecture, name, num_frames
     ],
 )
 def test_a_full_width_network_gives_the_librarys_logits_bit_for_bit(name, num_frames, crop_size):
+    from transformers.initialization import no_init_weights
+
     is_jepa = name == "vjepa2_l"
     size = {"crop_size": crop_size} if is_jepa else {"image_size": crop_size}
     options = size if is_jepa else {**size, "num_frames": num_frames}
     expected = _library_network(name, **options).eval()
     architecture = get_architecture(name, num_frames=num_frames, crop_size=crop_size)
-    plain = architecture.build_plain(num_classes=5).eval()
+    with no_init_weights():  # every weight is loaded next; drawing them takes most of the time
+        plain = architecture.build_plain(num_classes=5).eval()
     plain.load_state_dict(expected.state_dict(), strict=True)
     clips = torch.randn(1, 3, num_frames, crop_size, crop_size)
     with torch.no_grad():
