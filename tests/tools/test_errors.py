@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -262,6 +263,7 @@ def test_a_signal_to_the_whole_process_group_leaves_a_checkpoint(config, tmp_pat
     log = tmp_path / "run" / "experts" / "UCF" / "metrics.jsonl"
     while not (log.exists() and log.read_text()):
         assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
     os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 75

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,7 @@ def test_a_check_that_is_stopped_goes_on(dataset, tmp_path):
     journal = tmp_path / "report" / "videos.jsonl"
     while not (journal.exists() and journal.read_text()):
         assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 75

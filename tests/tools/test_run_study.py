@@ -66,8 +66,8 @@ def test_a_wrong_call_is_answered_before_anything_is_done(main, config, tmp_path
 @pytest.mark.slow
 def test_a_study_is_trained_once_scored_on_both_parts_and_written(config, tmp_path):
     output = tmp_path / "results" / "tiny"
-    words = ("--seeds", 0, 1, "--jobs", 2, "--output", output)
-    first = _run(config, *words)
+    words = ("--seeds", 0, 1, "--output", output)
+    first = _run(config, *words, "--jobs", 2)
     assert first.returncode == 0, first.stdout + first.stderr
     units = tmp_path / "run" / "units"
     stages = {path: path.stat().st_mtime_ns for path in units.glob("*/stage.json")}
@@ -113,7 +113,7 @@ def test_a_failed_training_is_named_and_the_rest_is_shown(config, tmp_path):
 
 @pytest.mark.slow
 def test_a_signal_stops_with_a_checkpoint_and_the_same_command_goes_on(config, tmp_path):
-    words = ("--seeds", 0, "--variants", "B1", "--opts", "SOLVER.MAX_EPOCH", 60)
+    words = ("--seeds", 0, "--variants", "B1", "--opts", "SOLVER.MAX_EPOCH", 20)
     command = _command(config, *words)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as call:
         while not list((tmp_path / "run").glob("units/*/metrics.jsonl")):
