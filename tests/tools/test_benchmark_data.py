@@ -159,8 +159,8 @@ def test_a_second_worker_and_memory_are_measured_through_the_loader(videos):
     some = list(videos.values())[:2]
     figures = by_end(data_workers.measure_workers(some, num_batches=2, num_rounds=1))
     assert figures["2_workers_over_1"].value > 0
-    (growth,) = data_workers.measure_memory(some, num_clips=80)
-    assert growth.name == "data/loader/worker_memory_growth_in_80_clips"
+    (growth,) = data_workers.measure_memory(some, num_clips=32)
+    assert growth.name == "data/loader/worker_memory_growth_in_32_clips"
     assert -50 < growth.value < 50
 
 
