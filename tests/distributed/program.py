@@ -46,8 +46,13 @@ SETTINGS = TrainSettings(
     eval_period=3,
     checkpoint_period_sec=0.0,
     max_bad_videos=9,
+    max_skipped=1,
     dataset_names=("a", "b"),
 )
+
+
+# Added to what the network says, of one step each.
+_spoiled: list[float] = []
 
 
 class TinyNet(nn.Module):
@@ -59,7 +64,8 @@ class TinyNet(nn.Module):
         self.unused = nn.Linear(3, 3)
 
     def forward(self, clips):
-        return Features({}, self.net(clips.mean(dim=(3, 4)).flatten(1)))
+        spoiled = _spoiled.pop() if _spoiled else 0.0
+        return Features({}, self.net(clips.mean(dim=(3, 4)).flatten(1)) + spoiled)
 
     def classify(self, embedding, dataset):
         return embedding[:, :3]
@@ -139,6 +145,8 @@ def _strike(name: str) -> None:
         ctypes.PyDLL(None).sleep(1_000_000)
     elif name == "exit":
         os._exit(3)
+    elif name.startswith("nan"):
+        _spoiled.extend([float("nan")] * int(name[3:]))
     elif name != "none":
         os.kill(os.getpid(), getattr(signal, name))
 

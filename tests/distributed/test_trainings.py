@@ -20,7 +20,10 @@ def read_lines(folder: Path) -> list[dict[str, float]]:
 
 
 def assert_close(folder: Path, other: Path, tolerance: float) -> None:
-    lines, theirs = read_lines(folder), read_lines(other)
+    lines, theirs = (
+        [line for line in read_lines(path) if "rolled_back_from" not in line]
+        for path in (folder, other)
+    )
     assert [line.keys() for line in lines] == [line.keys() for line in theirs]
     assert len(lines) == 5
     for line, their in zip(lines, theirs, strict=True):
@@ -78,6 +81,24 @@ def test_a_training_goes_on_with_another_number_of_processes(
     assert stopped.codes == [75] * before, stopped.texts
     assert run_ranks(after, "tiny", tmp_path).codes == [0] * after
     assert_close(tmp_path, alone("tiny"), 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_steps", [1, 2])
+def test_what_is_not_finite_on_one_rank_is_left_out_on_all(run_ranks, tmp_path, num_steps):
+    expected = run_ranks(1, "tiny", tmp_path / "one", "nan1", 0, 3)
+    assert expected.codes == [0], expected.texts
+    ended = run_ranks(2, "tiny", tmp_path / "two", f"nan{num_steps}", 1, 3)
+    assert ended.codes == [0, 0], ended.texts
+    for text in ended.texts:
+        assert "the loss is nan at step 3" in text
+        # One more than allowed: back to the checkpoint after the first, and on.
+        assert text.count("going back to the last checkpoint, once") == num_steps - 1
+    lines = read_lines(tmp_path / "two")
+    kept = [line for line in lines if "rolled_back_from" not in line]
+    assert len(lines) - len(kept) == num_steps - 1
+    assert kept[-2]["skipped_steps"] == 1
+    assert_close(tmp_path / "two", tmp_path / "one", 1e-6)
 
 
 @pytest.mark.slow
