@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python tools/train_net.py --config-file configs/demo/mlfd.yaml
 
 test: $(VENV)/.installed check
-	@echo "== unit tests (about 5 minutes)"
+	@echo "== unit tests (about 6 minutes on 2 cores)"
 	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL)
 
 check: $(VENV)/.installed
@@ -25,7 +25,7 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 
 test-slow: $(VENV)/.installed
-	@echo "== slow tests (about 15 minutes): the data's controls, fault runs, an experiment end to end"
+	@echo "== slow tests (about 6 minutes on 2 cores): the data's controls, fault runs, an experiment end to end"
 	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m slow
 
 test-faults: $(VENV)/.installed
