@@ -73,7 +73,7 @@ class StepPart:
 
     batch: ClipBatch
     bad: tuple[BadVideo, ...]
-    """Unreadable videos of all ranks, in the order of the whole batch."""
+    """Unreadable videos of all ranks, one rank after the other."""
     is_usable: bool
     """Every rank has the two clips that batch norm needs; the same on all ranks."""
 
