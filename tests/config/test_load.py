@@ -242,7 +242,14 @@ def test_names_that_a_module_cannot_hold_are_refused(tmp_path, name):
 
 def test_every_public_attribute_of_a_module_is_reserved():
     public = {name for name in dir(nn.ModuleDict()) if not name.startswith("_")}
-    assert public <= RESERVED_NAMES
+    # transformers adds one of its own when it is imported, as other tests do.
+    added = {name for name in vars(nn.Module) if not _is_of_torch(vars(nn.Module)[name])}
+    assert public - added <= RESERVED_NAMES
+    assert len(public - added) > 50
+
+
+def _is_of_torch(attribute):
+    return getattr(attribute, "__module__", "torch").startswith("torch")
 
 
 def test_an_override_changes_a_frozen_copy_and_leaves_the_config(write):
