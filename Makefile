@@ -29,7 +29,7 @@ test-slow: $(VENV)/.installed
 	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m slow
 
 test-faults: $(VENV)/.installed
-	@echo "== fault suite (about 15 minutes): kills, damaged checkpoints, full disks"
+	@echo "== fault suite (about 5 minutes on 2 cores): kills, damaged checkpoints, full disks"
 	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m faults
 
 test-compiled: $(VENV)/.installed
