@@ -30,17 +30,20 @@ def checkpoint_activations(backbone: Backbone) -> Backbone:
     Returns:
         The same.
     """
-    for level in LEVEL_NAMES:
-        for member in backbone.part_members(level):
-            if isinstance(member, nn.Module):
-                for block in _blocks(member):
-                    # Of this module alone and not by a wrapper, which would change names.
-                    block.forward = partial(_forward, block, block.forward)
+    for block in list_blocks(backbone):
+        # Of this module alone and not by a wrapper, which would change names.
+        block.forward = partial(_forward, block, block.forward)
     return backbone
 
 
+def list_blocks(backbone: Backbone) -> list[nn.Module]:
+    """Return the blocks of the four stages, each of which is a module that is called."""
+    members = [member for level in LEVEL_NAMES for member in backbone.part_members(level)]
+    return [b for member in members if isinstance(member, nn.Module) for b in _blocks(member)]
+
+
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the modules that are computed anew one by one."""
+    """Yield the modules in a member of a stage that are called one by one."""
     children = list(module.children())
     # What holds but a list is one, as the stages of X3D; a subclass is a block of its own.
     is_list = type(module) in _LISTS or [type(child) in _LISTS for child in children] == [True]
