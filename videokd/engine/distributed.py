@@ -143,7 +143,7 @@ class Ranks:
                 gradient_as_bucket_view=True,
             )
 
-    def unshared(self, wrapped: nn.Module) -> AbstractContextManager[object]:
+    def unshared(self, wrapped: object) -> AbstractContextManager[object]:
         """Return a context in which what ``wrap`` returned keeps its gradients to itself."""
         return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from videokd.engine.sharding import is_in_shards
+
 
 def build_optimizer(
     module: nn.Module,
@@ -49,6 +51,8 @@ def build_optimizer(
     devices = {p.device.type for group in groups for p in group["params"]}
     # One kernel for all weights, which can be told on the device to do nothing, see ``Update``.
     fused = True if devices == {"cuda"} else None
+    if name == "sgd" and any(is_in_shards(p) for group in groups for p in group["params"]):
+        fused = None  # torch has none for tensors in shards
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=base_lr, betas=(0.9, beta2), fused=fused)
     if name == "sgd":

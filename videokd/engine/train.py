@@ -23,6 +23,7 @@ from videokd.engine.guard import LESS_LEARNING, NonFiniteError, roll_back_once
 from videokd.engine.meters import Meters
 from videokd.engine.optim import scale_lr
 from videokd.engine.schedule import Schedule
+from videokd.engine.sharding import join_shards, load_states, local
 from videokd.engine.stop import Stopped, StopRequest
 from videokd.engine.update import Learner, Update
 from videokd.engine.watch import Watch
@@ -209,8 +210,9 @@ def _train(
             state |= {"update": update.state()} | ({_OWED: True} if owes_evaluation else {})
             with meters.paused():
                 _check_weights(learner, step, may_roll_back=settings.max_skipped > 0)
+                snapshot = _snapshot(learner, state)
                 if ranks.is_first:
-                    writer.save(_snapshot(learner, state), best_step=log.best_step)
+                    writer.save(snapshot, best_step=log.best_step)
             last_save = time.monotonic()
         if must_stop and (owes_evaluation or not is_last):
             writer.wait()
@@ -218,7 +220,8 @@ def _train(
 
 
 def _snapshot(learner: Learner, state: dict[str, Any]) -> Checkpoint:
-    weights, momenta = learner.task.state_dict(), learner.optimizer.state_dict()
+    states = learner.task.state_dict(), learner.optimizer.state_dict()
+    weights, momenta = join_shards([*states], is_kept=learner.ranks.is_first)
     if learner.average is None:
         return Checkpoint(weights, momenta, state)
     state = {**state, "num_averaged": learner.average.num_updates}
@@ -240,8 +243,7 @@ def _resume(
             f"{folder}: only {owner} an average of the weights; go on with the settings that the "
             "training began with, or begin in another folder"
         )
-    learner.task.load_state_dict(checkpoint.model)
-    learner.optimizer.load_state_dict(checkpoint.optimizer)
+    load_states(learner.task, learner.optimizer, checkpoint.model, checkpoint.optimizer)
     if learner.average is not None and checkpoint.average is not None:
         num_updates = checkpoint.state["num_averaged"]
         learner.average.load(checkpoint.average, num_updates=num_updates)
@@ -299,6 +301,6 @@ def _find_bad_weight(learner: Learner) -> str | None:
     average = None if learner.average is None else learner.average.module
     for owner, module in {"weight": learner.task, "averaged weight": average}.items():
         for name, weight in ({} if module is None else module.state_dict()).items():
-            if not torch.isfinite(weight).all():
+            if not torch.isfinite(local(weight)).all():
                 return f"{owner} {name}"
     return None

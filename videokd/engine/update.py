@@ -1,7 +1,7 @@
 """From a batch to changed weights: parts of a step, precision, clipping, and its guards."""
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from videokd.data.batch import ClipBatch
 from videokd.engine.averaging import WeightAverage
-from videokd.engine.buffers import BufferSnapshot, Norms, stack_norms
+from videokd.engine.buffers import BufferSnapshot, Norms
 from videokd.engine.distributed import ONE_RANK, Ranks
 from videokd.engine.guard import SkipGuard, StepRecord
 from videokd.engine.meters import Meters
+from videokd.engine.sharding import Sharding, stack_whole_norms
 from videokd.engine.task import StepOutput
 
 
@@ -32,11 +33,17 @@ class Learner:
     """For a task that is trained in float16."""
     ranks: Ranks = ONE_RANK
     """The processes that train it together."""
+    sharding: Sharding | None = None
+    """Of the task's parameters, where each of several ranks keeps a part of them."""
 
     @cached_property
-    def shared_task(self) -> nn.Module:
+    def shared_task(self) -> Callable[[ClipBatch, float], StepOutput]:
         """What to call in place of the task: its gradients are means over the ranks."""
-        return self.ranks.wrap(self.task)
+        return self.sharding or self.ranks.wrap(self.task)
+
+    def whole_weights(self) -> AbstractContextManager[None]:
+        """Return a context in which ``sharding.model`` has its weights; all ranks must enter it."""
+        return nullcontext() if self.sharding is None else self.sharding.whole()
 
 
 class Update:
@@ -156,7 +163,7 @@ class Update:
         ranks, scaler, task = self._learner.ranks, self._learner.scaler, self._learner.shared_task
         # The ranks' gradients are sent once, when all parts are in them.
         with nullcontext() if is_last else ranks.unshared(task):
-            output: StepOutput = task(part, progress)
+            output = task(part, progress)
             # The one place where a step of several parts is divided: each counts by its clips, of
             # those of all ranks, whose gradients are averaged.
             is_whole = part.whole_ids is None
@@ -173,7 +180,7 @@ class Update:
             scale = scaler.scale(torch.ones((), device=losses.device))
             scaler.unscale_(self._learner.optimizer)
         gradients = {n: p.grad for n, p in self._parameters if p.grad is not None}
-        norms = stack_norms(list(gradients.values()), device=losses.device)
+        norms = stack_whole_norms(list(gradients.values()), device=losses.device)
         return StepRecord(
             step=step,
             lr=lr,
