@@ -62,6 +62,9 @@ def default_config() -> CfgNode:
     cfg.TRAIN.PROFILE_STEPS = []
     # Batch norm over the clips of all processes, not of each on its own
     cfg.TRAIN.SYNC_BN = False
+    # Of several processes, each keeps a part of the weights that are trained, of their gradients
+    # and of the optimizer's moments, and not all of them: docs/distributed.md
+    cfg.TRAIN.SHARD_WEIGHTS = False
     # Seconds that a process may stand still before it ends with its stacks
     cfg.TRAIN.RANK_TIMEOUT_SEC = 600.0
     cfg.TEST = CfgNode()

@@ -57,6 +57,7 @@ def prepare_run(
     """
     cfg = fill_model_inputs(cfg)
     _check_parts(cfg, ranks.num_ranks)
+    _check_sharding(cfg)
     num_workers, num_threads = plan_threads(
         cfg.DATA_LOADER.NUM_WORKERS,
         cfg.DATA_LOADER.NUM_THREADS,
@@ -136,6 +137,24 @@ def _check_parts(cfg: CfgNode, num_ranks: int) -> None:
             f"TRAIN.BATCH_SIZE {size} is less than two clips for each of {num_parts} parts: "
             f"{num_ranks} processes, TRAIN.ACCUMULATE {cfg.TRAIN.ACCUMULATE}"
         )
+
+
+def _check_sharding(cfg: CfgNode) -> None:
+    if not cfg.TRAIN.SHARD_WEIGHTS:
+        return
+    unwanted = {"SOLVER.EMA_DECAY": (cfg.SOLVER.EMA_DECAY > 0, "0")}
+    for section in ("EXPERTS", "STUDENTS"):
+        for name, node in cfg[section].items():
+            is_trained = node.TRAIN or cfg.JOINT.FINE_TUNE != "none"
+            is_fp16 = is_trained and node.PRECISION == "fp16"
+            unwanted[f"{section}.{name}.PRECISION"] = (is_fp16, "bf16 or float32")
+            unwanted[f"{section}.{name}.COMPILE"] = (is_trained and node.COMPILE, "False")
+    for key, (is_set, choice) in unwanted.items():
+        if is_set:
+            raise InputError(
+                f"TRAIN.SHARD_WEIGHTS does not go with this {key} yet; set it to {choice}, or "
+                "TRAIN.SHARD_WEIGHTS to False"
+            )
 
 
 def prepare_datasets(

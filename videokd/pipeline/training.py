@@ -1,5 +1,6 @@
 """Train the units of a plan; what is finished is skipped, what was cut off goes on."""
 
+import gc
 import logging
 import shutil
 import time
@@ -20,18 +21,22 @@ from videokd.engine.distributed import explain_lost_ranks
 from videokd.engine.optim import build_optimizer
 from videokd.engine.precise_norms import statistics_kept
 from videokd.engine.schedule import Schedule
+from videokd.engine.sharding import Sharding
 from videokd.engine.sync_norm import sync_batch_norms
 from videokd.engine.train import Learner, TrainSettings, train
 from videokd.engine.watch import Watch
 from videokd.fusion.joint_teacher import JointTeacher
-from videokd.models.classifier import trains_in_fp16
+from videokd.models.checkpointing import list_blocks
+from videokd.models.classifier import VideoClassifier, trains_in_fp16
 from videokd.models.frozen import Frozen
 from videokd.models.layer_decay import layer_lr_scales
+from videokd.models.levels import Backbone
 from videokd.pipeline.best_weights import save_best
 from videokd.pipeline.fusion_table import make_fusion_table
 from videokd.pipeline.memory import explain_out_of_memory
 from videokd.pipeline.precise_norms import measure_norms
 from videokd.pipeline.progress import progress_bar
+from videokd.pipeline.rehearsal import make_batch
 from videokd.pipeline.run import Run
 from videokd.pipeline.scoring import validate_unit
 from videokd.pipeline.stage import read_stage, write_stage
@@ -57,6 +62,8 @@ def train_unit(run: Run, unit: Unit) -> None:
     except torch.OutOfMemoryError as error:
         logger.warning("%s: %s", unit.folder, str(error).splitlines()[0])
     else:
+        if run.cfg.TRAIN.SHARD_WEIGHTS:
+            gc.collect()  # FSDP2 is a ring of objects, which would keep the device's memory
         return
     # Not in the handler, whose traceback keeps the tensors of the training alive.
     classes = {name: parts.num_classes for name, parts in run.datasets.items()}
@@ -78,14 +85,16 @@ def _train_unit(run: Run, unit: Unit) -> None:
     if isinstance(model, JointTeacher):
         run.console.print(make_fusion_table(model, unit.folder))
     learner = _make_learner(run, unit, model)
-    result = model if learner.average is None else learner.average.module
+    result = _result_of(learner, model)
     if run.ranks.is_first:  # checkpoints may only lie beside what says of which config they are
         write_stage(folder, stage)
     try:
         if unit.num_steps:
             _train_learner(run, unit, learner, result)
-            _measure_norms(run, unit, result)  # a ready-made one stays as it was loaded
-        best = _save_weights(run, unit, result)
+        with explain_lost_ranks(run.ranks), learner.whole_weights():
+            if unit.num_steps:  # a ready-made one stays as it was loaded
+                _measure_norms(run, unit, result)
+            best = _save_weights(run, unit, result)
     except BaseException:
         stage["seconds"] += time.monotonic() - start
         if run.ranks.is_first:
@@ -134,6 +143,8 @@ def _make_learner(run: Run, unit: Unit, model: nn.Module) -> Learner:
     task = unit.make_task(model).to(run.device)
     if run.cfg.TRAIN.SYNC_BN:
         sync_batch_norms(task)
+    is_sharded = run.cfg.TRAIN.SHARD_WEIGHTS and not run.ranks.is_alone and unit.num_steps > 0
+    sharding = _shard(run, unit, task, model) if is_sharded else None
     optimizer = build_optimizer(
         task,
         name=run.cfg.SOLVER.OPTIMIZER,
@@ -149,7 +160,30 @@ def _make_learner(run: Run, unit: Unit, model: nn.Module) -> Learner:
         WeightAverage(model, decay=decay) if decay > 0 else None,
         torch.amp.GradScaler(run.device.type) if trains_in_fp16(task) else None,
         run.ranks,
+        sharding,
     )
+
+
+def _shard(run: Run, unit: Unit, task: nn.Module, model: nn.Module) -> Sharding:
+    classes = {name: parts.num_classes for name, parts in run.datasets.items()}
+    batch = make_batch(unit, classes).to(run.device)
+    for module in task.modules():
+        if isinstance(module, VideoClassifier):
+            module.guard(batch.all_clips)  # which replaces convolutions: later it would be too late
+    backbones = [module for module in task.modules() if isinstance(module, Backbone)]
+    return Sharding(
+        task,
+        model,
+        blocks=[block for backbone in backbones for block in list_blocks(backbone)],
+        frozen=[module for module in model.modules() if isinstance(module, Frozen)],
+    )
+
+
+def _result_of(learner: Learner, model: nn.Module) -> nn.Module:
+    """Return what is evaluated and kept of a training of ``model``."""
+    if learner.sharding is not None:
+        return learner.sharding.model
+    return model if learner.average is None else learner.average.module
 
 
 def _train_learner(run: Run, unit: Unit, learner: Learner, result: nn.Module) -> None:
@@ -162,12 +196,16 @@ def _train_learner(run: Run, unit: Unit, learner: Learner, result: nn.Module) ->
             loaders.close()  # that of before the training went back to a checkpoint
             return loaders.enter_context(closing(make_loader(step)))
 
+        def evaluate() -> dict[str, float]:
+            with learner.whole_weights():
+                return _validate_measured(run, unit, result)
+
         train(
             learner,
             start_loader,
             settings=_settings(run, unit),
             folder=run.plan.path(unit),
-            evaluate=lambda: _validate_measured(run, unit, result),
+            evaluate=evaluate,
             stop=run.stop,
             progress=bar,
             watch=stack.enter_context(_make_watch(run, unit, learner.task)),
