@@ -1,7 +1,8 @@
 """One rank of a small training: ``python program.py KIND FOLDER [FAULT RANK STEP]``.
 
-KIND names what is trained. FAULT happens to rank RANK when STEP steps are done. Exit codes are
-those of the tools; FOLDER gets the training's own files, and ``final.pt``.
+KIND names what is trained, ``sharded_KIND`` the same in shards where there are several ranks. FAULT
+happens to rank RANK when STEP steps are done. Exit codes are those of the tools; FOLDER gets the
+training's own files, and ``final.pt``.
 """
 
 import ctypes
@@ -15,7 +16,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+from block_net import BlockBackbone  # noqa: E402
 
 from videokd.data.augment import ViewParams  # noqa: E402
 from videokd.data.batch import BadVideo, ClipBatch  # noqa: E402
@@ -24,9 +27,11 @@ from videokd.distill.tasks import ClassificationTask, StudentTask  # noqa: E402
 from videokd.engine.averaging import WeightAverage  # noqa: E402
 from videokd.engine.distributed import explain_lost_ranks, join_ranks  # noqa: E402
 from videokd.engine.optim import build_optimizer  # noqa: E402
+from videokd.engine.sharding import Sharding, join_shards  # noqa: E402
 from videokd.engine.stop import StopRequest  # noqa: E402
 from videokd.engine.sync_norm import sync_batch_norms  # noqa: E402
 from videokd.engine.train import Learner, TrainSettings, train  # noqa: E402
+from videokd.models.checkpointing import list_blocks  # noqa: E402
 from videokd.models.classifier import VideoClassifier  # noqa: E402
 from videokd.models.levels import Features  # noqa: E402
 from videokd.pipeline.cli import run_tool  # noqa: E402
@@ -75,6 +80,8 @@ def make_model(kind: str) -> nn.Module:
     torch.manual_seed(1)
     if kind == "tiny":
         return TinyNet()
+    if kind == "blocks":
+        return VideoClassifier(BlockBackbone(), {"a": 3, "b": 3})
     from conftest import tiny_architecture
 
     arch = "r3d_18" if kind == "sync_bn" else "mvit_v2_s"
@@ -100,9 +107,11 @@ def make_task(kind: str) -> nn.Module:
     return task
 
 
-def make_batch(kind: str, step: int, rank: int, num_ranks: int) -> ClipBatch:
+def make_batch(
+    kind: str, step: int, rank: int, num_ranks: int, *, clip_size: tuple[int, int] = (4, 32)
+) -> ClipBatch:
     """Return a rank's part of a step's batch; every second batch lacks two clips of its start."""
-    shape = (2, 1, 1) if kind == "tiny" else (4, 32, 32)
+    shape = (2, 1, 1) if kind in ("tiny", "blocks") else (clip_size[0], clip_size[1], clip_size[1])
     rng = torch.Generator().manual_seed(step)
     clips = torch.randint(256, (BATCH_SIZE, 3, *shape), dtype=torch.uint8, generator=rng)
     labels = torch.randint(3, (BATCH_SIZE,), generator=rng)
@@ -155,6 +164,7 @@ def main(arguments: list[str]) -> int:
     kind, folder = arguments[0], Path(arguments[1])
     name, fault_rank, fault_step = arguments[2:] if len(arguments) > 2 else ("none", "0", "0")
     torch.set_num_threads(1)
+    is_sharded, kind = kind.startswith("sharded_"), kind.removeprefix("sharded_")
     if kind != "tiny":
         # In float32 a few steps of a network amplify rounding a hundredfold: in float64 what is
         # left of a difference is an error of ours.
@@ -162,8 +172,15 @@ def main(arguments: list[str]) -> int:
         torch.Tensor.float = torch.Tensor.double
     with join_ranks(torch.device("cpu"), timeout_sec=TIMEOUT_SEC) as ranks, StopRequest() as stop:
         task = make_task(kind)
-        optimizer = build_optimizer(task, name="sgd", base_lr=0.05, weight_decay=0.0)
-        average = WeightAverage(task.model, decay=0.5)
+        sharding = None
+        if is_sharded and not ranks.is_alone:
+            blocks = list_blocks(task.model.backbone)
+            sharding = Sharding(task, task.model, blocks=blocks)
+        name_of = "adamw" if kind == "blocks" else "sgd"
+        optimizer = build_optimizer(task, name=name_of, base_lr=0.05, weight_decay=0.0)
+        has_average = not is_sharded and kind != "blocks"
+        average = WeightAverage(task.model, decay=0.5) if has_average else None
+        learner = Learner(task, optimizer, average, ranks=ranks, sharding=sharding)
         fault = Fault(name, int(fault_rank), int(fault_step), my_rank=ranks.rank)
 
         def batches(step: int):
@@ -172,12 +189,14 @@ def main(arguments: list[str]) -> int:
                 step += 1
 
         def evaluate() -> dict[str, float]:
+            if average is None:
+                return {"norm": _evaluate(kind, learner)}
             norms = [value.double().norm().item() for value in average.module.parameters()]
             return {"norm": sum(norms)}
 
         with explain_lost_ranks(ranks), ranks.watched():
             train(
-                Learner(task, optimizer, average, ranks=ranks),
+                learner,
                 batches,
                 settings=replace(
                     SETTINGS, num_parts=2 if kind == "student" and ranks.num_ranks > 1 else 1
@@ -187,11 +206,22 @@ def main(arguments: list[str]) -> int:
                 stop=stop,
                 progress=fault,
             )
-        states = ranks.gather({k: v.sum().item() for k, v in task.state_dict().items()})
+        weights = join_shards(task.state_dict(), is_kept=True)
+        states = ranks.gather({k: v.sum().item() for k, v in weights.items()})
         assert all(state == states[0] for state in states), "the ranks' weights differ"
         if ranks.is_first:
-            torch.save(task.state_dict(), folder / "final.pt")
+            torch.save(weights, folder / "final.pt")
     return 0
+
+
+@torch.inference_mode()
+def _evaluate(kind: str, learner: Learner) -> float:
+    with learner.whole_weights():
+        model = learner.task.model if learner.sharding is None else learner.sharding.model
+        clips = make_batch(kind, 0, 0, 1).clips.float() / 255
+        for _ in range(1 + 2 * learner.ranks.rank):  # each rank has its own number of batches
+            embedding = model.eval()(clips).embedding
+        return embedding.norm().item()
 
 
 if __name__ == "__main__":

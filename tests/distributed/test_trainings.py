@@ -57,6 +57,10 @@ def alone(run_ranks, tmp_path_factory):
         # One of the two is taught, in several parts.
         pytest.param("student", 1e-12, marks=pytest.mark.slow),
         pytest.param("sync_bn", 1e-12, marks=pytest.mark.slow),
+        ("sharded_blocks", 1e-12),
+        pytest.param("sharded_classify", 1e-12, marks=pytest.mark.slow),
+        pytest.param("sharded_student", 1e-12, marks=pytest.mark.slow),
+        pytest.param("sharded_sync_bn", 1e-12, marks=pytest.mark.slow),
     ],
 )
 def test_two_processes_give_the_losses_and_weights_of_one(
@@ -72,15 +76,32 @@ def test_two_processes_give_the_losses_and_weights_of_one(
     assert len(mine) == 7
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), pytest.param(1, 2, marks=pytest.mark.slow)])
-def test_a_training_goes_on_with_another_number_of_processes(
-    run_ranks, alone, tmp_path, before, after
+@pytest.mark.parametrize(
+    ("kind", "before", "after_kind", "after", "tolerance"),
+    [
+        ("tiny", 2, "tiny", 1, 1e-6),
+        pytest.param("tiny", 1, "tiny", 2, 1e-6, marks=pytest.mark.slow),
+        pytest.param("sharded_blocks", 2, "blocks", 1, 1e-12, marks=pytest.mark.slow),
+        pytest.param("blocks", 1, "sharded_blocks", 2, 1e-12, marks=pytest.mark.slow),
+        pytest.param("sharded_blocks", 2, "blocks", 2, 1e-12, marks=pytest.mark.slow),
+        pytest.param("blocks", 2, "sharded_blocks", 2, 1e-12, marks=pytest.mark.slow),
+    ],
+)
+def test_a_training_goes_on_with_another_number_of_processes_and_with_shards_or_without(
+    run_ranks, alone, tmp_path, kind, before, after_kind, after, tolerance
 ):
     # The signal comes to the last rank only.
-    stopped = run_ranks(before, "tiny", tmp_path, "SIGUSR1", before - 1, 3)
+    stopped = run_ranks(before, kind, tmp_path, "SIGUSR1", before - 1, 3)
     assert stopped.codes == [75] * before, stopped.texts
-    assert run_ranks(after, "tiny", tmp_path).codes == [0] * after
-    assert_close(tmp_path, alone("tiny"), 1e-6)
+    ended = run_ranks(after, after_kind, tmp_path)
+    assert ended.codes == [0] * after, ended.texts
+    assert_close(tmp_path, alone(after_kind), tolerance)
+
+
+@pytest.mark.slow
+def test_a_network_of_each_family_trains_in_shards_as_it_does_whole(run_ranks):
+    ended = run_ranks(2, program="families.py")
+    assert ended.codes == [0, 0], ended.texts
 
 
 @pytest.mark.slow
