@@ -8,7 +8,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 TEST_PROCESSES ?= 2
 PARALLEL := -n $(TEST_PROCESSES) --dist worksteal
 
-.PHONY: demo test check test-slow test-faults test-compiled test-gpu format clean
+.PHONY: demo test check test-slow test-faults test-ranks test-compiled test-gpu format clean
 
 demo: $(VENV)/.installed
 	@echo "== three experts, one joint teacher, three students, on generated videos (about 12 minutes on 2 cores; Ctrl-C and 'make demo' again goes on)"
@@ -31,6 +31,10 @@ test-slow: $(VENV)/.installed
 test-faults: $(VENV)/.installed
 	@echo "== fault suite (about 5 minutes on 2 cores): kills, damaged checkpoints, full disks"
 	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m faults
+
+test-ranks: $(VENV)/.installed
+	@echo "== trainings of several processes against those of one (about 4 minutes)"
+	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m ranks
 
 test-compiled: $(VENV)/.installed
 	@echo "== a network of each family as torch.compile makes it (about 5 minutes)"

@@ -53,14 +53,14 @@ def alone(run_ranks, tmp_path_factory):
     [
         ("tiny", 1e-6),
         # In float64, see program.py. A transformer, two datasets.
-        pytest.param("classify", 1e-12, marks=pytest.mark.slow),
+        pytest.param("classify", 1e-12, marks=pytest.mark.ranks),
         # One of the two is taught, in several parts.
         pytest.param("student", 1e-12, marks=pytest.mark.slow),
         pytest.param("sync_bn", 1e-12, marks=pytest.mark.slow),
         ("sharded_blocks", 1e-12),
-        pytest.param("sharded_classify", 1e-12, marks=pytest.mark.slow),
-        pytest.param("sharded_student", 1e-12, marks=pytest.mark.slow),
-        pytest.param("sharded_sync_bn", 1e-12, marks=pytest.mark.slow),
+        pytest.param("sharded_classify", 1e-12, marks=pytest.mark.ranks),
+        pytest.param("sharded_student", 1e-12, marks=pytest.mark.ranks),
+        pytest.param("sharded_sync_bn", 1e-12, marks=pytest.mark.ranks),
     ],
 )
 def test_two_processes_give_the_losses_and_weights_of_one(
@@ -80,11 +80,11 @@ def test_two_processes_give_the_losses_and_weights_of_one(
     ("kind", "before", "after_kind", "after", "tolerance"),
     [
         ("tiny", 2, "tiny", 1, 1e-6),
-        pytest.param("tiny", 1, "tiny", 2, 1e-6, marks=pytest.mark.slow),
+        pytest.param("tiny", 1, "tiny", 2, 1e-6, marks=pytest.mark.ranks),
         pytest.param("sharded_blocks", 2, "blocks", 1, 1e-12, marks=pytest.mark.slow),
-        pytest.param("blocks", 1, "sharded_blocks", 2, 1e-12, marks=pytest.mark.slow),
-        pytest.param("sharded_blocks", 2, "blocks", 2, 1e-12, marks=pytest.mark.slow),
-        pytest.param("blocks", 2, "sharded_blocks", 2, 1e-12, marks=pytest.mark.slow),
+        pytest.param("blocks", 1, "sharded_blocks", 2, 1e-12, marks=pytest.mark.ranks),
+        pytest.param("sharded_blocks", 2, "blocks", 2, 1e-12, marks=pytest.mark.ranks),
+        pytest.param("blocks", 2, "sharded_blocks", 2, 1e-12, marks=pytest.mark.ranks),
     ],
 )
 def test_a_training_goes_on_with_another_number_of_processes_and_with_shards_or_without(
@@ -98,14 +98,15 @@ def test_a_training_goes_on_with_another_number_of_processes_and_with_shards_or_
     assert_close(tmp_path, alone(after_kind), tolerance)
 
 
-@pytest.mark.slow
+@pytest.mark.ranks
 def test_a_network_of_each_family_trains_in_shards_as_it_does_whole(run_ranks):
     ended = run_ranks(2, program="families.py")
     assert ended.codes == [0, 0], ended.texts
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("num_steps", [1, 2])
+@pytest.mark.parametrize(
+    "num_steps", [pytest.param(1, marks=pytest.mark.ranks), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_what_is_not_finite_on_one_rank_is_left_out_on_all(run_ranks, tmp_path, num_steps):
     expected = run_ranks(1, "tiny", tmp_path / "one", "nan1", 0, 3)
     assert expected.codes == [0], expected.texts
