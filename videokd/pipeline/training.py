@@ -129,7 +129,7 @@ def _save_weights(run: Run, unit: Unit, result: nn.Module) -> dict[str, Any]:
         result,
         unit.num_steps,
         lambda model: _measure_norms(run, unit, model),
-        is_writer=run.ranks.is_first,
+        ranks=run.ranks,
     )
     run.ranks.wait()  # all have read the checkpoint
     return best
