@@ -18,9 +18,9 @@ export MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
 export WORLD_SIZE=$SLURM_NTASKS
 export LOCAL_WORLD_SIZE=$SLURM_NTASKS_PER_NODE
 
-# Each process is told its place as torchrun would tell it. --kill-on-bad-exit: none waits for one
-# that is lost. --wait: those that save have time to.
-srun --kill-on-bad-exit=1 --wait=60 bash -c '
+# Each process is told its place as torchrun would tell it. When one ends, the others have a minute:
+# to save with it, or to see that it is lost. Killed at once, they could not say 75.
+srun --kill-on-bad-exit=0 --wait=60 bash -c '
     RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID exec python tools/train_net.py "$@"' train "$@"
 code=$?
 

@@ -216,6 +216,7 @@ def _train(
             last_save = time.monotonic()
         if must_stop and (owes_evaluation or not is_last):
             writer.wait()
+            ranks.wait()  # a launcher that sees one of them end may not wait for what is written
             raise Stopped
 
 
