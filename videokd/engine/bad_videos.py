@@ -35,11 +35,6 @@ class BadVideoList:
         rows = [] if is_silent else _read_rows(path)
         self._known = {(row[0], row[1]) for row in rows}
 
-    def add_all(self, videos: Sequence[BadVideo], step: int) -> None:
-        """Append what is not in the file yet; see ``add``."""
-        for video in videos:
-            self.add(video, step)
-
     def add(self, video: BadVideo, step: int) -> None:
         """Append a video, unless it is in the file.
 
