@@ -29,11 +29,11 @@ test-slow: $(VENV)/.installed
 	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m slow
 
 test-faults: $(VENV)/.installed
-	@echo "== fault suite (about 5 minutes on 2 cores): kills, damaged checkpoints, full disks"
+	@echo "== fault suite (about 8 minutes on 2 cores): kills, signals, lost ranks, damaged checkpoints, full disks"
 	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m faults
 
 test-ranks: $(VENV)/.installed
-	@echo "== trainings of several processes against those of one (about 4 minutes)"
+	@echo "== trainings of several processes against those of one (about 3 minutes on 2 cores)"
 	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m ranks
 
 test-compiled: $(VENV)/.installed
