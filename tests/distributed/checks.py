@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
 import torch
 from torch import nn
 
@@ -14,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from program import BATCH_SIZE, TinyNet, make_batch, make_task  # noqa: E402
 
 from videokd.distill.objective import DistillObjective, DistillOptions  # noqa: E402
-from videokd.distill.tasks import StudentTask  # noqa: E402
+from videokd.distill.tasks import ClassificationTask, StudentTask  # noqa: E402
 from videokd.engine.distributed import Ranks, join_ranks  # noqa: E402
+from videokd.engine.guard import NonFiniteError  # noqa: E402
 from videokd.engine.meters import Meters  # noqa: E402
 from videokd.engine.sharding import Sharding, stack_whole_norms  # noqa: E402
 from videokd.engine.stop import Stopped  # noqa: E402
@@ -140,6 +142,24 @@ def check_a_bad_step_in_shards(ranks: Ranks) -> None:
     assert update.guard.num_skipped == 1
 
 
+def check_the_guilty_rank_is_named(ranks: Ranks) -> None:
+    """The clips in the message are those of the rank where it began, also with batch norms."""
+    torch.manual_seed(2)
+    net = TinyNet()
+    net.net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 5))
+    task = ClassificationTask(net, {"a": 1.0, "b": 0.5})
+    if not ranks.is_first:
+        net.net[0].register_forward_hook(lambda _, __, out: out * torch.nan)
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    learner = Learner(task, torch.optim.SGD(task.parameters(), lr=0.1), ranks=ranks)
+    update = Update(learner, Meters(torch.device("cpu"), ranks=ranks), clip_grad_norm=0.0)
+    part = ranks.share_step(make_batch("tiny", 0, ranks.rank, ranks.num_ranks))
+    with pytest.raises(NonFiniteError, match=r"loss is nan at step 0.* record ids \[4, 5, 6, 7\]"):
+        update(part.batch, 0.0, step=0, lr=0.1)
+    for name, value in task.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 def check_decisions(ranks: Ranks) -> None:
     """One rank's word is everybody's."""
     assert ranks.any(ranks.rank == 1, False) == (True, False)
@@ -177,6 +197,7 @@ def main() -> None:
         check_averaged_statistics(ranks)
         check_shards(ranks)
         check_a_bad_step_in_shards(ranks)
+        check_the_guilty_rank_is_named(ranks)
         check_decisions(ranks)
     sys.stderr.write("all hold\n")
 

@@ -105,8 +105,9 @@ class Update:
         parts = batch.split(self._count_parts(batch))
         last = parts[-1]
         outputs = [self._add_gradient(part, progress, is_last=part is last) for part in parts]
-        self._learner.ranks.average_statistics(self._learner.task)
+        # Before statistics are averaged: afterwards what is wrong on one rank is wrong on all.
         record = self._examine(parts, outputs, step=step, lr=lr)
+        self._learner.ranks.average_statistics(self._learner.task)
         agreed = self._learner.ranks.agree(record.is_good)
         unread = agreed if self._device_decides else None
         is_good = unread is not None or bool(agreed)  # which waits for the device
