@@ -167,7 +167,8 @@ def _train(
     bad_path = watch.folder / _BAD_VIDEOS_NAME
     bad_list = BadVideoList(bad_path, settings.dataset_names, is_silent=not ranks.is_first)
     if owes_evaluation:
-        log.write({"step": step, **evaluate()})
+        with meters.paused():
+            log.write({"step": step, **evaluate()})
     loader, last_save = make_loader(step), time.monotonic()
     task.train()
 
