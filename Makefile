@@ -8,7 +8,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 TEST_PROCESSES ?= 2
 PARALLEL := -n $(TEST_PROCESSES) --dist worksteal
 
-.PHONY: demo test check test-slow test-faults test-ranks test-compiled test-gpu format clean
+.PHONY: demo test check test-slow test-exact test-faults test-ranks test-compiled test-gpu format clean
 
 demo: $(VENV)/.installed
 	@echo "== three experts, one joint teacher, three students, on generated videos (about 12 minutes on 2 cores; Ctrl-C and 'make demo' again goes on)"
@@ -27,6 +27,10 @@ check: $(VENV)/.installed
 test-slow: $(VENV)/.installed
 	@echo "== slow tests (about 6 minutes on 2 cores): the data's controls, fault runs, an experiment end to end"
 	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m slow
+
+test-exact: $(VENV)/.installed
+	@echo "== 200 random reads of each of 56 encodings against the whole read (about a minute)"
+	$(TEST_ENV) $(BIN)/python -m pytest -q -m exact
 
 test-faults: $(VENV)/.installed
 	@echo "== fault suite (about 8 minutes on 2 cores): kills, signals, lost ranks, damaged checkpoints, full disks"

@@ -91,10 +91,37 @@ def test_no_key_frame_is_no_video():
     assert make_table(packet(0), packet(1), codec="mpeg4", vops=vops("PB")).pts.size == 0
 
 
-def test_decoding_times_are_not_times_of_display():
-    packets = [packet(n, is_key=n == 0) for n in range(3)]
-    assert not make_table(*packets).is_counted
-    assert make_table(*packets, has_decoding_times=True).is_counted
+@pytest.mark.parametrize(
+    ("times", "reorders", "expected"),
+    [
+        ((0, 1, 2, 3, 4), False, False),
+        ((0, 1, 2, 3, 4), True, True),
+        ((0, 3, 1, 2, 4), True, False),
+        ((5, 3, 4, 9, 7), True, False),
+    ],
+)
+def test_times_that_rise_although_the_codec_reorders_are_decoding_times(times, reorders, expected):
+    packets = [packet(pts, is_key=n == 0) for n, pts in enumerate(times)]
+    assert make_table(*packets, reorders=reorders).is_counted is expected
+
+
+def test_a_b_picture_that_is_late_shows_decoding_times_in_a_part_of_a_video():
+    def gop(*times):
+        return [packet(pts, is_key=n == 0) for n, pts in enumerate(times)]
+
+    def with_b_pictures(packets):
+        return [p._replace(is_bidirectional=n % 4 > 1) for n, p in enumerate(packets)]
+
+    sound = with_b_pictures(gop(0, 3, 1, 2) + gop(4, 7, 5, 6))
+    assert not make_table(*sound, reorders=True).is_counted
+    mixed = with_b_pictures(gop(0, 3, 1, 2) + gop(4, 5, 6, 7))
+    assert make_table(*mixed, reorders=True).is_counted
+
+
+def test_a_container_without_display_times_is_counted_where_the_codec_reorders():
+    packets = [packet(n, is_key=n == 0) for n in (0, 3, 1, 2)]
+    assert make_table(*packets, reorders=True, has_display_times=False).is_counted
+    assert not make_table(*packets, reorders=False, has_display_times=False).is_counted
 
 
 def test_known_pictures_are_numbered_by_their_kinds_whatever_the_times():

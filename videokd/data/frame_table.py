@@ -5,7 +5,7 @@ Pure arithmetic on what demuxing tells; nothing here knows a decoder library.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,8 @@ class Packet(NamedTuple):
         is_corrupt: Whether the container knows that bytes are missing.
         num_bytes: Size.
         is_disposable: Whether it is known that no other frame is predicted from its.
+        is_bidirectional: Whether it is known to hold a B picture, which is displayed before a
+            picture that was decoded earlier.
     """
 
     pts: int | None
@@ -37,6 +39,7 @@ class Packet(NamedTuple):
     is_corrupt: bool
     num_bytes: int
     is_disposable: bool = False
+    is_bidirectional: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,18 +124,23 @@ def build_frame_table(
     packets: Sequence[Packet],
     *,
     codec: str,
-    has_decoding_times: bool = False,
+    reorders: bool = False,
+    has_display_times: bool = True,
     vops: Sequence[Vop] | None = None,
 ) -> FrameTable:
-    """Work out the frames of a video.
+    """Build the frame table of a video from its packets.
+
+    Times that cannot be those of display make a counted table, for instance the decoding times
+    that `ffmpeg -i x.avi -c copy x.mp4` writes as display times.
 
     Args:
-        packets: All packets of the video stream, in the order of decoding.
+        packets: All packets of the video stream, in decoding order.
         codec: FFmpeg's name of the codec.
-        has_decoding_times: The container knows only when packets are decoded (AVI), which is not
-            the order in which their frames are shown.
-        vops: The picture in each packet where it is known: then the container's word on times and
-            key frames does not count.
+        reorders: The codec's reorder depth is > 0: frames may be displayed in another order than
+            they are decoded in.
+        has_display_times: False for a container that stores decoding times only (AVI).
+        vops: The picture in each packet where it is known. It replaces the container's times and
+            key frames.
     """
     # A last packet that lacks bytes: the file was cut off inside it.
     stop = len(packets) - bool(packets and packets[-1].is_corrupt)
@@ -141,7 +149,9 @@ def build_frame_table(
         table = _from_vops(vops[:stop])
     else:
         table = _from_times(packets, is_mpeg4=codec == "mpeg4")
-        table = replace(table, is_counted=table.is_counted or has_decoding_times)
+        is_untimed = reorders and not has_display_times
+        if is_untimed or _has_decoding_times(packets[table.first :], reorders=reorders):
+            table = replace(table, is_counted=True)
     return replace(table, shown_pts=_times_in_order(packets, table))
 
 
@@ -164,6 +174,17 @@ def _from_times(packets: Sequence[Packet], *, is_mpeg4: bool) -> FrameTable:
         disposable=np.array([packet.is_disposable for packet in packets], np.bool_),
         stop=len(packets),
         is_counted=len(set(times)) < len(numbered) or (is_mpeg4 and has_empty),
+    )
+
+
+def _has_decoding_times(packets: Sequence[Packet], *, reorders: bool) -> bool:
+    """Return whether times rise in decoding order where frames are displayed in another order."""
+    timed = [(p.pts, p.is_bidirectional) for p in packets if p.pts is not None]
+    latest = accumulate((pts for pts, _ in timed), max)
+    # Whether each packet is displayed after all that were decoded before it, and holds a B picture.
+    late = [(pts > before, is_b) for before, (pts, is_b) in zip(latest, timed[1:], strict=False)]
+    return any(is_late and is_b for is_late, is_b in late) or (
+        reorders and all(is_late for is_late, _ in late)
     )
 
 

@@ -1,15 +1,34 @@
-"""Which pictures of an H.264 stream no other picture needs, read from the heads of its packets.
+"""Facts about H.264 pictures that are read from their packets without decoding.
 
-Names are those of ITU-T H.264, section 7.4.1: a packet holds NAL units, some of which are slices
-of a picture. Here each unit follows its size, as in MP4, Matroska and FLV (ISO/IEC 14496-15).
+Names are those of ITU-T H.264, sections 7.3.3 and 7.4.1: a packet holds NAL units, some of which
+are slices of a picture. Here each unit follows its size, as in MP4, Matroska and FLV (ISO/IEC
+14496-15).
 """
 
-_SLICE_TYPES = range(1, 6)
+from typing import NamedTuple
+
+_SLICE_UNITS = range(1, 6)
+_PLAIN_SLICE_UNIT = 1
+_NUM_SLICE_TYPES = 5
+_B_SLICE = 1
+_NUM_HEADER_BYTES = 8
 _AVCC_VERSION = 1
 
 
+class Picture(NamedTuple):
+    """One coded picture.
+
+    Args:
+        is_disposable: No other picture is predicted from it (nal_ref_idc of every slice is 0).
+        is_bidirectional: Its first slice is a B slice.
+    """
+
+    is_disposable: bool
+    is_bidirectional: bool
+
+
 def find_length_size(head: bytes) -> int:
-    """Read how many bytes the size of a unit has; 0 where units do not follow their sizes.
+    """Return how many bytes the size before each unit has; 0 where units have no size before them.
 
     Args:
         head: FFmpeg's extradata.
@@ -18,23 +37,40 @@ def find_length_size(head: bytes) -> int:
     return (head[4] & 3) + 1 if is_avcc else 0
 
 
-def is_disposable(packet: bytes, *, length_size: int) -> bool:
-    """Say whether no slice in a packet is for reference (nal_ref_idc is 0).
+def read_picture(packet: bytes, *, length_size: int) -> Picture:
+    """Read the headers of the slices in a packet.
 
     Args:
         packet: One picture.
         length_size: Bytes of the size before each unit, > 0.
 
     Returns:
-        False also where the packet is not made up of units.
+        Neither disposable nor bidirectional where the packet is not made up of units.
     """
-    place, has_slices = 0, False
+    place, num_slices, num_references, is_bidirectional = 0, 0, 0, False
     while place + length_size < len(packet):
         size = int.from_bytes(packet[place : place + length_size], "big")
-        unit = packet[place + length_size]
-        if unit & 0x1F in _SLICE_TYPES:
-            has_slices = True
-            if unit & 0x60:
-                return False
-        place += length_size + size
-    return has_slices and place == len(packet)
+        start = place + length_size
+        unit = packet[start] & 0x1F
+        if unit in _SLICE_UNITS:
+            if num_slices == 0 and unit == _PLAIN_SLICE_UNIT:
+                is_bidirectional = _is_b_slice(packet[start + 1 : start + 1 + _NUM_HEADER_BYTES])
+            num_slices += 1
+            num_references += bool(packet[start] & 0x60)
+        place = start + size
+    is_whole = num_slices > 0 and place == len(packet)
+    return Picture(is_whole and num_references == 0, is_whole and is_bidirectional)
+
+
+def _is_b_slice(header: bytes) -> bool:
+    """Read first_mb_in_slice and slice_type, two Exp-Golomb codes (section 9.1)."""
+    bits = "".join(f"{byte:08b}" for byte in header)
+    start = slice_type = 0
+    for _ in range(2):
+        num_zeros = bits.find("1", start) - start
+        end = start + 2 * num_zeros + 1
+        if num_zeros < 0 or end > len(bits):
+            return False
+        slice_type = int(bits[start + num_zeros : end], 2) - 1
+        start = end
+    return slice_type % _NUM_SLICE_TYPES == _B_SLICE

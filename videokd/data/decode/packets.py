@@ -9,7 +9,7 @@ import av
 
 from videokd.data.decode.rgb import PLAIN_FORMATS
 from videokd.data.frame_table import FrameTable, Packet, build_frame_table
-from videokd.data.h264 import find_length_size, is_disposable
+from videokd.data.h264 import find_length_size, read_picture
 from videokd.data.mpeg4 import Vop, list_pictures
 from videokd.data.source import VideoFile
 from videokd.utils.errors import VideoError
@@ -152,7 +152,7 @@ class PacketFile:
                     packet.is_discard,
                     packet.is_corrupt,
                     packet.size,
-                    length_size > 0 and is_disposable(bytes(packet), length_size=length_size),
+                    *(read_picture(bytes(packet), length_size=length_size) if length_size else ()),
                 )
             )
             num_bytes += packet.size
@@ -167,7 +167,8 @@ class PacketFile:
         return build_frame_table(
             facts,
             codec=self.codec,
-            has_decoding_times=self.source.container == "avi" and self._reorders(),
+            reorders=self._reorders(),
+            has_display_times=self.source.container != "avi",
             vops=vops,
         )
 
