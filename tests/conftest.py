@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -153,6 +154,30 @@ def make_batch() -> Callable[..., ClipBatch]:
         )
 
     return make
+
+
+def _put_times_in_decoding_order(path: Path, num_packets: int | None = None) -> Path:
+    """Write a copy whose first packets have display times that rise from packet to packet."""
+    target = path.with_stem(f"{path.stem}-decoding-order")
+    with av.open(str(path)) as source, av.open(str(target), "w") as container:
+        template = source.streams.video[0]
+        stream = container.add_stream_from_template(template)
+        read = [packet for packet in source.demux(template) if packet.size]
+        times = sorted(packet.pts for packet in read)
+        for number, packet in enumerate(read):
+            packet.stream = stream
+            if num_packets is None or number < num_packets:
+                packet.pts = times[number]
+            if num_packets is None:
+                packet.dts = packet.pts
+            container.mux(packet)
+    return target
+
+
+@pytest.fixture
+def put_times_in_decoding_order() -> Callable[..., Path]:
+    """``put_times_in_decoding_order(path, num_packets=None)``: path of a copy with such times."""
+    return _put_times_in_decoding_order
 
 
 @pytest.fixture(scope="session")

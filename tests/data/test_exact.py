@@ -96,24 +96,6 @@ CASES = [
 ]
 
 
-def put_times_in_decoding_order(path, num_packets=NUM_FRAMES):
-    """Write a copy whose first packets have display times that rise from packet to packet."""
-    target = path.with_stem(f"{path.stem}-decoding-order")
-    with av.open(str(path)) as source, av.open(str(target), "w") as container:
-        template = source.streams.video[0]
-        stream = container.add_stream_from_template(template)
-        read = [packet for packet in source.demux(template) if packet.size]
-        times = sorted(packet.pts for packet in read)
-        for number, packet in enumerate(read):
-            packet.stream = stream
-            if number < num_packets:
-                packet.pts = times[number]
-            if num_packets == NUM_FRAMES:
-                packet.dts = packet.pts
-            container.mux(packet)
-    return target
-
-
 def read_whole(path):
     with av.open(str(path)) as container:
         frames = container.decode(video=0)
@@ -162,7 +144,14 @@ def assert_every_read_is_equal(path, whole, monkeypatch):
 
 @pytest.mark.parametrize(("name", "options", "in_order"), CASES)
 def test_every_read_equals_the_whole_read(
-    make_video, read_numbers, monkeypatch, tally, request, name, options, in_order
+    make_video,
+    read_numbers,
+    monkeypatch,
+    tally,
+    put_times_in_decoding_order,
+    name,
+    options,
+    in_order,
 ):
     path = make_video(name, NUM_FRAMES, **options)
     whole = read_whole(path)
@@ -171,13 +160,15 @@ def test_every_read_equals_the_whole_read(
         path = put_times_in_decoding_order(path)
         np.testing.assert_array_equal(read_whole(path), whole)
     assert_every_read_is_equal(path, whole, monkeypatch)
-    tally[request.node.callspec.id] = NUM_READS
+    tally[path.name] = NUM_READS
 
 
 @pytest.mark.parametrize(
     ("name", "next_key"), [("h264-1.mp4", 32), ("h264-open-gop.mp4", 37), ("h264-16.mkv", 40)]
 )
-def test_decoding_times_in_the_first_half_of_a_video(make_video, monkeypatch, name, next_key):
+def test_decoding_times_in_the_first_half_of_a_video(
+    make_video, monkeypatch, put_times_in_decoding_order, name, next_key
+):
     path = make_video(name, NUM_FRAMES, **ENCODINGS[name])
     whole = read_whole(path)
     mixed = put_times_in_decoding_order(path, num_packets=next_key)
