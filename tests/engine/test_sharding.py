@@ -1,22 +1,15 @@
 """Shards in a group of one process; what several ranks do is in tests/distributed."""
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from videokd.engine.optim import build_optimizer
 from videokd.engine.sharding import Sharding, join_shards, load_states, stack_whole_norms
 
-
-@pytest.fixture(autouse=True)
-def group_of_one() -> Iterator[None]:
-    dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())
-    yield
-    dist.destroy_process_group()
+pytestmark = pytest.mark.usefixtures("group_of_one")
 
 
 class Counting(nn.Module):

@@ -12,6 +12,7 @@ from videokd.engine.averaging import WeightAverage
 from videokd.engine.guard import NonFiniteError
 from videokd.engine.meters import Meters
 from videokd.engine.optim import build_optimizer
+from videokd.engine.sharding import Sharding, is_in_shards, join_shards
 from videokd.engine.update import Learner, Update
 from videokd.fusion.standardise import PhiStandardiser
 
@@ -19,12 +20,14 @@ CPU = torch.device("cpu")
 TINY = {"num_frames": 2, "crop_size": 4}
 
 
-def _update(task, *, name="sgd", lr=0.1, fused=None, average=None, scaler=None, **options):
+def _update(
+    task, *, name="sgd", lr=0.1, fused=None, average=None, scaler=None, sharding=None, **options
+):
     optimizer = build_optimizer(task, name=name, base_lr=lr, weight_decay=0.1)
     for group in optimizer.param_groups:
         group["fused"] = fused  # what makes the device decide, which CPUs can do as well
     meters = Meters(CPU)
-    learner = Learner(task, optimizer, average, scaler)
+    learner = Learner(task, optimizer, average, scaler, sharding=sharding)
     return Update(learner, meters, **{"clip_grad_norm": 0.0, **options}), learner, meters
 
 
@@ -66,7 +69,7 @@ def _state(learner):
     state = {"task": learner.task.state_dict(), "optimizer": learner.optimizer.state_dict()}
     if learner.average is not None:
         state["average"] = learner.average.module.state_dict()
-    return copy.deepcopy(state)
+    return copy.deepcopy(join_shards(state, is_kept=True))
 
 
 def _are_equal(one, other):
@@ -77,10 +80,16 @@ def _are_equal(one, other):
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
+@pytest.mark.usefixtures("group_of_one")
 @pytest.mark.parametrize("spoil", [input, loss])
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
-@pytest.mark.parametrize("fused", [None, True])
-def test_a_bad_step_leaves_everything_as_it_was(make_batch, fused, name, spoil):
+@pytest.mark.parametrize(
+    ("name", "fused", "is_sharded"),
+    [
+        *(("adamw", None, False), ("adamw", True, False), ("adamw", True, True)),
+        *(("sgd", None, False), ("sgd", True, False), ("sgd", None, True)),
+    ],
+)
+def test_a_bad_step_leaves_everything_as_it_was(make_batch, name, fused, is_sharded, spoil):
     """Steps 0 and 2 are bad, in a copy they are not there at all."""
     results = []
     for is_spoilt in (True, False):
@@ -88,9 +97,13 @@ def test_a_bad_step_leaves_everything_as_it_was(make_batch, fused, name, spoil):
         task = Line()
         if fused:  # counts on the host, which does not know there
             task.phi = nn.Identity()
-        average = WeightAverage(task, decay=0.05)  # below all that depends on the number of updates
+        sharding = Sharding(task, task.layer) if is_sharded else None
+        assert is_in_shards(task.layer.weight) == is_sharded
+        # The decay is below all that depends on the number of updates; there is none of shards.
+        average = None if is_sharded else WeightAverage(task, decay=0.05)
+        options = {"fused": fused, "sharding": sharding, "average": average}
         update, learner, meters = _update(
-            task, name=name, fused=fused, average=average, max_skipped=1, clip_grad_norm=0.3
+            task, name=name, max_skipped=1, clip_grad_norm=0.3, **options
         )
         for step in range(4):
             is_bad = step % 2 == 0
