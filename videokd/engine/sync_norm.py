@@ -22,7 +22,7 @@ class SyncedBatchNorm(_BatchNorm):
             return super().forward(feature)
         dims = [dim for dim in range(feature.ndim) if dim != 1]
         x = feature.to(torch.promote_types(feature.dtype, torch.float32))
-        count = sum_over_ranks(x.new_tensor([x.numel() / x.shape[1]]))
+        count = sum_over_ranks(x.new_full((1,), x.numel() / x.shape[1]))
         mean = _sum(x, dims) / count
         centred = x - _align(mean, x)
         # Of the deviations, in a second sum: a difference of squares would lose digits.

@@ -194,7 +194,7 @@ def _count_and_mean(flat: Tensor) -> tuple[Tensor | int, Tensor]:
     """Return the number of columns of all ranks' (C, N), and the means of the rows over them."""
     if num_ranks() == 1:
         return flat.shape[1], flat.mean(dim=1)
-    count = sum_over_ranks(flat.new_tensor(flat.shape[1]))
+    count = sum_over_ranks(flat.new_full((), flat.shape[1]))
     return count, sum_over_ranks(flat.sum(dim=1)) / count
 
 
