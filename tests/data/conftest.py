@@ -1,7 +1,9 @@
 """Tiny videos whose pictures carry the number of their frame."""
 
+import os
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -63,3 +65,51 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
 def read_numbers() -> Callable[[np.ndarray], list[int]]:
     """read_numbers(frames of any size, (T, H, W, 3)) gives the numbers of the frames."""
     return _read_numbers
+
+
+class _FailingContainer:
+    """PyAV's container whose packets end in an error, as when a disk or a network fails."""
+
+    def __init__(self, container, num_packets, error):
+        self._container = container
+        self._num_packets = num_packets
+        self._error = error
+
+    def __getattr__(self, name):
+        return getattr(self._container, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self._container.close()
+
+    def demux(self, stream):
+        yield from islice(self._container.demux(stream), self._num_packets)
+        raise self._error
+
+
+@pytest.fixture
+def failing_reads(monkeypatch):
+    """failing_reads(code, num_packets=5, num_sound=0) lets reading fail from now on.
+
+    After num_packets packets FFmpeg returns the error; not in the first num_sound openings. The
+    result is a list of the files that were opened.
+    """
+
+    def start(code, *, num_packets=5, num_sound=0):
+        opened, av_open = [], av.open
+
+        def open_failing(file, *args, **options):
+            opened.append(file)
+            container = av_open(file, *args, **options)
+            if len(opened) <= num_sound:
+                return container
+            with pytest.raises(av.FFmpegError, match=os.strerror(code)) as caught:
+                av.error.err_check(-code)
+            return _FailingContainer(container, num_packets, caught.value)
+
+        monkeypatch.setattr(av, "open", open_failing)
+        return opened
+
+    return start

@@ -8,7 +8,7 @@ from videokd.data import scan
 from videokd.data.media import MediaInfo, MediaTable
 from videokd.data.scan import scan_videos, update_media
 from videokd.data.supervised_pool import Lost
-from videokd.utils.errors import VideoError
+from videokd.utils.errors import ReadError
 
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "clips"
 ODD = "odd # ; [1] & ! gr\u00fc\u00df/\u65e5\u672c ' \" .mp4"
@@ -129,12 +129,12 @@ def test_what_cannot_be_used_is_tried_again_when_it_changes(root, probed, make_v
 
 def test_what_the_system_refuses_is_tried_again_although_the_file_is_the_same(root, monkeypatch):
     def fail(file):
-        raise VideoError(file.name, "Input/output error") from OSError(5, "Input/output error")
+        raise ReadError(file.name, "Input/output error")
 
     with monkeypatch.context() as patch:
         patch.setattr(scan, "probe_video", fail)
         known = scan_videos(root, ["a.avi"], **HERE)
-    assert known[0] == MediaInfo("a.avi", cause="Input/output error")
+    assert known[0] == MediaInfo("a.avi", cause="Input/output error", is_unread=True)
     assert scan_videos(root, ["a.avi"], known=known, **HERE)[0].num_frames == 20
 
 

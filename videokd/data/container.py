@@ -13,7 +13,7 @@ from typing import Any
 import av
 
 from videokd.data.decode import MAX_FRAME_PX, MAX_VIDEO_FRAMES
-from videokd.data.decode.errors import short_cause
+from videokd.data.decode.errors import library_errors
 from videokd.data.source import VideoFile, open_video_file
 from videokd.utils.errors import VideoError
 
@@ -76,14 +76,12 @@ def open_container(source: Path | VideoFile) -> Iterator[OpenContainer]:
 @contextmanager
 def _open_checked(file: VideoFile) -> Iterator[OpenContainer]:
     name = file.name
-    try:
+    with library_errors(name):
         container = av.open(
             file.decoder_path,
             format=file.container,
             container_options={"protocol_whitelist": "file"},
         )
-    except av.FFmpegError as error:
-        raise VideoError(name, short_cause(error)) from error
     with container:
         if not container.streams.video:
             raise VideoError(name, "no video stream")
@@ -99,18 +97,3 @@ def _open_checked(file: VideoFile) -> Iterator[OpenContainer]:
         context.thread_count = 1
         context.options = {"max_pixels": str(MAX_FRAME_PX)}
         yield OpenContainer(file, container, stream)
-
-
-@contextmanager
-def library_errors(path: str) -> Iterator[None]:
-    """Turn every error of a decoder library into VideoError.
-
-    Other than in `decode.errors`, running out of memory stays what it is: whoever decodes whole
-    files in workers must not take a machine's lack of memory for a damaged file.
-    """
-    try:
-        yield
-    except (VideoError, MemoryError):
-        raise
-    except Exception as error:  # What a damaged file makes a library raise is not known.
-        raise VideoError(path, short_cause(error)) from error

@@ -1,7 +1,8 @@
 """Training clips: request -> record -> frames -> clip. No container stays open between clips."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,12 +13,15 @@ from videokd.data.augment import AugmentSpec, ViewParams, apply_view, center_vie
 from videokd.data.batch import BadVideo, ClipRequest, ClipSample
 from videokd.data.cutting import ClipSet, ClipSpec, SharedFrames, find_times
 from videokd.data.decode import open_video
+from videokd.data.decode.errors import retry_read
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.data.reader import VideoReader
 from videokd.data.source import open_video_file
 from videokd.data.uncut import Cut, UncutSample
 from videokd.utils.errors import InputError, VideoError
+
+Result = TypeVar("Result")
 
 
 class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
@@ -84,8 +88,13 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
         record = index.records[request.record_id]
         cache = self._caches[request.dataset_id] if self._caches else None
         try:
-            with open_record(index, record, cache=cache, backend=self._backend) as reader:
-                samples = self._make_samples(reader, request)
+            samples = read_record(
+                index,
+                record,
+                lambda reader: self._make_samples(reader, request),
+                cache=cache,
+                backend=self._backend,
+            )
         except VideoError as error:
             return BadVideo(request.dataset_id, request.record_id, record.path, error.cause)
         return samples if request.num_clips > 1 else samples[0]
@@ -180,16 +189,37 @@ class _Cutter:
         return Cut(torch.from_numpy(self.shared.rows[self.places[spec]]), view, spec.crop_size)
 
 
+def read_record(
+    index: VideoIndex,
+    record: VideoRecord,
+    read: Callable[[VideoReader], Result],
+    *,
+    cache: FrameCache | None,
+    backend: str,
+) -> Result:
+    """Return read(reader) of a record's video, tried twice if the system cannot read the file.
+
+    Raises:
+        VideoError: the video cannot be used.
+    """
+
+    def open_and_read() -> Result:
+        with open_record(index, record, cache=cache, backend=backend) as reader:
+            return read(reader)
+
+    return retry_read(open_and_read)
+
+
 def open_record(
     index: VideoIndex, record: VideoRecord, *, cache: FrameCache | None, backend: str
 ) -> VideoReader:
-    """Open a record's video, from the cache when there is one, else from its checked file.
+    """Open a record's video: its frames in the cache if there is one, else its checked file.
 
     Raises:
         VideoError: the video cannot be used.
     """
     if record.cause:
-        # It may hang or end this process: whoever scanned it did so in another.
+        # The video may hang or end this process; the index found it in another one.
         raise VideoError(record.path, record.cause)
     if cache is not None:
         return cache.reader(record)

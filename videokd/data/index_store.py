@@ -62,7 +62,9 @@ def add_media(index: VideoIndex, files: Iterable[MediaInfo]) -> VideoIndex:
     records = []
     for record in index.records:
         info = found[record.path]
-        records.append(replace(record, num_frames=info.num_frames, fps=info.fps, cause=info.cause))
+        # Trainings try a file themselves that the system could not read.
+        cause = "" if info.is_unread else info.cause
+        records.append(replace(record, num_frames=info.num_frames, fps=info.fps, cause=cause))
     return replace(index, records=RecordTable.from_rows(records))
 
 

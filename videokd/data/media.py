@@ -24,6 +24,7 @@ class MediaInfo:
         codec: FFmpeg's name.
         container: FFmpeg's name.
         is_counted: Whether the frames had to be counted by decoding.
+        is_unread: Whether the system failed to read the file: nothing is known about the video.
     """
 
     path: str
@@ -38,6 +39,7 @@ class MediaInfo:
     codec: str = ""
     container: str = ""
     is_counted: bool = False
+    is_unread: bool = False
 
 
 class MediaTable(ColumnTable[MediaInfo]):
@@ -57,6 +59,7 @@ class MediaTable(ColumnTable[MediaInfo]):
         "codec": "name",
         "container": "name",
         "is_counted": "bool",
+        "is_unread": "bool",
     }
     # To be counted up when the same file would be described in another way.
-    kind: ClassVar[str] = "media 1"
+    kind: ClassVar[str] = "media 2"

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from videokd.data.decode import probe_video
+from videokd.data.decode.errors import retry_read
 from videokd.data.media import MediaInfo, MediaTable
 from videokd.data.source import open_video_file
 from videokd.data.supervised_pool import Lost, SupervisedPool
-from videokd.utils.errors import InputError, VideoError
+from videokd.utils.errors import InputError, ReadError, VideoError
 
 _logger = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ def scan_videos(
     """Find out what the files of a dataset are, by demuxing them.
 
     A file is opened unless it is known with the size and the time of modification that it has now:
-    one that cannot be read is tried again when it has changed. What may be another thing's fault
-    is tried again each time: a file that is missing, may not be opened, hangs or ends its process.
+    one that cannot be used is tried again when it has changed. A failure that may be the machine's
+    is tried again in each scan: the system cannot open or read the file, or a worker hung or died.
 
     Args:
         root: Folder of the dataset.
@@ -168,20 +169,28 @@ class _Look:
     def __call__(self, item: tuple[str, _Stamp]) -> MediaInfo | None:
         """Describe a file; None when it is as it was."""
         path, known = item
+        try:
+            return retry_read(lambda: self._look(path, known))
+        except ReadError as error:
+            return MediaInfo(path, cause=error.cause, is_unread=True)
+
+    def _look(self, path: str, known: _Stamp) -> MediaInfo | None:
         # Read first: a file that is written to meanwhile is scanned again the next time.
         stamp = _read_stamp(self.root / path)
         if stamp == known != _NO_STAMP:
             return None
         try:
             file = open_video_file(path, root=self.root)
+        except ReadError:
+            raise
         except VideoError as error:
             return MediaInfo(path, cause=error.cause)
         try:
             facts = probe_video(file)
+        except ReadError:
+            raise
         except VideoError as error:
-            # What the system says is not of the file: a network disk may be back tomorrow.
-            kept = _NO_STAMP if isinstance(error.__cause__, OSError) else stamp
-            return MediaInfo(path, *kept, error.cause)
+            return MediaInfo(path, *stamp, error.cause)
         return MediaInfo(path, *stamp, **asdict(facts))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from videokd.utils.errors import InputError, VideoError
+from videokd.utils.errors import InputError, ReadError, VideoError
 
 MAX_VIDEO_BYTES = 16 * 2**30
 _NUM_SHOWN_BYTES = 12
@@ -197,12 +197,12 @@ def _container_of(head: bytes) -> str:
 
 @contextmanager
 def _file_errors(name: str) -> Iterator[None]:
-    """Turn what the system says about a file, or about an impossible name, into VideoError."""
+    """Turn the system's errors into ReadError, those of an impossible name into VideoError."""
     try:
         yield
     except VideoError:
         raise
     except OSError as error:
-        raise VideoError(name, error.strerror or type(error).__name__) from error
+        raise ReadError(name, error.strerror or type(error).__name__) from error
     except (ValueError, RecursionError) as error:  # a NUL, no such character; a chain of links
         raise VideoError(name, str(error) or type(error).__name__) from error

@@ -17,13 +17,9 @@ from typing import Any
 import av
 import numpy as np
 
-from videokd.data.container import (
-    OpenContainer,
-    library_errors,
-    open_container,
-    short_cause,
-)
+from videokd.data.container import OpenContainer, open_container
 from videokd.data.decode import open_video
+from videokd.data.decode.errors import library_errors, raise_machine_failure, short_cause
 from videokd.data.decode.rgb import shown_size
 from videokd.data.encode_spec import CONTAINERS, EncodeSpec
 from videokd.data.reader import scaled_size
@@ -148,6 +144,7 @@ def _decode(opened: OpenContainer) -> Iterator[Any]:
                 yield frame
                 number += 1
     except av.FFmpegError as error:
+        raise_machine_failure(error)
         cause = f"frame {number} cannot be decoded: {short_cause(error)}"
         raise VideoError(opened.path, cause) from error
     if not number:

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from videokd.data.augment import ViewParams, apply_view
 from videokd.data.batch import BadVideo, only_or_all
 from videokd.data.cutting import ClipSet, ClipSpec, SharedFrames, find_times
-from videokd.data.dataset import check_caches, open_record
+from videokd.data.dataset import check_caches, read_record
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex
 from videokd.data.reader import VideoReader
@@ -136,10 +136,9 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
         """Make the views of a record, or say why its video cannot be used."""
         record = self._index.records[record_id]
         try:
-            with open_record(
-                self._index, record, cache=self._cache, backend=self._backend
-            ) as reader:
-                views = self._make_views(reader)
+            views = read_record(
+                self._index, record, self._make_views, cache=self._cache, backend=self._backend
+            )
         except VideoError as error:
             return BadVideo(self._dataset_id, record_id, record.path, error.cause)
         name = self._clips.main.name

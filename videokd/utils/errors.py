@@ -1,4 +1,4 @@
-"""The two errors that every package may raise. Nothing of ours is imported here."""
+"""Errors that every package may raise. No module of videokd is imported here."""
 
 
 class InputError(ValueError):
@@ -24,6 +24,13 @@ class VideoError(RuntimeError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.cause}"
+
+
+class ReadError(VideoError):
+    """A file could not be read: the disk, the network or a right failed, not the video.
+
+    Nothing is known about the video then: it is tried again and never recorded as unusable.
+    """
 
 
 class RunError(RuntimeError):

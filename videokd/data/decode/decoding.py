@@ -1,14 +1,13 @@
 """From packets to numbered frames, with every frame's place proved by its time."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import chain, dropwhile
 from typing import Any
 
 import av
 import numpy as np
 
-from videokd.data.decode.errors import short_cause
+from videokd.data.decode.errors import ignore_damage, raise_machine_failure, short_cause
 from videokd.data.decode.packets import PacketFile
 from videokd.data.decode.rgb import shown_size
 from videokd.utils.errors import VideoError
@@ -153,11 +152,12 @@ class FrameDecoder:
                     self.shown_size = self.shown_size or shown_size(frame)
                     yield frame
         except av.FFmpegError as error:
+            raise_machine_failure(error)
             self._failure = short_cause(error)
 
     def _check_held_back(self, run: Sequence[int]) -> None:
         """Look at what is decoded but not out yet: B-frames come before one that they need."""
-        with suppress(av.FFmpegError):
+        with ignore_damage():
             self._held_back += self._file.codec_context.decode(None)
         for frame in self._held_back:
             if frame.is_corrupt and self._is_decoded_before(frame, run):

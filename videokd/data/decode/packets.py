@@ -1,12 +1,12 @@
 """The packets of a video: opened once, listed once, given again from any of them on."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 import av
 
+from videokd.data.decode.errors import ignore_damage
 from videokd.data.decode.rgb import PLAIN_FORMATS
 from videokd.data.frame_table import FrameTable, Packet, build_frame_table
 from videokd.data.h264 import find_length_size, read_picture
@@ -44,6 +44,7 @@ class PacketFile:
     Raises:
         VideoError: no video stream, or one that is too large.
         av.FFmpegError: not a video.
+        OSError: the file cannot be read.
     """
 
     def __init__(self, source: VideoFile) -> None:
@@ -195,9 +196,9 @@ class PacketFile:
         return [vop for vop, _ in pictures]
 
     def _demux(self) -> Iterator[Any]:
-        """Give the packets of the video; a file that was cut off just ends."""
+        """Yield the packets of the video up to the first one that FFmpeg cannot parse."""
         num_packets = 0
-        with suppress(av.FFmpegError):
+        with ignore_damage():
             for packet in self._container.demux(self.stream):
                 if packet.size:
                     num_packets += 1
@@ -209,7 +210,7 @@ class PacketFile:
         """Give packets from the file: sought, else by reading up to there."""
         places = {mark: place for place, mark in enumerate(self._marks)}
         pts, dts = self._marks[number][:2]
-        with suppress(av.FFmpegError):
+        with ignore_damage():
             self._container.seek(pts if dts is None else dts, stream=self.stream, backward=True)
             packets = self._demux()
             for packet in packets:

@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 
 import av
 
-from videokd.data.container import (
-    OpenContainer,
+from videokd.data.container import OpenContainer, open_container
+from videokd.data.decode import open_video
+from videokd.data.decode.errors import (
     library_errors,
-    open_container,
+    raise_machine_failure,
+    retry_read,
     short_cause,
 )
-from videokd.data.decode import open_video
 from videokd.data.decode.rgb import shown_size
 from videokd.data.source import VideoFile, open_video_file
-from videokd.utils.errors import VideoError
+from videokd.utils.errors import ReadError, VideoError
 from videokd.utils.io import sha256_file
 
 PROBLEMS = ("missing", "not a video", "corrupt", "short", "hung", "died")
@@ -52,8 +53,8 @@ class VideoReport:
     """What was found in one file.
 
     Args:
-        problem: One of PROBLEMS, or "" when every frame decodes. "missing": it cannot be opened;
-            "short": it ends before its header says; "hung", "died": what it did to its process.
+        problem: One of PROBLEMS, or "" when every frame decodes. "missing": the system cannot
+            open or read it; "short": it ends before its header says; "hung", "died": what it did to its process.
         cause: A few words; "" without a problem.
         num_frames: Frames that were decoded.
         num_header_frames: Frames that the header promises; 0 when it says nothing.
@@ -92,22 +93,29 @@ class Examine:
     def __call__(self, video: VideoPath) -> VideoReport:
         """Decode every frame of a file. Whatever is wrong with it is in the report."""
         try:
+            return retry_read(lambda: self._open_and_examine(video))
+        except ReadError as error:
+            return VideoReport("missing", error.cause)
+
+    def _open_and_examine(self, video: VideoPath) -> VideoReport:
+        try:
             file = open_video_file(video.path, root=Path(video.root))
+        except ReadError:
+            raise
         except VideoError as error:
-            is_out_of_reach = isinstance(error.__cause__, OSError)
-            return VideoReport("missing" if is_out_of_reach else "not a video", error.cause)
+            return VideoReport("not a video", error.cause)
         with file:
             return self._examine(file)
 
     def _examine(self, file: VideoFile) -> VideoReport:
-        try:
+        with library_errors(file.name):
             digest = sha256_file(Path(file.decoder_path))
-        except OSError as error:
-            return VideoReport("missing", error.strerror or str(error))
         report = VideoReport(num_bytes=file.num_bytes, sha256=digest)
         try:
             with library_errors(file.name), open_container(file) as opened:
                 report = _decode_all(opened, report)
+        except ReadError:
+            raise
         except VideoError as error:
             problem = "not a video" if error.cause == "no video stream" else "corrupt"
             return replace(report, problem=problem, cause=error.cause)
@@ -123,6 +131,8 @@ class Examine:
                     return replace(report, problem="corrupt", cause=cause)
                 # Every frame decodes in order; this one is come to by a seek, where there is one.
                 reader.get_frames([num_frames - 1], short_side=_READ_SHORT_SIDE_PX)
+        except ReadError:
+            raise
         except VideoError as error:
             return replace(report, problem="corrupt", cause=error.cause)
         return replace(report, num_frames=num_frames)
@@ -152,6 +162,7 @@ class _Pass:
                 lasts_sec = float((frame.duration or 0) * (frame.time_base or 0))
                 self.end_sec = max(self.end_sec, (frame.time or 0.0) + lasts_sec)
         except av.FFmpegError as error:
+            raise_machine_failure(error)
             self.failures.append(f"at frame {self.num_frames}: {short_cause(error)}")
 
 
@@ -164,6 +175,7 @@ def _decode_all(opened: OpenContainer, report: VideoReport) -> VideoReport:
             if packet.size:
                 seen.decode(opened, packet)
     except av.FFmpegError as error:
+        raise_machine_failure(error)
         seen.failures.append(f"after packet {seen.num_packets}: {short_cause(error)}")
     seen.decode(opened, None)
     stream = opened.stream
