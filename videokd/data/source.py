@@ -73,6 +73,10 @@ class VideoFile:
         """Size of the file."""
         return os.fstat(self._descriptor).st_size
 
+    def read_head(self, num_bytes: int) -> bytes:
+        """Return the first bytes of the file, fewer if it is smaller."""
+        return os.pread(self._descriptor, num_bytes, 0)
+
     def duplicate(self) -> "VideoFile":
         """Return the same open file once more, to be closed by itself."""
         return VideoFile(self.name, self.real_path, os.dup(self._descriptor), self.container)

@@ -6,6 +6,7 @@ from typing import Any
 
 import av
 
+from videokd.data.decode.completeness import find_lack
 from videokd.data.decode.errors import ignore_damage
 from videokd.data.decode.rgb import PLAIN_FORMATS
 from videokd.data.frame_table import FrameTable, Packet, build_frame_table
@@ -42,7 +43,7 @@ class PacketFile:
         num_opens: How often the file was opened.
 
     Raises:
-        VideoError: no video stream, or one that is too large.
+        VideoError: no video stream, one that is too large, or fewer packets than it promises.
         av.FFmpegError: not a video.
         OSError: the file cannot be read.
     """
@@ -52,6 +53,7 @@ class PacketFile:
         self.num_opens = 0
         self._container: Any = None
         self._held: list[Any] | None = []
+        self._num_empty = 0
         # What tells the packets apart, where they are not held.
         self._marks: list[_Mark] = []
         try:
@@ -145,7 +147,10 @@ class PacketFile:
         facts = []
         num_bytes = 0
         length_size = self._find_length_size()
+        last_dts = None
         for packet in self._demux():
+            if not packet.is_corrupt:
+                last_dts = packet.dts
             facts.append(
                 Packet(
                     packet.pts,
@@ -164,6 +169,10 @@ class PacketFile:
                 self._marks.append(_mark_of(packet))
             else:
                 self._held.append(packet)
+        num_whole = len(facts) + self._num_empty - bool(facts and facts[-1].is_corrupt)
+        lack = find_lack(self.source, self.stream, num_packets=num_whole, last_dts=last_dts)
+        if lack:
+            raise VideoError(self.source.name, lack)
         vops = self._parse_vops() if self.codec == "mpeg4" and self._held else None
         return build_frame_table(
             facts,
@@ -203,6 +212,8 @@ class PacketFile:
                 if packet.size:
                     num_packets += 1
                     yield packet
+                elif packet.dts is not None:  # FFmpeg's last packet has neither.
+                    self._num_empty += 1
                 if num_packets > MAX_VIDEO_FRAMES:
                     raise VideoError(self.source.name, f"more than {MAX_VIDEO_FRAMES} frames")
 

@@ -13,6 +13,7 @@ import av
 
 from videokd.data.container import OpenContainer, open_container
 from videokd.data.decode import open_video
+from videokd.data.decode.completeness import find_lack
 from videokd.data.decode.errors import (
     library_errors,
     raise_machine_failure,
@@ -26,9 +27,6 @@ from videokd.utils.io import sha256_file
 
 PROBLEMS = ("missing", "not a video", "corrupt", "short", "hung", "died")
 
-# Headers are off by a frame or two in files without any damage.
-_MAX_LACKING_FRAMES = 2
-_MAX_LACKING_SHARE = 0.02
 # Matroska states the duration of the longest stream: sound often outlasts the pictures a little.
 _MAX_LACKING_SEC = 0.25
 _MAX_LACKING_SEC_SHARE = 0.1
@@ -54,7 +52,8 @@ class VideoReport:
 
     Args:
         problem: One of PROBLEMS, or "" when every frame decodes. "missing": the system cannot
-            open or read it; "short": it ends before its header says; "hung", "died": what it did to its process.
+            open or read it; "short": it ends before its header says; "hung", "died": what it did to
+            its process.
         cause: A few words; "" without a problem.
         num_frames: Frames that were decoded.
         num_header_frames: Frames that the header promises; 0 when it says nothing.
@@ -143,6 +142,8 @@ class _Pass:
     """What a pass from the first packet to the last has seen."""
 
     num_packets: int = 0
+    num_whole_packets: int = 0
+    last_dts: int | None = None
     num_frames: int = 0
     damaged: list[int] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
@@ -172,6 +173,9 @@ def _decode_all(opened: OpenContainer, report: VideoReport) -> VideoReport:
     try:
         for packet in opened.demux():
             seen.num_packets += 1
+            if not packet.is_corrupt:
+                seen.num_whole_packets += 1
+                seen.last_dts = packet.dts
             if packet.size:
                 seen.decode(opened, packet)
     except av.FFmpegError as error:
@@ -217,14 +221,13 @@ def _judge(opened: OpenContainer, seen: _Pass) -> tuple[str, str]:
 
 
 def _find_lack(opened: OpenContainer, seen: _Pass) -> str:
-    """Say what the file lacks of what its header promises; "" when it is complete."""
-    promised = opened.stream.frames
-    lacking = promised - seen.num_packets
-    if promised and lacking > max(_MAX_LACKING_FRAMES, _MAX_LACKING_SHARE * promised):
-        return f"{seen.num_packets} of {promised} frames"
+    """Return in one line what the file lacks of what its header promises; "" if nothing."""
+    lack = find_lack(
+        opened.file, opened.stream, num_packets=seen.num_whole_packets, last_dts=seen.last_dts
+    )
     duration = opened.container.duration
-    if opened.format != "matroska" or not duration:
-        return ""
+    if lack or opened.format != "matroska" or not duration:
+        return lack
     duration_sec = duration / av.time_base
     start_sec = (opened.container.start_time or 0) / av.time_base
     lacking_sec = start_sec + duration_sec - seen.end_sec

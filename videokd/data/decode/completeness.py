@@ -1,0 +1,55 @@
+"""Video packets that a container promises, compared with those that it delivers."""
+
+from typing import Any
+
+from videokd.data.source import VideoFile
+
+# AVI headers are off by a frame or two in sound files.
+_MAX_LACKING_AVI_FRAMES = 2
+_MAX_LACKING_AVI_SHARE = 0.02
+_NUM_HEAD_BYTES = 1024
+_SEGMENT_ID = b"\x18\x53\x80\x67"
+_REMEDY = "copy or download the file again"
+
+
+def find_lack(file: VideoFile, stream: Any, *, num_packets: int, last_dts: int | None) -> str:
+    """Return in one line what a file lacks, such as the end of a download; "" if nothing.
+
+    MP4 and MOV list every packet, without those that an edit list removes. An AVI header states a
+    number that includes empty packets, which FFmpeg counts in its times but does not return.
+    Matroska states its size in bytes. Other containers promise nothing.
+
+    Args:
+        file: The file.
+        stream: PyAV's stream, all of whose packets were read.
+        num_packets: Whole packets among them, empty ones included.
+        last_dts: Decoding time of the last of these, in units of the stream.
+    """
+    if file.container == "matroska":
+        promised = _find_matroska_bytes(file)
+        if file.num_bytes < promised:
+            return f"cut off: {file.num_bytes} of {promised} bytes; {_REMEDY}"
+        return ""
+    promised, found, tolerance = 0, num_packets, 0.0
+    if file.container == "mov":
+        promised = len(stream.index_entries)
+    elif file.container == "avi":
+        promised = stream.frames
+        found = max(num_packets, 0 if last_dts is None else last_dts + 1)
+        tolerance = max(_MAX_LACKING_AVI_FRAMES, _MAX_LACKING_AVI_SHARE * promised)
+    if promised - found > tolerance:
+        return f"cut off: {found} of {promised} frames; {_REMEDY}"
+    return ""
+
+
+def _find_matroska_bytes(file: VideoFile) -> int:
+    """Return the size of a Matroska file as its segment states it; 0 if it does not."""
+    head = file.read_head(_NUM_HEAD_BYTES)
+    start = head.find(_SEGMENT_ID) + len(_SEGMENT_ID)
+    if start < len(_SEGMENT_ID) or start >= len(head) or not head[start]:
+        return 0
+    # The number of leading zero bits is the number of bytes that follow; all ones: not known.
+    num_bytes = 9 - head[start].bit_length()
+    mask = (1 << 7 * num_bytes) - 1
+    size = int.from_bytes(head[start : start + num_bytes], "big") & mask
+    return 0 if size == mask else start + num_bytes + size
