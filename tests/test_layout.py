@@ -139,3 +139,17 @@ def test_every_config_loads_and_opens_with_its_command(path):
     first_lines = path.read_text(encoding="utf-8").splitlines()[:5]
     assert all(line.startswith("#") for line in first_lines[:1])
     assert any(f"--config-file {_name(path)}" in line for line in first_lines)
+
+
+def test_yaml_is_read_in_one_place():
+    # Elsewhere the last of two equal keys would win without a word.
+    reading = [
+        path
+        for path in (*PACKAGE_FILES, *TOOL_FILES)
+        for node in ast.walk(_parse(path))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "yaml"
+        and ("load" in node.attr.lower() or "compose" in node.attr)
+    ]
+    assert [_name(path) for path in reading] == ["videokd/config/files.py"]

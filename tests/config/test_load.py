@@ -81,7 +81,7 @@ def test_an_unknown_key_in_a_named_node_is_named(write):
         ("JOINT: {LEVELS: stage1}", r"JOINT.LEVELS must be list .*, got 'stage1'"),
         ("JOINT: {LEVELS: [true]}", r"JOINT.LEVELS must be str .*, got True"),
         ("DATA: 3", "DATA must hold keys of its own, got 3"),
-        ("EXPERTS: {A: }", "EXPERTS.A must hold keys of its own, got None; write {}"),
+        ("VARIANTS: {A: }", "VARIANTS.A must hold keys of its own, got None; write {}"),
     ],
 )
 def test_a_wrong_type_is_refused_with_the_value(write, line, message):
@@ -215,6 +215,46 @@ def test_files_that_are_no_config_are_refused_in_one_line(write, tmp_path):
         with pytest.raises(InputError, match=message) as error:
             load_config(path)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "places"),
+    [
+        (
+            "DATA: {NUM_FRAMES: 16}\nSEED: 1\nDATA: {MAX_BAD_FRACTION: 0.1}\n",
+            "DATA",
+            "line 1, column 1 and in line 3, column 1",
+        ),
+        ("DATA:\n  NUM_FRAMES: 8\n  'NUM_FRAMES': 8\n", "NUM_FRAMES", "line 2, .* line 3, "),
+        (
+            "EXPERTS: {A: {}, A: {ARCH: r3d_18}}",
+            "A",
+            "line 1, column 11 and in line 1, column 18",
+        ),
+        ("_BASE_: a.yaml\n_BASE_: b.yaml\n", "_BASE_", "line 1, column 1 and in line 2, column 1"),
+        ("VARIANTS:\n  v: {OPTS: []}\n  v: {}\n", "v", "line 2, .* line 3, "),
+    ],
+)
+@pytest.mark.parametrize("is_base", [False, True])
+def test_a_key_that_is_there_twice_is_refused_with_both_places(write, text, key, places, is_base):
+    path = write(text, "twice.yaml")
+    if is_base:
+        path = write(f"_BASE_: twice.yaml\n{MINIMAL}")
+    message = rf"config .*twice\.yaml: {key} is there twice, in {places}"
+    with pytest.raises(InputError, match=message):
+        load_config(path)
+
+
+def test_a_key_of_a_merged_node_may_be_written_again(write):
+    cfg = load_config(
+        write(
+            "DATASETS: {A: {}, B: {}}\n"
+            "EXPERTS: {A: &a {ARCH: r3d_18, DROPOUT: 0.5}, B: &b {<<: *a, DROPOUT: 0.1}}\n"
+            "STUDENTS: {A: {<<: *b, ARCH: mc3_18}, B: {<<: *b}}\n"
+        )
+    )
+    assert [cfg.EXPERTS.B.ARCH, cfg.EXPERTS.B.DROPOUT] == ["r3d_18", 0.1]
+    assert [cfg.STUDENTS.A.ARCH, cfg.STUDENTS.A.DROPOUT] == ["mc3_18", 0.1]
 
 
 @pytest.mark.parametrize("name", ["../x", "a b", "1a", "a.b", "''"])

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from fvcore.common.config import CfgNode
 
 from videokd.config.defaults import TEMPLATES, default_config
+from videokd.config.files import read_config
 from videokd.config.validate import validate_config
 from videokd.utils.errors import InputError
 
@@ -48,7 +48,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
     Raises:
         InputError: Missing file, unknown key (with the nearest known one), wrong type or value.
     """
-    values = _load_yaml(Path(path))
+    values = read_config(Path(path))
     _check_nodes(values, str(path))
     cfg = default_config()
     for section, template in TEMPLATES.items():
@@ -86,43 +86,6 @@ def override_config(cfg: CfgNode, overrides: Sequence[Any], *, source: str) -> C
 def dump_config(cfg: CfgNode) -> str:
     """Return ``cfg`` as YAML that ``load_config`` reads back to an equal config."""
     return cfg.dump(sort_keys=False)
-
-
-def _load_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    if path.resolve() in seen:
-        raise InputError(f"config {path} is its own _BASE_; remove the circle")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"config {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"config {path} is not UTF-8 text") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"config {path} is not plain YAML: {_one_line(error)}") from error
-    if values is None:
-        values = {}
-    if not isinstance(values, dict):
-        raise InputError(f"config {path} must hold KEY: value lines, got {type(values).__name__}")
-    bases = values.pop("_BASE_", [])
-    bases = [bases] if isinstance(bases, str) else bases
-    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise InputError(f"config {path}: _BASE_ must be a file name or a list of them")
-    merged: dict[str, Any] = {}
-    for base in bases:
-        merged = _overlay(merged, _load_yaml(path.parent / base, (*seen, path.resolve())))
-    return _overlay(merged, values)
-
-
-def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    # Nothing is changed in place: a YAML alias makes several keys share one dict.
-    merged = dict(below)
-    for key, value in above.items():
-        known = merged.get(key)
-        if isinstance(value, dict) and isinstance(known, dict):
-            merged[key] = _overlay(known, value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def _check_nodes(values: dict[str, Any], source: str) -> None:
@@ -228,7 +191,3 @@ def _coerce(key: str, value: Any, default: Any, source: str) -> Any:
             f"{source}: {key} must be {type(default).__name__} (like {default!r}), got {value!r}"
         )
     return value
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
