@@ -153,3 +153,15 @@ def test_yaml_is_read_in_one_place():
         and ("load" in node.attr.lower() or "compose" in node.attr)
     ]
     assert [_name(path) for path in reading] == ["videokd/config/files.py"]
+
+
+def test_every_path_on_a_command_line_is_expanded():
+    # `--output=~/x` reaches a tool as it is; pipeline/cli.py has the type that expands it.
+    for path in (*PACKAGE_FILES, *TOOL_FILES):
+        for node in ast.walk(_parse(path)):
+            if isinstance(node, ast.keyword) and node.arg == "type":
+                is_path = isinstance(node.value, ast.Name) and node.value.id in (
+                    "Path",
+                    "expand_path",
+                )
+                assert not is_path, f"{_name(path)}:{node.value.lineno}: take path_argument"

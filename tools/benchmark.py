@@ -29,7 +29,7 @@ from videokd.pipeline.benchmarks import (
     to_rows,
 )
 from videokd.pipeline.benchmarks.figures import describe_hardware
-from videokd.pipeline.cli import run_tool
+from videokd.pipeline.cli import path_argument, run_tool
 from videokd.utils.env import pick_device
 from videokd.utils.io import write_json
 
@@ -64,7 +64,9 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("what", choices=("models", "distill", "data", "engine"))
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    parser.add_argument(
+        "--json", type=path_argument, metavar="FILE", help="write all figures to FILE"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rounds, wider intervals")
     return parser.parse_args(arguments)
 

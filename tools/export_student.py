@@ -5,22 +5,22 @@ python tools/export_student.py --run runs/demo --dataset UCF --output exported/u
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from videokd.config import load_config
 from videokd.engine.stop import StopRequest
-from videokd.pipeline.cli import make_console, run_tool
+from videokd.pipeline.cli import make_console, path_argument, run_tool
 from videokd.utils.errors import InputError
 from videokd.utils.log import setup_logging
+from videokd.utils.paths import escape_path
 
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, build, export."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--run", required=True, type=Path, help="run directory")
+    parser.add_argument("--run", required=True, type=path_argument, help="run directory")
     parser.add_argument("--dataset", required=True, help="whose student, as in DATASETS")
     parser.add_argument("--formats", nargs="+", choices=("pth", "safetensors", "onnx"))
-    parser.add_argument("--output", required=True, type=Path, help="folder to write")
+    parser.add_argument("--output", required=True, type=path_argument, help="folder to write")
     args = parser.parse_args(arguments)
     config = args.run / "config.yaml"
     if not config.exists():
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
 
     console = make_console()
     setup_logging(console)
-    cfg = load_config(config, ["OUTPUT_DIR", str(args.run)])
+    cfg = load_config(config, ["OUTPUT_DIR", escape_path(str(args.run))])
     with StopRequest() as stop:
         run = prepare_run(cfg, console, stop, needs_frames=False)
         unit = run.plan.find(f"students/{args.dataset}")

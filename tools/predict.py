@@ -11,10 +11,9 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from videokd.pipeline.cli import EXIT_FAILED, run_tool
+from videokd.pipeline.cli import EXIT_FAILED, path_argument, run_tool
 from videokd.utils.errors import VideoError
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", type=Path, required=True, help="folder with model.json")
+    parser.add_argument("--model", type=path_argument, required=True, help="folder with model.json")
     parser.add_argument(
         "videos", nargs="+", metavar="VIDEO", help="put -- before paths that start with -"
     )

@@ -7,9 +7,8 @@ It can be made again at any time, also of a run that is not finished.
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from videokd.pipeline.cli import run_tool
+from videokd.pipeline.cli import path_argument, run_tool
 from videokd.pipeline.report import write_report
 
 
@@ -18,8 +17,10 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="run directory")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: RUN/report.html")
+    parser.add_argument("run", type=path_argument, metavar="RUN", help="run directory")
+    parser.add_argument(
+        "--output", type=path_argument, metavar="FILE", help="default: RUN/report.html"
+    )
     args = parser.parse_args(argv)
     print(write_report(args.run, args.output))
     return 0

@@ -22,6 +22,7 @@ from videokd.pipeline.cli import (
     add_config_arguments,
     load_config_of,
     make_console,
+    path_argument,
     run_tool,
 )
 from videokd.utils.errors import InputError
@@ -81,7 +82,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="val (default): the held-out part, for choices; test: to be read once, at the end",
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes")
-    parser.add_argument("--output", type=Path, help="write OUTPUT.json, OUTPUT.md and OUTPUT/")
+    parser.add_argument(
+        "--output", type=path_argument, help="write OUTPUT.json, OUTPUT.md and OUTPUT/"
+    )
     parser.add_argument(
         "--no-reading", action="store_true", help="leave out the sections on features and errors"
     )

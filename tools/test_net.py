@@ -6,10 +6,15 @@ python tools/test_net.py --config-file configs/demo/mlfd.yaml --model students/U
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from videokd.engine.stop import StopRequest
-from videokd.pipeline.cli import add_config_arguments, load_config_of, make_console, run_tool
+from videokd.pipeline.cli import (
+    add_config_arguments,
+    load_config_of,
+    make_console,
+    path_argument,
+    run_tool,
+)
 from videokd.utils.log import setup_logging
 
 
@@ -18,7 +23,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_config_arguments(parser)
     parser.add_argument("--model", required=True, help="like experts/UCF, joint, students/UCF")
-    parser.add_argument("--checkpoint", help="safetensors file; default: the run's own")
+    parser.add_argument(
+        "--checkpoint", type=path_argument, help="safetensors file; default: the run's own"
+    )
     args = parser.parse_intermixed_args(arguments)
     cfg = load_config_of(args)
     # Imported here: --help and a wrong key answer at once, and the processes that generate and
@@ -34,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         unit = run.plan.find(args.model)
         if args.checkpoint:
             model = unit.make_model()
-            load_weights(model, Path(args.checkpoint))
+            load_weights(model, args.checkpoint)
         else:
             model = run.plan.load_model(unit)
         for name in unit.tested_on:

@@ -6,6 +6,8 @@ their names are the user's. Key names follow SlowFast and detectron2 where those
 
 from fvcore.common.config import CfgNode
 
+# Last part of the keys that hold paths: ``~`` and environment variables are expanded in them.
+PATH_KEYS = ("OUTPUT_DIR", "ROOT", "ANNOTATIONS", "INDEX_DIR", "FRAME_CACHE", "WEIGHTS")
 LEVEL_NAMES = ("stage1", "stage2", "stage3", "stage4")
 
 # Where a number may be 0 or an empty string, the comment says what that means; None is not used.

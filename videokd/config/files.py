@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from videokd.utils.errors import InputError
+from videokd.utils.paths import expand_path
 
 
 class _Loader(yaml.SafeLoader):
@@ -45,7 +46,8 @@ def read_config(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise InputError(f"config {path}: _BASE_ must be a file name or a list of them")
     merged: dict[str, Any] = {}
     for base in bases:
-        merged = _overlay(merged, read_config(path.parent / base, (*seen, path.resolve())))
+        below = path.parent / expand_path(base)
+        merged = _overlay(merged, read_config(below, (*seen, path.resolve())))
     return _overlay(merged, values)
 
 

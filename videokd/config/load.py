@@ -10,10 +10,11 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from videokd.config.defaults import TEMPLATES, default_config
+from videokd.config.defaults import PATH_KEYS, TEMPLATES, default_config
 from videokd.config.files import read_config
 from videokd.config.validate import validate_config
 from videokd.utils.errors import InputError
+from videokd.utils.paths import escape_path, expand_path
 
 # A dataset's name becomes a folder and a module name.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -43,7 +44,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
     Args:
         path: The YAML file.
         overrides: Flat list KEY, VALUE, KEY, VALUE, ... with dotted keys; values are read as
-            Python literals where they are ones, else as strings.
+            Python literals where they are ones, else as strings. In paths ``~`` and environment
+            variables are expanded, see ``expand_path``.
 
     Raises:
         InputError: Missing file, unknown key (with the nearest known one), wrong type or value.
@@ -85,7 +87,12 @@ def override_config(cfg: CfgNode, overrides: Sequence[Any], *, source: str) -> C
 
 def dump_config(cfg: CfgNode) -> str:
     """Return ``cfg`` as YAML that ``load_config`` reads back to an equal config."""
-    return cfg.dump(sort_keys=False)
+    plain = cfg.clone()
+    plain.defrost()
+    for key, path in _leaves(plain):
+        if _is_path(key):
+            _set(plain, key, escape_path(path))
+    return plain.dump(sort_keys=False)
 
 
 def _check_nodes(values: dict[str, Any], source: str) -> None:
@@ -157,11 +164,22 @@ def _merge(cfg: CfgNode, leaves: dict[str, Any], *, source: str) -> None:
     for key, value in leaves.items():
         if key not in known:
             raise InputError(f"{source}: unknown key {key}{_did_you_mean(key, list(known))}")
-        *nodes, last = key.split(".")
-        node = cfg
-        for name in nodes:
-            node = node[name]
-        node[last] = _coerce(key, value, known[key], source)
+        coerced = _coerce(key, value, known[key], source)
+        if _is_path(key):
+            with _named(f"{source}: {key}"):
+                coerced = expand_path(coerced)
+        _set(cfg, key, coerced)
+
+
+def _is_path(key: str) -> bool:
+    return key.rsplit(".", 1)[-1] in PATH_KEYS
+
+
+def _set(cfg: CfgNode, key: str, value: Any) -> None:
+    *nodes, last = key.split(".")
+    for name in nodes:
+        cfg = cfg[name]
+    cfg[last] = value
 
 
 def _did_you_mean(key: str, known: list[str]) -> str:

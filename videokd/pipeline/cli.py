@@ -17,6 +17,7 @@ from videokd.config import load_config
 from videokd.engine.stop import Stopped
 from videokd.utils.errors import InputError, RunError, VideoError
 from videokd.utils.lock import lock_folder
+from videokd.utils.paths import expand_path
 
 # Stages of training, in order, and the parts of an experiment: what --stage chooses from.
 STAGES = ("experts", "joint", "students", "baselines")
@@ -50,9 +51,24 @@ def run_tool(main: Callable[[Sequence[str]], int]) -> None:
     sys.exit(code)
 
 
+def path_argument(text: str) -> Path:
+    """Return the path that an option names; shells leave the ``~`` of ``--option=~/x`` alone."""
+    try:
+        return Path(expand_path(text))
+    except InputError as error:
+        # argparse hides the message of any other error.
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--config-file`` (or ``--cfg``) and bare or ``--opts`` overrides to a parser."""
-    parser.add_argument("--config-file", "--cfg", required=True, metavar="FILE", help="YAML config")
+    parser.add_argument(
+        *("--config-file", "--cfg"),
+        required=True,
+        type=path_argument,
+        metavar="FILE",
+        help="YAML config",
+    )
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="KEY VALUE", help="config overrides"
     )

@@ -17,6 +17,7 @@ from videokd.data.doctor.examine import PROBLEMS, VideoReport
 from videokd.data.doctor.findings import KINDS, CheckedPart
 from videokd.data.doctor.result import CheckResult, summarise, title_of
 from videokd.utils.io import atomic_write_bytes, write_csv, write_json
+from videokd.utils.paths import escape_path
 
 _NUM_EXAMPLES = 10
 _NUM_COMMON = 3
@@ -86,8 +87,8 @@ def _node_of_list(folder: Path, part: CheckedPart) -> dict[str, Any]:
     index = part.index
     node: dict[str, Any] = {
         "FORMAT": "list",
-        "ROOT": str(index.root.absolute()),
-        "ANNOTATIONS": str(folder.absolute() / "lists" / part.dataset),
+        "ROOT": escape_path(str(index.root.absolute())),
+        "ANNOTATIONS": escape_path(str(folder.absolute() / "lists" / part.dataset)),
     }
     if index.mirror_labels is None:
         node["FLIP"] = "off"

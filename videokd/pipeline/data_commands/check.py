@@ -2,12 +2,12 @@
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fvcore.common.config import CfgNode
 from rich.console import Console
 
+from videokd.pipeline.cli import path_argument
 from videokd.pipeline.data_commands.which_datasets import add_dataset_arguments, load_datasets
 from videokd.utils.errors import InputError
 
@@ -24,7 +24,9 @@ _PARTS = ("train", "test")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the datasets, --output, --jobs and --deadline."""
     add_dataset_arguments(parser)
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="of the report")
+    parser.add_argument(
+        "--output", required=True, type=path_argument, metavar="DIR", help="of the report"
+    )
     parser.add_argument("--jobs", type=int, default=0, help="processes; 0 = one per core")
     parser.add_argument(
         "--deadline", type=float, default=300.0, metavar="SEC", help="longest time for one video"

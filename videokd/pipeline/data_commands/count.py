@@ -1,11 +1,11 @@
 """`prepare_data.py count`: count the videos of a dataset's lists, and those that are missing."""
 
 import argparse
-from pathlib import Path
 
 from rich.console import Console
 
 from videokd.data.formats import FORMATS, DatasetSpec, count_dataset, read_dataset
+from videokd.pipeline.cli import path_argument
 from videokd.utils.errors import InputError
 from videokd.utils.io import atomic_write_text
 
@@ -16,14 +16,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --format, --annotations, --split, --root, --missing, --separator, --group-pattern."""
     parser.add_argument("--format", required=True, choices=tuple(FORMATS))
     parser.add_argument(
-        "--annotations", type=Path, help="folder of the lists; for all formats but folder"
+        "--annotations", type=path_argument, help="folder of the lists; for all formats but folder"
     )
     parser.add_argument("--split", type=int, default=DatasetSpec.split, choices=(1, 2, 3))
     parser.add_argument(
-        "--root", type=Path, help="folder of the videos: also count the listed ones it lacks"
+        "--root",
+        type=path_argument,
+        help="folder of the videos: also count the listed ones it lacks",
     )
     parser.add_argument(
-        "--missing", type=Path, metavar="FILE", help="write the paths that --root lacks, one a line"
+        "--missing",
+        type=path_argument,
+        metavar="FILE",
+        help="write the paths that --root lacks, one a line",
     )
     parser.add_argument("--separator", default=DatasetSpec.separator, help="of path and label")
     parser.add_argument("--group-pattern", default="", help="expression of a video's source")

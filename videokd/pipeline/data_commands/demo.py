@@ -5,13 +5,14 @@ import argparse
 from rich.console import Console
 
 from videokd.data.synthetic import PROFILES
+from videokd.pipeline.cli import path_argument
 
 HELP = "generate the three embedded datasets"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --output and --profile."""
-    parser.add_argument("--output", default="data/demo")
+    parser.add_argument("--output", type=path_argument, default="data/demo", metavar="DIR")
     parser.add_argument("--profile", default="demo", choices=sorted(PROFILES))
 
 
@@ -21,6 +22,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from videokd.pipeline.prepare import generate_synthetic
 
     with StopRequest() as stop:
-        generate_synthetic(args.output, args.profile, console, stop)
+        generate_synthetic(str(args.output), args.profile, console, stop)
     console.print(f"embedded datasets: {args.output}")
     return 0

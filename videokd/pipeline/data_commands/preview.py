@@ -6,13 +6,12 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fvcore.common.config import CfgNode
 from rich.console import Console
 
-from videokd.pipeline.cli import add_config_arguments, load_config_of
+from videokd.pipeline.cli import add_config_arguments, load_config_of, path_argument
 from videokd.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ _MAX_VIEWS = 9
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the config, --output, --part, --dataset, --num and --seed."""
     add_config_arguments(parser)
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE.png")
+    parser.add_argument("--output", required=True, type=path_argument, metavar="FILE.png")
     parser.add_argument("--part", choices=("train", "val", "test"), default="train")
     parser.add_argument("--dataset", metavar="NAME", help="default: all, one after the other")
     parser.add_argument("--num", type=int, default=8, metavar="N", help="videos per dataset")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from videokd.pipeline.cli import path_argument
 from videokd.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --input, --output, --crf, --gop, --jobs and --deadline."""
-    parser.add_argument("--input", required=True, type=Path, metavar="DIR", help="of the videos")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="same tree, new")
+    parser.add_argument(
+        "--input", required=True, type=path_argument, metavar="DIR", help="of the videos"
+    )
+    parser.add_argument(
+        "--output", required=True, type=path_argument, metavar="DIR", help="same tree, new"
+    )
     parser.add_argument("--crf", type=int, default=20, help="quality: 0 best; default 20")
     parser.add_argument(
         "--gop",
