@@ -3,6 +3,7 @@
 import importlib
 import logging
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -220,6 +221,30 @@ def write_config(tiny_data: Path, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def relist_ucf(tiny_data: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """``relist_ucf(names)``: overrides for the tiny UCF with its classes in another order.
+
+    ``names`` maps old name to new name, in the new order.
+    """
+
+    def relist(names: dict[str, str]) -> list[str]:
+        folder, source = tmp_path / "relisted", tiny_data / "ucf_style"
+        for old, new in names.items():
+            shutil.copytree(source / "UCF-101" / old, folder / "videos" / new)
+        labels = {old: label for label, old in enumerate(names, 1)}
+        for path in sorted((source / "ucfTrainTestlist").glob("t*list*.txt")):
+            rows = [row.split("/", 1) for row in path.read_text().splitlines()]
+            lines = [f"{names[old]}/{rest.split()[0]} {labels[old]}\n" for old, rest in rows]
+            (folder / path.name).write_text("".join(lines))
+        rows = [f"{label} {names[old]}\n" for old, label in labels.items()]
+        (folder / "classInd.txt").write_text("".join(rows))
+        root = ["DATASETS.UCF.ROOT", str(folder / "videos")]
+        return [*root, "DATASETS.UCF.ANNOTATIONS", str(folder), "DATA.FRAME_CACHE", ""]
+
+    return relist
 
 
 def _tiny_dataset(name: str, root: Path) -> dict[str, object]:

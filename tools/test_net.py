@@ -30,7 +30,6 @@ def main(arguments: Sequence[str]) -> int:
     cfg = load_config_of(args)
     # Imported here: --help and a wrong key answer at once, and the processes that generate and
     # decode videos, which import this file again, stay small.
-    from videokd.engine.checkpoint import load_weights
     from videokd.pipeline.prepare import open_ranks, prepare_run
     from videokd.pipeline.scoring import predict_part
 
@@ -40,8 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         run = prepare_run(cfg, console, stop, ranks=ranks)
         unit = run.plan.find(args.model)
         if args.checkpoint:
-            model = unit.make_model()
-            load_weights(model, args.checkpoint)
+            model = run.plan.load_checkpoint(unit, args.checkpoint)
         else:
             model = run.plan.load_model(unit)
         for name in unit.tested_on:

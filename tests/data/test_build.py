@@ -2,10 +2,18 @@
 
 import pytest
 
-from videokd.config.defaults import default_config, model_template
+from videokd.config.defaults import dataset_template, default_config, model_template
 from videokd.data.augment import AugmentSpec, RandAugment, RandomErasing
-from videokd.data.build import build_augment, build_clip_spec
+from videokd.data.build import (
+    build_augment,
+    build_clip_spec,
+    build_datasets,
+    index_folder,
+    read_lists,
+)
 from videokd.data.cutting import ClipSpec
+from videokd.data.index_store import save_index
+from videokd.utils.errors import InputError
 
 
 @pytest.fixture
@@ -47,3 +55,20 @@ def test_every_key_of_the_augmentation_reaches_it(cfg):
         rand_augment=RandAugment(num_ops=3, magnitude=5.0),
         erasing=RandomErasing(0.4),
     )
+
+
+def test_training_and_test_of_other_classes_are_refused(cfg, tmp_path):
+    for part, classes in (("train", "ab"), ("test", "ba")):
+        for name in classes:
+            (tmp_path / part / name).mkdir(parents=True)
+            (tmp_path / part / name / f"{part}.mp4").write_bytes(part.encode())
+    cfg.DATASETS.A = dataset_template()
+    cfg.DATASETS.A.FORMAT, cfg.DATASETS.A.ROOT = "folder", str(tmp_path)
+    cfg.DATA.INDEX_DIR = str(tmp_path / "index")
+    for part in ("train", "test"):
+        save_index(index_folder(cfg, "A", part), read_lists(cfg, "A", part))
+        # A class that the first index does not know.
+        (tmp_path / "train" / "c").mkdir(exist_ok=True)
+        (tmp_path / "train" / "c" / "c.mp4").write_bytes(b"c")
+    with pytest.raises(InputError, match=r"A: the classes of training and test differ \(2 and 3,"):
+        build_datasets(cfg)

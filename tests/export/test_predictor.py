@@ -128,6 +128,15 @@ def test_changed_weights_are_refused(folder):
         Predictor(folder)
 
 
+def test_changed_class_names_are_refused(folder):
+    edit_sidecar(folder, lambda content: content["labels"].reverse())
+    with pytest.raises(InputError, match="labels.txt and model.json name other classes, or in an"):
+        Predictor(folder)
+    (folder / "labels.txt").write_text("sit\nrun\njump\n")
+    with pytest.raises(InputError, match="labels.txt does not match the SHA-256 in model.json"):
+        Predictor(folder)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

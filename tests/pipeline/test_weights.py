@@ -60,6 +60,43 @@ def test_a_ready_made_expert_is_kept_as_it_is_and_scored_like_others(make_run, t
     assert _are_equal(inside, _weights(trained))
 
 
+def test_a_ready_made_expert_is_put_into_the_datasets_class_order(make_run, trained, relist_ucf):
+    words = (*ONE_EPOCH, "EXPERTS.UCF.WEIGHTS", trained, "EXPERTS.UCF.TRAIN", False)
+    nodes = {**SMALL, "datasets": ("UCF",)}
+    names = read_json(trained / "stage.json")["class_names"]["heads.UCF"]
+    plain = make_run(*words, **nodes).plan.find("experts/UCF")
+    run = make_run(*words, *relist_ucf({name: name for name in reversed(names)}), **nodes)
+    unit = _train(run, "experts/UCF")
+    assert unit.fingerprint != plain.fingerprint
+    before, after = _weights(trained), _weights(run.plan.path(unit))
+    for name, value in before.items():
+        expected = value.flip(0) if name.startswith("heads.") else value
+        assert torch.equal(after[name], expected)
+    assert read_json(run.plan.path(unit) / "stage.json")["class_names"] == {
+        "heads.UCF": names[::-1]
+    }
+
+
+def test_other_classes_are_refused_where_a_classifier_is_needed_and_trained_anew_elsewhere(
+    make_run, trained, relist_ucf, caplog
+):
+    names = read_json(trained / "stage.json")["class_names"]["heads.UCF"]
+    renamed = relist_ucf({name: name.replace("Punch", "Box") for name in names})
+    words = (*ONE_EPOCH, "EXPERTS.UCF.WEIGHTS", trained, *renamed)
+    nodes = {**SMALL, "datasets": ("UCF",)}
+    difference = r"1 of the file's 8 classes \('Punch'\) not in UCF, which has 'Box' instead"
+    ready = make_run(*words, "EXPERTS.UCF.TRAIN", False, **nodes)
+    with pytest.raises(InputError, match=f"^[^\n]*TRAIN False .*{difference}\n[^\n]*$"):
+        _train(ready, "experts/UCF")
+    run = make_run(*words, **nodes)
+    unit = run.plan.find("experts/UCF")
+    fresh, model = unit.make_model(), unit.make_model()
+    with caplog.at_level("INFO", logger="videokd"):
+        unit.load_initial(model)
+    assert "as initialised: 1 of the file's 8 classes ('Punch')" in caplog.text
+    assert torch.equal(model.heads["UCF"].weight, fresh.heads["UCF"].weight)
+
+
 def test_an_average_of_weights_leaves_a_ready_made_expert_as_it_is(make_run, trained):
     words = ("EXPERTS.UCF.WEIGHTS", trained, "EXPERTS.UCF.TRAIN", False, "SOLVER.EMA_DECAY", 0.9)
     run = make_run(*ONE_EPOCH, *words, **SMALL)
@@ -200,3 +237,20 @@ def test_an_exported_student_is_a_start_and_a_run_of_its_own(make_run, tmp_path)
     again = make_run(*ONE_EPOCH, **{**nodes, "EXPERTS": experts})
     made = _train(again, "experts/UCF")
     assert _are_equal(_weights(again.plan.path(made)), _weights(run.plan.path(unit)))
+    # Other labels beside the same file are other weights.
+    labels = tmp_path / "export" / "labels.txt"
+    labels.write_text(labels.read_text().replace("Punch", "Box"))
+    other = make_run(*ONE_EPOCH, **{**nodes, "EXPERTS": experts, "OUTPUT_DIR": str(tmp_path / "c")})
+    assert other.plan.find("experts/UCF").fingerprint != made.fingerprint
+    with pytest.raises(InputError, match=r"classes \('Box'\) not in UCF"):
+        _train(other, "experts/UCF")
+
+
+def test_a_ready_made_expert_of_unnamed_classes_is_warned_of(make_run, trained, tmp_path, caplog):
+    save_weights(tmp_path / "a.safetensors", _weights(trained))
+    words = ("EXPERTS.UCF.WEIGHTS", tmp_path / "a.safetensors", "EXPERTS.UCF.TRAIN", False)
+    unit = make_run(*ONE_EPOCH, *words, **SMALL).plan.find("experts/UCF")
+    with caplog.at_level("INFO", logger="videokd"):
+        unit.load_initial(unit.make_model())
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "the file does not name them, so their order is taken to be the dataset's" in caplog.text

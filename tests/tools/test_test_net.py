@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import shutil
 from itertools import count
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from videokd.pipeline import scoring, training
+from videokd.utils.errors import InputError
+from videokd.utils.io import read_json
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -50,3 +53,24 @@ def test_the_best_weights_can_be_scored(tool, write_config, tmp_path, monkeypatc
         expected = load_file(best.with_name(name))
         assert all(torch.equal(value, expected[key]) for key, value in state.items())
     assert capsys.readouterr().out.count("experts/UCF on UCF: top1 ") == 2
+
+
+def test_weights_are_scored_by_class_name_and_refused_for_other_classes(
+    tool, write_config, relist_ucf, tmp_path, capsys
+):
+    config = write_config(["UCF"], BASELINES=[])
+    tool("train_net", "--cfg", config, "--stage", "experts")
+    unit = tmp_path / "run" / "experts" / "UCF"
+    names = read_json(unit / "stage.json")["class_names"]["heads.UCF"]
+    checkpoint = ("--checkpoint", unit / "model.safetensors")
+    words = ("--cfg", config, "--model", "experts/UCF", *checkpoint)
+    tool("test_net", *words)
+    relisted = relist_ucf({name: name for name in reversed(names)})
+    tool("test_net", *words, *relisted)
+    lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("experts/UCF on UCF")]
+    assert len(lines) == 2
+    assert lines[0] == lines[1]
+    shutil.rmtree(tmp_path / "relisted")
+    relisted = relist_ucf({name: name.replace("Walking", "Striding") for name in sorted(names)})
+    with pytest.raises(InputError, match=r"2 of the file's 8 classes \('Walking', 'WalkingBackwar"):
+        tool("test_net", *words, *relisted)

@@ -92,6 +92,11 @@ def build_datasets(cfg: CfgNode, *, allows_absent: bool = False) -> dict[str, Da
             train, test = make_stand_in(name, format=node.FORMAT, root=Path(node.ROOT))
         else:
             train, test = (_load_index(cfg, name, part) for part in ("train", "test"))
+        if train.class_names != test.class_names:
+            raise InputError(
+                f"{name}: the classes of training and test differ ({train.num_classes} and "
+                f"{test.num_classes}, or in another order); index both parts from the same lists"
+            )
         val = None
         if cfg.DATA.VAL_FRACTION > 0:
             train, val = hold_out_groups(train, fraction=cfg.DATA.VAL_FRACTION, seed=cfg.SEED)

@@ -25,6 +25,12 @@ from torch import Tensor
 from torch.serialization import get_crc32_options, set_crc32_options
 
 from videokd.engine.disk import naming_failures
+from videokd.utils.class_names import (
+    ClassNames,
+    class_names_to_metadata,
+    order_rows,
+    read_class_names,
+)
 from videokd.utils.errors import InputError
 from videokd.utils.io import atomic_write_text, read_json, sha256_file, sync, write_json
 
@@ -165,13 +171,22 @@ def find_damage(path: Path) -> str | None:
     return None
 
 
-def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write a state dict as safetensors, on the CPU and contiguous; the file is whole or absent."""
+def save_weights(
+    path: Path, state: Mapping[str, Tensor], class_names: ClassNames | None = None
+) -> None:
+    """Write a state dict as safetensors, on the CPU and contiguous; the file is whole or absent.
+
+    Args:
+        path: The file.
+        state: The state dict.
+        class_names: Kept in the file's metadata, for ``load_weights``.
+    """
     # Training keeps some weights in channels_last_3d; safetensors stores plain layouts only.
     plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     unfinished = path.with_name(f"{path.name}.tmp")
     try:
-        save_file(plain, unfinished)
+        metadata = None if class_names is None else class_names_to_metadata(class_names)
+        save_file(plain, unfinished, metadata=metadata)
         sync(unfinished)
         unfinished.replace(path)
     except BaseException:
@@ -179,14 +194,22 @@ def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
         raise
 
 
-def load_weights(module: torch.nn.Module, path: Path) -> None:
+def load_weights(
+    module: torch.nn.Module, path: Path, class_names: ClassNames | None = None
+) -> None:
     """Load a safetensors state dict into ``module``, strictly.
 
     The file holds the module's own weights, or those of a task (a training's checkpoint), whose
-    model they are then taken from.
+    model they are then taken from. The rows of a classifier are matched by class name.
+
+    Args:
+        module: Changed in place, and not at all when this raises.
+        path: The file.
+        class_names: Of the module's classifiers; None to take the rows as they are.
 
     Raises:
-        InputError: No such file, not safetensors, or weights of another architecture.
+        InputError: No such file, not safetensors, weights of another architecture, or a
+            classifier of other classes.
     """
     try:
         state = load_file(path)
@@ -194,6 +217,8 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
         raise InputError(f"weights {path} cannot be read: {error}") from error
     if all(name.startswith(("model.", "objective.")) for name in state):
         state = {n.removeprefix("model."): v for n, v in state.items() if n.startswith("model.")}
+    if class_names is not None:
+        state = _order_classes(state, class_names, path)
     expected = module.state_dict()
     missing = sorted(expected.keys() - state.keys())
     unexpected = sorted(state.keys() - expected.keys())
@@ -206,6 +231,23 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
             "use the config that trained them"
         )
     module.load_state_dict(state)
+
+
+def _order_classes(
+    state: dict[str, Tensor], class_names: ClassNames, path: Path
+) -> dict[str, Tensor]:
+    found = read_class_names(path)
+    state, moved = order_rows(state, found, class_names, origin=path)
+    unnamed = [prefix for prefix in class_names if prefix not in found]
+    if moved:
+        logger.warning("%s: rows of %s reordered by class name", path, ", ".join(moved))
+    if unnamed:
+        logger.warning(
+            "%s does not name the classes of %s; their order is taken to be the dataset's",
+            path,
+            ", ".join(unnamed),
+        )
+    return state
 
 
 def _list_newest_first(folder: Path) -> list[Path]:

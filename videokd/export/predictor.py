@@ -17,6 +17,7 @@ from videokd.data.views import ViewDataset
 from videokd.export.network import build_network
 from videokd.export.onnx import load_onnx
 from videokd.export.sidecar import Sidecar
+from videokd.utils.class_names import LABELS_NAME
 from videokd.utils.errors import InputError, VideoError
 
 RUNTIMES = ("torch", "onnx")
@@ -51,7 +52,8 @@ class Predictor:
         num_clips: Clips along time; 0 = as many as in the test.
 
     Raises:
-        InputError: No export in ``folder``, a damaged or missing file, or an unknown runtime.
+        InputError: No export in ``folder``, a damaged or missing file, class names that differ
+            between ``model.json`` and ``labels.txt``, or an unknown runtime.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Predictor:
         if runtime not in RUNTIMES:
             raise InputError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
         self.sidecar = Sidecar.read(folder)
+        _check_labels(folder, self.sidecar)
         preprocessing = self.sidecar.preprocessing
         if num_clips:
             preprocessing = replace(preprocessing, num_clips=num_clips)
@@ -115,6 +118,18 @@ class Predictor:
         if isinstance(sample, BadVideo):
             raise VideoError(path, sample.cause)
         return sample.clips
+
+
+def _check_labels(folder: Path, sidecar: Sidecar) -> None:
+    path = folder / LABELS_NAME
+    if LABELS_NAME not in sidecar.files or not path.exists():
+        return
+    labels = _read_checked(folder, sidecar, LABELS_NAME).decode().removesuffix("\n").split("\n")
+    if labels != list(sidecar.labels):
+        raise InputError(
+            f"{path} and model.json name other classes, or in another order; export the student "
+            "anew, or restore the two files of one export"
+        )
 
 
 def _load_torch(folder: Path, sidecar: Sidecar) -> Callable[[Tensor], Tensor]:

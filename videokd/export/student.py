@@ -21,13 +21,13 @@ from videokd.export.onnx import convert_to_onnx, load_onnx, require_onnx
 from videokd.export.sidecar import SIDECAR_NAME, Preprocessing, Sidecar
 from videokd.models.classifier import VideoClassifier
 from videokd.models.zoo import Architecture
+from videokd.utils.class_names import LABELS_NAME
 from videokd.utils.errors import InputError, RunError
 from videokd.utils.io import atomic_write_bytes, sha256_file
 
 logger = logging.getLogger(__name__)
 
 FORMATS = ("pth", "safetensors", "onnx")
-LABELS_NAME = "labels.txt"
 # Both run the same operations, but for a classifier that the library writes as a convolution; this
 # leaves room for another kernel's rounding, of logits up to 1 or in proportion to larger ones.
 PLAIN_TOLERANCE = 1e-6

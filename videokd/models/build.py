@@ -1,7 +1,7 @@
 """Config nodes -> models."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -102,7 +102,12 @@ def build_classifier(
 
 
 def load_initial_weights(
-    cfg: CfgNode, model: VideoClassifier, architecture: Architecture, *, title: str
+    cfg: CfgNode,
+    model: VideoClassifier,
+    architecture: Architecture,
+    *,
+    title: str,
+    class_names: Mapping[str, Sequence[str]],
 ) -> LoadReport:
     """Load the WEIGHTS of an EXPERTS or STUDENTS node into its model, and log what became of them.
 
@@ -111,6 +116,7 @@ def load_initial_weights(
         model: From ``build_classifier``.
         architecture: From ``build_architecture``.
         title: The node, for the log and for messages.
+        class_names: Dataset name -> its class names.
 
     Raises:
         InputError: As of ``load_pretrained``.
@@ -120,13 +126,14 @@ def load_initial_weights(
             model,
             architecture,
             cfg.WEIGHTS,
+            class_names=class_names,
             patterns=cfg.WEIGHTS_RENAME,
             is_strict=cfg.WEIGHTS_STRICT,
         )
     except InputError as error:
         raise InputError(f"{title}: {error}") from error
-    # What does not fit was allowed to, and what was changed and is not trained was never seen to
-    # work: neither is what is usually wanted.
-    is_usual = report.is_whole and (cfg.TRAIN or not report.adapted)
+    # An untrained network is checked by nobody: neither adapted kernels nor a classifier whose
+    # class order had to be assumed.
+    is_usual = report.is_whole and (cfg.TRAIN or not (report.adapted or report.is_order_assumed))
     logger.log(logging.INFO if is_usual else logging.WARNING, "%s: %s", title, report)
     return report

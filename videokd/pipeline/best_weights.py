@@ -11,6 +11,7 @@ from videokd.engine.checkpoint import find_damage, load_weights, save_weights
 from videokd.engine.disk import naming_failures
 from videokd.engine.distributed import ONE_RANK, Ranks
 from videokd.engine.metrics_log import find_best, read_metrics
+from videokd.utils.class_names import ClassNames
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ def save_best(
     num_steps: int,
     measure: Callable[[nn.Module], None],
     *,
+    class_names: ClassNames,
     ranks: Ranks = ONE_RANK,
 ) -> dict[str, Any]:
     """Write the weights of the best validation, if it was before the last step.
@@ -32,6 +34,7 @@ def save_best(
         model: Whose weights those are; it has them again afterwards.
         num_steps: Of the training.
         measure: Makes of weights what was validated, see ``SOLVER.PRECISE_BN_BATCHES``.
+        class_names: Of the model's classifiers, kept with the weights.
         ranks: Processes that call it alike; the first chooses and writes.
 
     Returns:
@@ -53,7 +56,7 @@ def save_best(
     measure(model)
     if ranks.is_first:
         with naming_failures(folder / _NAME):
-            save_weights(folder / _NAME, model.state_dict())
+            save_weights(folder / _NAME, model.state_dict(), class_names)
     load_weights(model, folder / "model.safetensors")
     return {"best": {"step": step, "val_top1": score}}
 

@@ -48,7 +48,9 @@ class ExperimentPlan:
         self._store = store
         self._names = tuple(datasets)
         self._baselines = list(cfg.BASELINES)
-        self.workshop = Workshop(cfg, {n: parts.num_classes for n, parts in datasets.items()})
+        self.workshop = Workshop(
+            cfg, {name: parts.train.class_names for name, parts in datasets.items()}
+        )
         for section in ("EXPERTS", "STUDENTS"):
             for name in self._names:
                 self.workshop.shapes(section, name)
@@ -102,8 +104,16 @@ class ExperimentPlan:
         folder = self.path(unit)
         if not self.is_finished(unit):
             raise InputError(f"{folder} is not trained yet; run --stage {unit.stage} first")
+        return self.load_checkpoint(unit, folder / "model.safetensors")
+
+    def load_checkpoint(self, unit: Unit, path: Path) -> nn.Module:
+        """Build the model of a unit with the weights of a file.
+
+        Raises:
+            InputError: The file cannot be read, or is of another architecture or other classes.
+        """
         model = unit.make_model()
-        load_weights(model, folder / "model.safetensors")
+        load_weights(model, path, self.workshop.head_classes(model))
         return model
 
     def is_finished(self, unit: Unit) -> bool:

@@ -146,7 +146,8 @@ class Recipe:
             name: Its dataset.
             **parts: What its weights depend on.
         """
-        inputs = {"num_classes": self._datasets[name].num_classes, **parts}
+        # Its classifier's rows are put into the order of the dataset's classes.
+        inputs = {"class_names": self._datasets[name].train.class_names, **parts}
         if not self._cfg.EXPERTS[name].WEIGHTS_STRICT:
             # What is missing then is drawn.
             inputs["SEED"] = self._cfg.SEED

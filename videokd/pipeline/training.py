@@ -41,6 +41,7 @@ from videokd.pipeline.run import Run
 from videokd.pipeline.scoring import validate_unit
 from videokd.pipeline.stage import read_stage, write_stage
 from videokd.pipeline.unit import Unit
+from videokd.utils.class_names import ClassNames
 from videokd.utils.errors import RunError
 from videokd.utils.io import sync
 
@@ -86,6 +87,7 @@ def _train_unit(run: Run, unit: Unit) -> None:
         run.console.print(make_fusion_table(model, unit.folder))
     learner = _make_learner(run, unit, model)
     result = _result_of(learner, model)
+    stage["class_names"] = run.plan.workshop.head_classes(model)
     if run.ranks.is_first:  # checkpoints may only lie beside what says of which config they are
         write_stage(folder, stage)
     try:
@@ -94,7 +96,7 @@ def _train_unit(run: Run, unit: Unit) -> None:
         with explain_lost_ranks(run.ranks), learner.whole_weights():
             if unit.num_steps:  # a ready-made one stays as it was loaded
                 _measure_norms(run, unit, result)
-            best = _save_weights(run, unit, result)
+            best = _save_weights(run, unit, result, stage["class_names"])
     except BaseException:
         stage["seconds"] += time.monotonic() - start
         if run.ranks.is_first:
@@ -117,18 +119,21 @@ def _train_unit(run: Run, unit: Unit) -> None:
     run.ranks.wait()  # what is trained next may need this one
 
 
-def _save_weights(run: Run, unit: Unit, result: nn.Module) -> dict[str, Any]:
+def _save_weights(
+    run: Run, unit: Unit, result: nn.Module, class_names: ClassNames
+) -> dict[str, Any]:
     """Write the last weights and the best ones; return what ``stage.json`` says of the latter."""
     path = run.plan.path(unit) / "model.safetensors"
     if run.ranks.is_first:
         with naming_failures(path):
-            save_weights(path, result.state_dict())
+            save_weights(path, result.state_dict(), class_names)
     run.ranks.wait()
     best = save_best(
         path.parent,
         result,
         unit.num_steps,
         lambda model: _measure_norms(run, unit, model),
+        class_names=class_names,
         ranks=run.ranks,
     )
     run.ranks.wait()  # all have read the checkpoint

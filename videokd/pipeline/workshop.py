@@ -35,12 +35,13 @@ class Workshop:
 
     Args:
         cfg: The whole config.
-        num_classes: Dataset name -> number of classes, in the order of DATASETS.
+        class_names: Dataset name -> its class names, in the order of DATASETS.
     """
 
-    def __init__(self, cfg: CfgNode, num_classes: Mapping[str, int]) -> None:
+    def __init__(self, cfg: CfgNode, class_names: Mapping[str, Sequence[str]]) -> None:
         self._cfg = cfg
-        self._num_classes = dict(num_classes)
+        self._class_names = dict(class_names)
+        self._num_classes = {name: len(classes) for name, classes in class_names.items()}
 
     @property
     def fused_experts(self) -> list[str]:
@@ -99,14 +100,29 @@ class Workshop:
 
         def load(model: VideoClassifier | JoinedClassifier) -> None:
             plain = model.classifier if isinstance(model, JoinedClassifier) else model
-            report = load_initial_weights(node, plain, architecture, title=title)
+            report = load_initial_weights(
+                node, plain, architecture, title=title, class_names=self._class_names
+            )
             if not node.TRAIN and not report.has_head:
                 raise InputError(
                     f"{title}: TRAIN False needs weights that classify its "
-                    f"{self._num_classes[dataset]} classes; {report}"
+                    f"{self._num_classes[dataset]} classes; {report.source}: {report.head}\n"
+                    "set TRAIN True to train a new classifier on top of these weights, or use "
+                    f"weights that were trained on the classes of {dataset}"
                 )
 
         return load
+
+    def head_classes(self, model: nn.Module) -> dict[str, tuple[str, ...]]:
+        """Return the class names of every classifier of a model, by the prefix of its tensors."""
+        known = self._class_names
+        if isinstance(model, JoinedClassifier):
+            joined = [f"{name}/{label}" for name in model.num_classes for label in known[name]]
+            return {f"classifier.heads.{HEAD}": tuple(joined)}
+        if isinstance(model, ExpertEnsemble):  # one classifier per expert, all for one dataset
+            return {f"heads.{expert}": tuple(known[model.dataset]) for expert in model.heads}
+        assert isinstance(model, VideoClassifier | JointTeacher)
+        return {f"heads.{name}": tuple(known[name]) for name in model.heads}
 
     def shared_student(self, dataset: str) -> VideoClassifier:
         """Build the student of ``dataset`` with one classifier per dataset (baseline B2)."""

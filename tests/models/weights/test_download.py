@@ -9,6 +9,7 @@ import torch
 
 from videokd.models.weights import download
 from videokd.models.weights.source import identify_weights, read_weights
+from videokd.utils.class_names import ONLY_HEAD
 from videokd.utils.errors import InputError
 
 R3D = "torchvision:R3D_18_Weights.KINETICS400_V1"
@@ -145,6 +146,24 @@ def test_hugging_faces_weights_are_those_of_its_file_and_no_drawn_ones(tmp_path)
     read = read_weights(str(tmp_path / "backbone")).state
     assert not any(name.startswith("classifier") for name in read)
     assert read.keys() <= expected.keys()
+
+
+def test_class_names_come_with_the_weights_of_libraries(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_fetch_url", lambda url, load: download.Fetched({}))
+    names = read_weights(R3D).class_names[ONLY_HEAD]
+    assert (len(names), names[0]) == (400, "abseiling")
+    transformers = pytest.importorskip("transformers")
+    sizes = {"image_size": 32, "num_frames": 4, "hidden_size": 16, "num_hidden_layers": 1}
+    sizes |= {"num_attention_heads": 2, "intermediate_size": 32}
+    identities = []
+    for labels in (None, {0: "run", 1: "sit"}, {0: "sit", 1: "run"}):
+        config = transformers.VideoMAEConfig(**sizes, **({"id2label": labels} if labels else {}))
+        transformers.VideoMAEForVideoClassification(config).save_pretrained(tmp_path)
+        (tmp_path / "model.safetensors").write_bytes(b"the same")
+        identities.append(identify_weights(str(tmp_path)))
+        found = download._class_names_of(config).get(ONLY_HEAD, [])
+        assert found == list((labels or {}).values())
+    assert len(set(identities)) == 3
 
 
 def test_what_hugging_faces_loader_leaves_out_is_noted(tmp_path):

@@ -6,10 +6,12 @@ SHA-256 in their names, which is checked; pytorchvideo's have no published hash.
 
 import importlib
 import os
+import re
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from videokd.models.weights.files import explain_failure, unwrap
 from videokd.models.weights.positions import Clip
+from videokd.utils.class_names import ONLY_HEAD, ClassNames
 from videokd.utils.errors import InputError
 
 _HUB = "https://huggingface.co"
@@ -32,6 +35,8 @@ class Fetched(NamedTuple):
     """What it did to them that the report should say."""
     clip: Clip | None = None
     """What they are for, where it says so."""
+    class_names: ClassNames = MappingProxyType({})
+    """Of its classifiers; ``ONLY_HEAD`` for that of a library's network."""
 
 
 class _Library(NamedTuple):
@@ -89,7 +94,8 @@ def _fetch_torchvision(name: str) -> Fetched:
     from torchvision.models import get_weight
 
     weights = get_weight(name)
-    return _fetch_url(weights.url, weights.get_state_dict)
+    fetched = _fetch_url(weights.url, weights.get_state_dict)
+    return fetched._replace(class_names={ONLY_HEAD: weights.meta.get("categories", ())})
 
 
 def _find_pytorchvideo(name: str) -> str:
@@ -182,7 +188,7 @@ def load_hugging_face(source: str, **options: Any) -> Fetched:
     state = {name: value for name, value in net.state_dict().items() if name not in drawn}
     ignored = sorted(info["unexpected_keys"])
     note = f"transformers left out {len(ignored)}: {', '.join(ignored[:3])} ..." if ignored else ""
-    return Fetched(state, note, _clip_of(net.config))
+    return Fetched(state, note, _clip_of(net.config), _class_names_of(net.config))
 
 
 def _clip_of(config: Any) -> Clip | None:
@@ -191,6 +197,12 @@ def _clip_of(config: Any) -> Clip | None:
     if isinstance(num_frames, int) and isinstance(size, int):
         return Clip(num_frames, size)
     return None
+
+
+def _class_names_of(config: Any) -> ClassNames:
+    names = [name for _, name in sorted(config.id2label.items())]
+    is_named = any(re.fullmatch(r"LABEL_\d+", name) is None for name in names)
+    return {ONLY_HEAD: names} if is_named else {}
 
 
 def _find_timm(name: str) -> str:

@@ -14,6 +14,7 @@ from videokd.models.weights.positions import Clip
 from videokd.models.weights.report import Changed, LoadReport
 from videokd.models.weights.source import read_weights
 from videokd.models.zoo import Architecture, get_size
+from videokd.utils.class_names import LABELS_NAME, ONLY_HEAD, describe_difference, match_rows
 from videokd.utils.errors import InputError
 
 # Of batch norms: how often they were updated, which nothing of ours reads.
@@ -25,18 +26,21 @@ def load_pretrained(
     architecture: Architecture,
     source: str,
     *,
+    class_names: Mapping[str, Sequence[str]] | None = None,
     patterns: Sequence[Sequence[str]] = (),
     is_strict: bool = True,
 ) -> LoadReport:
     """Load weights from elsewhere into a model.
 
-    The file's classifier goes to each of the model's classifiers that has as many classes; where
-    there is none, they stay as they are, and the report says so.
+    The file's classifier goes to each of the model's classifiers that has the same classes, its
+    rows matched by class name; where the file names no classes, that has as many. Other
+    classifiers stay as they are, and the report says so.
 
     Args:
         model: On the CPU; changed in place, and not at all when this raises.
         architecture: What its backbone was built from.
         source: See ``source.identify_weights``.
+        class_names: Name of each of the model's classifiers -> its classes; None if unknown.
         patterns: (regular expression, replacement) for the file's names, one after the other; a
             name that becomes empty is left out.
         is_strict: Raise when a tensor is missing, unexpected or of a shape that cannot be adapted,
@@ -47,7 +51,7 @@ def load_pretrained(
             the file fits; or, if ``is_strict``, not all of them do.
     """
     fetched = read_weights(source)
-    state, note = _unwrap_ours(fetched.state, model)
+    state, note, head = _unwrap_ours(fetched.state, model)
     state = _apply_patterns(state, patterns)
     names = {"family": architecture.family, "architecture": architecture.name}
     renamed = rename(state, **names)
@@ -55,7 +59,13 @@ def load_pretrained(
     image = rename_image_resnet(state, **names)
     if image is not None:
         state, convention = image
-    fit = _Fit(model, architecture, fetched.clip or _published_clip(architecture))
+    fit = _Fit(
+        model,
+        architecture,
+        fetched.clip or _published_clip(architecture),
+        class_names=class_names or {},
+        found_names=fetched.class_names.get(head, ()),
+    )
     fit.take(_match_prefix(state, fit.wanted))
     report = LoadReport(
         source=source,
@@ -67,6 +77,7 @@ def load_pretrained(
         mismatched=tuple(fit.mismatched),
         head=fit.head,
         has_head=bool(fit.head_state),
+        is_order_assumed=fit.is_order_assumed,
         note=note or fetched.note,
     )
     if not fit.state:
@@ -77,8 +88,8 @@ def load_pretrained(
             "other names with WEIGHTS_RENAME, or set WEIGHTS_STRICT False to go on like this"
         )
     model.backbone.net.load_state_dict(fit.state, strict=False)
-    for name in fit.heads:
-        model.heads[name].load_state_dict(fit.head_state)
+    for name, rows in fit.heads.items():
+        model.heads[name].load_state_dict({k: v[rows] for k, v in fit.head_state.items()})
     return report
 
 
@@ -89,10 +100,16 @@ class _Fit:
     model: VideoClassifier
     architecture: Architecture
     trained_clip: Clip
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Name of a classifier of the model -> its classes."""
+    found_names: Sequence[str] = ()
+    """Classes of the file's classifier; empty if unknown."""
     state: dict[str, Tensor] = field(default_factory=dict)
-    heads: list[str] = field(default_factory=list)
+    heads: dict[str, list[int]] = field(default_factory=dict)
+    """Name of a classifier that takes the file's -> row of the file for each of its rows."""
     head_state: dict[str, Tensor] = field(default_factory=dict)
     head: str = ""
+    is_order_assumed: bool = False
     loaded: list[str] = field(default_factory=list)
     adapted: list[Changed] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -127,25 +144,52 @@ class _Fit:
             self.head = f"as initialised: the file has none ({classes})"
             return
         count = len(head["weight"])
-        self.heads = [name for name, own in here.items() if own == count]
-        if not self.heads:
+        fitting = [name for name, own in here.items() if own == count]
+        if not fitting:
             self.head = f"as initialised: the file has {count} classes, {classes}"
             return
-        shapes = {k: v.shape for k, v in self.model.heads[self.heads[0]].state_dict().items()}
+        self.heads = self._match_heads(fitting, count)
+        if not self.heads:
+            return
+        first = self.model.heads[next(iter(self.heads))]
+        shapes = {k: v.shape for k, v in first.state_dict().items()}
         for key, value in head.items():
             # Some libraries classify by a convolution of one position.
             fitted = value if key == "bias" else value.flatten(1)
             if fitted.shape != shapes[key]:
                 name = f"{self.architecture.head_name}.{key}"
                 self.mismatched.append(Changed(name, tuple(value.shape), tuple(shapes[key])))
-                self.heads = []
+                self.heads = {}
             self.head_state[key] = fitted
         lacking = [key for key in shapes if key not in head]
         self.missing += [f"{self.architecture.head_name}.{key}" for key in lacking]
         if lacking or not self.heads:
-            self.heads, self.head_state = [], {}
+            self.heads, self.head_state, self.is_order_assumed = {}, {}, False
         ends = f"for {', '.join(self.heads)}" if self.heads else "as initialised: it does not fit"
         self.head = f"{count} classes, {ends}"
+        if any(rows != sorted(rows) for rows in self.heads.values()):
+            self.head += ", rows reordered by class name"
+        if self.is_order_assumed:
+            self.head += (
+                "; the file does not name them, so their order is taken to be the dataset's (a "
+                f"{LABELS_NAME} beside the file, one name per line, lets it be checked)"
+            )
+
+    def _match_heads(self, fitting: Sequence[str], count: int) -> dict[str, list[int]]:
+        """Return the classifiers that take the file's, and the file's row for each of theirs."""
+        if len(self.found_names) != count:
+            self.is_order_assumed = any(name in self.class_names for name in fitting)
+            return {name: list(range(count)) for name in fitting}
+        matched = {}
+        for name in fitting:
+            wanted = self.class_names.get(name, self.found_names)
+            rows = match_rows(self.found_names, wanted)
+            if rows is None:
+                difference = describe_difference(self.found_names, wanted, dataset=name)
+                self.head = f"as initialised: {difference}"
+            else:
+                matched[name] = rows
+        return matched
 
     def _adapt(self, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
         adapted = adapt(
@@ -200,10 +244,11 @@ def _apply_patterns(
 
 def _unwrap_ours(
     state: Mapping[str, Tensor], model: VideoClassifier
-) -> tuple[dict[str, Tensor], str]:
-    """Return a state dict of videokd's under the network's names, and whose classifiers it has.
+) -> tuple[dict[str, Tensor], str, str]:
+    """Turn a state dict of videokd's into one under the network's names; others stay as they are.
 
-    Others stay as they are.
+    Returns:
+        The state dict, a note about its classifiers, and the prefix of the one that was taken.
     """
     if all(name.startswith(("model.", "objective.")) for name in state):
         # A checkpoint holds a training's task, which learns with parts of its own.
@@ -211,7 +256,7 @@ def _unwrap_ours(
     else:
         ours = dict(state)
     if not all(name.startswith(("backbone.net.", "heads.")) for name in ours):
-        return dict(state), ""
+        return dict(state), "", ONLY_HEAD
     datasets = sorted({name.split(".")[1] for name in ours if name.startswith("heads.")})
     known = [name for name in datasets if name in model.heads] or datasets
     unwrapped = {n.removeprefix("backbone.net."): v for n, v in ours.items() if n[0] == "b"}
@@ -222,6 +267,7 @@ def _unwrap_ours(
     return (
         unwrapped,
         f"a model of videokd's with classifiers for {', '.join(datasets) or 'nothing'}",
+        f"heads.{known[0]}" if known else ONLY_HEAD,
     )
 
 

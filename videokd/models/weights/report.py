@@ -44,6 +44,8 @@ class LoadReport:
     """What became of the classifier."""
     has_head: bool
     """Whether a classifier of the network has the file's weights."""
+    is_order_assumed: bool = False
+    """Whether the classifier was taken without knowing the file's class names."""
     note: str = ""
     """What else there is to say, of how the file was read."""
 

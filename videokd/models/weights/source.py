@@ -5,7 +5,9 @@ from pathlib import Path
 
 from videokd.models.weights import download, files
 from videokd.models.weights.download import Fetched
+from videokd.utils.class_names import ONLY_HEAD, read_class_names
 from videokd.utils.errors import InputError
+from videokd.utils.io import read_json, sha256_json
 
 # One letter and a colon would be a drive.
 _NAMED = re.compile(r"([A-Za-z_]{2,}):(.*)", re.DOTALL)
@@ -26,7 +28,14 @@ def identify_weights(source: str) -> str:
     named = _NAMED.fullmatch(source)
     if named:
         return download.identify(named[1], named[2])
-    return f"sha256:{files.hash_files(Path(source))}"
+    path = Path(source)
+    digest = files.hash_files(path)
+    # Class names outside the file decide where the rows of its classifier go.
+    if files.is_hugging_face(path):
+        labels = read_json(path / "config.json").get("id2label")
+    else:
+        labels = read_class_names(files.find_files(path)[0]).get(ONLY_HEAD)
+    return f"sha256:{digest if labels is None else sha256_json([digest, labels])}"
 
 
 def read_weights(source: str) -> Fetched:
@@ -54,4 +63,5 @@ def _read(source: str) -> Fetched:
         except (OSError, ValueError) as error:
             cause = " ".join(str(error).split())
             raise InputError(f"weights {path} cannot be read by transformers: {cause}") from error
-    return Fetched(files.read_files(path))
+    class_names = read_class_names(files.find_files(path)[0])
+    return Fetched(files.read_files(path), class_names=class_names)
