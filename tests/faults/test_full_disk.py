@@ -33,7 +33,7 @@ def fail_and_resume(experiment, expected, name, cause, **what):
     assert [find_damage(path) for path in left] == [None] * len(left)
     assert not [path for path in unit.rglob("*") if path.name.endswith(".tmp")]
     assert not list(unit.rglob(".*"))
-    if (unit / "stage.json").exists() and read_json(unit / "stage.json")["is_finished"]:
+    if (unit / "training.json").exists() and read_json(unit / "training.json")["is_finished"]:
         assert (unit / "model.safetensors").exists()
     assert experiment.train(name)[0] == 0, (what, experiment.errors)
     assert experiment.outcome(name) == expected, what

@@ -56,7 +56,7 @@ def test_the_best_weights_are_those_that_were_validated(train_scored, decay, num
     assert is_equal(load_file(folder / "model.safetensors"), seen[2])
     assert not is_equal(seen[1], seen[2])
     steps = [line["step"] for line in read_metrics(folder / "metrics.jsonl") if "lr" not in line]
-    assert read_json(folder / "stage.json")["best"] == {"step": steps[1], "val_top1": 60.0}
+    assert read_json(folder / "training.json")["best"] == {"step": steps[1], "val_top1": 60.0}
     assert not (folder / "checkpoints").exists()
 
 
@@ -75,7 +75,7 @@ def test_the_last_weights_are_kept_once(train_scored, scores, period):
     folder, seen = train_scored("experts/UCF", scores, *words, datasets=("UCF",))
     assert len(seen) == len(scores)
     assert not (folder / "best.safetensors").exists()
-    assert "best" not in read_json(folder / "stage.json")
+    assert "best" not in read_json(folder / "training.json")
 
 
 def test_a_best_checkpoint_that_is_lost_costs_nothing_else(train_scored, monkeypatch, caplog):
@@ -87,6 +87,6 @@ def test_a_best_checkpoint_that_is_lost_costs_nothing_else(train_scored, monkeyp
     monkeypatch.setattr(training_module, "train", train_and_lose)
     folder, seen = train_scored("experts/UCF", [40.0, 60.0, 50.0], *words, datasets=("UCF",))
     assert is_equal(load_file(folder / "model.safetensors"), seen[2])
-    assert read_json(folder / "stage.json")["is_finished"]
+    assert read_json(folder / "training.json")["is_finished"]
     assert not (folder / "best.safetensors").exists()
     assert "no best.safetensors, since" in caplog.text

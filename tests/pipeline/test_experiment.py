@@ -85,7 +85,7 @@ def test_every_stage_leaves_its_files(whole):
         lines = read_metrics(whole / folder / "metrics.jsonl")
         assert any("loss" in line for line in lines)
         assert any(key.startswith("val_top1_") for line in lines for key in line)
-        assert read_json(whole / folder / "stage.json")["is_finished"]
+        assert read_json(whole / folder / "training.json")["is_finished"]
         assert not (whole / folder / "checkpoints").exists()
         if "B5_teachers" not in folder:  # not a row of the table
             assert list((whole / folder / "test").glob("*.json"))

@@ -37,6 +37,6 @@ def test_many_differences_are_counted(tmp_path):
 
 @pytest.mark.parametrize("text", ["{}", "[1]", '{"inputs": {'])
 def test_a_stage_that_cannot_be_understood_is_refused(tmp_path, text):
-    (tmp_path / "stage.json").write_text(text)
-    with pytest.raises(InputError, match=r"stage\.json is not of this version; delete"):
+    (tmp_path / "training.json").write_text(text)
+    with pytest.raises(InputError, match=r"training\.json is not of this version; delete"):
         read_stage(tmp_path, INPUTS)

@@ -48,7 +48,7 @@ def test_a_ready_made_expert_is_kept_as_it_is_and_scored_like_others(make_run, t
     assert unit.num_steps == 0
     folder = run.plan.path(unit)
     assert _are_equal(_weights(folder), _weights(trained))
-    stage = read_json(folder / "stage.json")
+    stage = read_json(folder / "training.json")
     assert (stage["is_finished"], stage["num_steps"]) == (True, 0)
     assert not (folder / "metrics.jsonl").exists()
     score_unit(run, unit)
@@ -63,7 +63,7 @@ def test_a_ready_made_expert_is_kept_as_it_is_and_scored_like_others(make_run, t
 def test_a_ready_made_expert_is_put_into_the_datasets_class_order(make_run, trained, relist_ucf):
     words = (*ONE_EPOCH, "EXPERTS.UCF.WEIGHTS", trained, "EXPERTS.UCF.TRAIN", False)
     nodes = {**SMALL, "datasets": ("UCF",)}
-    names = read_json(trained / "stage.json")["class_names"]["heads.UCF"]
+    names = read_json(trained / "training.json")["class_names"]["heads.UCF"]
     plain = make_run(*words, **nodes).plan.find("experts/UCF")
     run = make_run(*words, *relist_ucf({name: name for name in reversed(names)}), **nodes)
     unit = _train(run, "experts/UCF")
@@ -72,7 +72,7 @@ def test_a_ready_made_expert_is_put_into_the_datasets_class_order(make_run, trai
     for name, value in before.items():
         expected = value.flip(0) if name.startswith("heads.") else value
         assert torch.equal(after[name], expected)
-    assert read_json(run.plan.path(unit) / "stage.json")["class_names"] == {
+    assert read_json(run.plan.path(unit) / "training.json")["class_names"] == {
         "heads.UCF": names[::-1]
     }
 
@@ -80,7 +80,7 @@ def test_a_ready_made_expert_is_put_into_the_datasets_class_order(make_run, trai
 def test_other_classes_are_refused_where_a_classifier_is_needed_and_trained_anew_elsewhere(
     make_run, trained, relist_ucf, caplog
 ):
-    names = read_json(trained / "stage.json")["class_names"]["heads.UCF"]
+    names = read_json(trained / "training.json")["class_names"]["heads.UCF"]
     renamed = relist_ucf({name: name.replace("Punch", "Box") for name in names})
     words = (*ONE_EPOCH, "EXPERTS.UCF.WEIGHTS", trained, *renamed)
     nodes = {**SMALL, "datasets": ("UCF",)}

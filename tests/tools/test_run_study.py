@@ -70,7 +70,7 @@ def test_a_study_is_trained_once_scored_on_both_parts_and_written(config, tmp_pa
     first = _run(config, *words, "--jobs", 2)
     assert first.returncode == 0, first.stdout + first.stderr
     units = tmp_path / "run" / "units"
-    stages = {path: path.stat().st_mtime_ns for path in units.glob("*/stage.json")}
+    stages = {path: path.stat().st_mtime_ns for path in units.glob("*/training.json")}
     # Per seed two experts and B1s, T* and two students; two students without maps.
     assert len(stages) == 2 * 7 + 2
     assert list(units.glob("*/val/*.json"))
@@ -79,7 +79,7 @@ def test_a_study_is_trained_once_scored_on_both_parts_and_written(config, tmp_pa
 
     second = _run(config, *words, "--split", "test")
     assert second.returncode == 0, second.stdout + second.stderr
-    assert {path: path.stat().st_mtime_ns for path in units.glob("*/stage.json")} == stages
+    assert {path: path.stat().st_mtime_ns for path in units.glob("*/training.json")} == stages
 
     results = json.loads(output.with_suffix(".json").read_text(), parse_constant=pytest.fail)
     assert (results["split"], results["seeds"], results["missing"]) == ("test", [0, 1], [])

@@ -61,7 +61,7 @@ def test_weights_are_scored_by_class_name_and_refused_for_other_classes(
     config = write_config(["UCF"], BASELINES=[])
     tool("train_net", "--cfg", config, "--stage", "experts")
     unit = tmp_path / "run" / "experts" / "UCF"
-    names = read_json(unit / "stage.json")["class_names"]["heads.UCF"]
+    names = read_json(unit / "training.json")["class_names"]["heads.UCF"]
     checkpoint = ("--checkpoint", unit / "model.safetensors")
     words = ("--cfg", config, "--model", "experts/UCF", *checkpoint)
     tool("test_net", *words)

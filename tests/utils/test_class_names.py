@@ -68,7 +68,7 @@ def test_names_are_found_in_the_file_in_the_training_or_beside_it(tmp_path):
     checkpoint.parent.mkdir(parents=True)
     save_file(STATE, checkpoint)
     assert read_class_names(checkpoint) == {}
-    write_json(tmp_path / "unit" / "stage.json", {"class_names": names})
+    write_json(tmp_path / "unit" / "training.json", {"class_names": names})
     assert read_class_names(checkpoint) == names
 
 

@@ -38,7 +38,7 @@ def save_best(
         ranks: Processes that call it alike; the first chooses and writes.
 
     Returns:
-        For ``stage.json``: ``best``, with its ``step`` and ``val_top1``, percent, mean over the
+        For ``training.json``: ``best``, with its ``step`` and ``val_top1``, percent, mean over the
         datasets; or nothing, where the last weights are the best or none were validated.
 
     Raises:

@@ -1,10 +1,11 @@
-"""``stage.json``: what the model of a folder is trained from, and whether that is finished."""
+"""``training.json``: what the model of a folder is trained from, and whether that is finished."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from videokd.engine.disk import naming_failures
+from videokd.utils.class_names import TRAINING_NAME
 from videokd.utils.errors import InputError
 from videokd.utils.io import read_json, write_json
 
@@ -12,7 +13,7 @@ _NUM_DIFFERENCES = 3
 
 
 def read_stage(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``stage.json`` says, or what it says of a training that has not begun.
+    """Return what ``training.json`` says, or what it says of a training that has not begun.
 
     Args:
         folder: The model's folder.
@@ -25,7 +26,7 @@ def read_stage(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: The folder holds a training from other inputs.
     """
-    path = folder / "stage.json"
+    path = folder / TRAINING_NAME
     if not path.exists():
         return {"inputs": dict(inputs), "is_finished": False, "seconds": 0.0}
     try:
@@ -43,13 +44,13 @@ def read_stage(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_stage(folder: Path, stage: Mapping[str, Any]) -> None:
-    """Write ``stage.json``; what was there stays when that fails.
+    """Write ``training.json``; what was there stays when that fails.
 
     Raises:
         RunError: It cannot be written, for example because the disk is full.
     """
-    with naming_failures(folder / "stage.json"):
-        write_json(folder / "stage.json", dict(stage))
+    with naming_failures(folder / TRAINING_NAME):
+        write_json(folder / TRAINING_NAME, dict(stage))
 
 
 def _describe_differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from videokd.evaluation.results import read_result
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.run import Run
+from videokd.utils.class_names import TRAINING_NAME
 from videokd.utils.io import read_json, write_json
 
 TITLES = {
@@ -102,7 +103,7 @@ def _collect_model(run: Run, key: str) -> dict[str, Any]:
 def _collect_stages(run: Run, plan: ExperimentPlan) -> list[dict[str, Any]]:
     stages = []
     for unit in plan.units:
-        path = run.plan.path(unit) / "stage.json"
+        path = run.plan.path(unit) / TRAINING_NAME
         stage = read_json(path) if path.exists() else {}
         if stage.get("is_finished"):
             names = ("seconds", "num_steps", "num_parameters")

@@ -122,7 +122,7 @@ def _train_unit(run: Run, unit: Unit) -> None:
 def _save_weights(
     run: Run, unit: Unit, result: nn.Module, class_names: ClassNames
 ) -> dict[str, Any]:
-    """Write the last weights and the best ones; return what ``stage.json`` says of the latter."""
+    """Write the last and the best weights; return the best ones' entry of ``training.json``."""
     path = run.plan.path(unit) / "model.safetensors"
     if run.ranks.is_first:
         with naming_failures(path):

@@ -15,7 +15,7 @@ ClassNames = Mapping[str, Sequence[str]]
 """Prefix of a classifier's tensors, such as "heads.UCF", -> the names of its rows."""
 
 LABELS_NAME = "labels.txt"
-TRAINING_NAME = "stage.json"
+TRAINING_NAME = "training.json"
 ONLY_HEAD = ""
 """Prefix for a file with a single classifier whose tensor names belong to its library."""
 

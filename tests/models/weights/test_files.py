@@ -86,7 +86,7 @@ def test_of_a_training_that_was_cut_off_the_newest_whole_checkpoint_is_taken(tmp
 def test_the_folder_of_a_whole_run_is_refused_with_its_models(tmp_path):
     for name in ("experts/UCF", "students/UCF"):
         (tmp_path / name).mkdir(parents=True)
-        write_json(tmp_path / name / "stage.json", {})
+        write_json(tmp_path / name / "training.json", {})
     with pytest.raises(InputError, match=r"several models; name one of \S+/experts/UCF, \S+/stud"):
         find_files(tmp_path)
 

@@ -55,7 +55,7 @@ def find_files(path: Path) -> tuple[Path, ...]:
     checkpoint = _newest_checkpoint(path / "checkpoints")
     if checkpoint is not None:
         return (checkpoint,)
-    units = sorted(unit for pattern in _UNITS for unit in path.glob(f"{pattern}/stage.json"))
+    units = sorted(unit for pattern in _UNITS for unit in path.glob(f"{pattern}/training.json"))
     if units:
         names = ", ".join(str(unit.parent) for unit in units)
         raise InputError(f"weights {path} is a run of several models; name one of {names}")

@@ -16,6 +16,7 @@ from videokd.pipeline.study.jobs import Study
 from videokd.pipeline.study.outcomes import Outcomes, read_outcomes
 from videokd.pipeline.study.training_log import describe_training
 from videokd.pipeline.study.variants import Variant
+from videokd.utils.class_names import TRAINING_NAME
 from videokd.utils.env import collect_environment
 from videokd.utils.errors import InputError
 from videokd.utils.io import read_json
@@ -115,7 +116,7 @@ def _define(variant: Variant, outcomes: Outcomes) -> dict[str, Any]:
 def _training_seconds(study: Study) -> dict[str, Any]:
     by_kind: dict[str, dict[str, Any]] = {}
     for job in study.jobs:
-        path = job.folder / "stage.json"
+        path = job.folder / TRAINING_NAME
         if path.exists():
             kind = by_kind.setdefault(job.unit.key, {"num_trainings": 0, "seconds": 0.0})
             kind["num_trainings"] += 1
