@@ -6,7 +6,7 @@ python tools/export_student.py --run runs/demo --dataset UCF --output exported/u
 import argparse
 from collections.abc import Sequence
 
-from videokd.config import load_config
+from videokd.config import load_config, override_config
 from videokd.engine.stop import StopRequest
 from videokd.pipeline.cli import make_console, path_argument, run_tool
 from videokd.utils.errors import InputError
@@ -29,12 +29,18 @@ def main(arguments: Sequence[str]) -> int:
     # decode videos, which import this file again, stay small.
     from videokd.pipeline.experiment import export_unit
     from videokd.pipeline.prepare import prepare_run
+    from videokd.pipeline.stage import read_calls
 
     console = make_console()
     setup_logging(console)
-    cfg = load_config(config, ["OUTPUT_DIR", escape_path(str(args.run))])
+    # A training may have been started with other values than the run's first call.
+    calls = read_calls(args.run).get(f"students/{args.dataset}", [])
+    overrides = calls[-1]["overrides"] if calls else {}
+    words = [word for key, value in overrides.items() for word in (key, value)]
+    words += ["OUTPUT_DIR", escape_path(str(args.run))]
+    cfg = override_config(load_config(config), words, source="the training's call")
     with StopRequest() as stop:
-        run = prepare_run(cfg, console, stop, needs_frames=False)
+        run = prepare_run(cfg, console, stop, frames_of=())
         unit = run.plan.find(f"students/{args.dataset}")
         formats = tuple(args.formats) if args.formats else None
         export_unit(run, unit, args.output, formats)

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     console = make_console()
     setup_logging(console)
     with open_ranks(cfg) as ranks, StopRequest() as stop:
-        run = prepare_run(cfg, console, stop, ranks=ranks)
+        run = prepare_run(cfg, console, stop, frames_of=("test",), ranks=ranks)
         unit = run.plan.find(args.model)
         if args.checkpoint:
             model = run.plan.load_checkpoint(unit, args.checkpoint)

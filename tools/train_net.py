@@ -59,9 +59,10 @@ def main(arguments: Sequence[str]) -> int:
     # Imported here: --help and a wrong key answer at once, and the processes that generate and
     # decode videos, which import this file again, stay small.
     from videokd.pipeline.dry_run import show_dry_run
-    from videokd.pipeline.experiment import run_experiment
+    from videokd.pipeline.experiment import read_subsets, run_experiment
     from videokd.pipeline.prepare import open_ranks, open_run_directory, prepare_run
 
+    part = "test" if args.eval_only else args.stage
     console = make_console()
     folder = Path(cfg.OUTPUT_DIR)
     # Taken before the first line of its log, and before minutes go into videos.
@@ -70,12 +71,19 @@ def main(arguments: Sequence[str]) -> int:
     writes_log = is_first_rank() and not args.dry_run
     with own_directory, open_ranks(cfg) as ranks, StopRequest() as stop:
         setup_logging(console, folder / "run.log" if writes_log else None)
-        run = prepare_run(cfg, console, stop, is_dry=args.dry_run, ranks=ranks)
+        run = prepare_run(
+            cfg,
+            console,
+            stop,
+            is_dry=args.dry_run,
+            frames_of=read_subsets(part),
+            ranks=ranks,
+        )
         if args.dry_run:
             show_dry_run(run)
         else:
             open_run_directory(run)
-            run_experiment(run, "test" if args.eval_only else args.stage)
+            run_experiment(run, part)
     return 0
 
 

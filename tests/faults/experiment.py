@@ -55,7 +55,7 @@ class Experiment:
             {key: value for key, value in line.items() if key not in MEASURED}
             for line in read_metrics(unit / "metrics.jsonl")
         ]
-        stage = {**read_json(unit / "training.json"), "seconds": 0}
+        stage = {**read_json(unit / "training.json"), "seconds": 0, "calls": []}
         weights = {path.name: sha256_file(path) for path in unit.glob("*.safetensors")}
         files = {path.name for path in unit.iterdir()}
         return lines, stage, weights, files

@@ -9,10 +9,10 @@ from rich.console import Console
 from videokd.config import load_config
 from videokd.engine.stop import Stopped, StopRequest
 from videokd.pipeline import prepare
+from videokd.pipeline.experiment import read_subsets
 from videokd.pipeline.prepare import generate_synthetic, open_run_directory, prepare_run
 from videokd.pipeline.stage import read_stage, write_stage
 from videokd.utils.errors import InputError
-from videokd.utils.io import read_json
 
 
 def test_preparing_writes_nothing_to_the_run_directory(make_run):
@@ -34,19 +34,56 @@ def test_frames_that_are_not_needed_are_not_decoded_and_weights_are_loaded_all_t
 ):
     words = ["DATA.FRAME_CACHE", str(tmp_path / "cache")]
     cfg = load_config(write_config(["UCF"]), words)
-    run = prepare_run(cfg, Console(), StopRequest(), needs_frames=False)
+    run = prepare_run(cfg, Console(), StopRequest(), frames_of=())
     assert not (tmp_path / "cache").exists()
     assert run.datasets["UCF"].caches is None
     with pytest.raises(InputError, match="students/UCF is not trained yet"):
         run.plan.load_model(run.plan.find("students/UCF"))
 
 
+@pytest.mark.parametrize(
+    ("part", "decoded"),
+    [
+        ("all", {"train", "val", "test"}),
+        ("students", {"train", "val"}),
+        ("test", {"test"}),
+        ("export", None),
+        ("report", None),
+    ],
+)
+def test_a_part_decodes_the_videos_that_it_reads(write_config, tmp_path, part, decoded):
+    words = ["DATA.FRAME_CACHE", str(tmp_path / "cache")]
+    cfg = load_config(write_config(["UCF"]), words)
+    run = prepare_run(cfg, Console(), StopRequest(), frames_of=read_subsets(part))
+    caches = run.datasets["UCF"].caches
+    assert (None if caches is None else set(caches)) == decoded
+    num_files = len(set(decoded or ()) - {"val"})
+    assert len([*(tmp_path.glob("cache/*"))]) == num_files
+
+
 def test_a_run_directory_says_what_it_is_of(make_run):
     run = make_run("SEED", 3)
     open_run_directory(run)
     assert load_config(run.folder / "config.yaml") == run.cfg
-    environment = read_json(run.folder / "environment.json")
-    assert (environment["num_workers"], environment["num_threads"]) == (0, 1)
+
+
+def test_the_config_stays_as_the_first_training_was_given_it(make_run, caplog):
+    open_run_directory(make_run())
+    run = make_run("TEST.NUM_ENSEMBLE_VIEWS", 7)  # nothing is trained yet
+    open_run_directory(run)
+    unit = run.plan.units[0]
+    write_stage(run.folder / unit.folder, read_stage(run.folder, unit.inputs))
+    text = (run.folder / "config.yaml").read_text()
+    assert load_config(run.folder / "config.yaml").TEST.NUM_ENSEMBLE_VIEWS == 7
+    with caplog.at_level("INFO", logger="videokd"):
+        open_run_directory(run)
+        assert caplog.text == ""
+        open_run_directory(make_run("TEST.NUM_ENSEMBLE_VIEWS", 5))
+    assert (run.folder / "config.yaml").read_text() == text
+    assert "config.yaml: TEST.NUM_ENSEMBLE_VIEWS 5 (there: 7)" in caplog.text
+    (run.folder / "config.yaml").write_text("[: no YAML")
+    with pytest.raises(InputError, match=r"config.yaml is damaged; restore it, or delete it"):
+        open_run_directory(run)
 
 
 def test_a_run_directory_of_another_config_is_left_as_it_is(make_run):

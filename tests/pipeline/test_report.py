@@ -118,9 +118,13 @@ def finished_run(tmp_path_factory):
         {"name": "joint", "seconds": 41.25, "num_steps": 1000, "num_parameters": 1234567},
         {"name": "students/UCF", "seconds": 8.75, "num_steps": 1000, "num_parameters": 7},
     ]
+    for stage, python in zip(stages, ("3.11", "3.12"), strict=True):
+        stage["peak_memory_gib"] = {"host": 1.25}
+        environment = {"python": python, "versions": {"torch": "2.14.1"}}
+        call = {"command": "python train.py", "environment": environment, "overrides": {}}
+        write_json(folder / stage["name"] / "training.json", {"calls": [call]})
     summary = {"datasets": list(CLASSES), "models": models, "stages": stages}
-    write_json(folder / "results.json", {**summary, "peak_memory_gib": 1.2})
-    write_json(folder / "environment.json", {"python": "3.11", "versions": {"torch": "2.14.1"}})
+    write_json(folder / "results.json", summary)
     (folder / "config.yaml").write_text("SEED: 0\nOUTPUT_DIR: <runs>\n")
     return folder
 
@@ -189,7 +193,10 @@ def test_page_shows_accuracy_times_and_environment(page):
     assert re.search(r'class="best">\s*78.0', page)
     assert "1,234,567" in page
     assert "50.0" in page  # 41.25 + 8.75 seconds
-    assert "versions.torch" in page
+    assert "<td>1.25</td><td>-</td>" in page
+    assert "<td>versions.torch</td><td>2.14.1</td>" in page
+    assert "<td>python</td><td>3.11 (joint); 3.12 (students/UCF)</td>" in page
+    assert "<td>command</td><td>python train.py</td>" in page
 
 
 def test_videos_that_cannot_be_shown_are_named_with_the_cause(page):
@@ -220,12 +227,13 @@ def test_output_may_lie_elsewhere(run, tmp_path):
 
 def test_what_is_missing_is_said_on_the_page(run, page):
     messages = (
-        "has no environment.json",
+        "has no training.json",
         "has no config.yaml",
         "student of this dataset has not been tested yet",
     )
     assert not any(message in page for message in messages)
-    (run / "environment.json").unlink()
+    for path in run.rglob("training.json"):
+        path.unlink()
     (run / "config.yaml").unlink()
     shutil.rmtree(run / "students/HMDB/test")
     text = write_report(run).read_text()

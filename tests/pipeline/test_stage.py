@@ -8,7 +8,7 @@ INPUTS = {"SEED": 0, "DATA": {"CROP_SIZE": 48, "NUM_FRAMES": 8}, "trained_on": [
 
 def test_a_folder_without_a_stage_was_not_begun(tmp_path):
     stage = read_stage(tmp_path / "absent", INPUTS)
-    assert stage == {"inputs": INPUTS, "is_finished": False, "seconds": 0.0}
+    assert stage == {"inputs": INPUTS, "is_finished": False, "seconds": 0.0, "calls": []}
     assert not (tmp_path / "absent").exists()
 
 

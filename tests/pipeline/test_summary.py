@@ -28,7 +28,8 @@ def run(make_run):
     unit = run.plan.find("experts/UCF")
     stage = read_stage(run.folder / unit.folder, unit.inputs)
     finished = {"is_finished": True, "seconds": 12.34, "num_steps": 4, "num_parameters": 5678}
-    write_stage(run.folder / unit.folder, {**stage, **finished})
+    calls = [{"peak_memory_gib": {"host": 2.0}}, {}, {"peak_memory_gib": {"host": 1.0, "gpu": 3.5}}]
+    write_stage(run.folder / unit.folder, {**stage, **finished, "calls": calls})
     unfinished = run.plan.find("experts/HMDB")
     write_stage(
         run.folder / unfinished.folder, read_stage(run.folder / "absent", unfinished.inputs)
@@ -48,7 +49,7 @@ def test_results_json_holds_what_was_tested_and_trained(run):
     assert models["joint"]["folders"] == dict.fromkeys(("UCF", "HMDB", "KINETICS"), "joint")
     assert models["students"]["top1"] == {}
     expected = {"name": "experts/UCF", "seconds": 12.34, "num_steps": 4, "num_parameters": 5678}
-    assert summary["stages"] == [expected]
+    assert summary["stages"] == [{**expected, "peak_memory_gib": {"host": 2.0, "gpu": 3.5}}]
 
 
 def test_the_accuracy_table_has_a_mean_where_all_datasets_were_tested(run):
@@ -68,5 +69,5 @@ def test_the_accuracy_table_says_where_videos_are_left_out(run):
 
 def test_the_time_table_has_a_sum(run):
     rows = _show(time_table(write_summary(run)))
-    assert ["experts/UCF", "4", "12.3", "5,678"] in rows
+    assert ["experts/UCF", "4", "12.3", "5,678", "2.00", "3.50"] in rows
     assert ["all", "12.3"] in rows

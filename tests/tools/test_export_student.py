@@ -23,15 +23,21 @@ def main():
     return module.main
 
 
-def test_what_is_exported_is_what_was_trained(main, write_config, tmp_path):
-    cfg = load_config(write_config(["UCF"], BASELINES=[]))
-    run = prepare_run(cfg, Console(), StopRequest(), is_dry=True)
-    open_run_directory(run)
+@pytest.mark.parametrize("overrides", [{}, {"DISTILL.W_CE": 0.75}])
+def test_what_is_exported_is_what_was_trained(main, write_config, tmp_path, overrides):
+    config = write_config(["UCF"], BASELINES=[])
+    runs = []
+    for words in ([], [str(word) for item in overrides.items() for word in item]):
+        cfg = load_config(config, words)
+        runs.append(prepare_run(cfg, Console(), StopRequest(), is_dry=True))
+    open_run_directory(runs[0])
+    run = runs[1]  # of the call that trained the student
     unit = run.plan.find("students/UCF")
     trained = unit.make_model()
     for parameter in trained.parameters():
         parameter.data += torch.rand_like(parameter)
-    write_stage(run.plan.path(unit), {"inputs": unit.inputs, "is_finished": True, "seconds": 1.0})
+    stage = {"inputs": unit.inputs, "is_finished": True, "calls": [{"overrides": overrides}]}
+    write_stage(run.plan.path(unit), stage)
     save_weights(run.plan.path(unit) / "model.safetensors", trained.state_dict())
     out = tmp_path / "out"
     words = ["--run", str(run.folder), "--dataset", "UCF", "--output", str(out)]

@@ -1,10 +1,15 @@
 import json
+import os
+import shlex
+import subprocess
 
 import pytest
 import torch
 
 from videokd.utils import env
 from videokd.utils.errors import InputError
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 4, 8, 16])
@@ -48,13 +53,59 @@ def test_devices_are_picked_by_name(monkeypatch):
 
 
 def test_the_environment_is_plain_json_and_names_torch():
-    environment = json.loads(json.dumps(env.collect_environment()))
+    environment = json.loads(json.dumps(env.collect_environment(CPU)))
     assert torch.__version__.startswith(environment["versions"]["torch"])
     assert environment["cores"] >= 1
+    assert environment["gpu"] == "none"
+
+
+def test_the_commit_is_that_of_videokds_own_checkout_alone(tmp_path):
+    def git(*words):
+        name = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", "-C", str(tmp_path), *name, *words], check=True, capture_output=True)
+
+    def find(folder):
+        env.find_commit.cache_clear()
+        return env.find_commit(folder)
+
+    nothing = {"commit": "none", "has_local_changes": False}
+    assert find(tmp_path) == nothing
+    git("init")
+    (tmp_path / "setup.cfg").write_text("[metadata]\nname = somebodys\n")
+    git("add", "-A")
+    git("commit", "-m", "first")
+    assert find(tmp_path) == nothing
+    (tmp_path / "site-packages").mkdir()
+    assert find(tmp_path / "site-packages") == nothing
+    (tmp_path / "setup.cfg").write_text("[metadata]\nname = videokd\n")
+    found = find(tmp_path)
+    assert len(found["commit"]) == 40
+    assert found["has_local_changes"]
+    git("commit", "-am", "second")
+    assert find(tmp_path)["has_local_changes"] is False
+    assert find(tmp_path)["commit"] != found["commit"]
+
+
+def test_peak_memory_is_measured_anew_after_a_reset():
+    if not os.access("/proc/self/clear_refs", os.W_OK):
+        pytest.skip("this system cannot reset the peak")
+    big = torch.ones(64 * 2**20)  # 0.25 GiB
+    env.reset_peak_memory(CPU)
+    with_big = env.peak_memory_gib(CPU)
+    del big
+    env.reset_peak_memory(CPU)
+    assert with_big.keys() == {"host"}
+    assert env.peak_memory_gib(CPU)["host"] < with_big["host"] - 0.2
+
+
+def test_the_command_can_be_pasted_into_a_shell(monkeypatch):
+    words = ["tools/train_net.py", "TRAIN.LOGGERS", "['tensorboard']"]
+    monkeypatch.setattr("sys.argv", words)
+    assert shlex.split(env.command_line()) == ["python", *words]
 
 
 @pytest.mark.parametrize(("is_allowed", "expected"), [(True, "tf32"), (False, "ieee")])
 def test_tf32_is_allowed_in_one_place_and_reported(is_allowed, expected):
     env.allow_tf32(is_allowed)
     known = {"matmul": expected, "conv": expected}
-    assert env.collect_environment()["fp32_precision"] == known
+    assert env.collect_environment(CPU)["fp32_precision"] == known

@@ -1,7 +1,7 @@
 """Config -> datasets and loaders."""
 
 import logging
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -108,18 +108,20 @@ def build_frame_caches(
     cfg: CfgNode,
     datasets: Mapping[str, DatasetParts],
     *,
+    subsets: Collection[str] = ("train", "test"),
     num_processes: int,
     on_progress: Callable[[str, int, int], None],
 ) -> dict[str, DatasetParts]:
-    """Decode every video once into DATA.FRAME_CACHE, where it is set; return the datasets with it.
+    """Decode videos once into DATA.FRAME_CACHE, where it is set; return the datasets with it.
 
     Args:
         cfg: The whole config.
         datasets: From ``build_datasets``.
+        subsets: "train" (with its held-out part), "test", or both: what is decoded.
         num_processes: Decoding processes.
         on_progress: Told (dataset and part, videos done, videos in all).
     """
-    if not cfg.DATA.FRAME_CACHE:
+    if not cfg.DATA.FRAME_CACHE or not subsets:
         return dict(datasets)
     cached = {}
     for name, parts in datasets.items():
@@ -138,8 +140,11 @@ def build_frame_caches(
                 on_progress=partial(on_progress, f"{name} {part}"),
             )
             for part, index in whole.items()
+            if part in subsets
         }
-        cached[name] = replace(parts, caches={**caches, "val": caches["train"]})
+        if "train" in caches:
+            caches["val"] = caches["train"]
+        cached[name] = replace(parts, caches=caches)
     return cached
 
 

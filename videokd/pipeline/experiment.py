@@ -62,13 +62,22 @@ def run_experiment(run: Run, part: str = "all") -> None:
             run.console.print(f"report: {write_report(run.folder)}", soft_wrap=True)
 
 
+def read_subsets(part: str) -> tuple[str, ...]:
+    """Return the subsets whose frames a part of the experiment reads: "train", "test", or both."""
+    if part == "all":
+        return ("train", "test")
+    if part in STAGES:
+        return ("train",)
+    return ("test",) if part == "test" else ()
+
+
 def show_results(run: Run) -> None:
     """Write results.json and print its tables."""
     summary = write_summary(run)
     run.console.print(time_table(summary))
     run.console.print(accuracy_table(summary))
     run.console.print(
-        f"seed {summary['seed']}, peak memory {summary['peak_memory_gib']} GiB, "
+        f"seed {summary['seed']}, "
         f"top-1 of {run.cfg.TEST.NUM_ENSEMBLE_VIEWS} x {run.cfg.TEST.NUM_SPATIAL_CROPS} views "
         f"({run.cfg.TEST.CLIP_RULE}), "
         f"run directory {run.folder}",

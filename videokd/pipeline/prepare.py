@@ -1,6 +1,7 @@
 """From a config to a Run: data generated, read and cached, threads set, the plan made."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Collection, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,16 +19,19 @@ from videokd.engine.stop import StopRequest
 from videokd.models.build import fill_model_inputs
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.progress import Bar, progress_bar
+from videokd.pipeline.provenance import CONFIG_NAME, config_differences
 from videokd.pipeline.run import Run
+from videokd.utils.class_names import TRAINING_NAME
 from videokd.utils.env import (
     allow_tf32,
-    collect_environment,
     num_available_cores,
     pick_device,
     plan_threads,
 )
 from videokd.utils.errors import InputError
-from videokd.utils.io import atomic_write_text, write_json
+from videokd.utils.io import atomic_write_text
+
+logger = logging.getLogger(__name__)
 
 
 def prepare_run(
@@ -36,7 +40,7 @@ def prepare_run(
     stop: StopRequest,
     *,
     is_dry: bool = False,
-    needs_frames: bool = True,
+    frames_of: Collection[str] = ("train", "test"),
     store: Path | None = None,
     ranks: Ranks = ONE_RANK,
 ) -> Run:
@@ -47,7 +51,8 @@ def prepare_run(
         console: For the progress bars.
         stop: Asked between videos.
         is_dry: Decode no videos and load no weights; datasets need not be there.
-        needs_frames: Decode ahead the videos of the datasets that have a frame cache.
+        frames_of: "train" (with its held-out part), "test", both or neither: what is decoded
+            ahead, where the config has a frame cache.
         store: See ``ExperimentPlan``.
         ranks: The processes that share the work; the first alone generates and decodes ahead.
 
@@ -71,9 +76,9 @@ def prepare_run(
         datasets = prepare_datasets(cfg, console, stop, allows_absent=is_dry)
     # The plan is checked before minutes go into decoding.
     plan = ExperimentPlan(cfg, datasets, folder, store=store, is_dry=is_dry)
-    if needs_frames and not is_dry:
+    if not is_dry:
         with ranks.first_alone():
-            datasets = _cache_frames(cfg, datasets, console, stop)
+            datasets = _cache_frames(cfg, datasets, frames_of, console, stop)
     run = Run(
         cfg=cfg,
         datasets=datasets,
@@ -108,7 +113,10 @@ def pick_rank_device(cfg: CfgNode) -> torch.device:
 
 
 def open_run_directory(run: Run) -> None:
-    """Make OUTPUT_DIR the directory of this run: write config.yaml and environment.json.
+    """Make OUTPUT_DIR the directory of this run: write config.yaml, unless a training is there.
+
+    Where one is, config.yaml stays as the call that began it wrote it, and the log names the keys
+    in which this call differs.
 
     Raises:
         InputError: It holds trainings of another config, or the package of one of TRAIN.LOGGERS
@@ -118,9 +126,14 @@ def open_run_directory(run: Run) -> None:
     run.plan.check_folders()
     if not run.ranks.is_first:
         return
-    atomic_write_text(run.folder / "config.yaml", dump_config(run.cfg))
-    threads = {"num_workers": run.num_workers, "num_threads": torch.get_num_threads()}
-    write_json(run.folder / "environment.json", {**collect_environment(), **threads})
+    path = run.folder / CONFIG_NAME
+    has_begun = any(run.folder.rglob(TRAINING_NAME))
+    if not (has_begun and path.exists()):
+        atomic_write_text(path, dump_config(run.cfg))
+    differences = config_differences(run)
+    if differences:
+        texts = [f"{key} {new} (there: {old})" for key, (old, new) in differences.items()]
+        logger.info("this call differs from %s: %s", path, ", ".join(texts))
 
 
 def _check_parts(cfg: CfgNode, num_ranks: int) -> None:
@@ -198,12 +211,17 @@ def generate_synthetic(
 
 
 def _cache_frames(
-    cfg: CfgNode, datasets: dict[str, DatasetParts], console: Console, stop: StopRequest
+    cfg: CfgNode,
+    datasets: dict[str, DatasetParts],
+    subsets: Collection[str],
+    console: Console,
+    stop: StopRequest,
 ) -> dict[str, DatasetParts]:
     with _lazy_bar(console, stop) as bar:
         return build_frame_caches(
             cfg,
             datasets,
+            subsets=subsets,
             num_processes=num_available_cores(),
             on_progress=lambda name, done, total: bar.update(f"decode {name}", done, total),
         )

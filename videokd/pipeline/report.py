@@ -77,7 +77,7 @@ def _describe(run: RunFiles) -> dict[str, Any]:
         "accuracy_figure": figures.draw_accuracies(top1, datasets) if top1 else "",
         "curves": [curve for model in models.values() if (curve := _describe_curves(run, model))],
         "tests": [_describe_test(run, models, i, len(datasets), n) for i, n in enumerate(datasets)],
-        "environment": _flatten(run.environment),
+        "environment": _describe_calls(run.calls),
         "config": run.config,
     }
 
@@ -135,6 +135,24 @@ def _describe_test(
         if student
         else [],
     }
+
+
+def _describe_calls(calls: Mapping[str, list[dict[str, Any]]]) -> list[tuple[str, str]]:
+    """List how the trainings were made: each fact once, with its trainings where these differ."""
+    owners: dict[str, dict[str, list[str]]] = {}
+    for training, records in calls.items():
+        for record in records:
+            known = {"command": record["command"], "overrides": record["overrides"]}
+            for name, value in _flatten({**known, **record["environment"]}):
+                names = owners.setdefault(name, {}).setdefault(value, [])
+                if training not in names:
+                    names.append(training)
+    rows = []
+    for name, values in owners.items():
+        of_all = len(values) == 1 and len(next(iter(values.values()))) == len(calls)
+        texts = [v if of_all else f"{v} ({', '.join(names)})" for v, names in values.items()]
+        rows.append((name, "; ".join(texts)))
+    return rows
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from videokd.evaluation.metrics import confusion_matrix, fuse_views
 from videokd.evaluation.results import read_result
+from videokd.pipeline.stage import read_calls
 from videokd.utils.errors import InputError
 from videokd.utils.io import read_json
 
@@ -25,7 +26,8 @@ class RunFiles:
     folder: Path
     summary: dict[str, Any]
     """``results.json``, or what stands in for it: always has datasets, models and stages."""
-    environment: dict[str, Any]
+    calls: dict[str, list[dict[str, Any]]]
+    """Training -> the calls that worked on it, see ``read_stage``."""
     config: str
 
 
@@ -81,7 +83,7 @@ def read_run(folder: Path) -> RunFiles:
     begun = {"datasets": [], "models": _find_trainings(folder), "stages": []}
     summary = {**begun, **_read_object(results)}
     text = config.read_text(encoding="utf-8") if config.is_file() else ""
-    return RunFiles(folder, summary, _read_object(folder / "environment.json"), text)
+    return RunFiles(folder, summary, read_calls(folder), text)
 
 
 def read_scores(folder: Path, dataset: str, part: str = "test") -> Scored | None:

@@ -1,5 +1,6 @@
-"""``training.json``: what the model of a folder is trained from, and whether that is finished."""
+"""``training.json``: record of a training, that is its inputs, progress and provenance."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,15 @@ def read_stage(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
         inputs: Everything that its weights depend on, as plain JSON values.
 
     Returns:
-        inputs, is_finished, seconds; of a finished one also num_steps, num_parameters, and what
-        ``save_best`` returns.
+        inputs, is_finished, seconds, calls (see ``provenance``); of one that has begun also
+        class_names; of a finished one num_steps, num_parameters, and what ``save_best`` returns.
 
     Raises:
         InputError: The folder holds a training from other inputs.
     """
     path = folder / TRAINING_NAME
     if not path.exists():
-        return {"inputs": dict(inputs), "is_finished": False, "seconds": 0.0}
+        return {"inputs": dict(inputs), "is_finished": False, "seconds": 0.0, "calls": []}
     try:
         stage: dict[str, Any] = read_json(path)
         known = stage["inputs"]
@@ -53,19 +54,41 @@ def write_stage(folder: Path, stage: Mapping[str, Any]) -> None:
         write_json(folder / TRAINING_NAME, dict(stage))
 
 
+def peak_memory(calls: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the largest peak memory of the calls of a training, by "host" and "gpu", GiB."""
+    peak: dict[str, float] = {}
+    for call in calls:
+        for name, value in call.get("peak_memory_gib", {}).items():
+            peak[name] = max(value, peak.get(name, 0.0))
+    return peak
+
+
+def read_calls(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the calls of every training in a run directory, by the training's folder."""
+    calls = {}
+    for path in sorted(folder.rglob(TRAINING_NAME)):
+        try:
+            found = read_json(path)["calls"]
+        except (OSError, json.JSONDecodeError, KeyError, TypeError):
+            continue  # a report is made of what can be read
+        calls[path.parent.relative_to(folder).as_posix()] = found
+    return calls
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return the values of nested mappings under dotted keys."""
+    found: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found += leaves(value, f"{prefix}{key}.")
+        else:
+            found.append((f"{prefix}{key}", value))
+    return found
+
+
 def _describe_differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    old, new = dict(_leaves(known)), dict(_leaves(wanted))
+    old, new = dict(leaves(known)), dict(leaves(wanted))
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     texts = [f"{key} was {old.get(key)!r:.24}, is {new.get(key)!r:.24}" for key in keys]
     more = f", and {len(texts) - _NUM_DIFFERENCES} more" if len(texts) > _NUM_DIFFERENCES else ""
     return "; ".join(texts[:_NUM_DIFFERENCES]) + more
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    leaves: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            leaves += _leaves(value, f"{prefix}{key}.")
-        else:
-            leaves.append((f"{prefix}{key}", value))
-    return leaves

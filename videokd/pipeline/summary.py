@@ -1,7 +1,5 @@
 """The result table: read from the run directory, shown on the terminal, kept as results.json."""
 
-import resource
-import sys
 from typing import Any
 
 from rich.table import Table
@@ -9,6 +7,7 @@ from rich.table import Table
 from videokd.evaluation.results import read_result
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.run import Run
+from videokd.pipeline.stage import peak_memory
 from videokd.utils.class_names import TRAINING_NAME
 from videokd.utils.io import read_json, write_json
 
@@ -32,7 +31,6 @@ def write_summary(run: Run) -> dict[str, Any]:
         "seed": run.cfg.SEED,
         "models": [_collect_model(run, key) for key in run.plan.rows],
         "stages": _collect_stages(run, run.plan),
-        "peak_memory_gib": round(_peak_memory_gib(), 2),
     }
     write_json(run.folder / "results.json", summary)
     return summary
@@ -56,19 +54,23 @@ def accuracy_table(summary: dict[str, Any]) -> Table:
 
 
 def time_table(summary: dict[str, Any]) -> Table:
-    """Return the time that each training took."""
-    table = Table(title="Training time")
-    for column in ("stage", "steps", "seconds", "parameters"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    for stage in summary["stages"]:
+    """Return the time and the peak memory of each training."""
+    table = Table(title="Training time and peak memory")
+    memories = [stage["peak_memory_gib"] for stage in summary["stages"]]
+    kinds = [kind for kind in ("host", "gpu") if any(kind in memory for memory in memories)]
+    columns = ("training", "steps", "seconds", "parameters", *(f"{kind} GiB" for kind in kinds))
+    for column in columns:
+        table.add_column(column, justify="left" if column == "training" else "right")
+    for stage, memory in zip(summary["stages"], memories, strict=True):
         table.add_row(
             stage["name"],
             str(stage["num_steps"]),
             f"{stage['seconds']:.1f}",
             f"{stage['num_parameters']:,}",
+            *(f"{memory[kind]:.2f}" if kind in memory else "-" for kind in kinds),
         )
     total = sum(stage["seconds"] for stage in summary["stages"])
-    table.add_row("all", "", f"{total:.1f}", "")
+    table.add_row("all", "", f"{total:.1f}")
     return table
 
 
@@ -107,12 +109,7 @@ def _collect_stages(run: Run, plan: ExperimentPlan) -> list[dict[str, Any]]:
         stage = read_json(path) if path.exists() else {}
         if stage.get("is_finished"):
             names = ("seconds", "num_steps", "num_parameters")
-            stages.append({"name": unit.folder, **{name: stage[name] for name in names}})
+            facts = {name: stage[name] for name in names}
+            memory = peak_memory(stage["calls"])
+            stages.append({"name": unit.folder, **facts, "peak_memory_gib": memory})
     return stages
-
-
-def _peak_memory_gib() -> float:
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) * unit / 2**30

@@ -36,6 +36,7 @@ from videokd.pipeline.fusion_table import make_fusion_table
 from videokd.pipeline.memory import explain_out_of_memory
 from videokd.pipeline.precise_norms import measure_norms
 from videokd.pipeline.progress import progress_bar
+from videokd.pipeline.provenance import begin_call, end_call
 from videokd.pipeline.rehearsal import make_batch
 from videokd.pipeline.run import Run
 from videokd.pipeline.scoring import validate_unit
@@ -79,7 +80,7 @@ def _train_unit(run: Run, unit: Unit) -> None:
         if run.ranks.is_first:  # there are some when it was killed as soon as it had finished
             _delete_checkpoints(folder)
         return
-    start = time.monotonic()
+    start, call = time.monotonic(), begin_call(run)
     model = unit.make_model()
     if unit.load_initial is not None:
         unit.load_initial(model)
@@ -88,6 +89,7 @@ def _train_unit(run: Run, unit: Unit) -> None:
     learner = _make_learner(run, unit, model)
     result = _result_of(learner, model)
     stage["class_names"] = run.plan.workshop.head_classes(model)
+    stage["calls"].append(call)
     if run.ranks.is_first:  # checkpoints may only lie beside what says of which config they are
         write_stage(folder, stage)
     try:
@@ -99,11 +101,13 @@ def _train_unit(run: Run, unit: Unit) -> None:
             best = _save_weights(run, unit, result, stage["class_names"])
     except BaseException:
         stage["seconds"] += time.monotonic() - start
+        end_call(call, run, time.monotonic() - start)
         if run.ranks.is_first:
             # Why the training ended matters more than that its time cannot be written too.
             with suppress(RunError):
                 write_stage(folder, stage)
         raise
+    end_call(call, run, time.monotonic() - start)
     stage |= {
         "seconds": stage["seconds"] + time.monotonic() - start,
         "is_finished": True,

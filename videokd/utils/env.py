@@ -1,11 +1,14 @@
-"""What the run stands on: cores, threads, device, versions, seeds."""
+"""Environment of the process: cores, threads, device, memory, versions, commit, command."""
 
 import os
 import platform
 import re
 import resource
+import shlex
 import subprocess
 import sys
+from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -108,8 +111,48 @@ def used_memory_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def collect_environment() -> dict[str, Any]:
-    """Return versions, machine and commit as plain JSON values, for ``environment.json``."""
+def reset_peak_memory(device: torch.device) -> None:
+    """Start measuring ``peak_memory_gib`` anew, where the system allows it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):  # Linux only
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory_gib(device: torch.device) -> dict[str, float]:
+    """Return the peak memory of this process since ``reset_peak_memory``, in GiB.
+
+    Returns:
+        "host": resident memory of this process, without its loader workers; on systems other than
+        Linux since the process began. On CUDA also "gpu": memory of the tensors on ``device``.
+    """
+    peak = {"host": _peak_host_bytes() / 2**30}
+    if device.type == "cuda":
+        peak["gpu"] = torch.cuda.max_memory_allocated(device) / 2**30
+    return {name: round(value, 3) for name, value in peak.items()}
+
+
+def _peak_host_bytes() -> int:
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        if found:
+            return int(found[1]) * 1024
+    # macOS counts in bytes, others in KiB.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def command_line() -> str:
+    """Return the command that started this process, as a shell would take it."""
+    return shlex.join(["python", *sys.argv])
+
+
+def collect_environment(device: torch.device) -> dict[str, Any]:
+    """Return versions, machine and commit as plain JSON values.
+
+    Args:
+        device: The one that is trained on.
+    """
     versions = {}
     for package in _REPORTED_PACKAGES:
         try:
@@ -119,27 +162,48 @@ def collect_environment() -> dict[str, Any]:
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
+        "host": platform.node(),
         "cores": num_available_cores(),
         "fp32_precision": {
             "matmul": torch.backends.cuda.matmul.fp32_precision,
             "conv": torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
         },
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
         "versions": versions,
-        "commit": _git_commit(),
+        **find_commit(Path(__file__).resolve().parents[2]),
     }
 
 
-def _git_commit() -> str:
-    folder = Path(__file__).resolve().parent
+@cache  # the code of this process is that of its start
+def find_commit(folder: Path) -> dict[str, Any]:
+    """Return the commit of a checkout of videokd, and whether its tracked files were changed.
+
+    Args:
+        folder: Parent of the package.
+
+    Returns:
+        "commit", "none" where ``folder`` is not the root of videokd's own checkout (installed
+        packages may lie inside somebody else's), and "has_local_changes".
+    """
+    nothing = {"commit": "none", "has_local_changes": False}
     try:
-        result = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return result.stdout.strip()
+        root, commit = _git(folder, "rev-parse", "--show-toplevel", "HEAD").splitlines()
+        setup = (folder / "setup.cfg").read_text(encoding="utf-8")
+        is_own = Path(root).resolve() == folder.resolve() and "\nname = videokd\n" in setup
+        if not is_own:
+            return nothing
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return nothing
+    return {"commit": commit, "has_local_changes": bool(changes)}
+
+
+def _git(folder: Path, *words: str) -> str:
+    result = subprocess.run(
+        ["git", "--no-optional-locks", "-C", str(folder), *words],
+        capture_output=True,
+        text=True,
+        timeout=5,
+        check=True,
+    )
+    return result.stdout

@@ -48,7 +48,7 @@ def make_results(
         "command": command,
         "date": datetime.now(timezone.utc).date().isoformat(),
         "seconds": {"wall": wall_sec, **_training_seconds(study)},
-        "environment": {**collect_environment(), **_processes(study)},
+        "environment": _environment(study),
         "data": _describe_data(cfg, study),
         "seeds": sorted({seed for _, seed in outcomes}),
         "split": part,
@@ -125,9 +125,10 @@ def _training_seconds(study: Study) -> dict[str, Any]:
     return {"training": total, "by_kind": by_kind}
 
 
-def _processes(study: Study) -> dict[str, Any]:
+def _environment(study: Study) -> dict[str, Any]:
     run = next(iter(study.runs.values()))
-    return {"num_workers": run.num_workers, "num_threads": torch.get_num_threads()}
+    processes = {"num_workers": run.num_workers, "num_threads": torch.get_num_threads()}
+    return {**collect_environment(run.device), **processes}
 
 
 def _describe_data(cfg: CfgNode, study: Study) -> dict[str, Any]:

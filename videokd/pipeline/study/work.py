@@ -1,8 +1,8 @@
 """Walking over the jobs of a study, alone or beside other processes that do the same.
 
 Processes agree through the folders of the units alone: a finished unit says so in
-``training.json``, one at work is locked, one that failed has a ``failure.json``. A lock ends with its process,
-however that ends, so nothing is lost and nothing is done twice.
+``training.json``, one at work is locked, one that failed has a ``failure.json``. A lock ends with
+its process, however that ends, so nothing is lost and nothing is done twice.
 """
 
 import logging

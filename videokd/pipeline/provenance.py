@@ -1,0 +1,70 @@
+"""Provenance of a training: command, environment and peak memory of each call that worked on it."""
+
+from datetime import datetime, timezone
+from typing import Any
+
+import torch
+import yaml
+
+from videokd.config import dump_config
+from videokd.pipeline.run import Run
+from videokd.pipeline.stage import leaves
+from videokd.utils.env import (
+    collect_environment,
+    command_line,
+    peak_memory_gib,
+    reset_peak_memory,
+)
+from videokd.utils.errors import InputError
+
+CONFIG_NAME = "config.yaml"
+
+
+def begin_call(run: Run) -> dict[str, Any]:
+    """Return the record of a call that begins to work on a training, and measure from now on.
+
+    Returns:
+        command, started (UTC), environment, and overrides: the config keys whose values are not
+        those of the run directory's ``config.yaml``.
+    """
+    reset_peak_memory(run.device)
+    environment = {
+        **collect_environment(run.device),
+        "num_workers": run.num_workers,
+        "num_threads": torch.get_num_threads(),
+        "num_ranks": run.ranks.num_ranks,
+    }
+    return {
+        "command": command_line(),
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "environment": environment,
+        "overrides": {key: new for key, (_, new) in config_differences(run).items()},
+    }
+
+
+def end_call(call: dict[str, Any], run: Run, seconds: float) -> None:
+    """Add the time and the peak memory to the record of a call; the record changes in place."""
+    call["seconds"] = round(seconds, 3)
+    call["peak_memory_gib"] = peak_memory_gib(run.device)
+
+
+def config_differences(run: Run) -> dict[str, tuple[Any, Any]]:
+    """Return key -> (value in the run directory's ``config.yaml``, value of this call).
+
+    Empty where there is no such file.
+
+    Raises:
+        InputError: It is not YAML.
+    """
+    path = run.folder / CONFIG_NAME
+    if not path.exists():
+        return {}
+    try:
+        known = dict(leaves(yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
+    except (yaml.YAMLError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged; restore it, or delete it and this call writes its own"
+        ) from error
+    given = dict(leaves(yaml.safe_load(dump_config(run.cfg))))
+    keys = [key for key in {**known, **given} if known.get(key) != given.get(key)]
+    return {key: (known.get(key), given.get(key)) for key in keys}
