@@ -1,10 +1,11 @@
 import hashlib
 import logging
 import random
+from collections import Counter
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from videokd.data.index import RecordTable, VideoIndex, VideoRecord, hold_out_groups
@@ -96,53 +97,82 @@ def test_what_was_found_in_the_files_does_not_enter_the_digest(keep):
     assert keep(replace(index, records=tuple(scanned))).digest() == index.digest()
 
 
-@pytest.mark.parametrize(
-    ("make", "fraction", "seed", "num_held", "train", "held_out"),
-    [
-        (make_large_index, 0.2, 0, 162, "316659f0a59efca5", "988485505fef0206"),
-        (make_large_index, 0.2, 1, 161, "9d5b0390e2c541f6", "43395153ca228a41"),
-        (make_odd_index, 0.3, 0, 17, "5b6933ac7e1629db", "f736a5a5beb9b508"),
-        (make_odd_index, 0.3, 1, 25, "f736a5a5beb9b508", "5b6933ac7e1629db"),
-    ],
-)
-def test_the_held_out_videos_are_those_that_runs_were_stored_with(
-    make, fraction, seed, num_held, train, held_out, keep
-):
-    parts = hold_out_groups(keep(make()), fraction=fraction, seed=seed)
-    assert len(parts[1]) == num_held
-    assert [part.digest()[:16] for part in parts] == [train, held_out]
-
-
 def test_nothing_is_held_out_of_nothing(keep):
     train, validation = hold_out_groups(keep(make_index(num_groups=0)), fraction=0.5, seed=0)
     assert (len(train), len(validation)) == (0, 0)
 
 
-def choose_groups_slowly(index, fraction, seed):
-    names = sorted({record.group for record in index.records})
-    order = [names[n] for n in np.random.default_rng(seed).permutation(len(names))]
-    chosen = set()
-    for label in range(index.num_classes):
-        own = [record.group for record in index.records if record.label == label]
-        num_held = 0
-        for group in [group for group in order if group in own][:-1]:
-            if num_held < fraction * len(own):
-                chosen.add((label, group))
-                num_held += own.count(group)
-    return [record.path for record in index.records if (record.label, record.group) in chosen]
+def group_sizes(index, label):
+    return Counter(record.group for record in index.records if record.label == label)
 
 
-def test_the_choice_is_that_of_a_loop_over_classes_and_groups(keep):
-    for seed in range(30):
+def nearest_total_slowly(sizes, wish):
+    """Total of a subset, neither empty nor whole, that is nearest to a wish; the larger of two."""
+    subsets = (c for n in range(1, len(sizes)) for c in combinations(sizes, n))
+    return min({sum(c) for c in subsets}, key=lambda s: (abs(s - wish), -s), default=0)
+
+
+def test_the_held_out_groups_of_a_class_are_nearest_to_the_share(keep):
+    for seed in range(60):
         rng = random.Random(seed)
         records = tuple(
-            VideoRecord(f"{n}.avi", min(rng.randrange(8), 5), "toy", str(rng.randrange(12) ** 2))
+            VideoRecord(f"{n}.avi", min(rng.randrange(8), 5), "toy", str(rng.randrange(9) ** 2))
             for n in range(rng.randrange(60))
         )
         index = keep(VideoIndex(records, tuple("abcdefgh"), Path("/"), "toy", "train"))
         fraction = rng.uniform(0.01, 0.99)
-        _, validation = hold_out_groups(index, fraction=fraction, seed=seed)
-        assert [r.path for r in validation.records] == choose_groups_slowly(index, fraction, seed)
+        parts = hold_out_groups(index, fraction=fraction, seed=seed)
+        for label in range(index.num_classes):
+            train, held = (group_sizes(part, label) for part in parts)
+            assert not train.keys() & held.keys()
+            sizes = list((train + held).values())
+            wish = fraction * sum(sizes)
+            assert held.total() == nearest_total_slowly(sizes, wish), (seed, label)
+
+
+def test_the_choice_does_not_depend_on_the_order_of_the_videos(keep):
+    index = make_large_index()
+    held = hold_out_groups(keep(index), fraction=0.2, seed=0)[1]
+    mixed = replace(index, records=tuple(random.Random(0).sample(index.records, 700)))
+    again = hold_out_groups(keep(mixed), fraction=0.2, seed=0)[1]
+    assert {r.path for r in held.records} == {r.path for r in again.records}
+
+
+def make_uneven_index(*sizes):
+    records = tuple(
+        VideoRecord(f"a/{g}_{n}.avi", 0, "toy", f"g{g}")
+        for g, size in enumerate(sizes)
+        for n in range(size)
+    )
+    return VideoIndex(records, ("a",), Path("/v"), "toy", "train.csv")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("sizes", "fraction", "num_held"),
+    [((36, 4), 0.15, 4), ((36, 4), 0.2, 4), ((5, 3, 3, 29), 0.15, 6), ((30, 30), 0.15, 30)],
+)
+def test_a_large_group_is_not_held_out_where_smaller_ones_do(sizes, fraction, seed, num_held):
+    index = make_uneven_index(*sizes)
+    assert len(hold_out_groups(index, fraction=fraction, seed=seed)[1]) == num_held
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((36, 4), r"4 of 40 videos (10 %) are held out of train.csv, wanted were 20 %"),
+        ((20, 20), r"20 of 40 videos (50 %) are held out of train.csv, wanted were 20 %"),
+        ((40,), r"0 of 40 videos (0 %) are held out of train.csv, wanted were 20 %"),
+        ((10, 10, 10, 10), ""),
+        ((7, 33), ""),
+    ],
+)
+def test_a_share_that_groups_do_not_allow_is_warned_of_once(sizes, message, caplog):
+    with caplog.at_level(logging.WARNING):
+        hold_out_groups(make_uneven_index(*sizes), fraction=0.2, seed=0)
+    assert len(caplog.messages) == bool(message)
+    assert message in caplog.text
+    assert ("GROUP_PATTERN sets what part of a path" in caplog.text) == bool(message)
 
 
 def test_held_out_groups_are_whole_and_the_parts_cover_the_index():
@@ -154,7 +184,7 @@ def test_held_out_groups_are_whole_and_the_parts_cover_the_index():
     assert sorted(r.path for r in train.records + validation.records) == sorted(
         r.path for r in index.records
     )
-    # 0.3 of 20 videos is 6, two groups of 4 reach it.
+    # 0.3 of 20 videos is 6: one group of 4 and two of them are equally near.
     assert [sum(r.label == k for r in validation.records) for k in range(3)] == [8, 8, 8]
 
 
@@ -177,11 +207,12 @@ def test_the_choice_depends_on_the_seed_alone():
     assert first != other
 
 
-def test_a_class_with_one_group_stays_in_training_with_a_warning(caplog):
+def test_classes_with_one_group_stay_in_training_with_one_warning(caplog):
     with caplog.at_level(logging.WARNING):
         train, validation = hold_out_groups(make_index(num_groups=1), fraction=0.5, seed=0)
     assert (len(train), len(validation)) == (12, 0)
-    assert "class 'a' has a single group" in caplog.text
+    (message,) = caplog.messages
+    assert "of class 'a' 0 of 4 videos are held out, it has 1 groups, the largest of 4" in message
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0])

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -97,21 +97,24 @@ class VideoIndex:
 def hold_out_groups(
     index: VideoIndex, *, fraction: float, seed: int
 ) -> tuple[VideoIndex, VideoIndex]:
-    """Split an index into training and validation parts along whole groups, class by class.
+    """Split an index into a training and a held-out part along whole groups, class by class.
 
-    In every class, groups are taken in random order until the validation part holds at least
-    `fraction` of the videos of the class; one group always stays in training. The order is one for
-    all classes: a film or scene that several of them share is held out of all of them, as far as
-    their sizes allow. Else a network that has learnt "this scene goes with the other classes" is
-    marked wrong on purpose.
+    In every class, the held-out groups are those whose videos come nearest to `fraction` of the
+    class; of several such choices the first one in a random order of the groups is taken. One group
+    always stays in training and, where there are two, one is held out. The order is one for all
+    classes: a film or scene that several of them share is held out of all of them, as far as their
+    sizes allow. Otherwise a scene could be trained on under one class and validated under another,
+    which penalises the network for recognising it.
+
+    A warning names both shares when the result is not within a third of `fraction`.
 
     Args:
         index: The index to split.
         fraction: Share of each class to hold out, inside (0, 1).
-        seed: Seed of the choice; with the same index and seed the parts are the same.
+        seed: Seed of the choice; with the same videos and seed the parts are the same.
 
     Returns:
-        (training, validation), both in the order of `index` and with all its classes. The missing
+        (training, held out), both in the order of `index` and with all its classes. The missing
         videos are named by the training part.
 
     Raises:
@@ -120,19 +123,14 @@ def hold_out_groups(
     if not 0.0 < fraction < 1.0:
         raise InputError(f"fraction to hold out must be inside (0, 1), got {fraction}")
     labels, groups = _labels(index.records), _groups(index.records)
-    is_held, whole = _choose_groups(labels, groups, fraction=fraction, seed=seed)
-    for label in whole:
-        _logger.warning(
-            "%s: class %r has a single group, nothing of it is held out",
-            index.dataset,
-            index.class_names[label],
-        )
+    is_held = _choose_groups(labels, groups, fraction=fraction, seed=seed)
+    _warn_of_coarse_groups(index, labels, groups, is_held, fraction)
     return (
-        replace(index, records=_take(index.records, ~is_held), split=f"{index.split}/fit"),
+        replace(index, records=_take(index.records, ~is_held), split=f"rest of {index.split}"),
         replace(
             index,
             records=_take(index.records, is_held),
-            split=f"{index.split}/held_out",
+            split=f"held out of {index.split}",
             missing=(),
         ),
     )
@@ -140,8 +138,8 @@ def hold_out_groups(
 
 def _choose_groups(
     labels: NDArray[np.int64], groups: NDArray[np.int64], *, fraction: float, seed: int
-) -> tuple[NDArray[np.bool_], list[int]]:
-    """Say which records are held out, and which classes have one group only.
+) -> NDArray[np.bool_]:
+    """Return which records are held out.
 
     Args:
         labels: (records,).
@@ -151,19 +149,74 @@ def _choose_groups(
     """
     num_groups = int(groups.max(initial=-1)) + 1
     turns = np.argsort(np.random.default_rng(seed).permutation(num_groups))
-    # The groups of class 0 in their turn, then those of class 1, ...; with what they hold.
+    # The groups of class 0 in their turn, then those of class 1, ...; with the videos they hold.
     pairs, places, sizes = np.unique(
         labels * num_groups + turns[groups], return_inverse=True, return_counts=True
     )
-    classes, firsts, num_own = np.unique(
-        pairs // max(num_groups, 1), return_index=True, return_counts=True
+    firsts = np.unique(pairs // max(num_groups, 1), return_index=True)[1]
+    is_chosen = np.zeros(len(pairs), bool)
+    for first, last in pairwise([*firsts.tolist(), len(pairs)]):
+        own = sizes[first:last].tolist()
+        is_chosen[[first + n for n in _choose_nearest(own, fraction * sum(own))]] = True
+    return is_chosen[places]
+
+
+def _choose_nearest(sizes: Sequence[int], wish: float) -> list[int]:
+    """Return the positions of some of the sizes, not all, whose sum is the nearest to a wish.
+
+    Of two sums that are equally near the larger one is taken, and of several ways to a sum the one
+    that needs the fewest sizes from the start of the order.
+    """
+    if len(sizes) < 2:
+        return []
+    smallest = min(sizes)
+    # A larger sum is further from the wish than the smallest size alone.
+    limit = min(max(smallest, int(2 * wish - smallest)), sum(sizes) - 1)
+    goal = max(1, int(wish + 0.5))
+    # Number of sizes from the start until a sum is first reached; -1 for never.
+    num_needed = np.full(limit + 1, -1, np.int64)
+    num_needed[0] = 0
+    for number, size in enumerate(sizes, start=1):
+        if size <= limit:
+            is_new = (num_needed[: limit + 1 - size] >= 0) & (num_needed[size:] < 0)
+            num_needed[size:][is_new] = number
+            if goal <= limit and num_needed[goal] >= 0:
+                break
+    sums: list[int] = np.flatnonzero(num_needed > 0).tolist()
+    rest = min(sums, key=lambda s: (abs(s - wish), -s))
+    chosen: list[int] = []
+    while rest:
+        chosen.append(int(num_needed[rest]) - 1)
+        rest -= sizes[chosen[-1]]
+    return chosen
+
+
+def _warn_of_coarse_groups(
+    index: VideoIndex,
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    is_held: NDArray[np.bool_],
+    fraction: float,
+) -> None:
+    """Log one warning when the held-out share is not within a third of the wish."""
+    totals = np.bincount(labels, minlength=index.num_classes)
+    held = np.bincount(labels[is_held], minlength=index.num_classes)
+    error = np.abs(held - fraction * totals)
+    # Within one video is as near as small classes get.
+    is_off = (error > np.maximum(fraction * totals / 3, 1)) | ((held == 0) & (totals > 0))
+    is_all_off = abs(held.sum() - fraction * totals.sum()) > fraction * totals.sum() / 3
+    if not (is_off.any() or is_all_off):
+        return
+    worst = int(error.argmax())
+    own = np.bincount(groups[labels == worst])
+    _logger.warning(
+        "%s: %d of %d videos (%.0f %%) are held out of %s, wanted were %.0f %%: groups stay whole, "
+        "e.g. of class %r %d of %d videos are held out, it has %d groups, the largest of %d; in "
+        "formats folder and list, GROUP_PATTERN sets what part of a path names a group",
+        *(index.dataset, held.sum(), totals.sum(), 100 * held.sum() / totals.sum(), index.split),
+        *(100 * fraction, index.class_names[worst], held[worst], totals[worst]),
+        *(np.count_nonzero(own), own.max()),
     )
-    ends = np.append(0, np.cumsum(sizes))
-    totals = ends[firsts + num_own] - ends[firsts]
-    num_before = ends[:-1] - np.repeat(ends[firsts], num_own)
-    is_chosen = num_before < np.repeat(fraction * totals, num_own)
-    is_chosen[firsts + num_own - 1] = False
-    return is_chosen[places], classes[num_own == 1].tolist()
 
 
 def _labels(records: Sequence[VideoRecord]) -> NDArray[np.int64]:
