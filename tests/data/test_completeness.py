@@ -47,7 +47,9 @@ def test_a_file_that_was_cut_off_is_refused_without_an_index(tmp_path, name, sha
     path = write(tmp_path / name, **PROMISING[name])
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(VideoError, match=r"cut off: \d+ of \d+ (frames|bytes); copy or download the file again"):
+    with pytest.raises(
+        VideoError, match=r"cut off: \d+ of \d+ (frames|bytes); copy or download the file again"
+    ):
         open_video(str(path))
     report = Examine()(VideoPath(str(tmp_path), name))
     assert report.problem == "short"
