@@ -204,6 +204,7 @@ def write_config(tiny_data: Path, tmp_path: Path) -> Callable[..., Path]:
             "DATA": {
                 **{"NUM_FRAMES": 4, "SAMPLING_RATE": 4, "SHORT_SIDE": 32, "CROP_SIZE": 32},
                 "FRAME_CACHE": str(tiny_data / "frames"),
+                "VAL_FRACTION": 0.3,  # one of three videos of a class
             },
             "SOLVER": {"MAX_EPOCH": 2, "WARMUP_EPOCHS": 0.5},
             "TRAIN": {"BATCH_SIZE": 8, "LOG_PERIOD": 2, "EVAL_PERIOD": 1},
