@@ -1,7 +1,11 @@
 """Datasets that harm the process they run in. Workers import this file by its name."""
 
+import json
+from pathlib import Path
+
 from videokd.data.batch import BadVideo
 from videokd.data.dataset import ClipDataset
+from videokd.data.frame_cache import _Work
 
 
 class Expressions:
@@ -12,6 +16,25 @@ class Expressions:
 
     def lost(self, request, cause):
         return BadVideo(0, 0, request, cause)
+
+
+class DeadlyWork(_Work):
+    """Work on a frame cache; in its root, ``deaths.json`` has path -> [expression, expression].
+
+    The first one is evaluated before a video is measured, the second one before it is decoded.
+    """
+
+    def measure(self, record):
+        self._die(record.path, 0)
+        return super().measure(record)
+
+    def store(self, file_name, chunk):
+        self._die(chunk.entry.path, 1)
+        return super().store(file_name, chunk)
+
+    def _die(self, path, place):
+        deaths = json.loads(Path(self.root, "deaths.json").read_text())
+        eval(deaths.get(path, ["None", "None"])[place])
 
 
 class DeadlyClips(ClipDataset):

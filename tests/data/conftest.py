@@ -91,19 +91,19 @@ class _FailingContainer:
 
 @pytest.fixture
 def failing_reads(monkeypatch):
-    """failing_reads(code, num_packets=5, num_sound=0) lets reading fail from now on.
+    """failing_reads(code, num_packets=5, num_sound=0, name="") lets reading fail from now on.
 
-    After num_packets packets FFmpeg returns the error; not in the first num_sound openings. The
-    result is a list of the files that were opened.
+    After num_packets packets FFmpeg returns the error; not in the first num_sound openings, and
+    only for the file of that name, if there is one. The result is a list of the files opened.
     """
 
-    def start(code, *, num_packets=5, num_sound=0):
+    def start(code, *, num_packets=5, num_sound=0, name=""):
         opened, av_open = [], av.open
 
         def open_failing(file, *args, **options):
             opened.append(file)
             container = av_open(file, *args, **options)
-            if len(opened) <= num_sound:
+            if len(opened) <= num_sound or name not in os.path.realpath(file):
                 return container
             with pytest.raises(av.FFmpegError, match=os.strerror(code)) as caught:
                 av.error.err_check(-code)

@@ -1,8 +1,12 @@
+import errno
+import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from multiprocessing import active_children
 
 import numpy as np
 import pytest
@@ -66,9 +70,8 @@ def test_progress_counts_to_the_end(build):
     assert seen == [(n, 6) for n in range(1, 7)]
 
 
-def test_two_processes_write_the_same_as_one(build, tmp_path, monkeypatch):
+def test_two_processes_write_the_same_as_none(build, tmp_path):
     build()
-    monkeypatch.setattr(frame_cache, "_MIN_VIDEOS_PER_PROCESS", 1)
     build(directory=tmp_path / "other", num_processes=2)
     (one,) = (tmp_path / "cache").glob("*/frames.bin")
     (two,) = (tmp_path / "other").glob("*/frames.bin")
@@ -173,3 +176,106 @@ def test_wrong_requests_to_a_stored_video_are_errors(build, index):
         stored.get_frames([0, 20])
     with pytest.raises(InputError, match="cached with short side 24, got 32"):
         stored.get_frames([0], short_side=32)
+
+
+HANG = "__import__('time').sleep(1000)"
+ABORT = "__import__('os').abort()"
+SEGFAULT = "__import__('ctypes').string_at(0)"
+NO_MEMORY = "(_ for _ in ()).throw(MemoryError)"
+KILL = "__import__('os').kill(__import__('os').getpid(), 9)"
+
+
+@pytest.fixture
+def build_deadly(build, index, misbehaving, monkeypatch):
+    """build_deadly({path: [expression, expression]}) with one worker and 2 s for each video."""
+    monkeypatch.setattr(frame_cache, "_Work", misbehaving.DeadlyWork)
+
+    def build_deadly(deaths, **options):
+        (index.root / "deaths.json").write_text(json.dumps(deaths))
+        return build(num_processes=1, deadline_sec=2.0, **options)
+
+    yield build_deadly
+    assert active_children() == []
+
+
+def once(tmp_path, death):
+    """Return an expression that dies at its first evaluation only."""
+    note = f"__import__('pathlib').Path({str(tmp_path / 'note')!r})"
+    return f"{note}.exists() or ({note}.touch(), {death})"
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+@pytest.mark.parametrize(
+    ("death", "cause"),
+    [
+        (HANG, "hung for more than 2 s"),
+        (ABORT, "its process died of SIGABRT"),
+        (SEGFAULT, "its process died of SIGSEGV"),
+    ],
+)
+def test_a_decoder_that_hangs_or_dies_costs_its_video_only(
+    build_deadly, build, index, phase, death, cause
+):
+    deaths = ["None", "None"]
+    deaths[phase] = death
+    cache = build_deadly({"a.avi": deaths})
+    assert cache.bad_videos == {"a.avi": cause, "broken.avi": "no video stream"}
+    stored = cache.reader(index.records[2]).get_frames(range(12))
+    with open_video(str(index.root / "b.mp4")) as video:
+        np.testing.assert_array_equal(stored, video.get_frames(range(12), short_side=24))
+    # It is the file's own cause from now on.
+    assert build().bad_videos == cache.bad_videos
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+@pytest.mark.parametrize("death", [ABORT, NO_MEMORY])
+def test_a_video_that_a_worker_is_lost_on_once_is_tried_again(build_deadly, tmp_path, phase, death):
+    deaths = ["None", "None"]
+    deaths[phase] = once(tmp_path, death)
+    assert list(build_deadly({"a.avi": deaths}).bad_videos) == ["broken.avi"]
+
+
+@pytest.mark.parametrize("death", [NO_MEMORY, KILL])
+def test_a_lack_of_memory_is_no_property_of_a_video(build_deadly, death):
+    assert "memory" in build_deadly({"a.avi": [death, "None"]}).bad_videos["a.avi"]
+    assert list(build_deadly({}).bad_videos) == ["broken.avi"]
+
+
+def test_a_video_with_a_known_cause_is_not_opened(build_deadly, index, tmp_path):
+    tried = tmp_path / "tried"
+    deadly = f"open({str(tried)!r}, 'a').write('x') and {ABORT}"
+    records = list(index.records)
+    records[0] = replace(records[0], cause="its process died of SIGSEGV")
+    index = replace(index, records=tuple(records))
+    (index.root / "deaths.json").write_text(json.dumps({"a.avi": [deadly, deadly]}))
+    options = {"directory": tmp_path / "cache", "short_side": 24, "max_gib": 1.0}
+    cache = FrameCache.build(index, num_processes=1, deadline_sec=2.0, **options)
+    assert cache.bad_videos["a.avi"] == "its process died of SIGSEGV"
+    assert not tried.exists()
+
+
+def test_a_video_with_fewer_frames_than_the_index_says_is_bad(build, index, tmp_path):
+    records = [replace(r, num_frames=n) for r, n in zip(index.records, (21, 0, 12), strict=True)]
+    index = replace(index, records=tuple(records))
+    options = {"directory": tmp_path / "cache", "short_side": 24, "max_gib": 1.0}
+    cache = FrameCache.build(index, **options)
+    assert cache.bad_videos["a.avi"] == "20 frames decode, the index says 21"
+
+
+def test_a_read_that_fails_is_no_property_of_a_video(build, failing_reads, monkeypatch, caplog):
+    failing_reads(errno.EIO, name="b.mp4")
+    cache = build()
+    assert "Input/output error" in cache.bad_videos["b.mp4"]
+    assert "2 of 3 videos cannot be read" in caplog.text
+    monkeypatch.undo()
+    assert list(build().bad_videos) == ["broken.avi"]
+
+
+def test_a_long_video_is_decoded_in_parts(build, index, monkeypatch, tmp_path):
+    whole = build()
+    monkeypatch.setattr(frame_cache, "_NUM_FRAMES_PER_READ", 7)
+    parts = build(directory=tmp_path / "other")
+    for record in (index.records[0], index.records[2]):
+        frames = [cache.reader(record) for cache in (whole, parts)]
+        numbers = range(frames[0].num_frames)
+        np.testing.assert_array_equal(*(reader.get_frames(numbers) for reader in frames))

@@ -8,6 +8,7 @@ from videokd.data import scan
 from videokd.data.media import MediaInfo, MediaTable
 from videokd.data.scan import scan_videos, update_media
 from videokd.data.supervised_pool import Lost
+from videokd.data.worker import OUT_OF_MEMORY
 from videokd.utils.errors import ReadError
 
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "clips"
@@ -163,6 +164,20 @@ def test_a_file_that_ends_its_process_is_named_and_tried_again(root, monkeypatch
     probed.clear()
     assert scan_videos(root, PATHS[:2], known=known, **HERE)[1].num_frames == 30
     assert probed == [Path(ODD).name]
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_unread"),
+    [
+        (OUT_OF_MEMORY, True),
+        ("its process died of SIGKILL, as when the system runs out of memory", True),
+        ("its process died of SIGSEGV", False),
+        ("hung for more than 1 s", False),
+    ],
+)
+def test_a_lack_of_memory_says_nothing_about_a_file(root, cause, is_unread):
+    found = scan._Scan(root, ["a.avi"], {})._settle("a.avi", Lost(cause))
+    assert found == MediaInfo("a.avi", cause=cause, is_unread=is_unread)
 
 
 def test_nothing_outside_the_root_is_opened(root, tmp_path, probed):

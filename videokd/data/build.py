@@ -136,6 +136,7 @@ def build_frame_caches(
                 short_side=cfg.DATA.SHORT_SIDE,
                 max_gib=cfg.DATA.FRAME_CACHE_MAX_GIB,
                 num_processes=num_processes,
+                deadline_sec=cfg.DATA_LOADER.TIMEOUT_SEC,
                 backend=cfg.DATA.DECODER,
                 on_progress=partial(on_progress, f"{name} {part}"),
             )

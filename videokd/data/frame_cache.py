@@ -8,40 +8,42 @@ last: a folder with a manifest is complete.
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import accumulate
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from videokd.data.decode import open_video
+from videokd.data.decode.errors import retry_read
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.data.reader import VideoReader, scaled_size
 from videokd.data.source import open_video_file
-from videokd.utils.errors import InputError, VideoError
+from videokd.data.supervised_pool import Lost, SupervisedPool
+from videokd.utils.errors import InputError, ReadError, VideoError
 from videokd.utils.io import atomic_write_bytes, read_json, sha256_json, write_json
 from videokd.utils.temporary import remove_leftovers, temporary_beside
 
 _logger = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
 OnProgress = Callable[[int, int], None]
 
-_VERSION = 2
+_VERSION = 3
+# A worker has to decode as many within the deadline.
 _NUM_FRAMES_PER_READ = 512
-# A spawned process takes seconds to start: with fewer videos it is not worth having.
-_MIN_VIDEOS_PER_PROCESS = 250
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where the frames of a video lie in frames.bin; or, with a cause, why it has none."""
+    """Place of a video's frames in frames.bin, or the cause why it has none there.
+
+    With ``is_unread`` the machine failed, not the file, and the next run tries it again.
+    """
 
     path: str
     num_frames: int = 0
@@ -50,6 +52,7 @@ class _Entry:
     fps: float = 0.0
     offset: int = 0
     cause: str = ""
+    is_unread: bool = False
 
     @property
     def num_bytes(self) -> int:
@@ -95,39 +98,44 @@ class FrameCache:
         directory: Path,
         short_side: int,
         max_gib: float,
-        num_processes: int = 1,
+        num_processes: int = 0,
+        deadline_sec: float = 30.0,
         backend: str = "auto",
         on_progress: OnProgress | None = None,
     ) -> "FrameCache":
         """Decode every video of an index, or take the cache of an earlier run that fits.
 
         A cache fits when records, class names, sizes and times of the files, short side and
-        backend are the same. Videos that cannot be read are kept as such, see `bad_videos`.
+        backend are the same. Videos that cannot be used are kept as such, see `bad_videos`; those
+        with a known cause are not opened. A video that a worker is lost on is tried once more.
+        Where the machine fails (disk, network, memory), the video is bad in this run, and the next
+        run decodes anew.
 
         Args:
             index: The videos.
             directory: Parent of the folder of the cache.
             short_side: Short side of the stored frames, pixels; 0 keeps the size.
             max_gib: Largest size of the cache, GiB.
-            num_processes: Most decoding processes; a small dataset is decoded in this one. They
-                are spawned, so the calling script needs `if __name__ == "__main__"`.
+            num_processes: Most decoding processes, which need `if __name__ == "__main__"` in the
+                calling script; 0 decodes in this one, without a deadline.
+            deadline_sec: Longest time to decode 512 frames of a video.
             backend: Decoder, see `decode.open_video`.
             on_progress: Called as on_progress(done, total); a video counts once when it is
                 measured and once when it is decoded.
 
         Raises:
             InputError: the cache would be larger than max_gib, or no video can be read.
+            RunError: the processes die, and not at a video.
         """
         key = _cache_key(index, short_side, backend)
         folder = directory / f"{index.dataset}-{key[:16]}"
-        if not (folder / "manifest.json").is_file():
-            work = _Work(str(index.root), short_side, backend)
+        if not _is_final(folder / "manifest.json"):
+            work = _Work(str(index.root.absolute()), short_side, backend)
             # Of other caches too: those of a config that nobody asks for again may be large.
             for other in directory.glob("*/"):
                 remove_leftovers(other / "frames.bin")
-            num_useful = min(num_processes, len(index) // _MIN_VIDEOS_PER_PROCESS)
-            with _Mapper(num_useful, 2 * len(index), on_progress) as mapper:
-                _fill(folder, index, work, mapper, max_gib)
+            mapper = _Mapper(num_processes, deadline_sec, 2 * len(index), on_progress)
+            _fill(folder, index, work, mapper, max_gib)
         return cls(folder)
 
     def __reduce__(self) -> tuple[type["FrameCache"], tuple[Path]]:
@@ -197,75 +205,114 @@ class _CachedReader:
 
 
 @dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Frames of a video that are decoded in one go, from ``first`` on."""
+
+    entry: _Entry
+    expected_frames: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Work:
-    """What a worker has to know besides the video."""
+    """Reading of one video, in a worker."""
 
     root: str
     short_side: int
     backend: str
 
-    def open(self, path: str) -> VideoReader:
-        return open_video(open_video_file(path, root=Path(self.root)), backend=self.backend)
+    def measure(self, record: VideoRecord) -> tuple[_Entry, NDArray[np.float64]]:
+        """Return the size of a video and the times of its frames without decoding all of it."""
 
-    def measure(self, path: str) -> tuple[_Entry, NDArray[np.float64]]:
-        """Find the size of a video and the times of its frames without decoding all of it."""
-        try:
-            with self.open(path) as reader:
+        def measure() -> tuple[_Entry, NDArray[np.float64]]:
+            with self._open(record.path, record.num_frames) as reader:
                 height, width = scaled_size(reader.height, reader.width, self.short_side)
-                entry = _Entry(path, reader.num_frames, height, width, reader.fps)
+                entry = _Entry(record.path, reader.num_frames, height, width, reader.fps)
                 return entry, reader.times
-        except VideoError as error:
-            return _Entry(path, cause=error.cause), np.empty(0)
 
-    def store(self, file_name: str, entry: _Entry) -> str:
-        """Decode a video into its place in a file; return the cause when it cannot be done."""
-        if entry.cause:
-            return entry.cause
         try:
-            # Written, not mapped: a full disk is then an error and not a dead process.
-            with self.open(entry.path) as reader, open(file_name, "r+b") as file:
-                file.seek(entry.offset)
-                for first in range(0, entry.num_frames, _NUM_FRAMES_PER_READ):
-                    indices = range(first, min(first + _NUM_FRAMES_PER_READ, entry.num_frames))
-                    frames = reader.get_frames(indices, short_side=self.short_side)
-                    if frames.shape[1:3] != (entry.height, entry.width):
-                        return f"frames of {frames.shape[1]}x{frames.shape[2]} pixels"
-                    file.write(frames.data)
+            return retry_read(measure)
         except VideoError as error:
-            return error.cause
-        return ""
+            return _give_up(_Entry(record.path), error), np.empty(0)
+
+    def store(self, file_name: str, chunk: _Chunk) -> _Entry:
+        """Decode frames into their place in a file; return the entry, with a cause if it fails."""
+        try:
+            retry_read(partial(self._store, file_name, chunk))
+        except VideoError as error:
+            return _give_up(chunk.entry, error)
+        return chunk.entry
+
+    def _store(self, file_name: str, chunk: _Chunk) -> None:
+        entry = chunk.entry
+        indices = range(chunk.first, min(chunk.first + _NUM_FRAMES_PER_READ, entry.num_frames))
+        with self._open(entry.path, chunk.expected_frames) as reader:
+            frames = reader.get_frames(indices, short_side=self.short_side)
+        if frames.shape[1:3] != (entry.height, entry.width):
+            cause = f"frames of {frames.shape[1]}x{frames.shape[2]} pixels"
+            raise VideoError(entry.path, cause)
+        # Written, not mapped: a full disk is then an error and not a dead process.
+        with open(file_name, "r+b") as file:
+            file.seek(entry.offset + chunk.first * entry.height * entry.width * 3)
+            file.write(frames.data)
+
+    def _open(self, path: str, expected_frames: int) -> VideoReader:
+        file = open_video_file(path, root=Path(self.root))
+        return open_video(file, backend=self.backend, expected_frames=expected_frames)
 
 
+def _lose(entry: _Entry, lost: Lost) -> _Entry:
+    return replace(entry, cause=lost.cause, is_unread=lost.is_lack_of_memory)
+
+
+def _give_up(entry: _Entry, error: VideoError) -> _Entry:
+    return replace(entry, cause=error.cause, is_unread=isinstance(error, ReadError))
+
+
+@dataclass
 class _Mapper:
-    """Maps over videos in this process or in several, and reports each one done."""
+    """Supervised processes that work on one video after the other, and a report of each."""
 
-    def __init__(self, num_processes: int, total: int, on_progress: OnProgress | None) -> None:
-        self._pool = (
-            ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"))
-            if num_processes > 1
-            else None
-        )
-        self._done, self._total = 0, total
-        self._on_progress = on_progress
+    num_processes: int
+    deadline_sec: float
+    total: int
+    on_progress: OnProgress | None
+    num_done: int = 0
 
-    def __enter__(self) -> "_Mapper":
-        return self
+    def map(self, function: Callable[[Any], Any], tasks: Sequence[Sequence[Any]]) -> list[Any]:
+        """Return the results of each task; one that loses its worker is run a second time."""
+        results = []
+        with (
+            SupervisedPool(
+                function, num_workers=self.num_processes, deadline_sec=self.deadline_sec
+            ) as pool,
+            closing(pool.map(tasks)) as found,
+        ):
+            for result in found:
+                results.append(result)
+                self.num_done += 1
+                if self.on_progress is not None:
+                    self.on_progress(self.num_done, self.total)
+            lost = [n for n, task in enumerate(tasks) if _is_newly_lost(task, results[n])]
+            with closing(pool.map([tasks[n] for n in lost])) as found_again:
+                for n, result in zip(lost, found_again, strict=True):
+                    results[n] = result
+        return results
 
-    def __exit__(self, *exc: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
 
-    def map(self, function: Callable[..., _T], items: Sequence[object]) -> Iterator[_T]:
-        results = (
-            map(function, items)
-            if self._pool is None
-            else self._pool.map(function, items, chunksize=4)
-        )
-        for result in results:
-            self._done += 1
-            if self._on_progress is not None:
-                self._on_progress(self._done, self._total)
-            yield result
+def _is_newly_lost(items: Sequence[Any], results: Sequence[Any]) -> bool:
+    pairs = zip(items, results, strict=True)
+    return any(isinstance(r, Lost) and not isinstance(item, Lost) for item, r in pairs)
+
+
+def _is_final(manifest: Path) -> bool:
+    """Return whether a cache is complete and lacks no file that the system failed to read."""
+    if not manifest.is_file():
+        return False
+    try:
+        return not any(entry["is_unread"] for entry in read_json(manifest)["entries"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return True  # Opening it reports the damage.
 
 
 def _cache_key(index: VideoIndex, short_side: int, backend: str) -> str:
@@ -278,13 +325,20 @@ def _cache_key(index: VideoIndex, short_side: int, backend: str) -> str:
             files.append((info.st_size, info.st_mtime_ns))
         except (OSError, ValueError):
             files.append((-1, 0))
-    return sha256_json([_VERSION, index.digest(), short_side, decoder, files])
+    causes = [record.cause for record in index.records]
+    return sha256_json([_VERSION, index.digest(), causes, short_side, decoder, files])
 
 
 def _fill(folder: Path, index: VideoIndex, work: _Work, mapper: _Mapper, max_gib: float) -> None:
     """Write frames.bin and times.bin, then manifest.json."""
-    paths = [record.path for record in index.records]
-    measured = list(mapper.map(work.measure, paths))
+    # A video with a cause may hang or end its process.
+    items = [Lost(record.cause, record) if record.cause else record for record in index.records]
+    measured = [
+        (_lose(_Entry(record.path), result), np.empty(0)) if isinstance(result, Lost) else result
+        for record, (result,) in zip(
+            index.records, mapper.map(work.measure, [[item] for item in items]), strict=True
+        )
+    ]
     entries = [entry for entry, _ in measured]
     num_gib = sum(entry.num_bytes for entry in entries) / 2**30
     if num_gib > max_gib:
@@ -295,30 +349,47 @@ def _fill(folder: Path, index: VideoIndex, work: _Work, mapper: _Mapper, max_gib
     entries = _place(entries)
     with temporary_beside(folder / "frames.bin") as (file, place):
         file.truncate(sum(entry.num_bytes for entry in entries))
-        causes = list(mapper.map(partial(work.store, str(place)), entries))
+        tasks = [_list_chunks(e, r) for e, r in zip(entries, index.records, strict=True)]
+        stored = mapper.map(partial(work.store, str(place)), tasks)
         os.fsync(file.fileno())
         os.replace(place, folder / "frames.bin")
     times = np.concatenate([own for _, own in measured])
     atomic_write_bytes(folder / "times.bin", times.astype(np.float64).tobytes())
-    kept = [replace(e, cause=str(cause)) for e, cause in zip(entries, causes, strict=True)]
-    bad = [entry for entry in kept if entry.cause]
-    if bad:
-        _logger.warning(
-            "%s: %d of %d videos cannot be read, e.g. %s: %s",
-            index.dataset,
-            len(bad),
-            len(kept),
-            bad[0].path,
-            bad[0].cause,
-        )
-    if len(bad) == len(kept):
-        raise InputError(
-            f"{index.dataset}: none of {len(kept)} videos can be read, e.g. {bad[0].path}: "
-            f"{bad[0].cause}"
-        )
+    kept = [_join(entry, results) for entry, results in zip(entries, stored, strict=True)]
+    _report_bad(index.dataset, kept)
     write_json(
         folder / "manifest.json",
         {"short_side": work.short_side, "entries": [asdict(entry) for entry in kept]},
+    )
+
+
+def _list_chunks(entry: _Entry, record: VideoRecord) -> list[_Chunk | Lost]:
+    if entry.cause:
+        return []
+    # The second pass must find what the first one has found.
+    starts = range(0, entry.num_frames, _NUM_FRAMES_PER_READ)
+    return [_Chunk(entry, record.num_frames or entry.num_frames, start) for start in starts]
+
+
+def _join(entry: _Entry, results: Sequence[_Entry | Lost]) -> _Entry:
+    """Return the entry of a video, with the cause if one of its chunks was not stored."""
+    for result in results:
+        if isinstance(result, Lost):
+            return _lose(entry, result)
+        if result.cause:
+            return result
+    return entry
+
+
+def _report_bad(dataset: str, entries: Sequence[_Entry]) -> None:
+    bad = [entry for entry in entries if entry.cause]
+    if not bad:
+        return
+    example = f"e.g. {bad[0].path}: {bad[0].cause}"
+    if len(bad) == len(entries):
+        raise InputError(f"{dataset}: none of {len(entries)} videos can be read, {example}")
+    _logger.warning(
+        "%s: %d of %d videos cannot be read, %s", dataset, len(bad), len(entries), example
     )
 
 

@@ -24,7 +24,7 @@ class MediaInfo:
         codec: FFmpeg's name.
         container: FFmpeg's name.
         is_counted: Whether the frames had to be counted by decoding.
-        is_unread: Whether the system failed to read the file: nothing is known about the video.
+        is_unread: Whether the machine failed (disk, network, memory), so that nothing is known.
     """
 
     path: str

@@ -156,7 +156,8 @@ class _Scan:
             return self.known[path]
         if isinstance(result, Lost):
             # That may have been the machine.
-            return MediaInfo(path, *_NO_STAMP, result.cause)
+            is_unread = result.is_lack_of_memory
+            return MediaInfo(path, *_NO_STAMP, result.cause, is_unread=is_unread)
         return result
 
 

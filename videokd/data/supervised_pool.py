@@ -54,6 +54,11 @@ class Lost:
     cause: str
     item: Any = field(default=None, compare=False)
 
+    @property
+    def is_lack_of_memory(self) -> bool:
+        """Whether the machine ran out of memory, or may have: the item need not be at fault."""
+        return self.cause == OUT_OF_MEMORY or "SIGKILL" in self.cause
+
 
 @dataclass(eq=False, slots=True)
 class _Job:
