@@ -23,13 +23,16 @@ def test_planned_threads_are_never_more_than_the_cores(monkeypatch, cores):
                 # Only what was asked for in so many words may be refused.
                 assert max(wanted_workers, 0) + max(wanted_threads, 1) > cores
                 continue
-            assert workers + threads <= cores
+            assert workers + threads <= max(cores, 2 if wanted_workers == -1 else 1)
+            assert workers or wanted_workers == 0 or wanted_threads >= max(cores, 2)
             assert threads >= 1
             assert wanted_workers in (-1, workers)
             assert wanted_threads in (0, threads)
 
 
-@pytest.mark.parametrize(("cores", "expected"), [(1, (0, 1)), (2, (0, 2)), (8, (2, 6))])
+@pytest.mark.parametrize(
+    ("cores", "expected"), [(1, (1, 1)), (2, (1, 1)), (3, (1, 2)), (4, (1, 3)), (8, (2, 6))]
+)
 def test_threads_are_planned_by_the_cores(monkeypatch, cores, expected):
     monkeypatch.setattr(env, "num_available_cores", lambda: cores)
     assert env.plan_threads(-1, 0) == expected

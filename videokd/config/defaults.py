@@ -34,7 +34,7 @@ def default_config() -> CfgNode:
     cfg.AUG.ERASE_PROBABILITY = 0.0  # of a box being erased from a clip; 0 = off
     cfg.AUG.SATURATION_JITTER = 0.0  # saturation factor in 1 +- this; 0 = off
     cfg.DATA_LOADER = CfgNode()
-    cfg.DATA_LOADER.NUM_WORKERS = -1  # processes per trainer; -1 = a quarter of its cores
+    cfg.DATA_LOADER.NUM_WORKERS = -1  # processes per trainer; -1 = a quarter of its cores, >= 1
     cfg.DATA_LOADER.NUM_THREADS = 0  # trainer threads; 0 = the cores that the workers leave
     # For one clip, or one test video with all its views; where it takes longer, the worker is
     # replaced and the video counts as unreadable. Without workers there is no such limit.

@@ -30,12 +30,14 @@ def num_available_cores() -> int:
 def plan_threads(num_workers: int, num_threads: int, *, num_processes: int = 1) -> tuple[int, int]:
     """Share the cores between loader workers and the trainer.
 
-    Each worker runs one thread; workers and trainer threads together never exceed the cores:
-    OpenMP barriers spin, and one thread too many makes a step several times slower.
+    Each worker runs one thread; workers and trainer threads together never exceed the cores, but
+    for a worker beside a single thread: OpenMP barriers spin, and one thread too many makes a step
+    several times slower.
 
     Args:
-        num_workers: Wanted loader workers; -1 picks a quarter of the cores (none below 4), or
-            fewer where the trainer's threads leave fewer.
+        num_workers: Wanted loader workers; -1 picks a quarter of the cores, at least one, or
+            fewer where the trainer's threads leave fewer. Without a worker, a video that hangs
+            or ends its process stops the run. The one of a single core shares it.
         num_threads: Wanted trainer threads; 0 picks all cores that the workers leave.
         num_processes: Trainers on this machine; each has its share of the cores.
 
@@ -47,7 +49,8 @@ def plan_threads(num_workers: int, num_threads: int, *, num_processes: int = 1) 
     """
     cores = max(1, num_available_cores() // num_processes)
     if num_workers < 0:
-        num_workers = max(0, min(cores // 4, cores - num_threads))
+        cores = max(2, cores)
+        num_workers = min(max(1, cores // 4), max(0, cores - num_threads))
     if num_threads <= 0:
         num_threads = max(1, cores - num_workers)
     if num_workers + num_threads > cores:
