@@ -18,13 +18,13 @@ HANG = "__import__('time').sleep(1000)"
 ABORT = "__import__('os').abort()"
 
 
-def load(dataset, batches, *, num_workers, collate=list, known_bad=None, **options):
+def load(dataset, batches, *, num_workers, collate=list, losses=None, **options):
     return iterate_batches(
         dataset,
         batches,
         collate=collate,
         options=LoadingOptions(num_workers, deadline_sec=2.0, **options),
-        known_bad=[{}] if known_bad is None else known_bad,
+        losses=[{}] if losses is None else losses,
     )
 
 
@@ -54,30 +54,43 @@ def test_closing_ends_the_workers_whatever_they_do(expressions):
 
 
 def test_a_clip_that_hangs_or_kills_is_a_bad_video_and_the_rest_goes_on(expressions):
-    known_bad = [{}]
+    losses = [{}]
     batches = [["1", HANG, "2"], ["3"], [ABORT], ["4"]]
     hung, died = "hung for more than 2 s", "its process died of SIGABRT"
-    assert list(load(expressions, batches, num_workers=1, known_bad=known_bad)) == [
+    assert list(load(expressions, batches, num_workers=1, losses=losses)) == [
         *([1, BadVideo(0, 0, HANG, hung), 2], [3]),
         *([BadVideo(0, 0, ABORT, died)], [4]),
     ]
-    assert known_bad == [{HANG: hung, ABORT: died}]
+    assert losses == [{HANG: [hung], ABORT: [died]}]
 
 
-def test_a_video_that_a_worker_was_lost_on_is_not_tried_again(expressions, tmp_path):
+def test_a_video_that_two_workers_were_lost_on_is_not_tried_again(expressions, tmp_path):
     tried = tmp_path / "tried"
     deadly = f"open({str(tried)!r}, 'a').write('x') and {ABORT}"
-    batches = [[deadly], *([[str(i)] for i in range(4)]), [deadly, "5"]]
+    batches = [[deadly], *([[str(i)] for i in range(4)])] * 3
     lost = BadVideo(0, 0, deadly, "its process died of SIGABRT")
-    (first, *_, last) = load(expressions, batches, num_workers=1)
-    assert (first, last) == ([lost], [lost, 5])
-    assert tried.read_text() == "x"
+    losses = [{}]
+    found = list(load(expressions, batches, num_workers=1, losses=losses))
+    assert found == [[lost], [0], [1], [2], [3]] * 3
+    assert tried.read_text() == "xx"
+    assert losses == [{deadly: [lost.cause] * 2}]
+
+
+def test_a_video_that_one_worker_was_lost_on_is_used_when_it_comes_again(expressions, tmp_path):
+    note = f"__import__('pathlib').Path({str(tmp_path / 'note')!r})"
+    stalls_once = f"{note}.exists() or ({note}.touch(), {HANG})"
+    batches = [[stalls_once], *([[str(i)] for i in range(4)]), [stalls_once]]
+    losses = [{}]
+    first, *_, last = load(expressions, batches, num_workers=1, losses=losses)
+    assert first == [BadVideo(0, 0, stalls_once, "hung for more than 2 s")]
+    assert last == [True]
+    assert losses == [{stalls_once: ["hung for more than 2 s"]}]
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_videos_that_are_known_to_be_bad_are_passed_on_as_they_are(expressions, num_workers):
-    known_bad = [{ABORT: "as before"}]
-    batches = load(expressions, [["1", ABORT]], num_workers=num_workers, known_bad=known_bad)
+    losses = [{ABORT: ["before", "as before"]}]
+    batches = load(expressions, [["1", ABORT]], num_workers=num_workers, losses=losses)
     assert list(batches) == [[1, BadVideo(0, 0, ABORT, "as before")]]
 
 

@@ -73,7 +73,7 @@ def test_a_training_goes_on_through_lost_workers(make_unit, misbehaving, monkeyp
     # The others were trained on as if the lost had been known for what they are.
     known, same_unit = make_unit("known")
     for (name, path), (_, cause) in fates.items():
-        known.datasets[name].known_bad[path] = cause
+        known.datasets[name].losses[path] = [cause, cause]
     train_unit(known, same_unit)
     weights, expected = (
         load_file(r.plan.path(u) / "model.safetensors")
@@ -90,7 +90,7 @@ def test_a_test_says_on_how_many_videos_it_is_and_names_the_others(make_unit, ca
     run, unit = make_unit("test")
     train_unit(run, unit)
     video = run.datasets["HMDB"].test.records[2].path
-    run.datasets["HMDB"].known_bad[video] = "hung for more than 2 s"
+    run.datasets["HMDB"].losses[video] = ["hung for more than 2 s"] * 2
     score_unit(run, unit)
     result = read_json(run.plan.path(unit) / "test" / "HMDB.json")
     num_videos = len(run.datasets["HMDB"].test)

@@ -22,7 +22,7 @@ from videokd.data.index_store import (
     index_key,
     open_index,
 )
-from videokd.data.loader import LoadingOptions, iterate_batches
+from videokd.data.loader import LoadingOptions, Losses, iterate_batches
 from videokd.data.mixing import BatchPlan, PlanSampler
 from videokd.data.stand_in import make_stand_in
 from videokd.data.views import ViewBatch, ViewDataset, ViewPlan, collate_views
@@ -42,8 +42,8 @@ class DatasetParts:
     test: VideoIndex
     caches: Mapping[str, FrameCache] | None = None
     """Part name ("train", "val", "test") -> its decoded frames; None to decode each time."""
-    known_bad: dict[str, str] = field(default_factory=dict)
-    """Path -> cause of videos that workers were lost on; they are not tried again."""
+    losses: Losses = field(default_factory=dict)
+    """Workers lost on videos, which are not tried a third time."""
 
     @property
     def num_classes(self) -> int:
@@ -214,7 +214,7 @@ def build_train_loader(
             ),
             collate=collate,
             options=options,
-            known_bad=[p.known_bad for p in parts],
+            losses=[p.losses for p in parts],
         )
 
     return make_loader
@@ -253,7 +253,7 @@ def build_view_loader(
         batches[place.rank :: place.num_ranks],
         collate=collate_views,
         options=_loading_options(cfg, place),
-        known_bad=[parts.known_bad],
+        losses=[parts.losses],
     )
 
 

@@ -100,7 +100,7 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
         return samples if request.num_clips > 1 else samples[0]
 
     def lost(self, request: ClipRequest, cause: str) -> BadVideo:
-        """Say that the video of a request cannot be used, for a cause found elsewhere."""
+        """Return the BadVideo for a request whose worker was lost."""
         record = self._indexes[request.dataset_id].records[request.record_id]
         return BadVideo(request.dataset_id, request.record_id, record.path, cause)
 

@@ -11,6 +11,11 @@ Request = TypeVar("Request")
 Sample = TypeVar("Sample")
 RequestIn = TypeVar("RequestIn", contravariant=True)
 SampleOut = TypeVar("SampleOut", covariant=True)
+# Path of a video -> causes of the workers that were lost on it.
+Losses = dict[str, list[str]]
+
+# A stall of a network disk, or a lack of memory, costs a sound video one clip.
+_MAX_LOSSES = 2
 
 
 class Batch(Protocol):
@@ -30,7 +35,7 @@ class LoadableDataset(Protocol[RequestIn, SampleOut]):
         """Make the sample, or say why its video cannot be used."""
 
     def lost(self, request: RequestIn, cause: str) -> BadVideo:
-        """Say that the video of a request cannot be used, for a cause found elsewhere."""
+        """Return the BadVideo for a request whose worker was lost."""
 
 
 @dataclass(frozen=True)
@@ -56,27 +61,28 @@ def iterate_batches(
     *,
     collate: Callable[[Sequence[Any]], BatchT],
     options: LoadingOptions,
-    known_bad: Sequence[dict[str, str]],
+    losses: Sequence[Losses],
 ) -> Generator[BatchT, None, None]:
     """Yield the batches, in order; where this generator ends or is closed, its workers end.
 
-    A sample whose worker hangs, dies or runs out of memory becomes a BadVideo, and its video is
-    not tried again. What the other samples are does not depend on it.
+    A sample whose worker hangs, dies or runs out of memory becomes a BadVideo. Its video is tried
+    once more when it comes again: the machine may have been at fault. The other samples do not
+    depend on it.
 
     Args:
         dataset: Makes the samples; picklable.
         batches: Their requests; drawn as they are needed, two batches per worker ahead.
         collate: Samples and bad videos, in the order of the requests -> a batch.
         options: Workers and their deadline.
-        known_bad: Per dataset id, path -> cause of the videos that workers were lost on. Videos in
-            it are not tried, and those that are found are added.
+        losses: Per dataset id, path -> causes of the workers lost on a video. Videos with two are
+            not tried; new losses are added.
 
     Raises:
         RunError: Workers die for other reasons than a video.
     """
     pool = SupervisedPool(
         dataset.__getitem__,
-        combine=_Collate(dataset, collate, known_bad),
+        combine=_Collate(dataset, collate, losses),
         num_workers=options.num_workers,
         deadline_sec=options.deadline_sec,
         worker_init=options.worker_init,
@@ -85,8 +91,8 @@ def iterate_batches(
 
     def skip_known(request: Request) -> Request | Lost:
         video = dataset.lost(request, "")
-        cause = known_bad[video.dataset_id].get(video.path)
-        return request if cause is None else Lost(cause, request)
+        causes = losses[video.dataset_id].get(video.path, [])
+        return request if len(causes) < _MAX_LOSSES else Lost(causes[-1], request)
 
     with pool:
         for batch in pool.map([skip_known(r) for r in requests] for requests in batches):
@@ -99,12 +105,14 @@ class _Collate(Generic[Request, Sample, BatchT]):
 
     dataset: LoadableDataset[Request, Sample]
     collate: Callable[[Sequence[Any]], BatchT]
-    known_bad: Sequence[dict[str, str]]
+    losses: Sequence[Losses]
 
     def __call__(self, results: Sequence[Sample | BadVideo | Lost]) -> BatchT:
         return self.collate([self._name(r) if isinstance(r, Lost) else r for r in results])
 
     def _name(self, lost: Lost) -> BadVideo:
         video = self.dataset.lost(lost.item, lost.cause)
-        self.known_bad[video.dataset_id][video.path] = lost.cause
+        causes = self.losses[video.dataset_id].setdefault(video.path, [])
+        if len(causes) < _MAX_LOSSES:
+            causes.append(lost.cause)
         return video

@@ -145,7 +145,7 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
         return ViewSample(views.pop(name), record.label, record_id, name, views)
 
     def lost(self, record_id: int, cause: str) -> BadVideo:
-        """Say that the video of a record cannot be used, for a cause found elsewhere."""
+        """Return the BadVideo for a record whose worker was lost."""
         path = self._index.records[record_id].path
         return BadVideo(self._dataset_id, record_id, path, cause)
 

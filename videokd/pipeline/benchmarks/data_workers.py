@@ -110,7 +110,7 @@ def _iterate(
         PlanSampler(plan, 0, num_batches),
         collate=collate,
         options=LoadingOptions(num_workers=num_workers, deadline_sec=_DEADLINE_SEC),
-        known_bad=[{}],
+        losses=[{}],
     )
     for batch in batches:
         for bad in batch.bad:
