@@ -29,6 +29,7 @@ KINDS = {
     "variable_rate.mkv": {"codec": "libvpx-vp9", "times_ms": VARIABLE_MS},
     "late_start.mp4": {**X264, "times_ms": [8333 + 40 * n for n in range(NUM_FRAMES)]},
     "ten_bit.mp4": {**X264, "pix_fmt": "yuv420p10le"},
+    "ten_bit_h265.mkv": {**X265, "pix_fmt": "yuv420p10le", "x265-params": "log-level=none"},
     "444.mp4": {**X264, "pix_fmt": "yuv444p"},
     "odd.mp4": {"codec": "mpeg2video", "size": (49, 63)},
     "odd.webm": {"codec": "libvpx-vp9", "size": (49, 63)},
@@ -38,6 +39,8 @@ KINDS = {
     "mpeg2.mpg": {"codec": "mpeg2video", "num_b_frames": 2},
     "wmv.asf": {"codec": "wmv2"},
     "flash.flv": {"codec": "flv"},
+    "msmpeg4.avi": {"codec": "msmpeg4", "mbd": "rd"},
+    "av1.mkv": {"codec": "libsvtav1", "size": (64, 64), "svtav1-params": "keyint=20"},
 }
 # A picture that shows no more than the last one: P, no time, not coded.
 PLACEHOLDER = b"\0\0\1\xb6\x50\x40"

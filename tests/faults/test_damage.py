@@ -79,6 +79,10 @@ class Run:
         rows = [counts for what, counts in self.counts.items() if what.startswith(f"{name} ")]
         return max(counts["damaged picture"] for counts in rows)
 
+    def num_refused(self, what):
+        """Return how many copies of a file, or copies with a kind of damage, gave no frame."""
+        return self.counts[what]["refused"] + self.counts[what]["refused by index"]
+
     def lines(self):
         yield (
             f"damage: {self.num_files} files, {len(self.lost)} cost their worker, "
@@ -105,6 +109,10 @@ def test_damaged_files_give_their_own_frames_or_an_error(tmp_path, backends, tel
     assert run.num_files >= 3 * 6 * 2
     # What the encoders make differs from version to version: 2 of 12 VP9 files were seen.
     assert sum(run.num_damaged(path.name) for path in files) <= 4
+    # Of 12 copies: 6 with a block of zeros and 11 of an MP4 were seen.
+    assert run.num_refused("zero block") <= 9
+    for path in files:
+        assert max(run.num_refused(f"{path.name} {backend}") for backend in backends) <= 11
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="../shared/clips is not here")
