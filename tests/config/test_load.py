@@ -66,8 +66,11 @@ def test_an_unknown_key_in_a_named_node_is_named(write):
         ("DATA: {RANDOM_FLIP: 1}", r"DATA.RANDOM_FLIP must be bool \(like True\), got 1"),
         ("SOLVER: {BASE_LR: fast}", r"SOLVER.BASE_LR must be float \(like 0.001\), got 'fast'"),
         ("SOLVER: {BASE_LR: null}", r"SOLVER.BASE_LR must be float \(like 0.001\), got None"),
-        ("JOINT: {LEVELS: stage1}", r"JOINT.LEVELS must be list .*, got 'stage1'"),
-        ("JOINT: {LEVELS: [true]}", r"JOINT.LEVELS must be str .*, got True"),
+        ("SOLVER: {STEPS: 0.5}", r"SOLVER.STEPS must be a list, like \[0.5\], got 0.5"),
+        ("DATA: {TRAIN_SCALE_RANGE: 1}", r"must be a list, like \[0.5, 1.0\], got 1"),
+        ("DATA: {TRAIN_SCALE_RANGE: wide}", r"must be a list, like \[0.5, 1.0\], got 'wide'"),
+        ("OUTPUT_DIR: 2026_12_01", "OUTPUT_DIR must be text .*in quotes.*, got 20261201"),
+        ("JOINT: {LEVELS: [true]}", r"JOINT.LEVELS must be text .*, got True"),
         ("DATA: 3", "DATA must hold keys of its own, got 3"),
         ("VARIANTS: {A: }", "VARIANTS.A must hold keys of its own, got None; write {}"),
     ],
@@ -107,16 +110,63 @@ def test_overrides_beat_the_file_and_are_read_as_literals(write):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["SEED"], "KEY VALUE pairs, got 1 words"),
+        (["SEED"], "SEED has no value; overrides are KEY VALUE or KEY=VALUE, like SEED 1"),
+        (["SEED=1", "TRAIN.BATCH_SIZE"], "TRAIN.BATCH_SIZE has no value"),
+        (["TEST.BATCH_SIZE", "=", "3"], "3 has no value"),
+        (["SEED=x"], "the command line: SEED must be int"),
+        (["DATASETS.FOO.FORMAT", "list"], "DATASETS has no FOO: declare it in .* which has A$"),
+        (["EXPERTS.FOO.ARCH=x3d_s"], "EXPERTS has no FOO: declare it in .* which has A$"),
+        (["VARIANTS.v.ROW=joint"], "VARIANTS has no v: declare it in .* which has none$"),
+        (["DATASETS.A.FORMA=list"], r"DATASETS.A.FORMA; did you mean DATASETS.A.FORMAT\?"),
         (["SEEDS", "1"], r"the command line: unknown key SEEDS; did you mean SEED\?"),
         (["SEED", "x"], "the command line: SEED must be int"),
         (["SEED", "{[]: 1}"], "the command line: SEED must be int"),
-        (["STUDENTS.B.ARCH", "r3d_18"], r"unknown key STUDENTS.B.ARCH"),
+        (["STUDENTS.B.ARCH", "r3d_18"], r"unknown key STUDENTS.B.ARCH; STUDENTS has no B"),
     ],
 )
 def test_a_wrong_override_is_refused(write, overrides, message):
     with pytest.raises(InputError, match=message):
         load_config(write(MINIMAL), overrides)
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["SEED=3"], 3),
+        (["SEED", "4", "SOLVER.BASE_LR=1e-2", "SEED=5"], 5),
+        (["SOLVER.BASE_LR=0.1", "SEED", "6"], 6),
+        (["DATASETS.A.GROUP_PATTERN", "a=(b)", "SEED=7"], 7),
+        (["DATASETS.A.GROUP_PATTERN=a=(b)", "SEED=8"], 8),
+    ],
+)
+def test_an_override_may_be_one_word(write, words, value):
+    cfg = load_config(write(MINIMAL), words)
+    assert value == cfg.SEED
+    assert ("a=(b)" if "PATTERN" in str(words) else "") == cfg.DATASETS.A.GROUP_PATTERN
+    assert {5: 0.01, 6: 0.1}.get(value, 0.001) == cfg.SOLVER.BASE_LR
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tensorboard", ["tensorboard"]),
+        ("tensorboard,wandb", ["tensorboard", "wandb"]),
+        ("[tensorboard, wandb]", ["tensorboard", "wandb"]),
+        ("['tensorboard']", ["tensorboard"]),
+        ("'tensorboard'", ["tensorboard"]),
+        ("[]", []),
+        ("", []),
+    ],
+)
+def test_words_make_a_list_where_one_is_wanted(write, text, words):
+    cfg = load_config(write(MINIMAL), ["TRAIN.LOGGERS", text])
+    assert words == cfg.TRAIN.LOGGERS
+    assert load_config(write(MINIMAL + "JOINT: {LEVELS: stage1}\n")).JOINT.LEVELS == ["stage1"]
+
+
+@pytest.mark.parametrize("name", ["007", "1e3", "2026_12_01", "True", "[a]", "None"])
+def test_a_word_that_names_something_stays_as_it_is(write, name):
+    assert name == load_config(write(MINIMAL), ["OUTPUT_DIR", name]).OUTPUT_DIR
 
 
 def test_a_dumped_config_loads_back_equal(write):
@@ -178,7 +228,7 @@ def test_an_override_changes_a_frozen_copy_and_leaves_the_config(write):
 @pytest.mark.parametrize(
     ("opts", "message"),
     [
-        (["SEED"], "VARIANTS.v: overrides must be KEY VALUE pairs, got 1 words"),
+        (["SEED"], "VARIANTS.v: SEED has no value; overrides are KEY VALUE"),
         (["JOINT.WIDHT", 8], r"VARIANTS.v: unknown key JOINT.WIDHT; did you mean JOINT.WIDTH\?"),
         (["JOINT.WIDTH", "wide"], "VARIANTS.v: JOINT.WIDTH must be int"),
         ([3, 4], "VARIANTS.v: unknown key 3"),

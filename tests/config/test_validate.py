@@ -63,8 +63,21 @@ def test_the_defaults_are_allowed_and_left_as_they_are(cfg):
         ("TRAIN.MAX_SKIPPED_STEPS", -1, "TRAIN.MAX_SKIPPED_STEPS must be >= 0 .*, got -1"),
         ("STUDENTS.A.WIDTH_FACTOR", 0.0, "STUDENTS.A.WIDTH_FACTOR must be > 0 .*, got 0.0"),
         ("STUDENTS.A.MEAN", [0.5], r"MEAN must hold 3 numbers \(R, G, B\), or none .* got \[0.5\]"),
-        ("STUDENTS.A.STD", [0.5, 0.0, 1.0], r"STD must be > 0, got \[0.5, 0.0, 1.0\]"),
-        ("STUDENTS.A.STD", [0.5, float("nan"), 1.0], "STD must be > 0"),
+        (
+            "STUDENTS.A.STD",
+            [0.5, 0.0, 1.0],
+            r"STD must be 0 < x <= 1, .* got \[0.5, 0.0, 1.0\]$",
+        ),
+        ("STUDENTS.A.MEAN", ["a", "b", "c"], r"MEAN must hold 3 numbers .* got \['a', 'b', 'c'\]"),
+        ("STUDENTS.A.MEAN", [-0.1, 0.0, 0.0], r"MEAN must be 0 <= x <= 1, for RGB in \[0, 1\]"),
+        (
+            "EXPERTS.A.MEAN",
+            [123.675, 116.28, 103.53],
+            r"EXPERTS.A.MEAN must be 0 <= x <= 1, for RGB in \[0, 1\], got \[123.675, 116.28, "
+            r"103.53\]; divide those of 0 .. 255 by 255: \[0.485, 0.456, 0.406\]",
+        ),
+        ("EXPERTS.B.STD", [58.395, 57.12, 57.375], r"by 255: \[0.229, 0.224, 0.225\]"),
+        ("STUDENTS.A.STD", [0.5, float("nan"), 1.0], "STD must be 0 < x <= 1"),
         ("DATA.NUM_FRAMES", 0, "DATA.NUM_FRAMES must be >= 1 and <= 1024, got 0"),
         ("DATA.CROP_SIZE", 200, "CROP_SIZE 200 must be <= DATA.SHORT_SIDE 128"),
         ("EXPERTS.A.NUM_FRAMES", -2, "EXPERTS.A.NUM_FRAMES must be >= -1 and <= 1024, got -2"),

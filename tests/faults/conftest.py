@@ -58,7 +58,7 @@ def experiment(write_config: Callable[..., Path], tmp_path: Path) -> Iterator["E
     config = write_config(
         ["UCF"],
         SOLVER={"MAX_EPOCH": 4, "EMA_DECAY": 0.9},
-        TRAIN={"LOG_PERIOD": 3, "CHECKPOINT_PERIOD": 1e-6},
+        TRAIN={"LOG_PERIOD": 3, "CHECKPOINT_PERIOD_SEC": 1e-6},
         TEST={"BATCH_SIZE": 1},
     )
     # Imported here, where the path to them is known.

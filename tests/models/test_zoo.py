@@ -10,11 +10,13 @@ def _arguments(name, **options):
     return get_architecture(name, **options).arguments
 
 
-def test_all_names_are_known_and_an_unknown_one_is_refused_with_them():
+def test_all_names_are_known_and_an_unknown_one_is_refused_with_the_nearest():
     for name in architecture_names():
         assert get_architecture(name, num_frames=8, crop_size=64).name == name
-    with pytest.raises(InputError, match="unknown ARCH 'r3d_19'; known are .*mc3_18, .*, r3d_18"):
-        get_architecture("r3d_19", num_frames=8, crop_size=64)
+    for name, near in (("r2plus1d_81", "r2plus1d_18"), ("slowfast50", "slowfast_r50")):
+        message = rf"unknown ARCH '{name}'; did you mean {near}.*\? .*--list-models` prints all"
+        with pytest.raises(InputError, match=message):
+            get_architecture(name, num_frames=8, crop_size=64)
 
 
 @pytest.mark.parametrize(

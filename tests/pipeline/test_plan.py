@@ -377,7 +377,7 @@ def test_what_is_trained_gets_its_mixing_cache_and_dropping(make_run):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("STUDENTS.KINETICS.ARCH", "r3d", "unknown ARCH 'r3d'; known are"),
+        ("STUDENTS.KINETICS.ARCH", "r3d", "unknown ARCH 'r3d'; did you mean s3d or r3d_18"),
         ("STUDENTS.KINETICS.ARCH", "mvit_v2_s", None),
         ("TRAIN.BATCH_SIZE", 17, "TRAIN.BATCH_SIZE 17 must be <= 16, the training videos of UCF"),
     ],

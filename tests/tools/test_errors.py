@@ -71,6 +71,19 @@ def test_a_wrong_config_key(tool, config):
     assert_answer(answer, 2, "unknown key SOLVER.MAX_EPOCHS; did you mean SOLVER.MAX_EPOCH?")
 
 
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--resume"], "--resume is no option here: the same command goes on from the last check"),
+        (["--auto-resume", "True"], "the same command goes on from the last checkpoint"),
+        (["--num-gpus", 8], "--num-gpus is no option here: start it with `torchrun"),
+        (["--work-dir=x"], "write OUTPUT_DIR DIR"),
+    ],
+)
+def test_an_option_of_another_tool(tool, config, words, part):
+    assert_answer(tool("train_net", "--cfg", config, *words), 2, part)
+
+
 def test_a_missing_config(tool, tmp_path):
     answer = tool("train_net", "--cfg", tmp_path / "no.yaml")
     assert_answer(answer, 2, "no.yaml cannot be read: No such file")

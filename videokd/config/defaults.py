@@ -56,7 +56,7 @@ def default_config() -> CfgNode:
     cfg.TRAIN.MAX_SKIPPED_STEPS = 2
     cfg.TRAIN.LOG_PERIOD = 10  # steps
     cfg.TRAIN.EVAL_PERIOD = 5  # epochs between evaluations on the validation part; 0 = never
-    cfg.TRAIN.CHECKPOINT_PERIOD = 60.0  # seconds between checkpoints
+    cfg.TRAIN.CHECKPOINT_PERIOD_SEC = 60.0  # between checkpoints
     # The newest so many are kept while a model is trained, and the best by validation
     cfg.TRAIN.NUM_CHECKPOINTS = 2
     cfg.TRAIN.LOGGERS = []  # beside metrics.jsonl: tensorboard | wandb; see docs/engine.md

@@ -1,6 +1,5 @@
 """load -> merge -> validate -> freeze, and dump. Files can name data, never code."""
 
-import difflib
 import re
 from ast import literal_eval
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from fvcore.common.config import CfgNode
 
 from videokd.config.defaults import PATH_KEYS, TEMPLATES, default_config
 from videokd.config.files import read_config
+from videokd.config.hints import explain_unknown_key
 from videokd.config.validate import validate_config
 from videokd.utils.errors import InputError
 from videokd.utils.paths import escape_path, expand_path
@@ -43,7 +43,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
 
     Args:
         path: The YAML file.
-        overrides: Flat list KEY, VALUE, KEY, VALUE, ... with dotted keys; values are read as
+        overrides: Flat list KEY, VALUE, ... or KEY=VALUE, ... with dotted keys; values are read as
             Python literals where they are ones, else as strings. In paths ``~`` and environment
             variables are expanded, see ``expand_path``.
 
@@ -57,18 +57,18 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
         for name in _section_names(values, section, str(path)):
             setattr(getattr(cfg, section), name, template())
     _merge(cfg, dict(_leaves(values)), source=str(path))
-    _merge(cfg, _parse_overrides(overrides), source="the command line")
+    _override(cfg, overrides, source="the command line")
     validate_config(cfg)
     cfg.freeze()
     return cfg
 
 
 def override_config(cfg: CfgNode, overrides: Sequence[Any], *, source: str) -> CfgNode:
-    """Return a frozen copy of a config with KEY, VALUE, KEY, VALUE, ... applied.
+    """Return a frozen copy of a config with overrides applied.
 
     Args:
         cfg: Stays as it is.
-        overrides: Dotted keys; values that are strings are read as on the command line.
+        overrides: As of ``load_config``; values that are strings are read as on the command line.
         source: Who says so, for messages.
 
     Raises:
@@ -76,13 +76,32 @@ def override_config(cfg: CfgNode, overrides: Sequence[Any], *, source: str) -> C
     """
     changed = cfg.clone()
     changed.defrost()
-    with _named(source):
-        values = _parse_overrides(overrides)
-    _merge(changed, values, source=source)
+    _override(changed, overrides, source=source)
     with _named(source):
         validate_config(changed)
     changed.freeze()
     return changed
+
+
+def split_overrides(overrides: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Return the keys and values of KEY, VALUE, ... or KEY=VALUE, ..., values as they are.
+
+    Raises:
+        InputError: The last key has no value.
+    """
+    pairs = []
+    words = iter(overrides)
+    for word in words:
+        key, sign, value = str(word).partition("=")
+        if not sign:
+            try:
+                value = next(words)
+            except StopIteration:
+                raise InputError(
+                    f"{key} has no value; overrides are KEY VALUE or KEY=VALUE, like SEED 1"
+                ) from None
+        pairs.append((key, value))
+    return pairs
 
 
 def dump_config(cfg: CfgNode) -> str:
@@ -143,27 +162,31 @@ def _named(source: str) -> Iterator[None]:
         raise InputError(f"{source}: {error}") from error
 
 
-def _parse_overrides(overrides: Sequence[Any]) -> dict[str, Any]:
-    if len(overrides) % 2:
-        raise InputError(f"overrides must be KEY VALUE pairs, got {len(overrides)} words")
-    pairs = zip(overrides[::2], overrides[1::2], strict=True)
-    return {str(key): _parse_value(value) for key, value in pairs}
+def _override(cfg: CfgNode, overrides: Sequence[Any], *, source: str) -> None:
+    known = dict(_leaves(cfg))
+    with _named(source):
+        pairs = split_overrides(overrides)
+    _merge(cfg, {key: _parse(value, known.get(key)) for key, value in pairs}, source=source)
 
 
-def _parse_value(text: Any) -> Any:
+def _parse(text: Any, default: Any) -> Any:
     if not isinstance(text, str):
         return text
     try:
-        return literal_eval(text)
+        value = literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
+    # The words 007, 1e3 and 2026_12_01 are a number each, but no names of folders any more.
+    return text if isinstance(default, str) and not isinstance(value, str) else value
 
 
 def _merge(cfg: CfgNode, leaves: dict[str, Any], *, source: str) -> None:
     known = dict(_leaves(cfg))
     for key, value in leaves.items():
         if key not in known:
-            raise InputError(f"{source}: unknown key {key}{_did_you_mean(key, list(known))}")
+            sections = {section: list(cfg[section]) for section in TEMPLATES}
+            hint = explain_unknown_key(key, list(known), sections)
+            raise InputError(f"{source}: unknown key {key}{hint}")
         coerced = _coerce(key, value, known[key], source)
         if _is_path(key):
             with _named(f"{source}: {key}"):
@@ -182,16 +205,9 @@ def _set(cfg: CfgNode, key: str, value: Any) -> None:
     cfg[last] = value
 
 
-def _did_you_mean(key: str, known: list[str]) -> str:
-    # A right leaf under a wrong node says more than any likeness of letters.
-    leaf = key.rsplit(".", 1)[-1]
-    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
-    cutoff = 0.0 if same_leaf else 0.6
-    close = difflib.get_close_matches(key, same_leaf or known, n=1, cutoff=cutoff)
-    return f"; did you mean {close[0]}?" if close else "; --print-config shows all keys"
-
-
 def _coerce(key: str, value: Any, default: Any, source: str) -> Any:
+    if isinstance(default, list) and isinstance(value, str):
+        value = _split_words(value, default)
     if isinstance(default, list) and isinstance(value, (list, tuple)):
         return [_coerce(key, v, default[0], source) for v in value] if default else list(value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
@@ -202,10 +218,18 @@ def _coerce(key: str, value: Any, default: Any, source: str) -> Any:
             return float(value)
         except ValueError:
             pass
-    if isinstance(default, str) and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if type(value) is not type(default):
-        raise InputError(
-            f"{source}: {key} must be {type(default).__name__} (like {default!r}), got {value!r}"
-        )
-    return value
+    if type(value) is type(default):
+        return value
+    wanted = f"{type(default).__name__} (like {default!r})"
+    if isinstance(default, list):
+        wanted = f"a list, like {default or [value]}"
+    elif isinstance(default, str):
+        wanted = "text (write it in quotes)"
+    raise InputError(f"{source}: {key} must be {wanted}, got {value!r}")
+
+
+def _split_words(text: str, default: list[Any]) -> Any:
+    """Return the words of ``a``, ``a,b`` or ``[a, b]`` where a list of words is wanted."""
+    if default and not isinstance(default[0], str):
+        return text
+    return [word.strip(" '\"") for word in text.strip("[]() ").split(",") if word.strip()]

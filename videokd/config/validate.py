@@ -109,7 +109,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "TRAIN.MAX_SKIPPED_STEPS": (0, 1e6, True),
     "TRAIN.LOG_PERIOD": (1, 1e9, True),
     "TRAIN.EVAL_PERIOD": (0, 1e6, True),
-    "TRAIN.CHECKPOINT_PERIOD": (0, 1e9, False),
+    "TRAIN.CHECKPOINT_PERIOD_SEC": (0, 1e9, False),
     "TRAIN.NUM_CHECKPOINTS": (1, 1e6, True),
     "TRAIN.RANK_TIMEOUT_SEC": (1, 1e6, True),
     "TEST.NUM_ENSEMBLE_VIEWS": (1, 1000, True),
@@ -184,14 +184,25 @@ def _check_model(prefix: str, node: CfgNode) -> None:
             f"{prefix}.COMPILE and {prefix}.CHECKPOINT_ACTIVATIONS do not go together yet: what is "
             "computed again would count twice in the norms' statistics; set one of them to False"
         )
-    for key in ("MEAN", "STD"):
-        if len(node[key]) not in (0, 3):
-            raise InputError(
-                f"{prefix}.{key} must hold 3 numbers (R, G, B), or none for those of ARCH, got "
-                f"{node[key]}"
-            )
-    if not all(std > 0 for std in node.STD):
-        raise InputError(f"{prefix}.STD must be > 0, got {node.STD}")
+    _check_colors(f"{prefix}.MEAN", node.MEAN, low_allowed=True)
+    _check_colors(f"{prefix}.STD", node.STD, low_allowed=False)
+
+
+def _check_colors(key: str, values: Sequence[Any], *, low_allowed: bool) -> None:
+    are_numbers = all(type(value) in (int, float) for value in values)
+    if len(values) not in (0, 3) or not are_numbers:
+        raise InputError(
+            f"{key} must hold 3 numbers (R, G, B), or none for those of ARCH, got {values}"
+        )
+    if not all(0 <= value <= 1 and (low_allowed or value > 0) for value in values):
+        low = "0 <=" if low_allowed else "0 <"
+        divided = [round(value / 255, 6) for value in values]
+        hint = (
+            f"; divide those of 0 .. 255 by 255: {divided}"
+            if all(0 <= value <= 255 for value in values) and max(values) > 1
+            else ""
+        )
+        raise InputError(f"{key} must be {low} x <= 1, for RGB in [0, 1], got {values}{hint}")
 
 
 def _check_weights(prefix: str, node: CfgNode) -> None:

@@ -1,5 +1,6 @@
 """Architecture names -> plain networks and backbones."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -121,5 +122,10 @@ def _find(name: str) -> tuple[Family, Size]:
         size = family.sizes.get(name) or family.resolve(name)
         if size:
             return family, size
-    known = [*architecture_names(), *(form for f in FAMILIES.values() for form in f.open_names)]
-    raise InputError(f"unknown ARCH {name!r}; known are {', '.join(known)}")
+    close = difflib.get_close_matches(name, architecture_names(), n=3)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    forms = ", ".join(form for family in FAMILIES.values() for form in family.open_names)
+    raise InputError(
+        f"unknown ARCH {name!r}; {hint}`tools/train_net.py --list-models` prints all, beside "
+        f"{forms}"
+    )

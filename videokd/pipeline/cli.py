@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 from rich.console import Console
@@ -22,6 +23,17 @@ from videokd.utils.paths import expand_path
 # Stages of training, in order, and the parts of an experiment: what --stage chooses from.
 STAGES = ("experts", "joint", "students", "baselines")
 PARTS = (*STAGES, "test", "export", "report")
+
+# Options of PySlowFast, detectron2 and MMAction2.
+_FOREIGN_OPTIONS = {
+    ("--resume", "--resume-from", "--auto-resume"): (
+        "the same command goes on from the last checkpoint in OUTPUT_DIR"
+    ),
+    ("--num-gpus", "--num_gpus", "--gpus", "--num_shards", "--num-machines"): (
+        "start it with `torchrun --nproc-per-node N tools/train_net.py`, see docs/distributed.md"
+    ),
+    ("--work-dir",): "write OUTPUT_DIR DIR",
+}
 
 EXIT_FAILED = 1
 EXIT_WRONG_INPUT = 2
@@ -70,11 +82,27 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         help="YAML config",
     )
     parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="KEY VALUE", help="config overrides"
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="KEY VALUE",
+        help="config overrides, also KEY=VALUE",
     )
     parser.add_argument(
         "--opts", nargs="*", default=[], metavar="KEY VALUE", help="the same as bare overrides"
     )
+    for words, answer in _FOREIGN_OPTIONS.items():
+        parser.add_argument(
+            *words, action=_NotNeeded, nargs="?", const=answer, help=argparse.SUPPRESS
+        )
+
+
+class _NotNeeded(argparse.Action):
+    """An option of other tools that there is no need of here."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Raise InputError with what to do instead, which is the option's ``const``."""
+        raise InputError(f"{self.option_strings[0]} is no option here: {self.const}")
 
 
 def load_config_of(args: argparse.Namespace) -> CfgNode:

@@ -271,7 +271,7 @@ def _settings(run: Run, unit: Unit) -> TrainSettings:
         seed=cfg.SEED,
         log_period=cfg.TRAIN.LOG_PERIOD,
         eval_period=cfg.TRAIN.EVAL_PERIOD * unit.num_steps_per_epoch if has_val else 0,
-        checkpoint_period_sec=cfg.TRAIN.CHECKPOINT_PERIOD,
+        checkpoint_period_sec=cfg.TRAIN.CHECKPOINT_PERIOD_SEC,
         num_checkpoints=cfg.TRAIN.NUM_CHECKPOINTS,
         max_bad_videos=int(cfg.DATA.MAX_BAD_FRACTION * sum(len(p.train) for p in parts)),
         dataset_names=tuple(unit.trained_on),

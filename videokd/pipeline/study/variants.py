@@ -7,6 +7,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from videokd.config import override_config
+from videokd.config.load import split_overrides
 from videokd.config.validate import BASELINES
 from videokd.utils.errors import InputError
 
@@ -79,11 +80,17 @@ def _read_variant(name: str, node: CfgNode, seeds: tuple[int, ...]) -> Variant:
         raise InputError(f"VARIANTS.{name}.ROW must be one of {', '.join(ROWS)}; got {node.ROW!r}")
     if node.NUM_SEEDS < 0:
         raise InputError(f"VARIANTS.{name}.NUM_SEEDS must be >= 0 (0 = all), got {node.NUM_SEEDS}")
-    for key in node.OPTS[::2]:
-        if str(key).split(".")[0] in _OF_THE_STUDY:
+    try:
+        keys = [key for key, _ in split_overrides(node.OPTS)]
+    except InputError as error:
+        raise InputError(f"VARIANTS.{name}.OPTS: {error}") from error
+    for key in keys:
+        if key.split(".")[0] in _OF_THE_STUDY:
             raise InputError(
                 f"VARIANTS.{name}.OPTS must not set {key}: the study does; leave it out"
             )
+        if keys.count(key) > 1:
+            raise InputError(f"VARIANTS.{name}.OPTS sets {key} twice; leave one of them out")
     return Variant(
         name=name,
         title=node.TITLE or name,
