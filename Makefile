@@ -1,4 +1,4 @@
-# `make demo` and `make test` are all that is needed; each makes .venv when it is missing.
+# `make` prints the targets; those that need .venv make it when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,14 +8,24 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 TEST_PROCESSES ?= 2
 PARALLEL := -n $(TEST_PROCESSES) --dist worksteal
 
-.PHONY: demo test check test-slow test-exact test-faults test-ranks test-compiled test-gpu format clean
+.PHONY: help demo test check test-slow test-exact test-faults test-ranks test-compiled test-gpu \
+	format clean clean-demo
+
+help:
+	@echo "make demo         the whole method on generated videos (11 to 12 minutes on 2 cores)"
+	@echo "make test         style, types and unit tests (about 8 minutes on 2 cores)"
+	@echo "make check        style and types"
+	@echo "make format       mend style"
+	@echo "make test-slow    longer tests; also test-exact, test-faults, test-ranks, test-compiled, test-gpu"
+	@echo "make clean        delete caches and build files, no data, no results, not .venv"
+	@echo "make clean-demo   delete data/demo and runs/demo"
 
 demo: $(VENV)/.installed
-	@echo "== three experts, one joint teacher, three students, on generated videos (about 12 minutes on 2 cores; Ctrl-C and 'make demo' again goes on)"
+	@echo "== three experts, one joint teacher, three students, on generated videos (11 to 12 minutes on 2 cores; Ctrl-C and 'make demo' again goes on)"
 	$(BIN)/python tools/train_net.py --config-file configs/demo/mlfd.yaml
 
 test: $(VENV)/.installed check
-	@echo "== unit tests (about 6 minutes on 2 cores)"
+	@echo "== unit tests (about 8 minutes on 2 cores)"
 	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL)
 
 check: $(VENV)/.installed
@@ -61,5 +71,10 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[onnx,dev]'
 	@touch $@
 
+# Never data/ or runs/: datasets and results of months lie there.
 clean:
-	rm -rf $(VENV) runs data build *.egg-info
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find videokd tests tools -type d -name __pycache__ -exec rm -rf {} +
+
+clean-demo:
+	rm -rf data/demo runs/demo
