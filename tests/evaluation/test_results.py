@@ -11,7 +11,7 @@ from videokd.evaluation.multi_view import Predictions
 from videokd.evaluation.results import read_result, write_result
 
 CLIP = ClipSpec(num_frames=8, sampling_rate=4, crop_size=112, short_side=128)
-VIEWS = ViewPlan(2, 1)
+VIEWS = ViewPlan(2, 1, "segment_centres")
 
 
 @pytest.fixture

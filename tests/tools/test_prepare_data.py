@@ -281,6 +281,19 @@ def test_a_preview_shows_the_views_of_a_test(tool, write_config, drawn, tmp_path
         ]
 
 
+def test_a_preview_of_a_test_follows_the_clip_rule(tool, write_config, drawn, tmp_path):
+    words = ["preview", "--cfg", write_config(["UCF"]), "--part", "test", "--num", 2]
+    for rule in ("segment_centres", "end_inclusive"):
+        output = ["--output", tmp_path / f"{rule}.png"]
+        assert tool(*words, f"TEST.CLIP_RULE={rule}", *output)[0] == 0
+    centres, ends = drawn
+    for one, other in zip(centres, ends, strict=True):
+        assert one.title == other.title
+        # The first of two clips starts at the first frame, or within the first half.
+        assert not np.array_equal(one.strips[0].frames, other.strips[0].frames)
+        assert "end_inclusive" in other.detail
+
+
 def test_a_preview_says_what_cannot_be_read(tool, write_config, dataset, drawn, tmp_path):
     videos, lists = dataset
     for path in videos.rglob("*.avi"):

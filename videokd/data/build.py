@@ -220,6 +220,12 @@ def build_train_loader(
     return make_loader
 
 
+def build_view_plan(cfg: CfgNode) -> ViewPlan:
+    """Return the views that test videos are scored by."""
+    test = cfg.TEST
+    return ViewPlan(test.NUM_ENSEMBLE_VIEWS, test.NUM_SPATIAL_CROPS, test.CLIP_RULE)
+
+
 def build_view_loader(
     cfg: CfgNode,
     parts: DatasetParts,

@@ -24,7 +24,7 @@ class ViewPlan:
 
     num_clips: int
     num_crops: int
-    clip_rule: str = SEGMENT_CENTRES
+    clip_rule: str
 
 
 @dataclass(frozen=True, slots=True)

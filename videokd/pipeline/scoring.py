@@ -6,7 +6,7 @@ from contextlib import closing
 
 from torch import nn
 
-from videokd.data.build import build_view_loader
+from videokd.data.build import build_view_loader, build_view_plan
 from videokd.data.sampling import SEGMENT_CENTRES
 from videokd.data.views import ViewBatch, ViewPlan
 from videokd.engine.distributed import explain_lost_ranks
@@ -46,7 +46,7 @@ def score_unit(run: Run, unit: Unit, part: str = "test") -> None:
             run.plan.path(unit),
             run.datasets[name].index(part),
             predictions,
-            _test_views(run),
+            build_view_plan(run.cfg),
             clip=unit.clips.main,
             fingerprint=_result_fingerprint(run, unit, name, part),
             part=part,
@@ -78,7 +78,7 @@ def predict_part(
     Raises:
         InputError: More videos are unreadable than DATA.MAX_BAD_FRACTION allows.
     """
-    views, total = _test_views(run), len(run.datasets[name].index(part))
+    views, total = build_view_plan(run.cfg), len(run.datasets[name].index(part))
     ranks = run.ranks
     with explain_lost_ranks(ranks), ranks.watched(), progress_bar(run.console, title, total) as bar:
 
@@ -101,20 +101,15 @@ def validate_unit(run: Run, unit: Unit, model: nn.Module) -> dict[str, float]:
     """
     line = {}
     for name in unit.tested_on or unit.trained_on:
-        predictions = _predict(run, unit, model, name, "val", ViewPlan(1, 1))
+        predictions = _predict(run, unit, model, name, "val", ViewPlan(1, 1, SEGMENT_CENTRES))
         _check_bad(run, name, "val", predictions)
         if len(predictions.labels):
             line[f"val_top1_{name}"] = predictions.scores()["top1"]
     return line
 
 
-def _test_views(run: Run) -> ViewPlan:
-    test = run.cfg.TEST
-    return ViewPlan(test.NUM_ENSEMBLE_VIEWS, test.NUM_SPATIAL_CROPS, test.CLIP_RULE)
-
-
 def _result_fingerprint(run: Run, unit: Unit, name: str, part: str) -> str:
-    views = _test_views(run)
+    views = build_view_plan(run.cfg)
     videos = run.datasets[name].index(part).digest()
     # The rule came later: results of before it are of the default one.
     rule = [] if views.clip_rule == SEGMENT_CENTRES else [views.clip_rule]

@@ -24,7 +24,9 @@ def write_scores(run, unit, name, *, num_skipped=0):
         logits[used].astype(np.float32), labels[used], np.arange(len(labels))[used], ()
     )
     options = {"clip": unit.clips.main, "fingerprint": "f"}
-    write_result(run.plan.path(unit), index, predictions, ViewPlan(2, 1), **options)
+    write_result(
+        run.plan.path(unit), index, predictions, ViewPlan(2, 1, "segment_centres"), **options
+    )
 
 
 @pytest.fixture

@@ -114,15 +114,19 @@ def _draw_views(
     """Draw the views by which a student is scored; what videos, the seed decides."""
     import numpy as np
 
-    from videokd.data.build import LoaderPlace, build_clip_spec, build_view_loader
+    from videokd.data.build import (
+        LoaderPlace,
+        build_clip_spec,
+        build_view_loader,
+        build_view_plan,
+    )
     from videokd.data.cutting import ClipSet
-    from videokd.data.views import ViewPlan
     from videokd.engine.stop import ignore_signals
 
     index = parts.index(part)
     order = np.random.default_rng(cfg.SEED).permutation(len(index))[:num_videos]
     index = replace(index, records=tuple(index.records[int(place)] for place in sorted(order)))
-    plan = ViewPlan(cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS)
+    plan = build_view_plan(cfg)
     loader = build_view_loader(
         cfg,
         replace(parts, val=index) if part == "val" else replace(parts, test=index),
@@ -151,7 +155,8 @@ def _draw_video(title: str, clips: "Tensor", plan: "ViewPlan") -> "Row":
         Strip(f"clip {n // plan.num_crops} crop {n % plan.num_crops}", _to_frames(clips[n]))
         for n in shown.tolist()
     )
-    detail = f"{plan.num_clips} clips x {plan.num_crops} crops; {len(strips)} of these views"
+    views = f"{plan.num_clips} clips x {plan.num_crops} crops, {plan.clip_rule}"
+    detail = f"{views}; {len(strips)} of these views"
     return Row(title, detail, (), strips)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from videokd.data.build import build_view_loader
+from videokd.data.sampling import SEGMENT_CENTRES
 from videokd.data.views import ViewBatch, ViewPlan
 from videokd.models.classifier import Clips, map_clips
 from videokd.pipeline.run import Run
@@ -85,7 +86,7 @@ def _load_views(run: Run, unit: Unit, dataset: str, part: str) -> Generator[View
         run.datasets[dataset],
         part,
         clips=unit.clips,
-        views=ViewPlan(num_clips=1, num_crops=1),
+        views=ViewPlan(1, 1, SEGMENT_CENTRES),
         place=run.loader_place,
     )
 
