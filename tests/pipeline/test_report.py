@@ -2,13 +2,16 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from videokd.pipeline import report_figures as figures
 from videokd.pipeline.report import write_report
 from videokd.pipeline.report_data import (
+    Scored,
     compare_students,
     make_rows,
     read_scores,
@@ -305,3 +308,36 @@ def test_confusions_count_the_mistakes_of_a_label(run):
 def test_damaged_predictions_count_as_missing(run):
     (run / "students/UCF/test/UCF.npz").write_bytes(b"PK")
     assert read_scores(run / "students/UCF", "UCF") is None
+
+
+def colors_of(figure):
+    """The colors of the lines and dots of an SVG, in the order of drawing; text left out."""
+    return re.findall(r"stroke: (#[0-9a-f]{6}|currentColor)(?=[^>]*stroke-width: 1\.6)", figure)
+
+
+def test_a_dataset_has_one_color_in_every_figure():
+    # Names that sort the other way round than the page lists them.
+    colors = figures.dataset_colors(["UCF", "HMDB", "KINETICS"])
+    assert len(set(colors.values())) == 3
+    lines = {
+        name: [{"step": n, "loss": 1.0, "top1": n, f"val_top1_{name}": n} for n in range(3)]
+        for name in colors
+    }
+    together = [
+        {k: v for line in same for k, v in line.items()}
+        for same in zip(*lines.values(), strict=True)
+    ]
+    for logs in (lines, dict(reversed(lines.items())), {"UCF": lines["UCF"]}):
+        found = colors_of(figures.draw_curves(logs, colors, "x"))
+        wanted = [colors[name] for name in logs]
+        assert [c for c in found if c in colors.values()][: len(wanted)] == wanted
+        assert set(found) & set(colors.values()) == set(wanted)
+    found = colors_of(figures.draw_curves({"joint": together}, colors, "x"))
+    assert [c for c in found if c != "currentColor"][:3] == [colors[n] for n in sorted(colors)]
+    terms = [{"step": n, "ce_UCF": 1.0, "ce_HMDB": 1.0, "kd": 1.0, "feat": 1.0} for n in range(3)]
+    found = colors_of(figures.draw_terms({"joint": terms}, colors, "x"))
+    assert found[:2] == [colors["HMDB"], colors["UCF"]]
+    assert colors["KINETICS"] not in found
+    one = {"e": Scored(("a", "b"), np.eye(2), np.arange(2), ("x", "y"), Path())}
+    pictures = {c: figures.draw_confusions(one, c, "x") for c in colors.values()}
+    assert len(set(pictures.values())) == 3

@@ -67,6 +67,7 @@ def _describe(run: RunFiles) -> dict[str, Any]:
     datasets = [str(name) for name in run.summary["datasets"]]
     models = {model["key"]: model for model in run.summary["models"]}
     top1 = make_rows(run.summary, "top1")
+    colors = figures.dataset_colors(datasets)
     return {
         "title": run.folder.resolve().name,
         "version": __version__,
@@ -74,15 +75,19 @@ def _describe(run: RunFiles) -> dict[str, Any]:
         "datasets": datasets,
         "tables": [(title, make_rows(run.summary, m)) for title, m in _METRICS] if top1 else [],
         "gains": compare_students(run.summary),
-        "accuracy_figure": figures.draw_accuracies(top1, datasets) if top1 else "",
-        "curves": [curve for model in models.values() if (curve := _describe_curves(run, model))],
-        "tests": [_describe_test(run, models, i, len(datasets), n) for i, n in enumerate(datasets)],
+        "accuracy_figure": figures.draw_accuracies(top1, colors) if top1 else "",
+        "curves": [
+            curve for model in models.values() if (curve := _describe_curves(run, model, colors))
+        ],
+        "tests": [_describe_test(run, models, colors, name) for name in datasets],
         "environment": _describe_calls(run.calls),
         "config": run.config,
     }
 
 
-def _describe_curves(run: RunFiles, model: Mapping[str, Any]) -> dict[str, str]:
+def _describe_curves(
+    run: RunFiles, model: Mapping[str, Any], colors: Mapping[str, str]
+) -> dict[str, str]:
     """Return the curves of the trainings behind one row of the table; {} when there are none."""
     logs = {}
     for folder in dict.fromkeys(model["folders"].values()):
@@ -96,13 +101,13 @@ def _describe_curves(run: RunFiles, model: Mapping[str, Any]) -> dict[str, str]:
         return {}
     return {
         "title": model["title"],
-        "curves": figures.draw_curves(logs, f"curves-{model['key']}"),
-        "terms": figures.draw_terms(logs, f"terms-{model['key']}"),
+        "curves": figures.draw_curves(logs, colors, f"curves-{model['key']}"),
+        "terms": figures.draw_terms(logs, colors, f"terms-{model['key']}"),
     }
 
 
 def _describe_test(
-    run: RunFiles, models: Mapping[str, Any], place: int, num_datasets: int, name: str
+    run: RunFiles, models: Mapping[str, Any], colors: Mapping[str, str], name: str
 ) -> dict[str, Any]:
     """Return what the page says about the test of one dataset."""
     scored: dict[str, Scored] = {}
@@ -121,7 +126,7 @@ def _describe_test(
         "dataset": name,
         "result": result,
         "confusion": figures.draw_confusions(
-            {titles[key]: one for key, one in scored.items()}, f"confusion-{place}"
+            {titles[key]: one for key, one in scored.items()}, colors[name], f"confusion-{name}"
         )
         if scored
         else "",
@@ -130,7 +135,7 @@ def _describe_test(
             student,
             scored.get("experts"),
             num_each=_NUM_CARDS_EACH,
-            max_bytes=_MAX_PICTURE_BYTES // num_datasets,
+            max_bytes=_MAX_PICTURE_BYTES // len(colors),
         )
         if student
         else [],

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COLORS = ("#3b82c4", "#d97706", "#2f9e6e", "#c2528b", "#8b6fd0", "#8a8f98")
 # Stands for the page's text colour; replaced by currentColor in the SVG.
 _INK = "#123456"
+_LINE_STYLES = ("-", "--", ":", "-.")
 _MAX_POINTS = 200
 _MAX_NAMED_CLASSES = 40
 _MAX_NUMBERED_CLASSES = 12
@@ -48,20 +49,32 @@ _STYLE: dict[Any, Any] = {
 Log = Sequence[Mapping[str, Any]]
 
 
-def draw_accuracies(rows: Sequence[Row], datasets: Sequence[str]) -> str:
-    """Draw top-1 with its interval: one panel per dataset, one line per model."""
+def dataset_colors(datasets: Sequence[str]) -> dict[str, str]:
+    """Return the color of each dataset, the same in every figure of a page."""
+    return dict(zip(datasets, _cycle(len(datasets)), strict=True))
+
+
+def draw_accuracies(rows: Sequence[Row], colors: Mapping[str, str]) -> str:
+    """Draw top-1 with its interval: one panel per dataset, one line per model.
+
+    The best model's dot is filled, the others are hollow.
+
+    Args:
+        rows: The models.
+        colors: Dataset -> its color, in the order of the cells.
+    """
     with _style():
-        figure, axes = _panels(len(datasets), height=0.7 + 0.3 * len(rows))
+        figure, axes = _panels(len(colors), height=0.7 + 0.3 * len(rows))
         places = np.arange(len(rows))[::-1]
-        for column, (axis, name) in enumerate(zip(axes, datasets, strict=True)):
+        for column, (axis, (name, color)) in enumerate(zip(axes, colors.items(), strict=True)):
             for place, row in zip(places, rows, strict=True):
                 cell = row.cells[column]
                 if cell.value is None:
                     continue
                 low, high = cell.interval or (cell.value, cell.value)
-                color = COLORS[1] if cell.is_best else COLORS[0]
                 axis.plot([low, high], [place, place], color=color, alpha=0.5)
-                axis.plot(cell.value, place, "o", color=color, markersize=5)
+                fill = "full" if cell.is_best else "none"
+                axis.plot(cell.value, place, "o", color=color, markersize=6, fillstyle=fill)
             axis.set(title=name, xlabel="top-1 (%)", ylim=(-0.6, len(rows) - 0.4))
             axis.set_yticks(
                 places, [row.title for row in rows] if column == 0 else [""] * len(rows)
@@ -69,24 +82,24 @@ def draw_accuracies(rows: Sequence[Row], datasets: Sequence[str]) -> str:
         return _to_svg(figure, "accuracies")
 
 
-def draw_curves(logs: Mapping[str, Log], name: str) -> str:
+def draw_curves(logs: Mapping[str, Log], colors: Mapping[str, str], name: str) -> str:
     """Draw loss, training top-1 and validation top-1 of several trainings.
 
     Args:
-        logs: Name of the training -> lines of its ``metrics.jsonl``.
+        logs: Name of the training -> lines of its ``metrics.jsonl``. A training of one dataset has
+            that one's name.
+        colors: Dataset -> its color. Curves over several datasets have the text's.
         name: Of the figure, unique on the page.
     """
     with _style():
         figure, (loss, train, val) = _panels(3, height=2.5)
-        for color, (title, log) in zip(_cycle(len(logs)), logs.items(), strict=True):
+        for title, log in logs.items():
+            color = colors.get(title, _INK)
             _plot(loss, log, "loss", color=color, label=title)
             _plot(train, log, "top1", color=color, label=title)
-            keys = sorted(_val_keys(log))
-            # A model of several datasets is validated on each: then colours tell those apart.
-            colors = _cycle(len(keys)) if len(logs) == 1 else [color] * len(keys)
-            for key, key_color in zip(keys, colors, strict=True):
+            for key in sorted(_val_keys(log)):
                 label = key.removeprefix("val_top1_")
-                _plot(val, log, key, color=key_color, label=label, marker="o")
+                _plot(val, log, key, color=colors.get(label, _INK), label=label, marker="o")
         loss.set(title="loss", xlabel="step")
         train.set(title="training top-1 (%)", xlabel="step")
         val.set(title="validation top-1 (%)", xlabel="step")
@@ -94,8 +107,13 @@ def draw_curves(logs: Mapping[str, Log], name: str) -> str:
         return _to_svg(figure, name)
 
 
-def draw_terms(logs: Mapping[str, Log], name: str) -> str:
+def draw_terms(logs: Mapping[str, Log], colors: Mapping[str, str], name: str) -> str:
     """Draw what a training logs besides its loss, unweighted, on a log scale; one panel each.
+
+    Args:
+        logs: Name of the training -> lines of its ``metrics.jsonl``.
+        colors: Dataset -> its color, for terms of one dataset such as ``ce_UCF``.
+        name: Of the figure, unique on the page.
 
     Returns:
         The SVG, or "" when no training logs more than one term.
@@ -110,25 +128,23 @@ def draw_terms(logs: Mapping[str, Log], name: str) -> str:
     with _style():
         figure, axes = _panels(len(terms), height=3.2)
         for axis, (title, keys) in zip(axes, terms.items(), strict=True):
-            for color, key in zip(_cycle(len(keys)), keys, strict=True):
-                _plot(axis, logs[title], key, color=color, label=key)
+            for key, (color, line) in _style_terms(keys, colors).items():
+                _plot(axis, logs[title], key, color=color, label=key, line=line)
             axis.set(title=f"logged terms: {title}", xlabel="step", yscale="log")
             # The usual labels of a log scale are formulas, which are switched off.
             axis.yaxis.set_major_formatter("{x:g}")
             axis.yaxis.set_minor_formatter(_label_2_and_5)
-            # Colours come round after some curves; the second round is dashed.
-            for line in axis.lines[len(COLORS) :]:
-                line.set_linestyle("--")
             # Below the panel: eight curves leave no free corner inside.
             axis.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
         return _to_svg(figure, name)
 
 
-def draw_confusions(scored: Mapping[str, Scored], name: str) -> str:
+def draw_confusions(scored: Mapping[str, Scored], color: str, name: str) -> str:
     """Draw one confusion matrix per model, side by side; rows are labels and sum to 1.
 
     Args:
         scored: Title -> predictions; all on the same classes.
+        color: Of the dataset.
         name: Of the figure, unique on the page.
     """
     class_names = next(iter(scored.values())).class_names
@@ -140,7 +156,7 @@ def draw_confusions(scored: Mapping[str, Scored], name: str) -> str:
         for column, (axis, (title, one)) in enumerate(zip(axes, scored.items(), strict=True)):
             counts = one.confusion()
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-            axis.imshow(_shade(shares), interpolation="none", aspect="equal")
+            axis.imshow(_shade(shares, color), interpolation="none", aspect="equal")
             axis.set(title=title, xlabel="predicted", ylabel="" if column else "label")
             names = class_names if is_named else ()
             axis.set_xticks(range(len(names)), names, rotation=90)
@@ -157,22 +173,47 @@ def _write_counts(axis: "Axes", counts: NDArray[np.int64], shares: NDArray[np.fl
         axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
 
 
-def _shade(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+def _shade(shares: NDArray[np.float64], color: str) -> NDArray[np.float64]:
     """Turn shares (K, K) into RGBA (K, K, 4): the more, the less transparent."""
-    red, green, blue = (int(COLORS[0][i : i + 2], 16) / 255 for i in (1, 3, 5))
+    red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
     rgb = np.broadcast_to(np.array([red, green, blue]), (*shares.shape, 3))
     return np.concatenate([rgb, shares[..., None]], axis=2)
 
 
-def _plot(axis: "Axes", log: Log, key: str, *, color: str, label: str, marker: str = "") -> None:
-    points = [(line["step"], line[key]) for line in log if isinstance(line.get(key), int | float)]
+def _style_terms(keys: Sequence[str], colors: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return the color and line style of each term: its dataset's, or one that no dataset has."""
+    styles = {
+        key: (color, "-")
+        for key in keys
+        for dataset, color in colors.items()
+        if key.endswith(f"_{dataset}")
+    }
+    free = [color for color in (*COLORS, _INK) if color not in colors.values()]
+    others = [key for key in keys if key not in styles]
+    for place, key in enumerate(others):
+        style = _LINE_STYLES[place // len(free) % len(_LINE_STYLES)]
+        styles[key] = (free[place % len(free)], style)
+    return {key: styles[key] for key in keys}
+
+
+def _plot(
+    axis: "Axes",
+    log: Log,
+    key: str,
+    *,
+    color: str,
+    label: str,
+    marker: str = "",
+    line: str = "-",
+) -> None:
+    points = [(at["step"], at[key]) for at in log if isinstance(at.get(key), int | float)]
     if not points:
         return
     steps, values = np.array(points, dtype=np.float64).T
     # Means over runs of lines: a page needs no more points than it has pixels.
     parts = np.array_split(np.arange(len(steps)), min(len(steps), _MAX_POINTS))
     x, y = ([float(series[part].mean()) for part in parts] for series in (steps, values))
-    axis.plot(x, y, color=color, label=label, marker=marker, markersize=3)
+    axis.plot(x, y, line, color=color, label=label, marker=marker, markersize=3)
 
 
 def _label_2_and_5(value: float, position: float | None) -> str:
