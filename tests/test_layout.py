@@ -1,6 +1,7 @@
 """The rules of the house that a reader would otherwise have to remember."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,3 +166,13 @@ def test_every_path_on_a_command_line_is_expanded():
                     "expand_path",
                 )
                 assert not is_path, f"{_name(path)}:{node.value.lineno}: take path_argument"
+
+
+def test_nobody_is_sent_to_a_name_on_pypi():
+    paths = [
+        *(*PACKAGE_FILES, *TOOL_FILES, *CONFIG_FILES, ROOT / "Makefile"),
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+    ]
+    pattern = re.compile(r"videokd\[|install .?videokd")
+    assert not [_name(path) for path in paths if pattern.search(path.read_text(encoding="utf-8"))]

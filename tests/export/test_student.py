@@ -181,5 +181,5 @@ def test_missing_onnx_says_what_to_install(export, monkeypatch):
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda n: None if n == "onnxscript" else find_spec(n)
     )
-    with pytest.raises(InputError, match=r"needs onnxscript, .*pip install .videokd\[onnx\]"):
+    with pytest.raises(InputError, match=r"needs onnxscript, .*pip install -e '\.\[onnx\]'"):
         export(formats=list(FORMATS))

@@ -290,5 +290,5 @@ def test_a_logger_that_is_not_installed_is_named_before_anything_is_written(
 ):
     monkeypatch.setitem(sys.modules, name, None)
     answer = tool("train_net", "--config-file", config, "TRAIN.LOGGERS", f"['{name}']")
-    assert_answer(answer, 2, f"TRAIN.LOGGERS {name} cannot be used", f"videokd[{name}]")
+    assert_answer(answer, 2, f"TRAIN.LOGGERS {name} cannot be used", f"pip install -e '.[{name}]'")
     assert not (tmp_path / "run" / "config.yaml").exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from videokd.engine.meters import MEASURED
-from videokd.utils.errors import InputError
+from videokd.utils.errors import InputError, how_to_install
 from videokd.utils.io import atomic_write_text
 
 LOGGERS = ("tensorboard", "wandb")
@@ -42,7 +42,7 @@ def check_loggers(names: Sequence[str]) -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise InputError(
-                f"TRAIN.LOGGERS {name} cannot be used ({error}); install videokd[{name}], or take "
+                f"TRAIN.LOGGERS {name} cannot be used ({error}); {how_to_install(name)}, or take "
                 f"{name} out of TRAIN.LOGGERS"
             ) from error
 

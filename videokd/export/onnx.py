@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from videokd.export.network import NormalizedNetwork
-from videokd.utils.errors import InputError
+from videokd.utils.errors import InputError, how_to_install
 
 INPUT_NAME = "clips"
 OUTPUT_NAME = "logits"
@@ -25,7 +25,7 @@ def require_onnx(*packages: str) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
-            f'ONNX needs {", ".join(missing)}, not installed; run `pip install "videokd[onnx]"`'
+            f"ONNX needs {', '.join(missing)}, not installed; {how_to_install('onnx')}"
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from videokd.utils.errors import InputError
+from videokd.utils.errors import InputError, how_to_install
 
 # As in setup.cfg. Older ones have other weights, or other names for them.
 MIN_VERSIONS = {"transformers": (5, 18)}
@@ -30,7 +30,7 @@ def build_with(library: str, family: str) -> Callable[..., nn.Module]:
         except ImportError as error:
             raise InputError(
                 f"{family} networks need {library}, which cannot be used: {error}; "
-                f"run pip install 'videokd[{library}]'"
+                f"{how_to_install(library)}"
             ) from error
         net: nn.Module = module.build(**arguments)
         return net

@@ -9,6 +9,12 @@ class InputError(ValueError):
     """
 
 
+def how_to_install(extra: str) -> str:
+    """Return the command that installs an extra of setup.cfg, for messages."""
+    # Of this checkout: the project does not own its name on PyPI.
+    return f"run pip install -e '.[{extra}]' in the folder of videokd"
+
+
 class VideoError(RuntimeError):
     """One video cannot be used. Training skips and counts it; it never becomes another video.
 

@@ -347,7 +347,7 @@ def test_a_shift_refuses_clips_of_another_length(make_architecture):
 
 def test_without_timm_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(InputError, match=r'need timm, .*; run `pip install "videokd\[timm\]"`'):
+    with pytest.raises(InputError, match=r"need timm, .*; run pip install -e .\.\[timm\]."):
         get_architecture("timm:resnet50", num_frames=8, crop_size=64)
     named = get_architecture("timm_resnet50_mean", num_frames=8, crop_size=64)
     assert named.head_name == "net.fc"

@@ -123,7 +123,7 @@ def test_torchvisions_files_are_checked_by_the_hash_in_their_names(hub, monkeypa
 def test_a_missing_library_is_named_with_its_extra(library, monkeypatch):
     package = {"hf": "transformers", "timm": "timm"}[library]
     monkeypatch.setattr(download, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=rf"need {package}; install videokd\[{package}\]"):
+    with pytest.raises(InputError, match=rf"need {package}; run pip install -e '\.\[{package}\]'"):
         identify_weights(f"{library}:some/thing")
 
 

@@ -57,6 +57,9 @@ def test_a_wrong_option_names_its_variant(read):
         ({"ROW": "B9"}, "a.ROW must be one of experts, joint, students, B1, .* got 'B9'"),
         ({"NUM_SEEDS": -1}, "a.NUM_SEEDS must be >= 0"),
         ({"OPTS": ["SEED", 3]}, "a.OPTS must not set SEED"),
+        ({"OPTS": ["SEED=3"]}, "a.OPTS must not set SEED"),
+        ({"OPTS": ["JOINT.WIDTH=8", "JOINT.WIDTH", 16]}, "a.OPTS sets JOINT.WIDTH twice"),
+        ({"OPTS": ["JOINT.WIDTH"]}, "VARIANTS.a.OPTS: JOINT.WIDTH has no value"),
         ({"OPTS": ["VARIANTS.a.ROW", "B1"]}, "a.OPTS must not set VARIANTS.a.ROW"),
     ],
 )

@@ -20,7 +20,7 @@ from videokd.models.family import (
 from videokd.models.levels import LEVEL_NAMES, Backbone, Features
 from videokd.models.plain import timm_frames
 from videokd.models.plain.timm_frames import FrameNetwork
-from videokd.utils.errors import InputError
+from videokd.utils.errors import InputError, how_to_install
 
 # Prefix of an architecture name "<prefix>:<timm's name>" -> whether frames are shifted in time.
 _PREFIXES = {"timm": False, "timm-tsm": True}
@@ -195,7 +195,7 @@ def _import_timm() -> Any:
         import timm
     except ImportError as error:
         raise InputError(
-            'image networks need timm, which is not installed; run `pip install "videokd[timm]"`'
+            f"image networks need timm, which is not installed; {how_to_install('timm')}"
         ) from error
     return timm
 

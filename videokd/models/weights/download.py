@@ -21,7 +21,7 @@ from torch import Tensor
 from videokd.models.weights.files import explain_failure, unwrap
 from videokd.models.weights.positions import Clip
 from videokd.utils.class_names import ONLY_HEAD, ClassNames
-from videokd.utils.errors import InputError
+from videokd.utils.errors import InputError, how_to_install
 
 _HUB = "https://huggingface.co"
 _PYTORCHVIDEO = ("csn", "r2plus1d", "resnet", "slowfast", "vision_transformers", "x3d")
@@ -237,7 +237,7 @@ def _fetch_timm(name: str) -> Fetched:
 
 def _require(package: str, wanted: str) -> None:
     if find_spec(package) is None:
-        raise InputError(f"weights {wanted} need {package}; install videokd[{package}]")
+        raise InputError(f"weights {wanted} need {package}; {how_to_install(package)}")
 
 
 def _one_line(error: Exception) -> str:
