@@ -1,5 +1,7 @@
 """From the config to what data is made by."""
 
+import logging
+
 import pytest
 
 from videokd.config.defaults import dataset_template, default_config, model_template
@@ -12,7 +14,7 @@ from videokd.data.build import (
     read_lists,
 )
 from videokd.data.cutting import ClipSpec
-from videokd.data.index_store import save_index
+from videokd.data.index_store import save_indexes
 from videokd.utils.errors import InputError
 
 
@@ -65,10 +67,58 @@ def test_training_and_test_of_other_classes_are_refused(cfg, tmp_path):
     cfg.DATASETS.A = dataset_template()
     cfg.DATASETS.A.FORMAT, cfg.DATASETS.A.ROOT = "folder", str(tmp_path)
     cfg.DATA.INDEX_DIR = str(tmp_path / "index")
-    for part in ("train", "test"):
-        save_index(index_folder(cfg, "A", part), read_lists(cfg, "A", part))
-        # A class that the first index does not know.
-        (tmp_path / "train" / "c").mkdir(exist_ok=True)
-        (tmp_path / "train" / "c" / "c.mp4").write_bytes(b"c")
-    with pytest.raises(InputError, match=r"A: the classes of training and test differ \(2 and 3,"):
+    first = read_lists(cfg, "A")
+    # A class that the first index does not know, and a command that was killed between two parts.
+    (tmp_path / "train" / "c").mkdir()
+    (tmp_path / "train" / "c" / "c.mp4").write_bytes(b"c")
+    save_indexes(index_folder(cfg, "A"), {**read_lists(cfg, "A"), "train": first["train"]})
+    with pytest.raises(InputError, match=r"A: the classes of train and test differ \(2 and 3,"):
         build_datasets(cfg)
+
+
+@pytest.fixture
+def own_list(cfg, tmp_path):
+    """A dataset of one list with ten videos for each of some parts."""
+
+    def make(*parts):
+        rows = [f"{part}/{part}{n}.mp4,run,{part}" for part in parts for n in range(10)]
+        for row in rows:
+            path = tmp_path / row.partition(",")[0]
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        (tmp_path / "all.csv").write_text("\n".join(["path,label,split", *rows]))
+        node = cfg.DATASETS.MINE = dataset_template()
+        node.FORMAT, node.ROOT, node.ANNOTATIONS = "list", str(tmp_path), f"{tmp_path}/all.csv"
+        return cfg
+
+    return make
+
+
+def test_a_val_part_of_the_dataset_is_the_validation_part(own_list, caplog):
+    with caplog.at_level(logging.INFO):
+        parts = build_datasets(own_list("train", "val", "test"))["MINE"]
+    sizes = [len(index) for index in (parts.train, parts.val, parts.test)]
+    assert sizes == [10, 10, 10]
+    assert all(record.path.startswith("val/") for record in parts.val.records)
+    assert caplog.messages == [
+        "MINE: training 10 (all.csv: train), validation 10 (all.csv: val), "
+        "test 10 (all.csv: test); DATA.VAL_FRACTION 0.15 is not used"
+    ]
+
+
+@pytest.mark.parametrize("other", ["val", "test"])
+def test_without_both_other_parts_validation_is_held_out_of_train(own_list, caplog, other):
+    with caplog.at_level(logging.INFO):
+        build_datasets(own_list("train", other))
+    assert caplog.messages[-1] == (
+        "MINE: training 8 (rest of all.csv: train), validation 2 (held out of all.csv: train), "
+        f"test 10 (all.csv: {other})"
+    )
+
+
+def test_a_list_that_is_a_file_can_be_indexed_with_its_val_part(own_list, tmp_path):
+    cfg = own_list("train", "val", "test")
+    cfg.DATA.INDEX_DIR = str(tmp_path / "index")
+    save_indexes(index_folder(cfg, "MINE"), read_lists(cfg, "MINE"))
+    parts = build_datasets(cfg)["MINE"]
+    assert [len(index) for index in (parts.train, parts.val, parts.test)] == [10, 10, 10]

@@ -1,7 +1,7 @@
 import pytest
 
 from videokd.data.encode_spec import CODECS, CONTAINERS, EncodeSpec
-from videokd.data.formats.listing import VIDEO_EXTENSIONS
+from videokd.data.file_names import VIDEO_EXTENSIONS
 from videokd.utils.errors import InputError
 
 

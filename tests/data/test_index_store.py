@@ -9,8 +9,8 @@ from videokd.data.index_store import (
     describe_unusable,
     find_bad_videos,
     index_key,
-    open_index,
-    save_index,
+    open_indexes,
+    save_indexes,
 )
 from videokd.data.media import MediaInfo
 from videokd.utils.errors import InputError
@@ -36,8 +36,8 @@ def media(*causes):
 @pytest.mark.parametrize("mirror_labels", [(1, 0), (), None])
 def test_an_index_comes_back_with_everything_but_its_root(index, mirror_labels, tmp_path):
     index = replace(index, mirror_labels=mirror_labels)
-    save_index(tmp_path, index)
-    found = open_index(tmp_path, root=Path("/moved"))
+    save_indexes(tmp_path, {"train": index})
+    found = open_indexes(tmp_path, root=Path("/moved"))["train"]
     assert isinstance(found.records, RecordTable)
     expected = replace(index, root=Path("/moved"), records=tuple(found.records))
     assert replace(found, records=tuple(found.records)) == expected
@@ -46,13 +46,13 @@ def test_an_index_comes_back_with_everything_but_its_root(index, mirror_labels, 
 
 @pytest.mark.parametrize("name", ["manifest.json", "arrays-*.bin"])
 def test_damage_of_a_stored_index_is_found(index, name, tmp_path):
-    save_index(tmp_path, index)
-    (path,) = tmp_path.glob(name)
+    save_indexes(tmp_path, {"train": index})
+    (path,) = (tmp_path / "train").glob(name)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
     with pytest.raises(InputError, match="is damaged .* delete it and make it anew"):
-        open_index(tmp_path, root=Path("/v"))
+        open_indexes(tmp_path, root=Path("/v"))
 
 
 def test_records_get_what_was_found_in_their_files(index):
@@ -104,3 +104,24 @@ def test_the_key_changes_with_the_options_and_the_lists_and_with_nothing_else(tm
 def test_lists_that_are_not_there_are_an_input_error(tmp_path):
     with pytest.raises(InputError, match=f"annotations {tmp_path}/no cannot be read: No such file"):
         index_key({}, lists=tmp_path / "no")
+
+
+def test_the_key_of_a_single_list_changes_with_it_and_with_its_class_names(tmp_path):
+    path = tmp_path / "all.csv"
+    path.write_text("path,label,split\n")
+    keys = [index_key({}, lists=path)]
+    (tmp_path / "other.csv").write_text("another list")
+    assert index_key({}, lists=path) == keys[0]
+    (tmp_path / "classes.txt").write_text("run\n")
+    keys.append(index_key({}, lists=path))
+    path.write_text("path,label,split\na.avi,0,train\n")
+    keys.append(index_key({}, lists=path))
+    assert len(set(keys)) == 3
+
+
+def test_a_part_that_a_dataset_has_no_more_is_not_read_again(index, tmp_path):
+    save_indexes(tmp_path, {"train": index, "val": index, "test": index})
+    assert list(open_indexes(tmp_path, root=Path("/v"))) == ["train", "val", "test"]
+    save_indexes(tmp_path, {"train": index, "test": index})
+    assert list(open_indexes(tmp_path, root=Path("/v"))) == ["train", "test"]
+    assert open_indexes(tmp_path / "nothing", root=Path("/v")) == {}

@@ -69,14 +69,14 @@ def read_list(root: Path, path: str, folder: str, backend: str) -> list[str]:
 
     lists = root.parent / "lists"
     (lists / "train.csv").write_bytes(f"{path} 0\n".encode(errors="surrogatepass"))
-    index = read_path_list(root, annotations=lists, subset="train")
+    index = read_path_list(root, annotations=lists)["train"]
     return _read_clips(index, backend)
 
 
 def read_classes(root: Path, path: str, folder: str, backend: str) -> list[str]:
     """Read what lies in a folder of classes, as in a test."""
-    subset = "test" if (root / folder / "test").exists() else "train"
-    index = read_folder(root / folder, subset=subset)
+    parts = read_folder(root / folder)
+    index = parts.get("test", parts["train"])
     views = ViewDataset(index, dataset_id=0, clip=_CLIP, backend=backend)
     return [
         s.cause if isinstance(s, BadVideo) else ""

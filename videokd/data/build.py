@@ -20,7 +20,7 @@ from videokd.data.index_store import (
     describe_unusable,
     find_bad_videos,
     index_key,
-    open_index,
+    open_indexes,
 )
 from videokd.data.loader import LoadingOptions, Losses, iterate_batches
 from videokd.data.mixing import BatchPlan, PlanSampler
@@ -38,7 +38,8 @@ class DatasetParts:
     name: str
     train: VideoIndex
     val: VideoIndex | None
-    """Held out of the training split by group; None when DATA.VAL_FRACTION is 0."""
+    """The dataset's own, else held out of the training part by group; None when it has none and
+    DATA.VAL_FRACTION is 0."""
     test: VideoIndex
     caches: Mapping[str, FrameCache] | None = None
     """Part name ("train", "val", "test") -> its decoded frames; None to decode each time."""
@@ -49,6 +50,14 @@ class DatasetParts:
     def num_classes(self) -> int:
         """Size of the label set."""
         return self.train.num_classes
+
+    def describe(self) -> str:
+        """Return how many videos each part has and where they came from, in one line."""
+        parts = {"training": self.train, "validation": self.val, "test": self.test}
+        return ", ".join(
+            f"{part} none" if index is None else f"{part} {len(index)} ({index.split})"
+            for part, index in parts.items()
+        )
 
     def index(self, part: str) -> VideoIndex:
         """Return the index of "train", "val" or "test"."""
@@ -73,7 +82,7 @@ class LoaderPlace:
 
 
 def build_datasets(cfg: CfgNode, *, allows_absent: bool = False) -> dict[str, DatasetParts]:
-    """Read the indexes of all DATASETS and hold out the validation parts.
+    """Read the indexes of all DATASETS and hold out the validation parts that they lack.
 
     They come from DATA.INDEX_DIR where it is set, else from the annotation lists.
 
@@ -90,18 +99,28 @@ def build_datasets(cfg: CfgNode, *, allows_absent: bool = False) -> dict[str, Da
         node = cfg.DATASETS[name]
         if allows_absent and node.ROOT and not Path(node.ROOT).exists():
             train, test = make_stand_in(name, format=node.FORMAT, root=Path(node.ROOT))
+            indexes = {"train": train, "test": test}
         else:
-            train, test = (_load_index(cfg, name, part) for part in ("train", "test"))
-        if train.class_names != test.class_names:
-            raise InputError(
-                f"{name}: the classes of training and test differ ({train.num_classes} and "
-                f"{test.num_classes}, or in another order); index both parts from the same lists"
-            )
-        val = None
-        if cfg.DATA.VAL_FRACTION > 0:
-            train, val = hold_out_groups(train, fraction=cfg.DATA.VAL_FRACTION, seed=cfg.SEED)
-        datasets[name] = DatasetParts(name, train, val, test)
+            indexes = _load_indexes(cfg, name)
+        datasets[name] = _make_parts(cfg, name, indexes)
     return datasets
+
+
+def _make_parts(cfg: CfgNode, name: str, indexes: Mapping[str, VideoIndex]) -> DatasetParts:
+    """Hold validation out of train where the dataset has no part for it; log the origin of all."""
+    fraction, train, val = cfg.DATA.VAL_FRACTION, indexes["train"], indexes.get("val")
+    for part, index in indexes.items():
+        if index.class_names != train.class_names:
+            raise InputError(
+                f"{name}: the classes of train and {part} differ ({train.num_classes} and "
+                f"{index.num_classes}, or in another order); make the index of {name} anew"
+            )
+    note = f"; DATA.VAL_FRACTION {fraction:g} is not used" if val is not None and fraction else ""
+    if val is None and fraction:
+        train, val = hold_out_groups(train, fraction=fraction, seed=cfg.SEED)
+    parts = DatasetParts(name, train, val, indexes["test"])
+    _logger.info("%s: %s%s", name, parts.describe(), note)
+    return parts
 
 
 def build_frame_caches(
@@ -307,49 +326,53 @@ def build_clip_spec(cfg: CfgNode, node: CfgNode | None = None) -> ClipSpec:
     )
 
 
-def read_lists(cfg: CfgNode, name: str, subset: str) -> VideoIndex:
-    """Read the annotation lists of one part of a dataset, however much of it is missing.
+def read_lists(cfg: CfgNode, name: str) -> dict[str, VideoIndex]:
+    """Read the annotation lists of a dataset, however much of it is missing.
 
     Args:
         cfg: The whole config.
         name: Of the dataset.
-        subset: "train" or "test".
+
+    Returns:
+        Part ("train", "test" and, where the dataset has one, "val") -> its index.
 
     Raises:
         InputError: Anything wrong with folders or lists.
     """
-    return _read_index(name, cfg.DATASETS[name], subset, max_missing=1.0)
+    return _read_indexes(name, cfg.DATASETS[name], max_missing=1.0)
 
 
-def index_folder(cfg: CfgNode, name: str, subset: str) -> Path:
-    """Return where in DATA.INDEX_DIR a part is kept, as its lists and options are now."""
+def index_folder(cfg: CfgNode, name: str) -> Path:
+    """Return where in DATA.INDEX_DIR a dataset is kept, as its lists and options are now."""
     node = cfg.DATASETS[name]
     options = {key: value for key, value in node.items() if key != "LOSS_WEIGHT"}
     key = index_key(options, lists=Path(node.ANNOTATIONS) if node.ANNOTATIONS else None)
-    return Path(cfg.DATA.INDEX_DIR) / name / f"{subset}-{key[:16]}"
+    return Path(cfg.DATA.INDEX_DIR) / name / key[:16]
 
 
-def _load_index(cfg: CfgNode, name: str, subset: str) -> VideoIndex:
+def _load_indexes(cfg: CfgNode, name: str) -> dict[str, VideoIndex]:
     if not cfg.DATA.INDEX_DIR:
-        return _read_index(name, cfg.DATASETS[name], subset, cfg.DATA.MAX_BAD_FRACTION)
-    folder = index_folder(cfg, name, subset)
-    if not folder.exists():
+        return _read_indexes(name, cfg.DATASETS[name], cfg.DATA.MAX_BAD_FRACTION)
+    indexes = open_indexes(index_folder(cfg, name), root=Path(cfg.DATASETS[name].ROOT))
+    if not indexes:
         raise InputError(
-            f"DATA.INDEX_DIR {cfg.DATA.INDEX_DIR} has no index of {name} {subset} with these "
-            "options and lists; make it: python tools/prepare_data.py index --config-file ..."
+            f"DATA.INDEX_DIR {cfg.DATA.INDEX_DIR} has no index of {name} with these options and "
+            "lists; make it: python tools/prepare_data.py index --config-file ..."
         )
-    index = open_index(folder, root=Path(cfg.DATASETS[name].ROOT))
+    for part, index in indexes.items():
+        _check_usable(f"{name} {part}", index, cfg.DATA.MAX_BAD_FRACTION)
+    return indexes
+
+
+def _check_usable(title: str, index: VideoIndex, max_bad: float) -> None:
+    """Refuse a scanned index with too many unusable videos; warn of those that there are."""
     unusable = describe_unusable(index)
     if not unusable:
-        return index
+        return
     num_bad, num_missing = len(find_bad_videos(index)), len(index.missing)
-    if num_bad + num_missing > cfg.DATA.MAX_BAD_FRACTION * (len(index) + num_missing):
-        raise InputError(
-            f"{name} {subset}: {unusable}; DATA.MAX_BAD_FRACTION allows "
-            f"{cfg.DATA.MAX_BAD_FRACTION:g}"
-        )
-    _logger.warning("%s %s: %s", name, subset, unusable)
-    return index
+    if num_bad + num_missing > max_bad * (len(index) + num_missing):
+        raise InputError(f"{title}: {unusable}; DATA.MAX_BAD_FRACTION allows {max_bad:g}")
+    _logger.warning("%s: %s", title, unusable)
 
 
 def _loading_options(cfg: CfgNode, place: LoaderPlace) -> LoadingOptions:
@@ -358,7 +381,7 @@ def _loading_options(cfg: CfgNode, place: LoaderPlace) -> LoadingOptions:
     )
 
 
-def _read_index(name: str, cfg: CfgNode, subset: str, max_missing: float) -> VideoIndex:
+def _read_indexes(name: str, cfg: CfgNode, max_missing: float) -> dict[str, VideoIndex]:
     for key in ("ROOT", "ANNOTATIONS") if FORMATS[cfg.FORMAT].needs_annotations else ("ROOT",):
         if not cfg[key]:
             raise InputError(f"DATASETS.{name}.{key} is empty; set it to a folder of the dataset")
@@ -372,16 +395,17 @@ def _read_index(name: str, cfg: CfgNode, subset: str, max_missing: float) -> Vid
         flip=cfg.FLIP,
         left_right_pairs=tuple((first, second) for first, second in cfg.LEFT_RIGHT_PAIRS),
     )
-    index = read_dataset(spec, name=name, subset=subset)
-    num_listed = len(index) + len(index.missing)
-    if len(index.missing) > max_missing * num_listed:
-        raise InputError(
-            f"{name} {subset}: {len(index.missing)} of {num_listed} listed videos are missing "
-            f"under {cfg.ROOT} ({name_first(index.missing)}); DATA.MAX_BAD_FRACTION allows "
-            f"{max_missing:g}; `tools/prepare_data.py count` with --root and --missing FILE writes "
-            "the whole list"
-        )
-    return index
+    indexes = read_dataset(spec, name=name)
+    for part, index in indexes.items():
+        num_listed = len(index) + len(index.missing)
+        if len(index.missing) > max_missing * num_listed:
+            raise InputError(
+                f"{name} {part}: {len(index.missing)} of {num_listed} listed videos are missing "
+                f"under {cfg.ROOT} ({name_first(index.missing)}); DATA.MAX_BAD_FRACTION allows "
+                f"{max_missing:g}; `tools/prepare_data.py count` with --root and --missing FILE "
+                "writes the whole list"
+            )
+    return indexes
 
 
 def _part_caches(parts: Sequence[DatasetParts], part: str) -> list[FrameCache] | None:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from videokd import __version__
-from videokd.data.formats.listing import VIDEO_EXTENSIONS
+from videokd.data.file_names import VIDEO_EXTENSIONS
+from videokd.data.formats.path_list import CLASS_FILE
 from videokd.data.index import RecordTable, VideoIndex
 from videokd.data.media import MediaInfo
 from videokd.utils.errors import InputError
-from videokd.utils.io import sha256_json
+from videokd.utils.io import read_json, sha256_json, write_json
 
 _NUM_NAMED = 5
+_PARTS_FILE = "parts.json"
 
 
 def index_key(options: Mapping[str, Any], *, lists: Path | None) -> str:
@@ -26,7 +28,7 @@ def index_key(options: Mapping[str, Any], *, lists: Path | None) -> str:
 
     Args:
         options: Plain JSON values.
-        lists: Folder of the annotation lists, or None where there are none.
+        lists: Folder of the annotation lists or a single list, or None where there are none.
 
     Returns:
         64 hexadecimal digits.
@@ -41,8 +43,13 @@ def index_key(options: Mapping[str, Any], *, lists: Path | None) -> str:
     return sha256_json([__version__, dict(options), stamps])
 
 
-def _list_stamps(folder: Path) -> Iterable[tuple[str, int, int]]:
-    for path in folder.iterdir():
+def _list_stamps(lists: Path) -> Iterable[tuple[str, int, int]]:
+    if lists.is_dir():
+        paths = list(lists.iterdir())
+    else:
+        class_file = lists.parent / CLASS_FILE
+        paths = [lists, *([class_file] if class_file.exists() else [])]
+    for path in paths:
         # Videos may lie in the same folder, hundreds of thousands of them.
         if path.suffix.lower() in VIDEO_EXTENSIONS or path.name.startswith("."):
             continue
@@ -68,28 +75,42 @@ def add_media(index: VideoIndex, files: Iterable[MediaInfo]) -> VideoIndex:
     return replace(index, records=RecordTable.from_rows(records))
 
 
-def save_index(folder: Path, index: VideoIndex) -> None:
-    """Write an index into a folder, in place of the one it held. The root is not kept."""
-    about = {
-        "class_names": list(index.class_names),
-        "dataset": index.dataset,
-        "split": index.split,
-        "missing": list(index.missing),
-        "mirror_labels": None if index.mirror_labels is None else list(index.mirror_labels),
-    }
-    RecordTable.from_rows(index.records).save(folder, about=about)
+def save_indexes(folder: Path, indexes: Mapping[str, VideoIndex]) -> None:
+    """Write the indexes of a dataset's parts, in place of those that a folder held.
+
+    The root is not kept.
+    """
+    for part, index in indexes.items():
+        about = {
+            "class_names": list(index.class_names),
+            "dataset": index.dataset,
+            "split": index.split,
+            "missing": list(index.missing),
+            "mirror_labels": None if index.mirror_labels is None else list(index.mirror_labels),
+        }
+        RecordTable.from_rows(index.records).save(folder / part, about=about)
+    # Last: a folder without it is not finished.
+    write_json(folder / _PARTS_FILE, list(indexes))
 
 
-def open_index(folder: Path, *, root: Path) -> VideoIndex:
-    """Map an index that `save_index` wrote. No file of the dataset is looked at.
+def open_indexes(folder: Path, *, root: Path) -> dict[str, VideoIndex]:
+    """Map the indexes that `save_indexes` wrote; {} when there are none.
+
+    No file of the dataset is opened.
 
     Args:
-        folder: Where it was written.
+        folder: Where they were written.
         root: Folder that the paths of the records start from.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: one is damaged.
     """
+    if not (folder / _PARTS_FILE).exists():
+        return {}
+    return {part: _open_index(folder / part, root) for part in read_json(folder / _PARTS_FILE)}
+
+
+def _open_index(folder: Path, root: Path) -> VideoIndex:
     records = RecordTable.open(folder)
     about = records.about
     mirror_labels = about["mirror_labels"]

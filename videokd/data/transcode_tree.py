@@ -5,13 +5,13 @@ file is whole or absent and is not older than its source: that is how a second r
 """
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from videokd.data.encode_spec import EncodeSpec
-from videokd.data.formats.listing import VIDEO_EXTENSIONS
+from videokd.data.file_names import VIDEO_EXTENSIONS, is_video_name
 from videokd.data.source import open_video_file
 from videokd.data.supervised_pool import Lost, SupervisedPool
 from videokd.data.transcode import part_name, transcode
@@ -80,8 +80,13 @@ class TreeTranscoder:
         if target.resolve().is_relative_to(source.resolve()):
             raise InputError(f"{target} lies in {source}; write the videos to another folder")
         self._source, self._target, self._spec = source, target, spec
-        self.paths = tuple(_list_videos(source))
+        videos, others, links = _list_files(source)
+        self.paths = tuple(videos)
         """All videos, under the old root."""
+        self.others = tuple(others)
+        """Files that are not videos by their names, under the old root."""
+        self.links = tuple(links)
+        """Links to files and folders, which are left alone."""
         if not self.paths:
             names = ", ".join(VIDEO_EXTENSIONS)
             raise InputError(f"{source} has no file that ends with one of {names}")
@@ -170,11 +175,16 @@ class TreeTranscoder:
             )
 
 
-def _list_videos(root: Path) -> Iterator[str]:
+def _list_files(root: Path) -> tuple[list[str], list[str], list[str]]:
+    """Return the videos, the other files and the links of a tree; hidden ones are left out."""
+    videos: list[str] = []
+    others: list[str] = []
+    links: list[str] = []
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name[0] != ".")
-        for name in sorted(names):
+        inner = [name for name in folders if (Path(folder) / name).is_symlink()]
+        for name in [*inner, *sorted(name for name in names if name[0] != ".")]:
             path = Path(folder) / name
-            is_video = name.lower().endswith(VIDEO_EXTENSIONS) and name[0] != "."
-            if is_video and not path.is_symlink():
-                yield path.relative_to(root).as_posix()
+            kind = links if path.is_symlink() else videos if is_video_name(name) else others
+            kind.append(path.relative_to(root).as_posix())
+    return videos, others, links

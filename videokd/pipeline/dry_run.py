@@ -35,14 +35,16 @@ def show_dry_run(run: Run) -> None:
 
 def _dataset_table(run: Run) -> Table:
     table = Table(title="Datasets (videos)")
-    for column in ("dataset", "classes", "train", "held out", "test", "missing"):
-        table.add_column(column, justify="left" if column == "dataset" else "right")
+    texts = ("dataset", "from (train / val / test)")
+    for column in ("dataset", "classes", "train", "val", "test", "missing", texts[1]):
+        table.add_column(column, justify="left" if column in texts else "right")
     for name, parts in run.datasets.items():
-        held_out = 0 if parts.val is None else len(parts.val)
-        missing = len(parts.train.missing) + len(parts.test.missing)
-        counts = (parts.num_classes, len(parts.train), held_out, len(parts.test), missing)
+        indexes = [index for index in (parts.train, parts.val, parts.test) if index is not None]
+        missing = sum(len(index.missing) for index in indexes)
+        num_val = 0 if parts.val is None else len(parts.val)
+        counts = (parts.num_classes, len(parts.train), num_val, len(parts.test), missing)
         title = f"{name} ({SPLIT}: as published)" if parts.test.split == SPLIT else name
-        table.add_row(title, *map(str, counts))
+        table.add_row(title, *map(str, counts), " / ".join(index.split for index in indexes))
     return table
 
 

@@ -36,8 +36,8 @@ def hmdb(tmp_path):
     return make
 
 
-def read(layout, subset="train"):
-    return read_hmdb51(layout[0], annotations=layout[1], split=1, subset=subset)
+def read(layout, part="train"):
+    return read_hmdb51(layout[0], annotations=layout[1], split=1)[part]
 
 
 def test_the_id_picks_the_part_and_labels_are_alphabetical(hmdb):
@@ -67,7 +67,15 @@ def test_odd_characters_replaced_by_underscores_are_found_with_a_warning(hmdb, c
     with caplog.at_level(logging.WARNING):
         index = read(layout)
     assert index.records[1].path.startswith("run/_122__Kung_Fu___a__b_c__run")
-    assert "normalised name" in caplog.text
+    assert "under another name" in caplog.text
+
+
+def test_a_renamed_copy_in_another_container_is_found(hmdb):
+    layout = hmdb()
+    file = layout[0] / "run" / ODD
+    name = "_122__Kung_Fu___a__b_c__run_f_nm_np1_fr_med_0.mp4"
+    file.rename(file.with_name(name))
+    assert read(layout).records[1].path == f"run/{name}"
 
 
 def test_a_normalised_name_that_fits_two_files_is_missing(hmdb):
@@ -102,7 +110,7 @@ def test_a_source_in_train_and_test_is_warned_of(hmdb, caplog):
     layout = hmdb({"run": ["x_run_f_0.avi 1 ", "x_run_f_1.avi 2 "]})
     with caplog.at_level(logging.WARNING):
         read(layout)
-    assert "share 1 (class, group) pairs, e.g. group x of class 0" in caplog.text
+    assert "shares (class, group) pairs, 1 with test, e.g. group x of class 0" in caplog.text
 
 
 def test_a_class_whose_list_was_lost_is_named_before_it_shifts_the_labels(hmdb):
@@ -137,4 +145,4 @@ def test_a_folder_without_lists_is_an_error(tmp_path):
 def test_the_real_lists_have_their_known_sizes_and_no_shared_source(split, caplog):
     counts = count_hmdb51(REAL, split)
     assert counts == {"train": 3570, "test": 1530, "classes": 51}
-    assert "share" not in caplog.text
+    assert "shares" not in caplog.text

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from videokd.data.formats import count_path_list, read_path_list
+from videokd.data.formats import DatasetSpec, count_path_list, read_dataset, read_path_list
 from videokd.utils.errors import InputError
 
 VIDEOS = ["run/my clip_1.mp4", "sit/a,b_2.avi", "run/x_3.mkv"]
@@ -26,8 +26,8 @@ def lists(tmp_path):
     return make
 
 
-def read(layout, subset="train", **options):
-    return read_path_list(layout[0], annotations=layout[1], subset=subset, **options)
+def read(layout, part="train", **options):
+    return read_path_list(layout[0], annotations=layout[1], **options)[part]
 
 
 def plain(index):
@@ -69,10 +69,116 @@ def test_lists_are_found_by_the_names_that_toolkits_give_them(lists, train, test
     assert count_path_list(layout[1]) == {"train": 1, "test": 1, "classes": 1}
 
 
-def test_the_test_list_goes_before_the_val_list(lists):
+def test_train_val_and_test_lists_are_three_parts(lists):
     files = {"train.csv": VIDEOS[0], "val.csv": VIDEOS[1], "test.csv": VIDEOS[2]}
     layout = lists({name: f"{video} 0\n" for name, video in files.items()})
-    assert plain(read(layout, "test")) == [(VIDEOS[2], 0)]
+    indexes = read_path_list(layout[0], annotations=layout[1])
+    assert {part: (index.split, plain(index)) for part, index in indexes.items()} == {
+        "train": ("train.csv", [(VIDEOS[0], 0)]),
+        "val": ("val.csv", [(VIDEOS[1], 0)]),
+        "test": ("test.csv", [(VIDEOS[2], 0)]),
+    }
+    assert count_path_list(layout[1]) == {"train": 1, "val": 1, "test": 1, "classes": 1}
+
+
+def test_a_val_list_that_is_the_test_list_is_the_test_part_only(lists, caplog):
+    files = {"train.csv": VIDEOS[:1], "val.csv": VIDEOS[1:], "test.csv": VIDEOS[:0:-1]}
+    layout = lists({k: "".join(f"{v} 0\n" for v in videos) for k, videos in files.items()})
+    with caplog.at_level(logging.WARNING):
+        indexes = read_path_list(layout[0], annotations=layout[1])
+    assert list(indexes) == ["train", "test"]
+    assert caplog.text.count("val and test list the same videos") == 1
+
+
+@pytest.mark.parametrize("parts", [("train", "val"), ("train", "test"), ("val", "test")])
+def test_no_two_parts_may_share_a_video(lists, parts):
+    videos = {"train": [VIDEOS[0]], "val": [VIDEOS[1]], "test": [VIDEOS[2], "sit/more.avi"]}
+    videos[parts[1]].append(videos[parts[0]][0])
+    layout = lists({f"{p}.csv": "".join(f"{v} 0\n" for v in own) for p, own in videos.items()})
+    with pytest.raises(InputError, match=f"1 videos are in {parts[0]} and {parts[1]}, e.g. "):
+        read(layout)
+
+
+def test_further_columns_are_left_out_with_one_line(lists, caplog):
+    header = "path,label,fps,video id,duration"
+    files = {"train.csv": VIDEOS[0], "val.csv": VIDEOS[2]}
+    layout = lists({name: f"{header}\n{video},sit,25,7,3.5\n" for name, video in files.items()})
+    with caplog.at_level(logging.WARNING):
+        assert plain(read(layout)) == [(VIDEOS[0], 0)]
+    assert caplog.messages == [f"{layout[1]}: columns that are not read: fps, video id, duration"]
+
+
+@pytest.mark.parametrize(
+    "column", ["start", "End", "start_time", "time_end", "t_start", "end_frame", "start sec"]
+)
+def test_columns_of_times_are_refused(lists, column):
+    layout = lists({"train.csv": f"path,label,{column}\n{VIDEOS[0]},sit,3\n"})
+    with pytest.raises(InputError, match=rf"column '{column.lower()}' is a time within a video"):
+        read(layout)
+
+
+@pytest.mark.parametrize(
+    ("separator", "text", "hint"),
+    [
+        ("auto", "path;label\na.mp4;1\n", r"separated by ';', so set SEPARATOR to ';'"),
+        ("auto", "a.mp4;1\n", r"SEPARATOR is 'auto', here it is ';': set it so"),
+        (";", "a.mp4,1\n", r"SEPARATOR is ';', here it is ','"),
+        ("\\t", "a.mp4\t1\n", r'in YAML, a tab is "\\t" in double quotes'),
+        ("auto", "file,class\na.mp4,1\n", "its columns must be called path and label"),
+        ("auto", "a.mp4 run\n", "labels that are names need the header path,label"),
+        ("auto", '"a b.mp4",1\n', 'path "a b.mp4" is in quotes, which are read under a header'),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_explained(lists, separator, text, hint):
+    with pytest.raises(InputError, match=hint) as caught:
+        read(lists({"train.csv": text}), separator=separator)
+    assert "train.csv row 1: " in str(caught.value)
+
+
+def test_a_header_in_quotes_is_a_header(lists):
+    layout = lists({"train.csv": f'"path","label"\n"{VIDEOS[0]}","sit"\n'})
+    assert plain(read(layout)) == [(VIDEOS[0], 0)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
+def test_lists_may_have_a_byte_order_mark_and_crlf(lists, encoding):
+    layout = lists({})
+    text = f"path,label\r\n{VIDEOS[0]},sit\r\n"
+    (layout[1] / "train.csv").write_bytes(text.encode(encoding))
+    assert plain(read(layout)) == [(VIDEOS[0], 0)]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("latin1", r"not UTF-8 text \(byte 0xe9 in row 2\); .* iconv -f latin1 -t utf-8"),
+        ("utf-16", r"not UTF-8 text \(byte 0xff in row 1\); .* iconv -f utf-16 -t utf-8"),
+    ],
+)
+def test_a_list_in_another_encoding_is_named(lists, encoding, message):
+    layout = lists({})
+    (layout[1] / "train.csv").write_bytes("a.mp4 0\ncaf\u00e9.mp4 0\n".encode(encoding))
+    with pytest.raises(InputError, match=message):
+        read(layout)
+
+
+@pytest.mark.parametrize(
+    ("row", "hint"),
+    [
+        ("run\\x_3.mkv 0", "paths of lists are written with / and not with backslashes"),
+        ("all videos/run/x_3.mkv 0", r"begin with all videos/, so set the root to "),
+    ],
+)
+def test_the_cause_of_missing_videos_is_named(lists, row, hint):
+    with pytest.raises(InputError, match=f"0 videos of 1 listed exist under .*{hint}"):
+        read(lists({"train.csv": f"{row}\n"}))
+
+
+def test_a_link_to_nothing_is_a_missing_video(lists):
+    layout = lists({"train.csv": f"{VIDEOS[0]} 0\n{VIDEOS[1]} 0\n"})
+    (layout[0] / VIDEOS[1]).unlink()
+    (layout[0] / VIDEOS[1]).symlink_to("gone")
+    assert read(layout).missing == (VIDEOS[1],)
 
 
 def test_the_split_picks_among_the_lists_of_several(lists):
@@ -197,7 +303,8 @@ def test_the_group_is_in_the_name_in_the_column_or_where_the_pattern_finds_it(li
         ("path,label\na.mp4\n", r"row 2: 'a.mp4' has 1 fields, the header 2; put \"quotes\""),
         ("path,label\na.mp4,\n", r"row 2: path 'a.mp4' and label '' must not be empty"),
         ("path,label,split\na.mp4,x,val\n", r"train.csv row 2: split 'val' must be train"),
-        ("path,label,start,end\n", r"row 1: columns path,label,start,end must be path,label"),
+        ("path,label,start,end\n", r"row 1: column 'start' is a time within a video"),
+        ("path,label,label\n", r"row 1: columns path,label,label must be path,label"),
         ("path,label\na.mp4,Run\nb.mp4,run\n", r"train.csv: classes 'Run' and 'run' differ only"),
     ],
 )
@@ -230,8 +337,9 @@ def test_a_test_label_that_training_does_not_know_is_an_error(lists):
 def test_without_a_test_list_there_is_a_training_part_only(lists):
     layout = lists({"train.csv": f"{VIDEOS[0]} 0\n"})
     assert count_path_list(layout[1]) == {"train": 1, "classes": 1}
-    with pytest.raises(InputError, match="has no test or val list"):
-        read(layout, "test")
+    spec = DatasetSpec("list", root=layout[0], annotations=layout[1])
+    with pytest.raises(InputError, match="X: .*lists has no test part; parts come from train.csv,"):
+        read_dataset(spec, name="X")
 
 
 @pytest.mark.parametrize("text", ["a.mp4 0\n", "", "path,label\na.mp4,x\n"])

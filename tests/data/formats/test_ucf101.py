@@ -31,8 +31,8 @@ def ucf(tmp_path):
     return make
 
 
-def read(ucf, subset="train"):
-    return read_ucf101(ucf.pop("root"), subset=subset, **ucf)
+def read(ucf, part="train"):
+    return read_ucf101(ucf.pop("root"), **ucf)[part]
 
 
 def test_labels_are_zero_based_and_come_from_the_folder(ucf):
@@ -84,13 +84,14 @@ def test_a_renamed_file_is_found_with_a_warning(ucf, caplog):
     with caplog.at_level(logging.WARNING):
         index = read(layout, "test")
     assert index.records[1].path == "HandstandPushups/v_HandstandPushups_g01_c01.avi"
-    assert "1 videos were found under a normalised name" in caplog.text
+    assert "1 videos were found under another name" in caplog.text
 
 
 def test_a_group_in_train_and_test_is_warned_of(ucf, caplog):
     with caplog.at_level(logging.WARNING):
         read(ucf(train=["Archery/v_Archery_g01_c04.avi 1", *TRAIN]))
-    assert "share 1 (class, group) pairs, e.g. group g01 of class 0" in caplog.text
+    assert len(caplog.messages) == 1
+    assert "shares (class, group) pairs, 1 with test, e.g. group g01 of class 0" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -135,12 +136,32 @@ def test_a_folder_that_is_not_there_is_named(ucf, key):
         read(layout)
 
 
-def test_the_split_and_the_subset_must_be_known(ucf):
-    layout = ucf()
+def test_the_split_must_be_known(ucf):
     with pytest.raises(InputError, match="must be 1, 2 or 3, got 4"):
-        count_ucf101(layout["annotations"], 4)
-    with pytest.raises(InputError, match="train, test, got 'val'"):
-        read(layout, "val")
+        count_ucf101(ucf()["annotations"], 4)
+
+
+@pytest.mark.parametrize("extension", [".mp4", ".MKV", ".m2ts"])
+def test_copies_in_another_container_are_found_with_one_warning(ucf, caplog, extension):
+    layout = ucf()
+    for file in layout["root"].rglob("*.avi"):
+        file.rename(file.with_suffix(extension))
+    with caplog.at_level(logging.WARNING):
+        index = read(layout, "test")
+    assert [r.path for r in index.records] == [row.replace(".avi", extension) for row in TEST]
+    said = [message for message in caplog.messages if "under another name" in message]
+    assert said == [
+        f"ucf101: 4 videos were found under another name, e.g. {TRAIN[0][:-2]} as "
+        + TRAIN[0][:-2].replace(".avi", extension)
+    ]
+
+
+def test_two_copies_in_other_containers_are_not_chosen_between(ucf):
+    layout = ucf()
+    file = layout["root"] / TEST[1]
+    file.rename(file.with_suffix(".mp4"))
+    file.with_suffix(".mkv").touch()
+    assert read(layout, "test").missing == (TEST[1],)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="../shared/annotations is not here")
@@ -150,4 +171,4 @@ def test_the_split_and_the_subset_must_be_known(ucf):
 def test_the_real_lists_have_their_known_sizes_and_no_shared_group(split, train, test, caplog):
     counts = count_ucf101(REAL, split)
     assert counts == {"train": train, "test": test, "classes": 101}
-    assert "share" not in caplog.text
+    assert "shares" not in caplog.text

@@ -135,7 +135,7 @@ def test_an_index_changes_nothing_but_what_is_known_of_the_files(
     write_config(["UCF"], DATA={"INDEX_DIR": str(tmp_path / "index")})
     do_index("--config-file", tmp_path / "config.yaml")
     plain = make_run(datasets=["UCF"])
-    monkeypatch.setattr(build, "_read_index", None)
+    monkeypatch.setattr(build, "_read_indexes", None)
     run = make_run("DATA.INDEX_DIR", tmp_path / "index", datasets=["UCF"])
     assert [unit.fingerprint for unit in run.plan.units] == [
         unit.fingerprint for unit in plain.plan.units
@@ -150,7 +150,7 @@ def test_an_index_changes_nothing_but_what_is_known_of_the_files(
 
 
 def test_a_start_without_an_index_names_the_command(config):
-    with pytest.raises(InputError, match="has no index of UCF train .*prepare_data.py index"):
+    with pytest.raises(InputError, match="has no index of UCF .*prepare_data.py index"):
         build_datasets(config())
 
 
@@ -166,7 +166,7 @@ def test_changed_lists_need_a_new_index(write_config, do_index, tmp_path, tiny_d
     num_videos = len(build_datasets(cfg)["UCF"].test)
     rows = (lists / "testlist01.txt").read_text().splitlines()
     (lists / "testlist01.txt").write_text("\n".join(rows[1:]))
-    with pytest.raises(InputError, match="has no index of UCF train with these options and lists"):
+    with pytest.raises(InputError, match="has no index of UCF with these options and lists"):
         build_datasets(cfg)
     do_index(*words)
     assert len(build_datasets(cfg)["UCF"].test) == num_videos - 1

@@ -9,6 +9,8 @@ from videokd.data.formats.listing import normal_form
 from videokd.data.index import VideoIndex, VideoRecord
 
 _MIN_VIDEOS_PER_CLASS = 5
+# A video in two parts is dropped from the first of them.
+_PARTS = ("train", "val", "test")
 # A part with this share of one frame size has odd ones out; below it, sizes are simply mixed.
 _COMMON_SIZE_SHARE = 0.9
 _FORMATS_WITH_GROUPS = ("ucf101", "hmdb51", "kinetics")
@@ -36,15 +38,15 @@ class Kind:
 
 
 KINDS = {
-    "leak": Kind("same content in train and test", is_bad=True, drops=True),
+    "leak": Kind("same content in two parts", is_bad=True, drops=True),
     "contradiction": Kind("same content, another label", is_bad=True, drops=True),
-    "shared group": Kind("groups in train and test", is_bad=True),
+    "shared group": Kind("groups in train and another part", is_bad=True),
     "class names": Kind("class names that collide", is_bad=True),
     "no video": Kind("classes that cannot be learnt: no usable video", is_bad=True),
     "counts": Kind("not the published counts", is_bad=True),
-    "possible group": Kind("perhaps of one source in train and test"),
+    "possible group": Kind("perhaps of one source in train and another part"),
     "duplicate": Kind("same content twice"),
-    "not tested": Kind("classes without a test video"),
+    "not tested": Kind("classes without a video to test"),
     "few videos": Kind(f"classes with fewer than {_MIN_VIDEOS_PER_CLASS} videos"),
     "other dataset": Kind("not the published classes"),
     "small": Kind("smaller than DATA.SHORT_SIDE"),
@@ -60,7 +62,7 @@ class Finding:
     Args:
         kind: Key of KINDS.
         dataset: Name of the dataset.
-        part: "train" or "test"; "" when it is about both.
+        part: "train", "val" or "test"; "" when it is about several.
         text: What, in a few words.
         path: The video, when it is about one; "" otherwise.
     """
@@ -78,7 +80,7 @@ class CheckedPart:
 
     Args:
         dataset: Name of the dataset.
-        part: "train" or "test".
+        part: "train", "val" or "test".
         format: Of its lists, e.g. "ucf101".
         split: 1, 2 or 3, for formats that have several.
         index: The videos.
@@ -112,7 +114,7 @@ def find_all(
     """Compare the videos of all parts with each other and with what is known of their datasets.
 
     Args:
-        parts: Train and test parts of one or several datasets.
+        parts: Train, test and perhaps val parts of one or several datasets.
         num_clip_frames: Source frames that a clip spans; 0 when there is no config.
         short_side: Pixels that training scales the short side to; 0 when there is no config.
     """
@@ -122,7 +124,9 @@ def find_all(
         findings += _find_odd_shapes(part, num_clip_frames, short_side)
     for dataset in dict.fromkeys(part.dataset for part in parts):
         own = {part.part: part for part in parts if part.dataset == dataset}
-        findings += _find_shared_groups(own["train"], own["test"])
+        for other in _PARTS[1:]:
+            if other in own:
+                findings += _find_shared_groups(own["train"], own[other])
         findings += _find_colliding_names(own["train"])
         findings += _compare_with_published(own["train"], own["test"])
     return findings
@@ -140,12 +144,13 @@ def _find_same_contents(parts: Sequence[CheckedPart]) -> Iterator[Finding]:
 
 
 def _judge_copies(copies: Sequence[tuple[CheckedPart, VideoRecord]]) -> Iterator[Finding]:
-    tested = [copy for copy in copies if copy[0].part == "test"]
     labels = defaultdict(set)
     for part, record in copies:
         labels[part.dataset].add(record.label)
     for number, (part, record) in enumerate(copies):
         others = [copy for copy in copies if copy[1] is not record]
+        rank = _PARTS.index(part.part)
+        tested = [copy for copy in copies if _PARTS.index(copy[0].part) > rank]
         if len(labels[part.dataset]) > 1:
             kind = "contradiction"
             others = [
@@ -153,7 +158,7 @@ def _judge_copies(copies: Sequence[tuple[CheckedPart, VideoRecord]]) -> Iterator
                 for copy in others
                 if copy[0].dataset == part.dataset and copy[1].label != record.label
             ]
-        elif part.part == "train" and tested:
+        elif tested:
             kind, others = "leak", tested
         elif number > 0 and part.part == copies[number - 1][0].part:
             kind, others = "duplicate", [copies[number - 1]]
@@ -193,14 +198,14 @@ def _find_odd_shapes(part: CheckedPart, num_clip_frames: int, short_side: int) -
             yield Finding("odd size", *place, text, record.path)
 
 
-def _find_shared_groups(train: CheckedPart, test: CheckedPart) -> Iterator[Finding]:
-    groups = [Counter((r.label, r.group) for r in part.index.records) for part in (train, test)]
+def _find_shared_groups(train: CheckedPart, other: CheckedPart) -> Iterator[Finding]:
+    groups = [Counter((r.label, r.group) for r in part.index.records) for part in (train, other)]
     # Elsewhere a group is only guessed from the names of files.
     kind = "shared group" if train.format in _FORMATS_WITH_GROUPS else "possible group"
     for label, group in sorted(groups[0].keys() & groups[1].keys()):
         name = train.index.class_names[label]
         counts = [part_groups[label, group] for part_groups in groups]
-        text = f"{group} of {name}: {counts[0]} videos in train, {counts[1]} in test"
+        text = f"{group} of {name}: {counts[0]} videos in train, {counts[1]} in {other.part}"
         yield Finding(kind, train.dataset, "", text)
 
 

@@ -14,7 +14,7 @@ class BadVideo:
 
     Args:
         dataset: Name of the dataset.
-        part: "train" or "test".
+        part: "train", "val" or "test".
         path: As its list has it.
         problem: One of PROBLEMS, or a key of KINDS.
         cause: A few words.
@@ -32,7 +32,7 @@ class CheckResult:
     """Everything that was found.
 
     Args:
-        parts: Train and test part of each dataset.
+        parts: Train, test and perhaps val part of each dataset.
         findings: From `find_all`.
     """
 

@@ -11,6 +11,7 @@ from videokd.data.formats.table import (
     DatasetSpec,
     Format,
     count_dataset,
+    find_dataset,
     read_dataset,
 )
 from videokd.data.formats.ucf101 import count_ucf101, read_ucf101
@@ -26,6 +27,7 @@ __all__ = [
     "count_path_list",
     "count_ssv2",
     "count_ucf101",
+    "find_dataset",
     "name_first",
     "read_dataset",
     "read_folder",

@@ -7,9 +7,10 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from videokd.data.file_names import is_video_name
 from videokd.data.formats.listing import ListedVideo, check_folder
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.data.source import check_folder_inside
@@ -26,14 +27,14 @@ PART_FOLDERS = {
 
 
 class FolderListing:
-    """The names under a root, one directory listing per folder.
+    """The names under a root, one directory listing per folder. Links to nothing are left out.
 
     Args:
         root: Folder that all looked-up paths start from.
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         self._names: dict[str, frozenset[str]] = {}
         self._respelled: dict[tuple[str, Callable[[str], str]], dict[str, str]] = {}
 
@@ -44,17 +45,21 @@ class FolderListing:
             InputError: the folder exists and cannot be listed, or leads out of the root.
         """
         if folder not in self._names:
-            check_folder_inside(self._root, folder)
+            check_folder_inside(self.root, folder)
             try:
-                self._names[folder] = frozenset(os.listdir(self._root / folder))
+                with os.scandir(self.root / folder) as entries:
+                    # A link to nothing, as of a DVC or git-annex file that was not fetched.
+                    self._names[folder] = frozenset(
+                        e.name for e in entries if not e.is_symlink() or os.path.exists(e)
+                    )
             except (FileNotFoundError, NotADirectoryError):
                 self._names[folder] = frozenset()
             except (OSError, ValueError) as error:
-                raise InputError(f"{self._root / folder} cannot be listed: {error}") from error
+                raise InputError(f"{self.root / folder} cannot be listed: {error}") from error
         return self._names[folder]
 
     def has(self, path: str) -> bool:
-        """Say whether the path is there, spelled exactly so."""
+        """Return whether the path is there, spelled exactly so."""
         folder, _, name = path.rpartition("/")
         return name in self.names(folder)
 
@@ -80,49 +85,57 @@ class FolderListing:
         return self._respelled[key].get(spell(name), "")
 
 
-def build_index(
-    listed: Sequence[ListedVideo],
+def build_indexes(
+    parts: Mapping[str, Sequence[ListedVideo]],
     *,
-    root: Path,
+    listing: FolderListing,
     class_names: Sequence[str],
     dataset: str,
-    split: str,
+    splits: Mapping[str, str],
     all_listed: Collection[str] = (),
-) -> VideoIndex:
-    """Keep the listed videos that exist under root; name the others in `missing`.
+) -> dict[str, VideoIndex]:
+    """Keep the listed videos that exist under the root; name the others in `missing`.
 
     Args:
-        listed: The videos of the part.
-        root: Folder that their paths start from.
+        parts: Part ("train", "val", "test") -> its videos.
+        listing: Of the root that their paths start from.
         class_names: Name of class k at position k.
         dataset: Name given to the records.
-        split: Name of the part, for messages.
+        splits: Part -> name of its list, for messages and reports.
         all_listed: All paths of the dataset, in whatever part. When given, a file that is not
-            there is looked for with underscores for odd characters and in another case, as some
-            copies of HMDB51 and UCF101 are spelled; never at the cost of two files or two listed
-            paths being taken for one.
+            there is looked for with another extension, and with underscores for odd characters and
+            in another case, as some copies of HMDB51 and UCF101 are spelled; never at the cost of
+            two files or two listed paths being taken for one.
+
+    Returns:
+        Part -> its index.
 
     Raises:
-        InputError: root is not a folder, or not one of the videos exists.
+        InputError: the root is not a folder, or not one of the videos of a part exists.
     """
-    check_folder(root, f"{dataset}: root")
-    listing = FolderListing(root)
-    absent = [video.path for video in listed if not listing.has(video.path)]
+    check_folder(listing.root, f"{dataset}: root")
+    absent = [v.path for videos in parts.values() for v in videos if not listing.has(v.path)]
     renamed = _find_renamed(listing, absent, all_listed) if absent and all_listed else {}
     if renamed:
         _logger.warning(
-            "%s %s: %d videos were found under a normalised name, e.g. %s as %s",
-            *(dataset, split, len(renamed)),
+            "%s: %d videos were found under another name, e.g. %s as %s",
+            *(dataset, len(renamed)),
             *next(iter(renamed.items())),
         )
-    missing = tuple(path for path in absent if path not in renamed)
-    gone = frozenset(missing)
-    records = tuple(
-        VideoRecord(renamed.get(path, path), label, dataset, group)
-        for path, label, group, _ in listed
-        if path not in gone
-    )
-    return finish_index(VideoIndex(records, tuple(class_names), root, dataset, split, missing))
+    gone = frozenset(path for path in absent if path not in renamed)
+    indexes = {}
+    for part, videos in parts.items():
+        records = tuple(
+            VideoRecord(renamed.get(path, path), label, dataset, group)
+            for path, label, group, _ in videos
+            if path not in gone
+        )
+        missing = tuple(video.path for video in videos if video.path in gone)
+        index = VideoIndex(
+            records, tuple(class_names), listing.root, dataset, splits[part], missing
+        )
+        indexes[part] = finish_index(index)
+    return indexes
 
 
 def _find_renamed(
@@ -131,7 +144,7 @@ def _find_renamed(
     # HMDB51 has boom-snap-clap_... and Boom_Snap_Clap_..., in different parts of split 2: taking
     # one for the other would train on a test video.
     found: dict[str, str] = {}
-    for spell in (_underscored, _underscored_lower):
+    for spell in _SPELLINGS:
         num_listed = Counter(_spell_path(path, spell) for path in all_listed)
         for path in absent:
             if path not in found and num_listed[_spell_path(path, spell)] == 1:
@@ -145,6 +158,10 @@ def _spell_path(path: str, spell: Callable[[str], str]) -> str:
     return "/".join(map(spell, path.split("/")))
 
 
+def _any_extension(name: str) -> str:
+    return f"{os.path.splitext(name)[0]}.*" if is_video_name(name) else name
+
+
 def _underscored(name: str) -> str:
     stem, extension = os.path.splitext(name)
     return re.sub(r"\W", "_", stem) + extension
@@ -154,6 +171,16 @@ def _underscored_lower(name: str) -> str:
     return _underscored(name).lower()
 
 
+# From the nearest to the furthest: a file that fits an earlier one is taken.
+_SPELLINGS: tuple[Callable[[str], str], ...] = (
+    _any_extension,
+    _underscored,
+    lambda name: _underscored(_any_extension(name)),
+    _underscored_lower,
+    lambda name: _underscored_lower(_any_extension(name)),
+)
+
+
 def finish_index(index: VideoIndex) -> VideoIndex:
     """Report what is missing and refuse an index without a single video.
 
@@ -161,19 +188,70 @@ def finish_index(index: VideoIndex) -> VideoIndex:
         InputError: no listed video exists.
     """
     num_listed = len(index) + len(index.missing)
+    hint = _explain_missing(index)
     if not index.records:
         example = f" (looked for e.g. {index.missing[0]})" if index.missing else ""
         raise InputError(
             f"{index.dataset} {index.split}: 0 videos of {num_listed} listed exist under "
-            f"{index.root}{example}; check root and layout"
+            f"{index.root}{example}; {hint or 'check root and layout'}"
         )
     if index.missing:
         _logger.warning(
-            "%s %s: %d of %d listed videos are missing under %s: %s",
+            "%s %s: %d of %d listed videos are missing under %s: %s%s",
             *(index.dataset, index.split, len(index.missing), num_listed, index.root),
             name_first(index.missing),
+            f"; {hint}" if hint else "",
         )
     return index
+
+
+def _explain_missing(index: VideoIndex) -> str:
+    """Return the likely cause when no path of a list is found as it is written, or ""."""
+    if any("\\" in path for path in index.missing):
+        return "paths of lists are written with / and not with backslashes"
+    top = f"{index.root.absolute().name}/"
+    if index.missing and all(path.startswith(top) for path in index.missing):
+        return f"the list's paths begin with {top}, so set the root to {index.root.parent}"
+    return ""
+
+
+def check_links(indexes: Mapping[str, VideoIndex]) -> None:
+    """Warn once of the videos of a dataset that are links to files outside its root.
+
+    Raises:
+        InputError: all videos of a part are such links.
+    """
+    outside = {part: _find_outside_links(index) for part, index in indexes.items()}
+    examples = [path for paths in outside.values() for path in paths]
+    if not examples:
+        return
+    index = next(iter(indexes.values()))
+    num_videos = sum(map(len, indexes.values()))
+    text = (
+        f"{index.dataset}: {len(examples)} of {num_videos} videos are links to files outside "
+        f"{index.root}, which are not opened (e.g. {examples[0]} -> "
+        f"{os.path.realpath(index.root / examples[0])}); copy them (cp -rL) or set the root to a "
+        "folder above both, see 'Links' in docs/datasets.md"
+    )
+    if any(len(outside[part]) == len(indexes[part]) for part in indexes):
+        raise InputError(text)
+    _logger.warning("%s", text)
+
+
+def _find_outside_links(index: VideoIndex) -> list[str]:
+    """List the records that are links out of the root; only links cost more than a listing."""
+    real_root = os.path.realpath(index.root)
+    names: dict[str, set[str]] = {}
+    for record in index.records:
+        folder, _, name = record.path.rpartition("/")
+        names.setdefault(folder, set()).add(name)
+    links: list[str] = []
+    for folder, own in names.items():
+        with os.scandir(index.root / folder) as entries:
+            found = sorted(e.name for e in entries if e.is_symlink() and e.name in own)
+        links += [f"{folder}/{name}" if folder else name for name in found]
+    real = ((path, os.path.realpath(index.root / path)) for path in links)
+    return [path for path, file in real if os.path.commonpath([real_root, file]) != real_root]
 
 
 def name_first(paths: Sequence[str], *, num_named: int = 3) -> str:

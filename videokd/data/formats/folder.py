@@ -1,17 +1,16 @@
-"""One's own videos: `root/{train,test}/<class>/*` or `root/<class>/*`, classes sorted by name."""
+"""One's own videos: `root/{train,val,test}/<class>/*` or `root/<class>/*`, sorted by name."""
 
 import logging
 import os
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
-from videokd.data.formats.finding import finish_index
+from videokd.data.file_names import describe_other_files, is_video_name
+from videokd.data.formats.finding import PART_FOLDERS, finish_index
 from videokd.data.formats.listing import (
-    SUBSETS,
-    VIDEO_EXTENSIONS,
     check_folder,
     check_spellings,
-    check_subset,
     make_group_finder,
     warn_of_shared_groups,
 )
@@ -25,20 +24,18 @@ _logger = logging.getLogger(__name__)
 def read_folder(
     root: Path,
     *,
-    subset: str,
     dataset: str = "folder",
     group_pattern: str = "",
     test_fraction: float = 0.2,
     seed: int = 0,
-) -> VideoIndex:
+) -> dict[str, VideoIndex]:
     r"""Read a dataset whose folders are its labels.
 
-    With root/train and root/test (or root/val) each part is a folder. Otherwise the classes lie
-    directly under root and a test part is drawn from them by whole groups.
+    With root/train, and root/test or root/val or both, each part is a folder. Otherwise the classes
+    lie directly under root and a test part is drawn from them by whole groups.
 
     Args:
         root: Folder of the dataset.
-        subset: "train" or "test".
         dataset: Name given to the records.
         group_pattern: Regular expression of a video's group in its path under root, such as
             `(person\d+)_`; "" takes the name of the file up to its last underscore.
@@ -46,92 +43,191 @@ def read_folder(
             layout has no parts of its own.
         seed: Seed of that draw.
 
+    Returns:
+        Part ("train", "val", "test") -> its index, where there is a folder. A val folder without a
+        test folder is the test part.
+
     Raises:
         InputError: root is missing, a folder leads out of it, class names collide, a test class is
-            not in train, a video is in both parts (under one name and of one size), the pattern
+            not in train, a video is in two parts (under one name and of one size), the pattern
             does not fit, or there is no video.
     """
-    check_subset(subset)
     check_folder(root, f"{dataset}: root")
-    find_group = make_group_finder(group_pattern)
-    if not (root / "train").is_dir():
-        index = _read_part(root, "", _class_folders(root, ""), dataset, find_group)
-        train, test = hold_out_groups(index, fraction=test_fraction, seed=seed)
+    folders = _find_parts(root)
+    reader = _FolderReader(root, dataset, make_group_finder(group_pattern))
+    if not folders:
+        whole = reader.read("", reader.list_classes(""))
+        reader.warn()
+        train, test = hold_out_groups(whole, fraction=test_fraction, seed=seed)
         if not test.records:
             raise InputError(
                 f"{root}: no test part can be drawn, since each class has a single group of videos "
-                f"(e.g. {index.records[0].group!r}); set a group pattern, or make train/ and test/"
+                f"(e.g. {whole.records[0].group!r}); set a group pattern, or make train/ and test/"
             )
-        return finish_index(train if subset == "train" else test)
-    train = _read_part(root, "train", _class_folders(root, "train"), dataset, find_group)
-    if subset == "train":
-        return train
-    part = "test" if (root / "test").is_dir() else "val"
-    check_folder(root / part, f"{dataset}: test part")
-    unknown = sorted(set(_class_folders(root, part)) - set(train.class_names))
-    if unknown:
-        raise InputError(
-            f"{root / part}: class {unknown[0]!r} is not in {root / 'train'}; "
-            f"known are {', '.join(train.class_names)}"
-        )
-    test = _read_part(root, part, train.class_names, dataset, find_group)
-    _check_disjoint(train, test)
-    return test
+        return {"train": train, "test": test}
+    class_names = reader.list_classes(folders["train"])
+    for folder in folders.values():
+        unknown = sorted(set(reader.list_classes(folder)) - set(class_names))
+        if unknown:
+            raise InputError(
+                f"{root / folder}: class {unknown[0]!r} is not in {root / folders['train']}; "
+                f"known are {', '.join(class_names)}"
+            )
+    beside = _list_folders(root) - set(folders.values())
+    reader.others += [f"{name}/" for name in sorted(beside)]
+    parts = {part: reader.read(folder, class_names) for part, folder in folders.items()}
+    reader.warn()
+    _check_disjoint(parts)
+    return parts
 
 
 def count_folder(root: Path, group_pattern: str = "") -> dict[str, int]:
-    """Count the videos: keys "train", "test", "classes"."""
-    train, test = (read_folder(root, subset=s, group_pattern=group_pattern) for s in SUBSETS)
-    return {"train": len(train), "test": len(test), "classes": train.num_classes}
+    """Count the videos: keys "train", "val", "test", "classes"; no key for an absent part."""
+    parts = read_folder(root, group_pattern=group_pattern)
+    counts = {part: len(index) for part, index in parts.items()}
+    return {**counts, "classes": parts["train"].num_classes}
 
 
-def _class_folders(root: Path, part: str) -> tuple[str, ...]:
-    check_folder_inside(root, part)
-    folder = root / part
-    names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
-    check_spellings(names, str(folder))
-    return tuple(names)
+def _find_parts(root: Path) -> dict[str, str]:
+    """Map "train", "val", "test" to their folders; {} when the classes lie directly under root."""
+    folders: dict[str, str] = {}
+    for part, names in PART_FOLDERS.items():
+        found = [name for name in names if (root / name).is_dir()]
+        if part == "train" and not (found and _holds_classes(root / found[0])):
+            return {}
+        if len(found) > 1:
+            raise InputError(
+                f"{root / found[0]} and {found[1]}/ may both be the {part} part; keep one there"
+            )
+        if found:
+            folders[part] = found[0]
+    if "test" not in folders and "val" in folders:
+        folders["test"] = folders.pop("val")
+    return folders
 
 
-def _read_part(
-    root: Path,
-    part: str,
-    class_names: tuple[str, ...],
-    dataset: str,
-    find_group: Callable[[str], str],
-) -> VideoIndex:
-    records: list[VideoRecord] = []
-    for label, class_name in enumerate(class_names):
-        relative = f"{part}/{class_name}" if part else class_name
-        folder = root / relative
-        check_folder_inside(root, relative)
-        names = sorted(os.listdir(folder)) if folder.is_dir() else []
-        videos = [n for n in names if n.lower().endswith(VIDEO_EXTENSIONS) and n[0] != "."]
-        if not videos:
-            _logger.warning("%s: class %r has no video in %s", dataset, class_name, folder)
-        for name in videos:
-            path = f"{relative}/{name}"
-            group = find_group(path)
-            if not group:
-                raise InputError(f"{folder / name}: the group pattern is not in {path!r}")
-            records.append(VideoRecord(path, label, dataset, group))
-    return finish_index(VideoIndex(tuple(records), class_names, root, dataset, part or "all"))
+def _holds_classes(folder: Path) -> bool:
+    """Return whether a folder called `train` is a part, and not a class of that name."""
+    with os.scandir(folder) as entries:
+        has_folder, videos = False, []
+        for entry in entries:
+            is_folder = _is_folder(entry)
+            has_folder |= is_folder and entry.name[0] != "."
+            if not is_folder and is_video_name(entry.name):
+                videos.append(entry.name)
+    if has_folder and videos:
+        raise InputError(
+            f"{folder} holds videos and folders (e.g. {min(videos)}): move the videos into folders "
+            "of classes, or the folders away when its name is that of a class"
+        )
+    return has_folder
 
 
-def _check_disjoint(train: VideoIndex, test: VideoIndex) -> None:
-    in_train, in_test = (
-        {r.path.partition("/")[2]: part.root / r.path for r in part.records}
-        for part in (train, test)
-    )
+def _list_folders(folder: Path) -> set[str]:
+    with os.scandir(folder) as entries:
+        return {e.name for e in entries if _is_folder(e) and e.name[0] != "."}
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    # DirEntry.is_dir alone raises for a link that leads to itself.
+    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry))
+
+
+class _FolderReader:
+    """Reads parts of one root and collects what it leaves out, for one warning each.
+
+    Args:
+        root: Folder of the dataset.
+        dataset: Name given to the records.
+        find_group: From `make_group_finder`.
+    """
+
+    def __init__(self, root: Path, dataset: str, find_group: Callable[[str], str]) -> None:
+        self._root = root
+        self._dataset = dataset
+        self._find_group = find_group
+        self._empty: list[str] = []
+        self.others: list[str] = []
+        """Files and folders (with "/") that are not read, under root."""
+
+    def list_classes(self, part: str) -> tuple[str, ...]:
+        check_folder_inside(self._root, part)
+        names = sorted(_list_folders(self._root / part))
+        check_spellings(names, str(self._root / part))
+        return tuple(names)
+
+    def read(self, part: str, class_names: tuple[str, ...]) -> VideoIndex:
+        records: list[VideoRecord] = []
+        with os.scandir(self._root / part) as entries:
+            loose = sorted(e.name for e in entries if is_video_name(e.name) and not _is_folder(e))
+        self.others += [f"{part}/{name}" if part else name for name in loose]
+        for label, class_name in enumerate(class_names):
+            folder = f"{part}/{class_name}" if part else class_name
+            names = self._list_videos(folder)
+            if not names:
+                self._empty.append(folder)
+            for path in names:
+                group = self._find_group(path)
+                if not group:
+                    raise InputError(
+                        f"{self._root / path}: the group pattern is not in {path!r}; change "
+                        "GROUP_PATTERN"
+                    )
+                records.append(VideoRecord(path, label, self._dataset, group))
+        name = f"{part}/" if part else "class folders"
+        if not records:
+            raise InputError(
+                f"{self._dataset}: no video in the class folders of {self._root / part}; the "
+                f"layout is <class>/<video> or train/<class>/<video>{self._describe_others()}"
+            )
+        return finish_index(
+            VideoIndex(tuple(records), class_names, self._root, self._dataset, name)
+        )
+
+    def warn(self) -> None:
+        if self._empty:
+            _logger.warning(
+                "%s: %d class folders have no video, e.g. %s",
+                *(self._dataset, len(self._empty), self._root / self._empty[0]),
+            )
+        if self.others:
+            _logger.warning("%s%s", self._dataset, self._describe_others())
+
+    def _describe_others(self) -> str:
+        return f": left out are {describe_other_files(self.others)}" if self.others else ""
+
+    def _list_videos(self, folder: str) -> list[str]:
+        check_folder_inside(self._root, folder)
+        if not (self._root / folder).is_dir():
+            return []
+        videos: list[str] = []
+        with os.scandir(self._root / folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                path = f"{folder}/{entry.name}"
+                if _is_folder(entry):
+                    self.others.append(f"{path}/")
+                elif is_video_name(entry.name):
+                    videos.append(path)
+                elif entry.name[0] != ".":
+                    self.others.append(path)
+        return videos
+
+
+def _check_disjoint(parts: dict[str, VideoIndex]) -> None:
+    files = {
+        part: {r.path.partition("/")[2]: index.root / r.path for r in index.records}
+        for part, index in parts.items()
+    }
     # Equal names alone are common (001.mp4). What was copied under another name is found by its
     # content, which no list reader opens.
-    for name in sorted(in_train.keys() & in_test.keys()):
-        if in_train[name].stat().st_size == in_test[name].stat().st_size:
-            raise InputError(
-                f"{in_train[name]} and {in_test[name]} are one video by name and size; remove it "
-                "from one part"
-            )
+    for first, second in combinations(files.values(), 2):
+        for name in sorted(first.keys() & second.keys()):
+            if first[name].stat().st_size == second[name].stat().st_size:
+                raise InputError(
+                    f"{first[name]} and {second[name]} are one video by name and size; remove it "
+                    "from one part"
+                )
     warn_of_shared_groups(
-        {(r.label, r.group) for r in train.records} & {(r.label, r.group) for r in test.records},
-        source=str(train.root),
+        {part: {(r.label, r.group) for r in index.records} for part, index in parts.items()},
+        source=str(parts["train"].root),
     )

@@ -6,12 +6,11 @@ hold characters such as `# [ ] ;`: they are compared as text, never as patterns.
 
 from pathlib import Path
 
-from videokd.data.formats.finding import build_index
+from videokd.data.formats.finding import FolderListing, build_indexes
 from videokd.data.formats.listing import (
     ListedVideo,
     check_disjoint,
     check_folder,
-    check_subset,
     check_unique,
     read_rows,
 )
@@ -19,32 +18,34 @@ from videokd.data.index import VideoIndex
 from videokd.utils.errors import InputError
 
 _PART_OF_ID = {"1": "train", "2": "test", "0": "unused"}
+_USED_PARTS = ("train", "test")
 
 
 def read_hmdb51(
-    root: Path, *, annotations: Path, split: int, subset: str, dataset: str = "hmdb51"
-) -> VideoIndex:
-    """Read one part of one split of HMDB51 or of a dataset in its layout.
+    root: Path, *, annotations: Path, split: int, dataset: str = "hmdb51"
+) -> dict[str, VideoIndex]:
+    """Read one split of HMDB51 or of a dataset in its layout.
 
     Args:
         root: Folder that holds one folder per class.
         annotations: Folder with `<class>_test_split{1,2,3}.txt`.
         split: 1, 2 or 3.
-        subset: "train" or "test".
         dataset: Name given to the records.
+
+    Returns:
+        Part ("train", "test") -> its index.
 
     Raises:
         InputError: a folder or list is missing, a row is malformed or listed twice, a class has
             lists of other splits only, or none of the videos exists.
     """
-    check_subset(subset)
     class_names, parts = _read_lists(annotations, split)
-    return build_index(
-        parts[subset],
-        root=root,
+    return build_indexes(
+        {part: parts[part] for part in _USED_PARTS},
+        listing=FolderListing(root),
         class_names=class_names,
         dataset=dataset,
-        split=f"split{split}/{subset}",
+        splits={part: f"split{split}/{part}" for part in _USED_PARTS},
         all_listed={video.path for part in parts.values() for video in part},
     )
 
@@ -72,7 +73,8 @@ def _read_lists(
         _read_class(annotations / f"{name}_test_split{split}.txt", name, label, parts)
     # A video has one row, so it is in one part; its source may be in both.
     source = f"{annotations} split {split}"
-    check_disjoint(parts["train"], parts["test"], sources=(source, source))
+    used = {part: parts[part] for part in _USED_PARTS}
+    check_disjoint(used, sources=dict.fromkeys(used, source))
     return class_names, parts
 
 

@@ -7,21 +7,22 @@ of the real test part are not public.
 """
 
 import csv
+import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from videokd.data.file_names import VIDEO_EXTENSIONS, is_video_name
 from videokd.data.formats.finding import PART_FOLDERS, FolderListing, finish_index
 from videokd.data.formats.listing import (
-    VIDEO_EXTENSIONS,
     ListedVideo,
     check_disjoint,
     check_folder,
-    check_subset,
     check_unique,
     normal_form,
+    read_text,
 )
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.utils.errors import InputError
@@ -46,9 +47,9 @@ class _Row(NamedTuple):
 
 
 def read_kinetics(
-    root: Path, *, annotations: Path, subset: str, dataset: str = "kinetics"
-) -> VideoIndex:
-    """Read one part of a Kinetics dataset or of a dataset in its layout.
+    root: Path, *, annotations: Path, dataset: str = "kinetics"
+) -> dict[str, VideoIndex]:
+    """Read a Kinetics dataset or a dataset in its layout.
 
     Class ids are the positions of the names of train.csv (of val.csv when there is no train.csv)
     in alphabetical order.
@@ -57,33 +58,45 @@ def read_kinetics(
         root: Folder with train/ and val/ (or videos_train/ and videos_val/), and replacement/
             where the copy has one.
         annotations: Folder with train.csv and val.csv (or validate.csv).
-        subset: "train", or "test" for the val part.
         dataset: Name given to the records.
+
+    Returns:
+        Part ("train", "test") -> its index, where it has a list; "test" is the val list.
 
     Raises:
         InputError: a folder or list is missing, a row is malformed, names an unknown label or is
             listed twice, a file lies in the folder of another label, or no video exists.
     """
-    check_subset(subset)
-    part = _PART_OF_SUBSET[subset]
     check_folder(root, f"{dataset}: root")
     class_names, lists = _read_lists(annotations, dataset)
-    if part not in lists:
-        raise InputError(_describe_absent(annotations, part))
-    files = _list_files(root, part, dataset)
+    if any(annotations.glob("*test.csv")):
+        _logger.info("%s: test lists of Kinetics are not read; its val part is tested on", dataset)
     folders = _LabelFolders(root, class_names)
+    indexes = {}
+    for part, own in _PART_OF_SUBSET.items():
+        path = _find_csv(annotations, own)
+        if path is not None:
+            files = _list_files(root, own, dataset)
+            records, missing = _find_files(lists[own], files, folders, dataset)
+            place = (class_names, root, dataset, path.name)
+            indexes[part] = finish_index(VideoIndex(records, *place, missing))
+    return indexes
+
+
+def _find_files(
+    listed: list[ListedVideo], files: Mapping[str, str], folders: "_LabelFolders", dataset: str
+) -> tuple[tuple[VideoRecord, ...], tuple[str, ...]]:
+    """Return the records of the videos that are there, and the names of the others."""
     records: list[VideoRecord] = []
     missing: list[str] = []
-    for stem, label, group, _ in lists[part]:
+    for stem, label, group, _ in listed:
         path = files.get(stem)
         if path is None:
             missing.append(stem)
         else:
             folders.check(path, label)
             records.append(VideoRecord(path, label, dataset, group))
-    return finish_index(
-        VideoIndex(tuple(records), class_names, root, dataset, part, tuple(missing))
-    )
+    return tuple(records), tuple(missing)
 
 
 def count_kinetics(annotations: Path) -> dict[str, int]:
@@ -104,7 +117,8 @@ def _read_lists(
     found = {part: _find_csv(annotations, part) for part in _CSV_NAMES}
     paths = {part: path for part, path in found.items() if path is not None}
     if not paths:
-        raise InputError(_describe_absent(annotations, "train"))
+        names = " or ".join(name for own in _CSV_NAMES.values() for name in own)
+        raise InputError(f"{annotations} has no file {names}")
     tables = {part: list(_read_csv(path)) for part, path in paths.items()}
     first = next(iter(paths))
     class_names = _class_names(tables[first])
@@ -113,49 +127,43 @@ def _read_lists(
     for part, path in paths.items():
         lists[part] = _parse_rows(path, tables[part], labels, paths[first].name)
         check_unique(lists[part], str(path))
-    if len(lists) == 2:
-        sources = (str(paths["train"]), str(paths["val"]))
-        check_disjoint(lists["train"], lists["val"], sources=sources)
+    check_disjoint(lists, sources={part: str(path) for part, path in paths.items()})
     return class_names, lists
 
 
 def _find_csv(annotations: Path, part: str) -> Path | None:
-    paths = [annotations / name for name in _CSV_NAMES[part]]
-    return next((path for path in paths if path.exists()), None)
-
-
-def _describe_absent(annotations: Path, part: str) -> str:
-    names = " or ".join(_CSV_NAMES[part])
-    is_test_list = part == "val" and any(annotations.glob("*test.csv"))
-    hint = "; the test list has no labels and cannot stand in for it" if is_test_list else ""
-    return f"annotation file {annotations}/{names} does not exist{hint}"
+    paths = [path for name in _CSV_NAMES[part] if (path := annotations / name).exists()]
+    if len(paths) > 1:
+        raise InputError(
+            f"{paths[0]} and {paths[1].name} may both be the {part} list; leave one of them there"
+        )
+    return paths[0] if paths else None
 
 
 def _read_csv(path: Path) -> Iterator[_Row]:
+    reader = csv.reader(io.StringIO(read_text(path)))
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            absent = [c for c in _COLUMNS if c not in header]
-            if absent:
+        header = [name.strip() for name in next(reader, [])]
+        absent = [c for c in _COLUMNS if c not in header]
+        if absent:
+            raise InputError(
+                f"{path} row 1: no column {absent[0]!r}; the header must have "
+                f"{','.join(_COLUMNS)} (test lists of Kinetics have no labels)"
+            )
+        places = [header.index(c) for c in _COLUMNS]
+        pick = itemgetter(*places)
+        num_needed = max(places) + 1
+        for fields in reader:
+            if not fields:
+                continue
+            if len(fields) < num_needed:
                 raise InputError(
-                    f"{path} row 1: no column {absent[0]!r}; the header must have "
-                    f"{','.join(_COLUMNS)} (test lists of Kinetics have no labels)"
+                    f"{path} row {reader.line_num}: {','.join(fields)!r} has {len(fields)} "
+                    f"fields, needed are {num_needed}"
                 )
-            places = [header.index(c) for c in _COLUMNS]
-            pick = itemgetter(*places)
-            num_needed = max(places) + 1
-            for fields in reader:
-                if not fields:
-                    continue
-                if len(fields) < num_needed:
-                    raise InputError(
-                        f"{path} row {reader.line_num}: {','.join(fields)!r} has {len(fields)} "
-                        f"fields, needed are {num_needed}"
-                    )
-                yield _Row(reader.line_num, *map(str.strip, pick(fields)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"annotation file {path} cannot be read: {error}") from error
+            yield _Row(reader.line_num, *map(str.strip, pick(fields)))
+    except csv.Error as error:
+        raise InputError(f"{path} row {reader.line_num}: {error}") from error
 
 
 def _class_names(table: list[_Row]) -> tuple[str, ...]:
@@ -218,8 +226,8 @@ def _list_files(root: Path, part: str, dataset: str) -> dict[str, str]:
     for top in (own, "replacement"):
         for folder in (top, *_folders_in(listing, top)):
             for name in sorted(listing.names(folder)):
-                stem, dot, extension = name.rpartition(".")
-                if f"{dot}{extension.lower()}" in VIDEO_EXTENSIONS:
+                stem = name.rpartition(".")[0]
+                if is_video_name(name):
                     if top == own and stem in files:
                         doubled.append(files[stem])
                     files[stem] = f"{folder}/{name}"

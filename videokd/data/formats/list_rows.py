@@ -7,6 +7,7 @@ with a header.
 
 import csv
 import io
+import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,12 +17,20 @@ from typing import NamedTuple
 from videokd.data.formats.listing import check_folder, read_rows, read_text
 from videokd.utils.errors import InputError
 
+_logger = logging.getLogger(__name__)
+
 AUTO_SEPARATOR = "auto"
+_SEPARATORS = (",", "\t", ";", "|", " ")
 _COLUMNS = ("path", "label", "split", "group")
+_TIME_COLUMN = re.compile(
+    r"(t|time|clip|frame|segment|seg)?[_ ]?(start|begin|onset|end|stop|offset)"
+    r"[_ ]?(t|s|ms|sec|secs|seconds|time|frame|idx|index)?"
+)
 _LIST_NAME = re.compile(
     r"(?:.+_)?(train|val|valid|validation|test)(?:_list)?(?:_split_?(\d+))?(_videos|_rawframes)?"
     r"\.(?:csv|txt)"
 )
+_PARTS = ("train", "val", "test")
 _PART_OF_NAME = {
     "train": "train",
     "test": "test",
@@ -44,12 +53,16 @@ class ListTable:
 
     Args:
         source: The file that holds them.
+        name: Of the list, for messages: the file, and its split where it holds several.
         has_header: Whether it has a header; only then labels may be names.
+        ignored: Columns that are not read.
         rows: Rows of the part, in order.
     """
 
     source: Path
+    name: str
     has_header: bool
+    ignored: tuple[str, ...] = ()
     rows: list[ListRow] = field(default_factory=list)
 
 
@@ -62,21 +75,26 @@ def read_tables(annotations: Path, *, split: int, separator: str) -> dict[str, L
         separator: What stands between path and label; "auto" takes the last comma or blank.
 
     Returns:
-        Part ("train", "val", "test") -> its rows.
+        Part ("train", "val", "test") -> its rows, in this order.
 
     Raises:
         InputError: a folder or file is missing or cannot be told from another one, or a row is
             malformed.
     """
-    if annotations.is_file():
-        return _read_file(annotations, separator, part="")
-    check_folder(annotations, "list annotations")
     tables: dict[str, ListTable] = {}
-    for part in ("train", "val", "test"):
-        path = _find_list(annotations, part, split)
-        if path is not None:
-            tables.update(_read_file(path, separator, part=part))
-    if "train" not in tables:
+    if annotations.is_file():
+        found = _read_file(annotations, separator, part="")
+        tables = {part: found[part] for part in _PARTS if part in found}
+    else:
+        check_folder(annotations, "list annotations")
+        for part in _PARTS:
+            path = _find_list(annotations, part, split)
+            if path is not None:
+                tables.update(_read_file(path, separator, part=part))
+    ignored = dict.fromkeys(name for table in tables.values() for name in table.ignored)
+    if ignored:
+        _logger.warning("%s: columns that are not read: %s", annotations, ", ".join(ignored))
+    if "train" not in tables and not annotations.is_file():
         raise InputError(
             f"{annotations} has no training list such as train.csv, train_list_videos.txt or "
             f"train_split_{split}_videos.txt; name the file itself when it has a column 'split'"
@@ -111,24 +129,63 @@ def _read_file(path: Path, separator: str, *, part: str) -> dict[str, ListTable]
     """Read a file of one part, or of all parts when `part` is ""."""
     delimiter = "," if separator == AUTO_SEPARATOR else separator
     rows = read_rows(path)
-    columns = [name.strip().lower() for name in rows[0][1].split(delimiter)] if rows else []
-    has_header = "path" in columns and "label" in columns
+    first = rows[0][1] if rows else ""
+    columns = _split_header(first, delimiter)
+    has_header = _is_header(columns)
     if not has_header and not part:
         raise InputError(
-            f"{path} row 1: {rows[0][1] if rows else ''!r} must be the header "
-            "path,label,split[,group]; or name a folder of one list per part"
+            f"{path} row 1: {first!r} must be the header path,label,split[,group]"
+            f"{_explain_header(first, delimiter)}; or name a folder of one list per part"
         )
     if not has_header:
-        return {part: ListTable(path, False, list(_read_plain(path, rows, separator)))}
-    tables: dict[str, ListTable] = {part: ListTable(path, True)} if part else {}
+        plain = list(_read_plain(path, rows, separator))
+        return {part: ListTable(path, path.name, has_header=False, rows=plain)}
+    ignored = _check_columns(path, columns, delimiter)
+    tables: dict[str, ListTable] = {}
+    if part:
+        tables[part] = ListTable(path, path.name, True, ignored)
     for row, name in _read_headed(path, columns, delimiter):
         own = _PART_OF_NAME.get(name, "") if name else part
         if not own or (part and own != part):
             raise InputError(
                 f"{path} row {row.number}: split {name!r} must be {part or 'train, val or test'}"
             )
-        tables.setdefault(own, ListTable(path, True)).rows.append(row)
+        table = tables.setdefault(own, ListTable(path, f"{path.name}: {own}", True, ignored))
+        table.rows.append(row)
     return tables
+
+
+def _split_header(text: str, delimiter: str) -> list[str]:
+    fields = next(csv.reader([text], delimiter=delimiter), []) if len(delimiter) == 1 else []
+    return [name.strip().lower() for name in fields or text.split(delimiter)]
+
+
+def _is_header(columns: list[str]) -> bool:
+    return "path" in columns and "label" in columns
+
+
+def _explain_header(text: str, delimiter: str) -> str:
+    """Return how the first row of a list would be read as a header, or ""."""
+    for other in _SEPARATORS:
+        if other != delimiter and _is_header(_split_header(text, other)):
+            return f"; it is separated by {other!r}, so set SEPARATOR to {other!r}"
+    return ""
+
+
+def _check_columns(path: Path, columns: list[str], delimiter: str) -> tuple[str, ...]:
+    """Return the columns that are not read; refuse those that change what a row means."""
+    if len(set(columns)) < len(columns) or len(delimiter) != 1:
+        raise InputError(
+            f"{path} row 1: columns {delimiter.join(columns)} must be path,label[,split][,group], "
+            "each once, with a SEPARATOR of one character"
+        )
+    times = [name for name in columns if _TIME_COLUMN.fullmatch(name)]
+    if times:
+        raise InputError(
+            f"{path} row 1: column {times[0]!r} is a time within a video, but videos are read "
+            "whole; cut them first, or remove the column when they are cut already"
+        )
+    return tuple(name for name in columns if name not in _COLUMNS)
 
 
 def _read_plain(path: Path, rows: list[tuple[int, str]], separator: str) -> Iterator[ListRow]:
@@ -138,7 +195,7 @@ def _read_plain(path: Path, rows: list[tuple[int, str]], separator: str) -> Iter
         if not video or not label.isdecimal():
             raise InputError(
                 f"{path} row {number}: {text!r} must be '<path><separator><label>' with a label "
-                f"0, 1, 2, ...; the separator is {separator!r}"
+                f"0, 1, 2, ...{_explain_row(text, separator, is_first=number == rows[0][0])}"
             )
         # The first two for speed: most rows are of .mp4 files.
         if video[-1].isdecimal() and video[-4:] != ".mp4" and _ends_in_a_field_of_digits(video):
@@ -146,7 +203,28 @@ def _read_plain(path: Path, rows: list[tuple[int, str]], separator: str) -> Iter
                 f"{path} row {number}: {text!r} has a number between path and label; frame folders "
                 "('<folder> <frames> <label>') and several labels per video are not read"
             )
+        if video[0] == video[-1] == '"':
+            raise InputError(
+                f"{path} row {number}: path {video} is in quotes, which are read under a header "
+                "only; remove them, or write path,label above the first row"
+            )
         yield ListRow(number, video, label, "")
+
+
+def _explain_row(text: str, separator: str, *, is_first: bool) -> str:
+    """Return why a row of a list without a header has no path or no label, and what to do."""
+    header = _explain_header(text, "," if separator == AUTO_SEPARATOR else separator)
+    if is_first and header:
+        return header
+    if "\\" in separator:
+        return f'; SEPARATOR is {separator!r}: in YAML, a tab is "\\t" in double quotes'
+    for other in _SEPARATORS:
+        video, found, label = text.rpartition(other)
+        if found and video and label.strip().isdecimal():
+            return f"; SEPARATOR is {separator!r}, here it is {other!r}: set it so"
+    if is_first and not re.search(r"[./\d]", text):
+        return "; if it is a header, its columns must be called path and label"
+    return "; labels that are names need the header path,label above the first row"
 
 
 def _make_row_splitter(separator: str) -> Callable[[str], tuple[str, str]]:
@@ -175,13 +253,6 @@ def _ends_in_a_field_of_digits(video: str) -> bool:
 
 def _read_headed(path: Path, columns: list[str], delimiter: str) -> Iterator[tuple[ListRow, str]]:
     """Yield the rows below a header, each with its split or ""."""
-    unknown = [name for name in columns if name not in _COLUMNS]
-    if unknown or len(set(columns)) < len(columns) or len(delimiter) != 1:
-        raise InputError(
-            f"{path} row 1: columns {delimiter.join(columns)} must be path,label[,split][,group], "
-            "each once, with a separator of one character; videos are read whole, so cut them "
-            "where a list gives times"
-        )
     places = [columns.index(name) if name in columns else -1 for name in _COLUMNS]
     reader = csv.reader(io.StringIO(read_text(path)), delimiter=delimiter)
     try:

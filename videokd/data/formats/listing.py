@@ -5,7 +5,8 @@ Rows are kept as plain tuples and handled with str methods: lists of 650,000 row
 
 import logging
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +14,7 @@ from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
 
-VIDEO_EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
-SUBSETS = ("train", "test")
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class ListedVideo(NamedTuple):
@@ -53,12 +53,6 @@ def check_spellings(names: Iterable[str], source: str) -> None:
             )
 
 
-def check_subset(subset: str) -> None:
-    """Raise InputError unless subset is "train" or "test"."""
-    if subset not in SUBSETS:
-        raise InputError(f"subset must be one of {', '.join(SUBSETS)}, got {subset!r}")
-
-
 def check_folder(folder: Path, what: str) -> None:
     """Raise InputError unless the folder exists; `what` says what it should hold."""
     if not folder.is_dir():
@@ -72,11 +66,21 @@ def read_text(path: Path) -> str:
         InputError: the file is missing or is not UTF-8 text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"annotation file {path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"annotation file {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise InputError(f"annotation file {path} cannot be read: {error.strerror}") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data.count(b"\n", 0, error.start) + 1
+        encoding = "utf-16" if data[:2] in _UTF16_MARKS else "latin1"
+        raise InputError(
+            f"annotation file {path} is not UTF-8 text (byte {data[error.start]:#x} in row {row}); "
+            f"convert it, e.g. iconv -f {encoding} -t utf-8"
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_rows(path: Path) -> list[tuple[int, str]]:
@@ -140,39 +144,47 @@ def check_unique(listed: Sequence[ListedVideo], source: str) -> None:
 
 
 def check_disjoint(
-    train: Sequence[ListedVideo], test: Sequence[ListedVideo], *, sources: tuple[str, str]
+    parts: Mapping[str, Sequence[ListedVideo]], *, sources: Mapping[str, str]
 ) -> None:
-    """Check that no video is in both parts; warn when parts share a source of videos.
+    """Check that no video is in two parts; warn when training shares sources with another part.
 
     Args:
-        train: The videos of the training list.
-        test: Those of the test list.
-        sources: The files of the two lists.
+        parts: Part ("train", "val", "test") -> its videos.
+        sources: Part -> the file of its list.
 
     Raises:
-        InputError: a video is in both.
+        InputError: a video is in two parts.
     """
-    shared = {v.path for v in train} & {v.path for v in test}
-    if shared:
-        path = min(shared)
-        rows = [next(v.row for v in part if v.path == path) for part in (train, test)]
-        raise InputError(
-            f"{len(shared)} videos are in train and test, e.g. {path} (row {rows[0]} of "
-            f"{sources[0]}, row {rows[1]} of {sources[1]}); results would be worthless, use the "
-            "official lists"
-        )
-    warn_of_shared_groups(
-        {(v.label, v.group) for v in train} & {(v.label, v.group) for v in test},
-        source=" and ".join(dict.fromkeys(sources)),
-    )
+    for first, second in combinations(parts, 2):
+        shared = {v.path for v in parts[first]} & {v.path for v in parts[second]}
+        if shared:
+            path = min(shared)
+            rows = [next(v.row for v in parts[p] if v.path == path) for p in (first, second)]
+            raise InputError(
+                f"{len(shared)} videos are in {first} and {second}, e.g. {path} (row {rows[0]} of "
+                f"{sources[first]}, row {rows[1]} of {sources[second]}); results would be "
+                "worthless, use the official lists"
+            )
+    groups = {part: {(v.label, v.group) for v in videos} for part, videos in parts.items()}
+    warn_of_shared_groups(groups, source=" and ".join(dict.fromkeys(sources.values())))
 
 
-def warn_of_shared_groups(shared: Collection[tuple[int, str]], *, source: str) -> None:
-    """Log a warning when there are (class id, group) pairs that train and test share."""
-    if shared:
-        label, group = min(shared)
+def warn_of_shared_groups(
+    groups: Mapping[str, Collection[tuple[int, str]]], *, source: str
+) -> None:
+    """Log one warning when training and other parts have (class id, group) pairs in common.
+
+    Args:
+        groups: Part -> its pairs.
+        source: Name of the lists or of the folder.
+    """
+    train = set(groups.get("train", ()))
+    shared = {part: train.intersection(own) for part, own in groups.items() if part != "train"}
+    counts = [f"{len(pairs)} with {part}" for part, pairs in shared.items() if pairs]
+    if counts:
+        label, group = min(pair for pairs in shared.values() for pair in pairs)
         _logger.warning(
-            "%s: train and test share %d (class, group) pairs, e.g. group %s of class %d: "
-            "if a group is one scene or upload, test results will be too high",
-            *(source, len(shared), group, label),
+            "%s: train shares (class, group) pairs, %s, e.g. group %s of class %d: if a group is "
+            "one scene or upload, results on videos of such groups will be too high",
+            *(source, " and ".join(counts), group, label),
         )

@@ -10,14 +10,13 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from videokd.data.formats.finding import PART_FOLDERS, FolderListing, build_index
+from videokd.data.formats.finding import PART_FOLDERS, FolderListing, build_indexes
 from videokd.data.formats.list_rows import AUTO_SEPARATOR, ListTable, read_tables
 from videokd.data.formats.listing import (
     ListedVideo,
     check_disjoint,
     check_folder,
     check_spellings,
-    check_subset,
     check_unique,
     make_group_finder,
     normal_form,
@@ -28,7 +27,7 @@ from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
 
-_CLASS_FILE = "classes.txt"
+CLASS_FILE = "classes.txt"
 _MAX_CLASSES = 100_000  # a larger label is a mistake; one name per class is kept in memory
 
 
@@ -36,13 +35,12 @@ def read_path_list(
     root: Path,
     *,
     annotations: Path,
-    subset: str,
     split: int = 1,
     separator: str = AUTO_SEPARATOR,
     group_pattern: str = "",
     dataset: str = "list",
-) -> VideoIndex:
-    r"""Read one part of a dataset given by lists of paths and labels.
+) -> dict[str, VideoIndex]:
+    r"""Read a dataset given by lists of paths and labels.
 
     Args:
         root: Folder that relative paths start from, and that absolute ones are under. Where it
@@ -50,32 +48,37 @@ def read_path_list(
         annotations: Folder of the lists, or one CSV file with a column `split`. A `classes.txt`
             beside the lists names one class per line, in the order of the labels; without it
             labels that are numbers are their own names.
-        subset: "train", or "test" for the test part, or the val part where there is no test part.
         split: Which of several splits, where files are named `..._split_<split>...`; else 1.
         separator: What stands between path and label; "auto" takes the last comma or blank.
         group_pattern: Regular expression of a video's group in its path, such as `(person\d+)_`;
             "" takes the column `group`, or the name of the file up to its last underscore.
         dataset: Name given to the records.
 
+    Returns:
+        Part ("train", "val", "test") -> its index, where it has a list. A val list without a test
+        list is the test part.
+
     Raises:
         InputError: a folder or list is missing, a row is malformed, has an unknown label, leaves
-            the root, is listed twice or is in train and test, or no video exists.
+            the root, is listed twice or is in two parts, or no video of a part exists.
     """
-    check_subset(subset)
     check_folder(root, f"{dataset}: root")
     tables = _choose_tables(annotations, split, separator)
-    if subset not in tables:
-        raise InputError(f"{annotations} has no test or val list; make one, e.g. val.csv")
-    class_names, parts = _resolve(annotations, tables, group_pattern, root)
-    return build_index(
-        parts[subset], root=root, class_names=class_names, dataset=dataset, split=subset
+    listing = FolderListing(root)
+    class_names, parts = _resolve(annotations, tables, group_pattern, listing)
+    return build_indexes(
+        parts,
+        listing=listing,
+        class_names=class_names,
+        dataset=dataset,
+        splits={part: table.name for part, table in tables.items()},
     )
 
 
 def count_path_list(
     annotations: Path, split: int = 1, separator: str = AUTO_SEPARATOR, group_pattern: str = ""
 ) -> dict[str, int]:
-    """Count the listed videos: keys "train", "test", "classes". Needs no videos.
+    """Count the listed videos: keys "train", "val", "test", "classes". Needs no videos.
 
     A part without a list has no key.
     """
@@ -87,27 +90,39 @@ def count_path_list(
 
 def _choose_tables(annotations: Path, split: int, separator: str) -> dict[str, ListTable]:
     tables = read_tables(annotations, split=split, separator=separator)
-    if "train" not in tables or not tables["train"].rows:
+    if "train" not in tables:
         raise InputError(f"{annotations} lists no training video")
-    chosen = {"train": tables["train"]}
-    test = tables.get("test") or tables.get("val")
-    return {**chosen, "test": test} if test is not None else chosen
+    if "test" not in tables and "val" in tables:
+        tables["test"] = tables.pop("val")
+    for part, table in tables.items():
+        if not table.rows:
+            name = {"train": "training"}.get(part, part)
+            raise InputError(f"{table.source} lists no {name} video; fill it or remove it")
+    return tables
 
 
 def _resolve(
-    annotations: Path, tables: dict[str, ListTable], group_pattern: str, root: Path | None
+    annotations: Path,
+    tables: dict[str, ListTable],
+    group_pattern: str,
+    listing: FolderListing | None,
 ) -> tuple[tuple[str, ...], dict[str, list[ListedVideo]]]:
-    """Return the class names, and subset -> its videos. Without a root no path is looked at."""
+    """Return the class names, and part -> its videos. Without a listing no path is looked at."""
     folder = annotations.parent if annotations.is_file() else annotations
-    class_names = _class_names(tables["train"], folder / _CLASS_FILE)
+    class_names = _class_names(tables["train"], folder / CLASS_FILE)
+    clean_path = _make_path_cleaner(None if listing is None else listing.root)
     parts: dict[str, list[ListedVideo]] = {}
-    for subset, table in tables.items():
-        videos = _make_videos(table, class_names, group_pattern, _make_path_cleaner(root))
-        parts[subset] = videos if root is None else _start_from_root(videos, root, subset)
-        check_unique(parts[subset], str(table.source))
-    if "test" in parts:
-        sources = (str(tables["train"].source), str(tables["test"].source))
-        check_disjoint(parts["train"], parts["test"], sources=sources)
+    for part, table in tables.items():
+        videos = _make_videos(table, class_names, group_pattern, clean_path)
+        parts[part] = videos if listing is None else _start_from_root(videos, listing, part)
+        check_unique(parts[part], str(table.source))
+    if "val" in parts and {v.path for v in parts["val"]} == {v.path for v in parts["test"]}:
+        # Users of SlowFast copy val.csv to test.csv, since Kinetics has no other test labels.
+        del parts["val"]
+        _logger.warning(
+            "%s: val and test list the same videos, so they are the test part only", annotations
+        )
+    check_disjoint(parts, sources={part: str(tables[part].source) for part in parts})
     _warn_of_empty_classes(parts["train"], class_names, str(tables["train"].source))
     return class_names, parts
 
@@ -195,12 +210,13 @@ def _make_path_cleaner(root: Path | None) -> Callable[[str], str]:
     return clean
 
 
-def _start_from_root(videos: list[ListedVideo], root: Path, subset: str) -> list[ListedVideo]:
+def _start_from_root(
+    videos: list[ListedVideo], listing: FolderListing, part: str
+) -> list[ListedVideo]:
     # MMAction2's lists of Kinetics start from videos_train/ and videos_val/.
-    listing = FolderListing(root)
     sample = videos[:: max(1, len(videos) // 50)]
-    parts = ("train",) if subset == "train" else ("test", "val")
-    for folder in ("", *(f"{name}/" for part in parts for name in PART_FOLDERS[part])):
+    parts = ("test", "val") if part == "test" else (part,)
+    for folder in ("", *(f"{name}/" for own in parts for name in PART_FOLDERS[own])):
         if any(listing.has(f"{folder}{video.path}") for video in sample):
             if not folder:
                 return videos

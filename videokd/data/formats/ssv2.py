@@ -5,21 +5,23 @@ are strings. "test" means the validation part: the labels of the test part are n
 """
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
+from videokd.data.file_names import is_video_name
 from videokd.data.formats.finding import FolderListing, finish_index
 from videokd.data.formats.listing import (
-    VIDEO_EXTENSIONS,
     ListedVideo,
     check_disjoint,
     check_folder,
-    check_subset,
     check_unique,
     read_text,
 )
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.utils.errors import InputError
+
+_logger = logging.getLogger(__name__)
 
 # The classes that a mirror exchanges, all there are among the 174.
 SSV2_LEFT_RIGHT_PAIRS = (
@@ -37,44 +39,40 @@ _PREFIXES = ("something-something-v2-", "")
 _FOLDERS = ("", "20bn-something-something-v2", "videos")
 
 
-def read_ssv2(root: Path, *, annotations: Path, subset: str, dataset: str = "ssv2") -> VideoIndex:
-    """Read one part of Something-Something v2 or of a dataset in its layout.
+def read_ssv2(root: Path, *, annotations: Path, dataset: str = "ssv2") -> dict[str, VideoIndex]:
+    """Read Something-Something v2 or a dataset in its layout.
 
     Args:
         root: Folder of the videos, or the one above 20bn-something-something-v2/ or videos/.
             Copies in another container (`<id>.mp4`) are found too.
         annotations: Folder with labels.json, train.json and validation.json, with or without
             `something-something-v2-` before their names.
-        subset: "train", or "test" for the validation part.
         dataset: Name given to the records.
 
     Returns:
-        An index whose groups are single videos: the lists name no source.
+        Part ("train", "test") -> its index; "test" is the validation list. Groups are single
+        videos: the lists name no source.
 
     Raises:
         InputError: a folder or list is missing, an entry is malformed, names an unknown template
             or is listed twice or in both parts, or no video exists.
     """
-    check_subset(subset)
-    part = _PART_OF_SUBSET[subset]
     check_folder(root, f"{dataset}: root")
     class_names, lists = _read_lists(annotations, dataset)
-    files = _list_files(root, lists[part])
-    paths = [files.get(video.path) for video in lists[part]]
-    return finish_index(
-        VideoIndex(
-            tuple(
-                VideoRecord(path, video.label, dataset, video.group)
-                for path, video in zip(paths, lists[part], strict=True)
-                if path is not None
-            ),
-            class_names,
-            root,
-            dataset,
-            part,
-            tuple(v.path for p, v in zip(paths, lists[part], strict=True) if p is None),
+    if _find_json(annotations, "test").exists():
+        _logger.info("%s: the test list is not read; the validation part is tested on", dataset)
+    indexes = {}
+    for part, own in _PART_OF_SUBSET.items():
+        files = _list_files(root, lists[own])
+        records = tuple(
+            VideoRecord(files[video.path], video.label, dataset, video.group)
+            for video in lists[own]
+            if video.path in files
         )
-    )
+        missing = tuple(video.path for video in lists[own] if video.path not in files)
+        place = (class_names, root, dataset, _find_json(annotations, own).name)
+        indexes[part] = finish_index(VideoIndex(records, *place, missing))
+    return indexes
 
 
 def count_ssv2(annotations: Path) -> dict[str, int]:
@@ -94,8 +92,7 @@ def _read_lists(
     lists = {part: _read_entries(path, labels) for part, path in paths.items()}
     for part, path in paths.items():
         check_unique(lists[part], str(path))
-    sources = (str(paths["train"]), str(paths["validation"]))
-    check_disjoint(lists["train"], lists["validation"], sources=sources)
+    check_disjoint(lists, sources={part: str(path) for part, path in paths.items()})
     return class_names, lists
 
 
@@ -171,9 +168,8 @@ def _list_files(root: Path, listed: list[ListedVideo]) -> dict[str, str]:
     files: dict[str, str] = {}
     for folder in _FOLDERS:
         for name in sorted(listing.names(folder)):
-            stem, dot, extension = name.rpartition(".")
-            if f"{dot}{extension.lower()}" in VIDEO_EXTENSIONS:
-                files[stem] = f"{folder}/{name}" if folder else name
+            if is_video_name(name):
+                files[name.rpartition(".")[0]] = f"{folder}/{name}" if folder else name
         if any(video.path in files for video in listed):
             return files
     return {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from videokd.data.formats.finding import check_links
 from videokd.data.formats.folder import count_folder, read_folder
 from videokd.data.formats.hmdb51 import count_hmdb51, read_hmdb51
 from videokd.data.formats.kinetics import count_kinetics, read_kinetics
@@ -49,15 +50,17 @@ class Format:
     """One format.
 
     Args:
-        read: (root, subset=, dataset=, **options) -> VideoIndex.
+        read: (root, dataset=, **options) -> part ("train", "val", "test") -> its VideoIndex.
         count: (**options) -> counts of the lists; of the folders where a format has no lists.
         options: Fields of a DatasetSpec that both take.
+        parts_from: Where its parts come from, for a user who lacks one.
         left_right_pairs: Its classes that a mirror exchanges.
     """
 
-    read: Callable[..., VideoIndex]
+    read: Callable[..., dict[str, VideoIndex]]
     count: Callable[..., dict[str, int]]
     options: tuple[str, ...]
+    parts_from: str
     left_right_pairs: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -66,54 +69,79 @@ class Format:
         return "annotations" in self.options
 
 
+_TRAIN_LISTS = "the lists of train and test"
 FORMATS: Mapping[str, Format] = {
-    "ucf101": Format(read_ucf101, count_ucf101, ("annotations", "split")),
-    "hmdb51": Format(read_hmdb51, count_hmdb51, ("annotations", "split")),
-    "kinetics": Format(read_kinetics, count_kinetics, ("annotations",)),
-    "ssv2": Format(read_ssv2, count_ssv2, ("annotations",), SSV2_LEFT_RIGHT_PAIRS),
-    "list": Format(
-        read_path_list, count_path_list, ("annotations", "split", "separator", "group_pattern")
+    "ucf101": Format(read_ucf101, count_ucf101, ("annotations", "split"), _TRAIN_LISTS),
+    "hmdb51": Format(read_hmdb51, count_hmdb51, ("annotations", "split"), _TRAIN_LISTS),
+    "kinetics": Format(
+        read_kinetics,
+        count_kinetics,
+        ("annotations",),
+        "train.csv, and val.csv or validate.csv for test; its test lists have no labels",
     ),
-    "folder": Format(read_folder, count_folder, ("group_pattern",)),
+    "ssv2": Format(read_ssv2, count_ssv2, ("annotations",), _TRAIN_LISTS, SSV2_LEFT_RIGHT_PAIRS),
+    "list": Format(
+        read_path_list,
+        count_path_list,
+        ("annotations", "split", "separator", "group_pattern"),
+        "train.csv, test.csv and val.csv, or rows of one file by its column split",
+    ),
+    "folder": Format(
+        read_folder, count_folder, ("group_pattern",), "the folders train/, test/ and val/"
+    ),
 }
 
 
-def read_dataset(spec: DatasetSpec, *, name: str, subset: str) -> VideoIndex:
-    """Read one part of a dataset of any format.
+def read_dataset(spec: DatasetSpec, *, name: str) -> dict[str, VideoIndex]:
+    """Read a dataset of any format.
 
     Args:
         spec: Where it lies.
         name: Name given to the records.
-        subset: "train" or "test".
+
+    Returns:
+        Part -> its index: "train" and "test", and "val" where the dataset has one of its own.
 
     Raises:
-        InputError: as of the format's reader; a folder is not given, or an option is that the
-            format does not read.
+        InputError: as of the format's reader; a folder is not given, a part is absent, or an
+            option is that the format does not read.
     """
-    options = _check_options(spec, name)
-    if spec.root is None:
-        raise InputError(f"{name}: root is empty; set it to the folder of the videos")
+    indexes = find_dataset(spec, name=name)
     own = FORMATS[spec.format]
-    with _paused_collector():
-        index = own.read(spec.root, subset=subset, dataset=name, **options)
-    if (
-        subset == "train"
-        and spec.flip == "auto"
-        and not (spec.left_right_pairs or own.left_right_pairs)
-    ):
-        warn_of_likely_pair(index.class_names, name)
+    absent = [part for part in ("train", "test") if part not in indexes]
+    if absent:
+        raise InputError(
+            f"{name}: {spec.annotations or spec.root} has no {absent[0]} part; parts come from "
+            f"{own.parts_from}"
+        )
+    class_names = indexes["train"].class_names
+    if spec.flip == "auto" and not (spec.left_right_pairs or own.left_right_pairs):
+        warn_of_likely_pair(class_names, name)
     mirror_labels = resolve_mirror_labels(
-        index.class_names,
+        class_names,
         flip=spec.flip,
         pairs=spec.left_right_pairs,
         known_pairs=own.left_right_pairs,
         dataset=name,
     )
-    return index if mirror_labels == () else replace(index, mirror_labels=mirror_labels)
+    return {part: replace(index, mirror_labels=mirror_labels) for part, index in indexes.items()}
+
+
+def find_dataset(spec: DatasetSpec, *, name: str) -> dict[str, VideoIndex]:
+    """Read the parts that a dataset of any format has, be it one; see `read_dataset`."""
+    options = _check_options(spec, name)
+    if spec.root is None:
+        raise InputError(f"{name}: root is empty; set it to the folder of the videos")
+    with _paused_collector():
+        indexes = FORMATS[spec.format].read(spec.root, dataset=name, **options)
+    check_links(indexes)
+    return indexes
 
 
 def count_dataset(spec: DatasetSpec) -> dict[str, int]:
-    """Count the listed videos: keys "train", "test" and "classes"; no key for an absent list.
+    """Count the listed videos: keys "train", "val", "test" and "classes".
+
+    There is no key for an absent list, and none for "val" where validation is held out of train.
 
     Raises:
         InputError: as of `read_dataset`.

@@ -7,12 +7,11 @@ name: the files of HandstandPushups are called HandStandPushups.
 import re
 from pathlib import Path
 
-from videokd.data.formats.finding import build_index
+from videokd.data.formats.finding import FolderListing, build_indexes
 from videokd.data.formats.listing import (
     ListedVideo,
     check_disjoint,
     check_folder,
-    check_subset,
     check_unique,
     read_rows,
 )
@@ -23,29 +22,30 @@ _GROUP = re.compile(r"_(g\d+)_c\d+$")
 
 
 def read_ucf101(
-    root: Path, *, annotations: Path, split: int, subset: str, dataset: str = "ucf101"
-) -> VideoIndex:
-    """Read one part of one split of UCF101 or of a dataset in its layout.
+    root: Path, *, annotations: Path, split: int, dataset: str = "ucf101"
+) -> dict[str, VideoIndex]:
+    """Read one split of UCF101 or of a dataset in its layout.
 
     Args:
         root: Folder that holds one folder per class.
         annotations: Folder with classInd.txt, trainlistNN.txt and testlistNN.txt.
         split: 1, 2 or 3.
-        subset: "train" or "test".
         dataset: Name given to the records.
+
+    Returns:
+        Part ("train", "test") -> its index.
 
     Raises:
         InputError: a folder or list is missing, a row is malformed, names an unknown class, is
             listed twice or is in train and test, or none of the videos exists.
     """
-    check_subset(subset)
     class_names, parts = _read_lists(annotations, split)
-    return build_index(
-        parts[subset],
-        root=root,
+    return build_indexes(
+        parts,
+        listing=FolderListing(root),
         class_names=class_names,
         dataset=dataset,
-        split=f"split{split}/{subset}",
+        splits={part: f"split{split}/{part}" for part in parts},
         all_listed={video.path for part in parts.values() for video in part},
     )
 
@@ -73,7 +73,7 @@ def _read_lists(
     for subset, path in paths.items():
         parts[subset] = [_parse_row(path, n, text, labels, subset) for n, text in read_rows(path)]
         check_unique(parts[subset], str(path))
-    check_disjoint(parts["train"], parts["test"], sources=(str(paths["train"]), str(paths["test"])))
+    check_disjoint(parts, sources={part: str(path) for part, path in paths.items()})
     return class_names, parts
 
 

@@ -53,25 +53,14 @@ def benchmark_frame_cache(folder: Path, *, num_rounds: int, num_videos: int = 12
 
 def _read_indexes(root: Path) -> dict[str, VideoIndex]:
     ucf, hmdb, kinetics = (root / f"{n}_style" for n in ("ucf", "hmdb", "kinetics"))
-    return {
-        "avi": read_ucf101(
-            ucf / "UCF-101",
-            annotations=ucf / "ucfTrainTestlist",
-            split=1,
-            subset="train",
-            dataset="avi",
-        ),
+    datasets = {
+        "avi": read_ucf101(ucf / "UCF-101", annotations=ucf / "ucfTrainTestlist", split=1),
         "avi_b_frames": read_hmdb51(
-            hmdb / "videos",
-            annotations=hmdb / "testTrainMulti_7030_splits",
-            split=1,
-            subset="train",
-            dataset="avi_b_frames",
+            hmdb / "videos", annotations=hmdb / "testTrainMulti_7030_splits", split=1
         ),
-        "mp4": read_kinetics(
-            kinetics, annotations=kinetics / "annotations", subset="train", dataset="mp4"
-        ),
+        "mp4": read_kinetics(kinetics, annotations=kinetics / "annotations"),
     }
+    return {name: parts["train"] for name, parts in datasets.items()}
 
 
 def _read_clips(

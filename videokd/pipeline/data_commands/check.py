@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 HELP = "read every frame of every video; report what is unusable, twice there, or leaks"
 
-_PARTS = ("train", "test")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the datasets, --output, --jobs and --deadline."""
@@ -49,7 +47,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if cfg.SYNTHETIC.ROOT:
             node = cfg.SYNTHETIC
             generate_synthetic(node.ROOT, node.PROFILE, console, stop, seed=node.SEED)
-        indexes = {(d, p): read_lists(cfg, d, p) for d in cfg.DATASETS for p in _PARTS}
+        indexes = {(d, p): i for d in cfg.DATASETS for p, i in read_lists(cfg, d).items()}
         reports = _survey(args, cfg.DATA.DECODER, indexes, console, stop)
         parts = _put_together(cfg, indexes, reports)
         # Without a config nothing is known of clips and sizes.

@@ -4,12 +4,15 @@ import argparse
 
 from rich.console import Console
 
-from videokd.data.formats import FORMATS, DatasetSpec, count_dataset, read_dataset
+from videokd.data.formats import FORMATS, DatasetSpec, count_dataset, find_dataset
 from videokd.pipeline.cli import path_argument
 from videokd.utils.errors import InputError
 from videokd.utils.io import atomic_write_text
 
 HELP = "count the videos of the lists; needs no videos"
+
+
+_KEYS = ("train", "val", "test", "classes", "missing")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,14 +49,18 @@ def run(args: argparse.Namespace, console: Console) -> int:
     )
     if args.missing is not None and args.root is None:
         raise InputError("--missing needs --root, the folder that the videos are looked for in")
-    counts = count_dataset(spec)
-    fields = [f"{key}={counts.get(key, 'absent')}" for key in ("train", "test", "classes")]
+    missing: list[str] = []
     if FORMATS[args.format].needs_annotations and args.root is not None:
-        subsets = [subset for subset in ("train", "test") if subset in counts]
-        indices = [read_dataset(spec, name=args.format, subset=subset) for subset in subsets]
-        missing = [path for index in indices for path in index.missing]
-        fields.append(f"missing={len(missing)}")
-        if args.missing is not None:
-            atomic_write_text(args.missing, "".join(f"{path}\n" for path in missing))
+        indexes = find_dataset(spec, name=args.format)
+        counts = {part: len(index) + len(index.missing) for part, index in indexes.items()}
+        counts["classes"] = next(iter(indexes.values())).num_classes
+        missing = [path for index in indexes.values() for path in index.missing]
+        counts["missing"] = len(missing)
+    else:
+        counts = count_dataset(spec)
+    keys = [key for key in _KEYS if key in counts or key in ("train", "test")]
+    fields = [f"{key}={counts.get(key, 'absent')}" for key in keys]
+    if args.missing is not None:
+        atomic_write_text(args.missing, "".join(f"{path}\n" for path in missing))
     console.print(" ".join(fields), highlight=False)
     return 0

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 HELP = "scan every video once for its frames, rate, size and codec; keep it for trainings"
 
-_PARTS = ("train", "test")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the datasets, --output, --jobs and --deadline."""
@@ -69,16 +67,16 @@ def _index_dataset(
     cfg: CfgNode, name: str, args: argparse.Namespace, console: Console, stop: "StopRequest"
 ) -> "MediaTable":
     from videokd.data.build import index_folder, read_lists
-    from videokd.data.index_store import add_media, save_index
+    from videokd.data.index_store import add_media, save_indexes
     from videokd.utils.io import write_csv
 
-    indexes = {part: read_lists(cfg, name, part) for part in _PARTS}
+    indexes = read_lists(cfg, name)
     paths = dict.fromkeys(r.path for index in indexes.values() for r in index.records)
     files = _scan(cfg, name, list(paths), args, console, stop)
     bad = [(info.path, info.cause) for info in files if info.cause]
     write_csv(Path(cfg.DATA.INDEX_DIR) / name / "bad_videos.csv", ("path", "cause"), bad)
-    for part, index in indexes.items():
-        save_index(index_folder(cfg, name, part), add_media(index, files))
+    scanned = {part: add_media(index, files) for part, index in indexes.items()}
+    save_indexes(index_folder(cfg, name), scanned)
     return files
 
 

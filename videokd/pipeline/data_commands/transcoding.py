@@ -45,6 +45,7 @@ def transcode_folder(args: argparse.Namespace, spec: "EncodeSpec", console: Cons
         spec: How to write them.
         console: For the progress bar.
     """
+    from videokd.data.file_names import describe_other_files
     from videokd.data.transcode_tree import TreeTranscoder
     from videokd.engine.stop import StopRequest, ignore_signals
     from videokd.pipeline.progress import progress_bar
@@ -78,6 +79,10 @@ def transcode_folder(args: argparse.Namespace, spec: "EncodeSpec", console: Cons
             bar.update(num_known + len(written), f"{num_failed} failed")
             stop.raise_if_set()
     _report(args.output, written, tree.renamed, console)
+    if tree.others:
+        _show_line(console, f"left out are {describe_other_files(tree.others)}")
+    if tree.links:
+        _show_line(console, f"left out are {len(tree.links)} links, e.g. {tree.links[0]}")
     return 1 if num_failed else 0
 
 
@@ -104,6 +109,10 @@ def _report(
             f"{renamed[0][1]}: lists that name files must be changed, see {folder / 'renamed.csv'}"
         )
     for line in lines:
-        # A name that is not UTF-8 cannot be printed as it is.
-        text = line.encode("utf-8", "backslashreplace").decode("utf-8")
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        _show_line(console, line)
+
+
+def _show_line(console: Console, line: str) -> None:
+    # A name that is not UTF-8 cannot be printed as it is.
+    text = line.encode("utf-8", "backslashreplace").decode("utf-8")
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,35 @@
+"""The names of video files: one list of extensions for the whole package."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+# Extensions of the containers that `source.open_video_file` knows by their first bytes.
+VIDEO_EXTENSIONS = (
+    *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".m1v", ".m2ts", ".m2v"),
+    *(".m4v", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".ogm", ".ogv", ".qt"),
+    *(".ts", ".vob", ".webm", ".wmv"),
+)
+_NUM_NAMED = 4
+
+
+def is_video_name(name: str) -> bool:
+    """Return whether a file is taken for a video by its name; hidden files are not."""
+    return name.lower().endswith(VIDEO_EXTENSIONS) and name[0] != "."
+
+
+def describe_other_files(paths: Sequence[str]) -> str:
+    """Return how many files of which extensions are not videos: `5 files (3 .txt, 2 .srt), a.txt`.
+
+    Args:
+        paths: At least one; the first is named as the example. A folder ends with "/".
+    """
+    counts = Counter("folder" if p[-1] == "/" else _extension(p) for p in paths)
+    kinds = [f"{count} {kind}" for kind, count in counts.most_common(_NUM_NAMED)]
+    rest = len(paths) - sum(count for _, count in counts.most_common(_NUM_NAMED))
+    kinds += [f"{rest} others"] if rest else []
+    return f"{len(paths)} files ({', '.join(kinds)}), e.g. {paths[0]}"
+
+
+def _extension(path: str) -> str:
+    return os.path.splitext(path)[1].lower() or "without extension"
