@@ -154,3 +154,9 @@ def test_one_group_per_class_is_nothing_to_draw_a_test_part_from(folder):
 def test_a_missing_root_is_named(tmp_path):
     with pytest.raises(InputError, match="root .*nowhere is not a folder"):
         read_folder(tmp_path / "nowhere")
+
+
+def test_a_link_to_nothing_is_a_missing_video(folder):
+    root = folder("train/a/x.mp4", "test/a/y.mp4")
+    (root / "train/a/z.mp4").symlink_to("gone")
+    assert read_folder(root)["train"].missing == ("train/a/z.mp4",)

@@ -158,12 +158,13 @@ class _FolderReader:
 
     def read(self, part: str, class_names: tuple[str, ...]) -> VideoIndex:
         records: list[VideoRecord] = []
+        missing: list[str] = []
         with os.scandir(self._root / part) as entries:
             loose = sorted(e.name for e in entries if is_video_name(e.name) and not _is_folder(e))
         self.others += [f"{part}/{name}" if part else name for name in loose]
         for label, class_name in enumerate(class_names):
             folder = f"{part}/{class_name}" if part else class_name
-            names = self._list_videos(folder)
+            names = self._list_videos(folder, missing)
             if not names:
                 self._empty.append(folder)
             for path in names:
@@ -175,14 +176,13 @@ class _FolderReader:
                     )
                 records.append(VideoRecord(path, label, self._dataset, group))
         name = f"{part}/" if part else "class folders"
-        if not records:
+        if not records and not missing:
             raise InputError(
                 f"{self._dataset}: no video in the class folders of {self._root / part}; the "
                 f"layout is <class>/<video> or train/<class>/<video>{self._describe_others()}"
             )
-        return finish_index(
-            VideoIndex(tuple(records), class_names, self._root, self._dataset, name)
-        )
+        place = (class_names, self._root, self._dataset, name)
+        return finish_index(VideoIndex(tuple(records), *place, tuple(missing)))
 
     def warn(self) -> None:
         if self._empty:
@@ -196,7 +196,7 @@ class _FolderReader:
     def _describe_others(self) -> str:
         return f": left out are {describe_other_files(self.others)}" if self.others else ""
 
-    def _list_videos(self, folder: str) -> list[str]:
+    def _list_videos(self, folder: str, missing: list[str]) -> list[str]:
         check_folder_inside(self._root, folder)
         if not (self._root / folder).is_dir():
             return []
@@ -207,7 +207,9 @@ class _FolderReader:
                 if _is_folder(entry):
                     self.others.append(f"{path}/")
                 elif is_video_name(entry.name):
-                    videos.append(path)
+                    # A link to nothing, as of a DVC or git-annex file that was not fetched.
+                    is_there = not entry.is_symlink() or os.path.exists(entry)
+                    (videos if is_there else missing).append(path)
                 elif entry.name[0] != ".":
                     self.others.append(path)
         return videos
