@@ -48,6 +48,20 @@ def test_a_tree_is_written_with_the_same_names(tree):
             assert (reader.num_frames, reader.height) == (10, 32)
 
 
+def test_files_that_are_left_out_are_known(tree):
+    (tree[0] / "run" / ".hidden").touch()
+    transcoder = TreeTranscoder(*tree, SPEC)
+    assert transcoder.others == ("list.txt",)
+    assert transcoder.links == ("far", "run/link.avi")
+
+
+@pytest.mark.parametrize("name", ["a.MPG", "a.ts", "a.flv", "a.wmv", "a.ogv"])
+def test_videos_of_any_known_extension_are_found(tmp_path, name):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / name).touch()
+    assert TreeTranscoder(tmp_path / "old", tmp_path / "new", SPEC).paths == (name,)
+
+
 def test_a_second_run_writes_what_is_missing_or_has_changed(tree):
     run(TreeTranscoder(*tree, SPEC))
     transcoder = TreeTranscoder(*tree, SPEC)

@@ -202,11 +202,15 @@ def test_a_folder_is_resized(tool, dataset, tmp_path):
 def test_a_folder_is_converted_and_new_names_are_listed(tool, dataset, tmp_path):
     for path in sorted(dataset[0].rglob("*.avi"))[2:]:
         path.unlink()
+    (dataset[0] / "list.txt").touch()
+    (dataset[0] / "link.avi").symlink_to(tmp_path)
     target = tmp_path / "new"
     words = ["convert", "--input", dataset[0], "--output", target, "--jobs", 1]
     code, out, _ = tool(*words, "--to", "mp4", "--fps", 12.5)
     assert code == 0
     assert "2 videos have another extension" in out
+    assert "left out are 1 files (1 .txt), e.g. list.txt" in out
+    assert "left out are 1 links, e.g. link.avi" in out
     with (target / "renamed.csv").open(newline="") as file:
         renamed = list(csv.DictReader(file))
     for row in renamed:
