@@ -110,7 +110,8 @@ def _data() -> CfgNode:
     node.MIX_TEMPERATURE = 1.0  # >= 1; 1 = in proportion, the higher the more balanced
     # Clips of one video in a batch, from one decode; an epoch keeps its number of clips
     node.REPEATED_AUG = 1
-    node.VAL_FRACTION = 0.15  # of the training records, whole groups, held out to choose on
+    # Share of train to hold out for validation, by whole groups; for datasets without a val part
+    node.VAL_FRACTION = 0.15
     node.MAX_BAD_FRACTION = 0.01  # videos that may be missing or unreadable before the run stops
     # folder for what the files of the datasets are, from `tools/prepare_data.py index`; "" = none
     node.INDEX_DIR = ""

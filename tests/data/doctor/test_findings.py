@@ -30,6 +30,24 @@ def test_a_video_of_the_test_part_under_another_name_in_training_leaks(find):
     assert found == [("leak", "train", "x.avi")]
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [("train", "val"), ("train", "test"), ("val", "test")]
+)
+def test_a_video_in_any_two_parts_leaks_and_leaves_the_first(make_part, fill, first, second):
+    videos = {part: fill(part) for part in ("train", "val", "test")}
+    videos[first].append(("x.avi", 0, "g1", SAME))
+    videos[second].append(("y.avi", 0, "g2", SAME))
+    found = find_all([make_part(part, own, format="list") for part, own in videos.items()])
+    assert [(f.kind, f.part, f.path) for f in found] == [("leak", first, "x.avi")]
+
+
+def test_a_group_that_training_shares_with_validation_is_named(make_part, fill):
+    videos = {part: fill(part) for part in ("train", "val", "test")}
+    videos["val"].append(("x.avi", 1, "train0", {}))
+    found = find_all([make_part(part, own, format="list") for part, own in videos.items()])
+    assert [f.text for f in found] == ["train0 of sit: 1 videos in train, 1 in val"]
+
+
 def test_contents_that_come_twice_are_told_apart_by_what_they_do(find):
     twice = [("x.avi", 0, "g1", SAME), ("y.avi", 0, "g2", SAME), ("z.avi", 0, "g3", SAME)]
     assert find(twice) == [("duplicate", "train", "y.avi"), ("duplicate", "train", "z.avi")]

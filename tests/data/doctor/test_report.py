@@ -110,6 +110,14 @@ def test_the_cleaned_lists_are_read_as_the_dataset_without_its_bad_videos(check,
         assert index.class_names == part.index.class_names
 
 
+def test_lists_of_an_earlier_check_are_gone(check, tmp_path):
+    old = tmp_path / "lists" / "A" / "val.csv"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    write_report(tmp_path, check([]))
+    assert sorted(path.name for path in old.parent.glob("*.csv")) == ["test.csv", "train.csv"]
+
+
 @pytest.mark.parametrize(
     ("mirror_labels", "more"),
     [

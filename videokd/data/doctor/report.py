@@ -1,7 +1,7 @@
 """What a check leaves behind: report.md to read, report.json, bad_videos.csv and cleaned lists.
 
 The cleaned lists are of the format `list`, so that a config can name them: in lists/<dataset>/ are
-train.csv and test.csv, with the columns path, label and group, and classes.txt.
+train.csv, test.csv and perhaps val.csv, with the columns path, label and group, and classes.txt.
 """
 
 from collections import Counter
@@ -33,6 +33,8 @@ def write_report(folder: Path, result: CheckResult) -> None:
     columns = ("path", "cause", "problem", "dataset", "part")
     rows = [[getattr(bad, column) for column in columns] for bad in result.bad_videos]
     write_csv(folder / "bad_videos.csv", columns, rows)
+    for old in (folder / "lists").glob("*/*.csv"):
+        old.unlink()
     for part in result.parts:
         listed = [(r.path, str(r.label), r.group) for r in result.cleaned(part)]
         lists = folder / "lists" / part.dataset
