@@ -13,15 +13,9 @@ from videokd.data.augment import AugmentSpec, RandAugment, RandomErasing
 from videokd.data.batch import ClipBatch, collate
 from videokd.data.cutting import ClipSet, ClipSpec
 from videokd.data.dataset import ClipDataset
-from videokd.data.formats import FORMATS, DatasetSpec, name_first, read_dataset
+from videokd.data.formats.build import load_indexes
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex, hold_out_groups
-from videokd.data.index_store import (
-    describe_unusable,
-    find_bad_videos,
-    index_key,
-    open_indexes,
-)
 from videokd.data.loader import LoadingOptions, Losses, iterate_batches
 from videokd.data.mixing import BatchPlan, PlanSampler
 from videokd.data.stand_in import make_stand_in
@@ -101,7 +95,7 @@ def build_datasets(cfg: CfgNode, *, allows_absent: bool = False) -> dict[str, Da
             train, test = make_stand_in(name, format=node.FORMAT, root=Path(node.ROOT))
             indexes = {"train": train, "test": test}
         else:
-            indexes = _load_indexes(cfg, name)
+            indexes = load_indexes(cfg, name)
         datasets[name] = _make_parts(cfg, name, indexes)
     return datasets
 
@@ -326,86 +320,10 @@ def build_clip_spec(cfg: CfgNode, node: CfgNode | None = None) -> ClipSpec:
     )
 
 
-def read_lists(cfg: CfgNode, name: str) -> dict[str, VideoIndex]:
-    """Read the annotation lists of a dataset, however much of it is missing.
-
-    Args:
-        cfg: The whole config.
-        name: Of the dataset.
-
-    Returns:
-        Part ("train", "test" and, where the dataset has one, "val") -> its index.
-
-    Raises:
-        InputError: Anything wrong with folders or lists.
-    """
-    return _read_indexes(name, cfg.DATASETS[name], max_missing=1.0)
-
-
-def index_folder(cfg: CfgNode, name: str) -> Path:
-    """Return where in DATA.INDEX_DIR a dataset is kept, as its lists and options are now."""
-    node = cfg.DATASETS[name]
-    options = {key: value for key, value in node.items() if key != "LOSS_WEIGHT"}
-    key = index_key(options, lists=Path(node.ANNOTATIONS) if node.ANNOTATIONS else None)
-    return Path(cfg.DATA.INDEX_DIR) / name / key[:16]
-
-
-def _load_indexes(cfg: CfgNode, name: str) -> dict[str, VideoIndex]:
-    if not cfg.DATA.INDEX_DIR:
-        return _read_indexes(name, cfg.DATASETS[name], cfg.DATA.MAX_BAD_FRACTION)
-    indexes = open_indexes(index_folder(cfg, name), root=Path(cfg.DATASETS[name].ROOT))
-    if not indexes:
-        raise InputError(
-            f"DATA.INDEX_DIR {cfg.DATA.INDEX_DIR} has no index of {name} with these options and "
-            "lists; make it: python tools/prepare_data.py index --config-file ..."
-        )
-    for part, index in indexes.items():
-        _check_usable(f"{name} {part}", index, cfg.DATA.MAX_BAD_FRACTION)
-    return indexes
-
-
-def _check_usable(title: str, index: VideoIndex, max_bad: float) -> None:
-    """Refuse a scanned index with too many unusable videos; warn of those that there are."""
-    unusable = describe_unusable(index)
-    if not unusable:
-        return
-    num_bad, num_missing = len(find_bad_videos(index)), len(index.missing)
-    if num_bad + num_missing > max_bad * (len(index) + num_missing):
-        raise InputError(f"{title}: {unusable}; DATA.MAX_BAD_FRACTION allows {max_bad:g}")
-    _logger.warning("%s: %s", title, unusable)
-
-
 def _loading_options(cfg: CfgNode, place: LoaderPlace) -> LoadingOptions:
     return LoadingOptions(
         place.num_workers, cfg.DATA_LOADER.TIMEOUT_SEC, place.worker_init, place.pin_memory
     )
-
-
-def _read_indexes(name: str, cfg: CfgNode, max_missing: float) -> dict[str, VideoIndex]:
-    for key in ("ROOT", "ANNOTATIONS") if FORMATS[cfg.FORMAT].needs_annotations else ("ROOT",):
-        if not cfg[key]:
-            raise InputError(f"DATASETS.{name}.{key} is empty; set it to a folder of the dataset")
-    spec = DatasetSpec(
-        cfg.FORMAT,
-        root=Path(cfg.ROOT),
-        annotations=Path(cfg.ANNOTATIONS) if cfg.ANNOTATIONS else None,
-        split=cfg.SPLIT,
-        separator=cfg.SEPARATOR,
-        group_pattern=cfg.GROUP_PATTERN,
-        flip=cfg.FLIP,
-        left_right_pairs=tuple((first, second) for first, second in cfg.LEFT_RIGHT_PAIRS),
-    )
-    indexes = read_dataset(spec, name=name)
-    for part, index in indexes.items():
-        num_listed = len(index) + len(index.missing)
-        if len(index.missing) > max_missing * num_listed:
-            raise InputError(
-                f"{name} {part}: {len(index.missing)} of {num_listed} listed videos are missing "
-                f"under {cfg.ROOT} ({name_first(index.missing)}); DATA.MAX_BAD_FRACTION allows "
-                f"{max_missing:g}; `tools/prepare_data.py count` with --root and --missing FILE "
-                "writes the whole list"
-            )
-    return indexes
 
 
 def _part_caches(parts: Sequence[DatasetParts], part: str) -> list[FrameCache] | None:

@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from videokd.config import load_config
-from videokd.data import build, scan
+from videokd.data import scan
 from videokd.data.build import build_datasets
+from videokd.data.formats import build
 from videokd.data.index import RecordTable
 from videokd.engine.stop import Stopped
 from videokd.pipeline.data_commands import index as command

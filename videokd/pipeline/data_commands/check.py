@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Check, write the report, say where it is; 1 when something is bad."""
-    from videokd.data.build import read_lists
     from videokd.data.doctor import CheckResult, find_all, summarise, write_report
+    from videokd.data.formats.build import read_lists
     from videokd.engine.stop import StopRequest
     from videokd.pipeline.prepare import generate_synthetic
 
