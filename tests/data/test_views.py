@@ -12,7 +12,7 @@ from videokd.data.cutting import ClipSet, ClipSpec
 from videokd.data.frame_cache import FrameCache
 from videokd.data.index import VideoIndex, VideoRecord
 from videokd.data.sampling import uniform_clip_starts, uniform_crop_boxes
-from videokd.data.views import ViewDataset, collate_views
+from videokd.data.views import ViewDataset, ViewPlan, collate_views
 from videokd.utils.errors import InputError
 
 CLIP = ClipSpec(num_frames=4, sampling_rate=2, crop_size=48, short_side=48)
@@ -152,3 +152,25 @@ def test_a_batch_of_bad_videos_is_empty(index):
     batch = collate_views([ViewDataset(index, dataset_id=0, clip=CLIP)[1]])
     assert len(batch) == 0
     assert batch.clips.shape[:2] == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "crop_size", "num_clips", "num_crops", "most", "expected"),
+    [
+        # 72,253,440 bytes a video: eight of them would be 0.54 GiB.
+        (16, 224, 10, 3, 8, 1),
+        (8, 224, 10, 3, 8, 3),
+        (16, 112, 1, 1, 8, 8),
+        (16, 224, 1, 1, 1000, 55),
+        # More than 128 MiB alone.
+        (64, 320, 10, 3, 8, 1),
+    ],
+)
+def test_videos_of_a_batch_are_bounded_by_the_bytes_of_their_views(
+    num_frames, crop_size, num_clips, num_crops, most, expected
+):
+    plan = ViewPlan(num_clips, num_crops)
+    clips = ClipSet(ClipSpec(num_frames, 2, crop_size, crop_size))
+    assert plan.count_videos(clips, most=most) == expected
+    more = ClipSet(clips.main, others=(ClipSpec(num_frames, 4, crop_size, crop_size),))
+    assert plan.count_videos(more, most=10**6) == max(1, plan.count_videos(clips, most=10**6) // 2)

@@ -8,6 +8,7 @@ from torch import nn
 
 from videokd.data.batch import BadVideo
 from videokd.data.views import ViewBatch
+from videokd.evaluation import multi_view
 from videokd.evaluation.multi_view import predict_views
 
 
@@ -108,3 +109,45 @@ def test_without_a_readable_video_nothing_is_predicted(batches):
     predictions = _predict(batches[1:2])
     assert len(predictions.logits) == len(predictions.labels) == len(predictions.record_ids) == 0
     assert len(predictions.bad) == 1
+
+
+class CountingModel(nn.Module):
+    """A small convolution that notes how many views it is given at a time."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv3d(3, 8, 3)
+        self.head = nn.Linear(8, 4)
+        self.sizes = []
+
+    def forward(self, clips):
+        self.sizes.append(len(clips))
+        return SimpleNamespace(embedding=self.conv(clips).mean(dim=(2, 3, 4)))
+
+    def classify(self, embedding, dataset):
+        return self.head(embedding)
+
+
+@pytest.mark.parametrize(
+    ("max_views", "sizes"), [(60, [60]), (59, [30, 30]), (13, [12] * 5), (1, [1] * 60)]
+)
+def test_views_go_through_the_network_in_parts_of_bounded_size(monkeypatch, max_views, sizes):
+    generator = torch.Generator().manual_seed(0)
+    clips = torch.randint(0, 256, (60, 3, 4, 16, 16), dtype=torch.uint8, generator=generator)
+    batch = replace(_batch([[0] * 30, [0] * 30], [0, 1], 0), clips=clips)
+    options = {"device": torch.device("cpu"), "after_batch": lambda _: None}
+    whole, parts = CountingModel(), CountingModel()
+    expected = predict_views(whole, "a", [batch], **options)
+    assert whole.sizes == [60]
+    # A view has 3 * 4 * 16 * 16 bytes; one byte less is a view less.
+    monkeypatch.setattr(multi_view, "_MAX_FORWARD_BYTES", 3072 * (max_views + 1) - 1)
+    found = predict_views(parts, "a", [batch], **options)
+    assert parts.sizes == sizes
+    assert found.logits.shape == expected.logits.shape == (2, 30, 4)
+    np.testing.assert_allclose(found.logits, expected.logits, rtol=0, atol=1e-6)
+
+
+def test_a_view_larger_than_the_bound_goes_alone(monkeypatch):
+    monkeypatch.setattr(multi_view, "_MAX_FORWARD_BYTES", 1)
+    assert multi_view._split(3, 100) == [slice(0, 1), slice(1, 2), slice(2, 3)]

@@ -74,7 +74,7 @@ def default_config() -> CfgNode:
     # segment_centres (as MMAction2 0.x) | end_inclusive (as MMAction2 1.x and, nearly, PySlowFast)
     cfg.TEST.CLIP_RULE = "segment_centres"
     cfg.TEST.NUM_SPATIAL_CROPS = 3  # 1 | 3 crops along the long side | 5 the corners and the centre
-    cfg.TEST.BATCH_SIZE = 8  # videos per step
+    cfg.TEST.BATCH_SIZE = 8  # videos per step; fewer where their views exceed 128 MiB
     cfg.EXPORT = CfgNode()
     cfg.EXPORT.FORMATS = ["pth", "safetensors", "onnx"]
     cfg.VARIANTS = CfgNode()  # NAME -> variant_template(): what tools/run_study.py compares

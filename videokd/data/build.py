@@ -248,7 +248,7 @@ def build_view_loader(
     place: LoaderPlace,
     clips: ClipSet | None = None,
 ) -> Generator[ViewBatch, None, None]:
-    """Return all test views of every video of a part, ``TEST.BATCH_SIZE`` videos at a time.
+    """Return all test views of every video of a part, ``count_test_videos`` at a time.
 
     Of several ranks, each is given every num_ranks-th batch: a batch is what it would be with one,
     so that its scores are the same bits, and none comes twice.
@@ -265,7 +265,7 @@ def build_view_loader(
         backend=cfg.DATA.DECODER,
         cache=parts.caches[part] if parts.caches is not None else None,
     )
-    size = cfg.TEST.BATCH_SIZE
+    size = count_test_videos(cfg, views, clips)
     batches = [range(i, min(i + size, len(dataset))) for i in range(0, len(dataset), size)]
     return iterate_batches(
         dataset,
@@ -274,6 +274,11 @@ def build_view_loader(
         options=_loading_options(cfg, place),
         losses=[parts.losses],
     )
+
+
+def count_test_videos(cfg: CfgNode, views: ViewPlan, clips: ClipSet | None = None) -> int:
+    """Return the videos of a test batch: ``TEST.BATCH_SIZE``, or fewer that have many views."""
+    return views.count_videos(clips or ClipSet(build_clip_spec(cfg)), most=cfg.TEST.BATCH_SIZE)
 
 
 def build_augment(cfg: CfgNode) -> AugmentSpec:

@@ -17,14 +17,23 @@ from videokd.data.reader import VideoReader
 from videokd.data.sampling import SEGMENT_CENTRES, uniform_crop_boxes
 from videokd.utils.errors import VideoError
 
+# Of uint8 clips in a batch: workers hold two batches each.
+_MAX_BATCH_BYTES = 128 * 2**20
+
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """How many views of each video are scored."""
+    """Number and placement of the views of each video that are scored."""
 
     num_clips: int
     num_crops: int
     clip_rule: str
+
+    def count_videos(self, clips: ClipSet, *, most: int) -> int:
+        """Return how many videos a batch of at most 128 MiB holds, 1 .. ``most``."""
+        num_bytes = sum(3 * spec.num_frames * spec.crop_size**2 for spec in clips.specs)
+        num_views = self.num_clips * self.num_crops
+        return max(1, min(most, _MAX_BATCH_BYTES // (num_views * num_bytes)))
 
 
 @dataclass(frozen=True, slots=True)

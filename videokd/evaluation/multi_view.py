@@ -14,6 +14,9 @@ from videokd.data.views import ViewBatch
 from videokd.evaluation.metrics import fuse_views, mean_class_accuracy, top_k_accuracy
 from videokd.models.classifier import VideoModel, map_clips
 
+# Of uint8 clips that go through a network together: 13 views of 16 x 224 x 224.
+_MAX_FORWARD_BYTES = 32 * 2**20
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -46,7 +49,7 @@ def predict_views(
     device: torch.device,
     after_batch: Callable[[int], None],
 ) -> Predictions:
-    """Run ``model`` in eval mode over all views.
+    """Run ``model`` in eval mode over all views, at most 32 MiB of uint8 clips (or one) at a time.
 
     Args:
         model: Features of clips, and ``classify`` with a head for ``dataset``.
@@ -93,6 +96,23 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
 
 @torch.inference_mode()
 def _score(model: VideoModel, dataset: str, batch: ViewBatch, device: torch.device) -> Tensor:
-    clips = map_clips(lambda x: x.to(device, non_blocking=True).float() / 255, batch.all_clips)
-    logits = model.classify(model(clips).embedding, dataset)
-    return logits.float().cpu().view(len(batch), -1, logits.shape[1])
+    logits = []
+    for views in _split(len(batch.clips), _count_view_bytes(batch)):
+
+        def load(clips: Tensor, views: slice = views) -> Tensor:
+            return clips[views].to(device, non_blocking=True).float() / 255
+
+        embedding = model(map_clips(load, batch.all_clips)).embedding
+        logits.append(model.classify(embedding, dataset).float().cpu())
+    return torch.cat(logits).view(len(batch), -1, logits[0].shape[1])
+
+
+def _count_view_bytes(batch: ViewBatch) -> int:
+    return sum(clips[0].nbytes for clips in (batch.clips, *batch.other_clips.values()))
+
+
+def _split(num_views: int, num_bytes: int) -> list[slice]:
+    """Split views into parts of nearly equal size that the network takes one after the other."""
+    num_parts = -(-num_views // max(1, _MAX_FORWARD_BYTES // num_bytes))
+    size = -(-num_views // num_parts)
+    return [slice(start, start + size) for start in range(0, num_views, size)]

@@ -6,7 +6,7 @@ from contextlib import closing
 
 from torch import nn
 
-from videokd.data.build import build_view_loader, build_view_plan
+from videokd.data.build import build_view_loader, build_view_plan, count_test_videos
 from videokd.data.sampling import SEGMENT_CENTRES
 from videokd.data.views import ViewBatch, ViewPlan
 from videokd.engine.distributed import explain_lost_ranks
@@ -142,7 +142,8 @@ def _predict(
         views=views,
         place=run.loader_place,
     )
-    num_batches = -(-len(run.datasets[name].index(part)) // run.cfg.TEST.BATCH_SIZE)
+    size = count_test_videos(run.cfg, views, unit.clips)
+    num_batches = -(-len(run.datasets[name].index(part)) // size)
     num_rounds = -(-num_batches // run.ranks.num_ranks)
     with closing(batches):
         mine = predict_views(
