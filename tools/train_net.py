@@ -9,9 +9,10 @@ run the same command again.
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from videokd.config import dump_config
@@ -25,7 +26,9 @@ from videokd.pipeline.cli import (
     own_run_directory,
     run_tool,
 )
-from videokd.utils.log import setup_logging
+from videokd.utils.log import log_duration, setup_logging
+
+logger = logging.getLogger("videokd.tools.train_net")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,6 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     from videokd.pipeline.dry_run import show_dry_run
     from videokd.pipeline.experiment import read_subsets, run_experiment
     from videokd.pipeline.prepare import open_ranks, open_run_directory, prepare_run
+    from videokd.utils.env import command_line
 
     part = "test" if args.eval_only else args.stage
     console = make_console()
@@ -69,16 +73,19 @@ def main(arguments: Sequence[str]) -> int:
     # Ranks that wait for each other hear no signal: until they have met, it ends them.
     own_directory = nullcontext() if args.dry_run else own_run_directory(folder)
     writes_log = is_first_rank() and not args.dry_run
-    with own_directory, open_ranks(cfg) as ranks, StopRequest() as stop:
+    with own_directory, ExitStack() as stack:
         setup_logging(console, folder / "run.log" if writes_log else None)
-        run = prepare_run(
-            cfg,
-            console,
-            stop,
-            is_dry=args.dry_run,
-            frames_of=read_subsets(part),
-            ranks=ranks,
-        )
+        stack.enter_context(log_duration(f"command {command_line()}", logger=logger))
+        ranks, stop = stack.enter_context(open_ranks(cfg)), stack.enter_context(StopRequest())
+        with log_duration("prepare data", logger=logger):
+            run = prepare_run(
+                cfg,
+                console,
+                stop,
+                is_dry=args.dry_run,
+                frames_of=read_subsets(part),
+                ranks=ranks,
+            )
         if args.dry_run:
             show_dry_run(run)
         else:

@@ -134,3 +134,14 @@ def test_a_training_that_ends_too_early_leaves_no_trace_and_says_so(tmp_path, ca
     assert not torch.autograd._profiler_enabled()
     _train(StepProfiler(tmp_path, first=1, last=1, device=CPU), 0, 1)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_validation_results_are_logged_with_their_step(tmp_path, caplog):
+    with caplog.at_level("INFO", logger="videokd"):
+        for is_silent in (False, True):
+            options = {"device": torch.device("cpu"), "is_silent": is_silent}
+            with Watch(tmp_path, "joint", **options) as watch:
+                log = watch.begin(0)
+                log.write({"step": 2, "loss": 1.0})
+                log.write({"step": 2, "val_top1_UCF": 43.75, "val_top1_HMDB": 20.0})
+    assert caplog.messages == ["joint: step 2: val top-1 UCF 43.8 %, HMDB 20.0 %"]

@@ -69,7 +69,7 @@ def test_nothing_is_shared_out_unless_asked_for(make_learner):
 def test_what_was_trained_in_shards_takes_no_memory_afterwards(make_learner, monkeypatch):
     weights = []
 
-    def train_and_leave(run, unit):
+    def train_and_leave(run, unit, stage):
         learner = training._make_learner(run, unit, unit.make_model())
         weights.append(weakref.ref(next(learner.task.parameters())))
 

@@ -1,9 +1,10 @@
-"""Where the lines of ``metrics.jsonl`` are shown too: TensorBoard, Weights & Biases.
+"""Where the lines of ``metrics.jsonl`` are shown too: the log, TensorBoard, Weights & Biases.
 
-Their packages are optional. Neither holds anything that ``metrics.jsonl`` does not.
+The packages of the last two are optional. None holds anything that ``metrics.jsonl`` does not.
 """
 
 import importlib
+import logging
 import os
 import time
 import uuid
@@ -15,7 +16,11 @@ from videokd.engine.meters import MEASURED
 from videokd.utils.errors import InputError, how_to_install
 from videokd.utils.io import atomic_write_text
 
+logger = logging.getLogger(__name__)
+
 LOGGERS = ("tensorboard", "wandb")
+VAL_TOP1 = "val_top1_"
+"""Prefix of an evaluation's numbers; a dataset's name follows."""
 
 
 class Mirror(Protocol):
@@ -29,6 +34,30 @@ class Mirror(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+class ValidationLines:
+    """One log line per evaluation: the top-1 on the held-out part of each dataset.
+
+    Args:
+        title: Name of the training.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+
+    def begin(self, start_step: int) -> None:
+        """Do nothing: lines of the log stay."""
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Log the line if it is of an evaluation."""
+        scores = {k.removeprefix(VAL_TOP1): v for k, v in values.items() if k.startswith(VAL_TOP1)}
+        if scores:
+            text = ", ".join(f"{name} {value:.1f} %" for name, value in scores.items())
+            logger.info("%s: step %d: val top-1 %s", self._title, values["step"], text)
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def check_loggers(names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from videokd.engine.frozen_clock import FrozenClock
 from videokd.engine.metrics_log import MetricsLog
-from videokd.engine.mirrors import make_mirrors
+from videokd.engine.mirrors import Mirror, ValidationLines, make_mirrors
 from videokd.engine.profiler import StepProfiler
 
 
@@ -46,7 +46,9 @@ class Watch:
     ) -> None:
         self.folder = folder
         self._is_silent = is_silent
-        self._mirrors = make_mirrors(() if is_silent else loggers, folder, title)
+        self._mirrors: tuple[Mirror, ...] = ()
+        if not is_silent:
+            self._mirrors = (ValidationLines(title), *make_mirrors(loggers, folder, title))
         self.clock = FrozenClock(frozen, device)
         self._profiler: StepProfiler | None = None
         if profile_steps and not is_silent:

@@ -16,6 +16,7 @@ from videokd.pipeline.summary import accuracy_table, time_table, write_summary
 from videokd.pipeline.training import train_unit
 from videokd.pipeline.unit import Unit
 from videokd.utils.io import read_json, sha256_file, sha256_json, write_json
+from videokd.utils.log import log_duration, show
 
 logger = logging.getLogger(__name__)
 
@@ -38,28 +39,33 @@ def run_experiment(run: Run, part: str = "all") -> None:
     for name in PARTS if part == "all" else (part,):
         if name in STAGES or name == "test":
             run.raise_if_stopped()
+        elif not run.ranks.is_first:
+            return  # the first process alone exports and reports
         else:
             run.stop.raise_if_set()
-        if name in STAGES:
-            for unit in run.plan.units:
-                if unit.stage == name:
-                    train_unit(run, unit)
-                    run.raise_if_stopped()
-        elif name == "test":
-            for unit in run.plan.units:
-                score_unit(run, unit)
+        with log_duration(f"stage {name}", logger=logger):
+            _do_part(run, name)
+
+
+def _do_part(run: Run, name: str) -> None:
+    if name in STAGES:
+        for unit in run.plan.units:
+            if unit.stage == name:
+                train_unit(run, unit)
                 run.raise_if_stopped()
-            if run.ranks.is_first:
-                show_results(run)
-        elif not run.ranks.is_first:
-            return  # what is left to do, one process does
-        elif name == "export":
-            for unit in run.plan.units:
-                if unit.key == "students":
-                    export_unit(run, unit, run.folder / "export" / unit.tested_on[0])
-        else:
-            write_summary(run)
-            run.console.print(f"report: {write_report(run.folder)}", soft_wrap=True)
+    elif name == "test":
+        for unit in run.plan.units:
+            score_unit(run, unit)
+            run.raise_if_stopped()
+        if run.ranks.is_first:
+            show_results(run)
+    elif name == "export":
+        for unit in run.plan.units:
+            if unit.key == "students":
+                export_unit(run, unit, run.folder / "export" / unit.tested_on[0])
+    else:
+        write_summary(run)
+        show(run.console, f"report: {write_report(run.folder)}", logger=logger)
 
 
 def read_subsets(part: str) -> tuple[str, ...]:
@@ -74,14 +80,15 @@ def read_subsets(part: str) -> tuple[str, ...]:
 def show_results(run: Run) -> None:
     """Write results.json and print its tables."""
     summary = write_summary(run)
-    run.console.print(time_table(summary))
-    run.console.print(accuracy_table(summary))
-    run.console.print(
+    show(run.console, time_table(summary), logger=logger)
+    show(run.console, accuracy_table(summary), logger=logger)
+    show(
+        run.console,
         f"seed {summary['seed']}, "
         f"top-1 of {run.cfg.TEST.NUM_ENSEMBLE_VIEWS} x {run.cfg.TEST.NUM_SPATIAL_CROPS} views "
         f"({run.cfg.TEST.CLIP_RULE}), "
         f"run directory {run.folder}",
-        soft_wrap=True,
+        logger=logger,
     )
 
 
@@ -117,9 +124,8 @@ def export_unit(run: Run, unit: Unit, folder: Path, formats: tuple[str, ...] | N
     )
     write_json(marker, {"fingerprint": source})
     parity = ", ".join(f"{name} {value:.1e}" for name, value in report.parity.items())
-    run.console.print(
-        f"exported {dataset} to {folder}: max logit difference {parity}", soft_wrap=True
-    )
+    text = f"exported {dataset} to {folder}: max logit difference {parity}"
+    show(run.console, text, logger=logger)
 
 
 def _preprocessing(run: Run, dataset: str) -> Preprocessing:

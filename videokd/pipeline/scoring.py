@@ -17,6 +17,7 @@ from videokd.pipeline.run import Run
 from videokd.pipeline.unit import Unit
 from videokd.utils.errors import InputError
 from videokd.utils.io import sha256_json
+from videokd.utils.log import log_duration
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +40,11 @@ def score_unit(run: Run, unit: Unit, part: str = "test") -> None:
             continue
         model = model or run.plan.load_model(unit).to(run.device)
         title = f"{part} {unit.folder}" + (f" {name}" if len(unit.tested_on) > 1 else "")
-        predictions = predict_part(run, unit, model, name, part, title=title)
+        with log_duration(title, logger=logger):
+            predictions = predict_part(run, unit, model, name, part, title=title)
         if not run.ranks.is_first:
             continue
-        write_result(
+        result = write_result(
             run.plan.path(unit),
             run.datasets[name].index(part),
             predictions,
@@ -50,6 +52,11 @@ def score_unit(run: Run, unit: Unit, part: str = "test") -> None:
             clip=unit.clips.main,
             fingerprint=_result_fingerprint(run, unit, name, part),
             part=part,
+        )
+        logger.debug(
+            "%s: top-1 %.2f %%, top-5 %.2f %%, mean over classes %.2f %%, %d of %d videos",
+            *(title, result["top1"], result["top5"], result["mean_class_accuracy"]),
+            *(result["num_used"], result["num_videos"] + result["num_missing"]),
         )
 
 

@@ -45,6 +45,7 @@ from videokd.pipeline.unit import Unit
 from videokd.utils.class_names import ClassNames
 from videokd.utils.errors import RunError
 from videokd.utils.io import sync
+from videokd.utils.log import log_duration, show
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,15 @@ def train_unit(run: Run, unit: Unit) -> None:
             is not trained yet.
         RunError: The training cannot go on, see ``train``; or the GPU has not enough memory.
     """
+    stage = read_stage(run.plan.path(unit), unit.inputs)
+    if run.ranks.first_says(stage["is_finished"]):
+        logger.info("%s: finished before, skipped", unit.folder)
+        if run.ranks.is_first:  # there are some when it was killed as soon as it had finished
+            _delete_checkpoints(run.plan.path(unit))
+        return
     try:
-        _train_unit(run, unit)
+        with log_duration(f"training {unit.folder}, {unit.num_steps} steps", logger=logger):
+            _train_unit(run, unit, stage)
     except torch.OutOfMemoryError as error:
         logger.warning("%s: %s", unit.folder, str(error).splitlines()[0])
     else:
@@ -72,20 +80,14 @@ def train_unit(run: Run, unit: Unit) -> None:
     raise explain_out_of_memory(unit, run.cfg, run.console, device=run.device, classes=classes)
 
 
-def _train_unit(run: Run, unit: Unit) -> None:
+def _train_unit(run: Run, unit: Unit, stage: dict[str, Any]) -> None:
     folder = run.plan.path(unit)
-    stage = read_stage(folder, unit.inputs)
-    if run.ranks.first_says(stage["is_finished"]):
-        logger.info("%s: finished before, skipped", unit.folder)
-        if run.ranks.is_first:  # there are some when it was killed as soon as it had finished
-            _delete_checkpoints(folder)
-        return
     start, call = time.monotonic(), begin_call(run)
     model = unit.make_model()
     if unit.load_initial is not None:
         unit.load_initial(model)
     if isinstance(model, JointTeacher):
-        run.console.print(make_fusion_table(model, unit.folder))
+        show(run.console, make_fusion_table(model, unit.folder), logger=logger)
     learner = _make_learner(run, unit, model)
     result = _result_of(learner, model)
     stage["class_names"] = run.plan.workshop.head_classes(model)

@@ -1,10 +1,17 @@
-"""Logging set-up: short lines on the terminal, everything in ``run.log``."""
+"""Logging set-up: short lines on the terminal, everything in ``run.log``.
 
+Lines of level DEBUG go to the file only.
+"""
+
+import io
 import logging
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.logging import RichHandler
 
 
@@ -19,14 +26,39 @@ def setup_logging(console: Console, log_file: Path | None = None) -> None:
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    logger.addHandler(RichHandler(console=console, show_path=False, markup=False))
+    logger.addHandler(RichHandler(logging.INFO, console=console, show_path=False, markup=False))
     if log_file is not None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         handler = _LogFile(log_file, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logger.addHandler(handler)
+
+
+def show(console: Console, content: RenderableType, *, logger: logging.Logger) -> None:
+    """Print text or a table on the terminal, and write it to the log file."""
+    console.print(content, soft_wrap=isinstance(content, str))
+    # Without colours and with a width of its own: the terminal may be narrow, or silent.
+    text = io.StringIO()
+    plain = Console(file=text, width=120, color_system=None)
+    plain.print(content, soft_wrap=isinstance(content, str))
+    logger.debug("%s%s", "" if isinstance(content, str) else "\n", text.getvalue().rstrip())
+
+
+@contextmanager
+def log_duration(title: str, *, logger: logging.Logger) -> Iterator[None]:
+    """Write start and end of the body to the log file, with its duration or its error."""
+    logger.debug("%s: started", title)
+    start = time.monotonic()
+    try:
+        yield
+    except BaseException as error:
+        name, text = type(error).__name__, str(error)
+        cause = f"{name}: {text}" if text else name
+        logger.debug("%s: ended after %.1f s: %s", title, time.monotonic() - start, cause)
+        raise
+    logger.debug("%s: finished in %.1f s", title, time.monotonic() - start)
 
 
 class _LogFile(logging.FileHandler):
