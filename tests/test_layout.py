@@ -18,6 +18,8 @@ PACKAGE_FILES = sorted((ROOT / "videokd").rglob("*.py"))
 TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 TOOL_FILES = sorted((ROOT / "tools").glob("*.py"))
 CONFIG_FILES = sorted((ROOT / "configs").rglob("*.yaml"))
+# Letters and digits in a row: a pattern that finds itself here finds itself in any message.
+NO_MESSAGE = "abcdefghijklmnopqrstuvwxyz 0123456789"
 # (importing, imported): beyond the order of the layers.
 STRANGERS = {
     ("models", "data"),
@@ -132,6 +134,16 @@ def test_every_expected_error_is_checked_by_its_message(path):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("pytest.raises"):
             keywords = [keyword.arg for keyword in node.keywords]
             assert "match" in keywords, f"{_name(path)}:{node.lineno} has no match="
+            patterns = [k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)]
+            loose = [pattern for pattern in patterns if re.search(pattern, NO_MESSAGE)]
+            assert loose == [], f"{_name(path)}:{node.lineno} would match any message"
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=_name)
+def test_no_two_tests_of_a_file_share_a_name(path):
+    # pytest would run the last one only.
+    names = [node.name for node in _parse(path).body if isinstance(node, ast.FunctionDef)]
+    assert sorted(names) == sorted(set(names))
 
 
 @pytest.mark.parametrize("path", CONFIG_FILES, ids=_name)

@@ -164,7 +164,7 @@ def test_a_video_that_is_too_long_is_refused(make_video, monkeypatch):
 def test_a_file_that_only_starts_like_a_video_is_refused(tmp_path, content):
     path = tmp_path / "fake.bin"
     path.write_bytes(content)
-    with pytest.raises(VideoError, match=r"fake\.bin: \w+"):
+    with pytest.raises(VideoError, match=r"fake\.bin: (Invalid data|.*moov)"):
         open_video(str(path))
 
 

@@ -30,5 +30,5 @@ def test_features_are_those_of_the_classifier(joined):
 
 
 def test_an_unknown_dataset_is_refused(joined):
-    with pytest.raises(KeyError, match="d"):
+    with pytest.raises(KeyError, match="^'d'$"):
         joined.classify(torch.zeros(1, joined.classifier.backbone.embedding_dim), "d")

@@ -157,7 +157,7 @@ def test_the_tool_shows_and_writes_every_figure(tool, monkeypatch, tmp_path, cap
 
 
 def test_unknown_benchmarks_and_devices_are_refused(tool, capsys):
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(SystemExit, match="^2$"):
         tool.main(["engines"])
     assert "invalid choice" in capsys.readouterr().err
     with pytest.raises(InputError, match="DEVICE must be auto, cpu, cuda"):

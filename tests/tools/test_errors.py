@@ -29,7 +29,7 @@ def tool(monkeypatch, capsys):
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])
-        with pytest.raises(SystemExit, match=r"\d+") as caught:
+        with pytest.raises(SystemExit, match=r"^\d+$") as caught:
             run_tool(module.main)
         return caught.value.code, capsys.readouterr().err
 

@@ -75,6 +75,6 @@ def test_a_missing_model_is_refused(tool, tmp_path):
 
 
 def test_wrong_numbers_are_refused(main, capsys):
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(SystemExit, match="^2$"):
         main("a.mp4", "--top-k", "0")
     assert "must be > 0, got 0" in capsys.readouterr().err

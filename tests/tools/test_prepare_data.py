@@ -33,7 +33,7 @@ def tool(monkeypatch, capsys):
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, "argv", ["prepare_data.py", *map(str, words)])
-        with pytest.raises(SystemExit, match=r"\d+") as caught:
+        with pytest.raises(SystemExit, match=r"^\d+$") as caught:
             run_tool(module.main)
         written = capsys.readouterr()
         return caught.value.code, written.out, written.err
