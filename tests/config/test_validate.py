@@ -191,6 +191,10 @@ _MIX, _CACHE = "MIXUP.ALPHA", "DISTILL.CACHE_GIB"
             {"DISTILL.TEACHER_DROP": 0.5, "DISTILL.FEATURE_LOSS": "similarity"},
             "or choose mse, smooth_l1_cosine or attention",
         ),
+        (
+            {"DISTILL.TEACHER_DROP": 0.5, "DISTILL.LOGIT_LOSS": "dist"},
+            "LOGIT_LOSS dist compares all clips of a batch with each other; set DISTILL.TEACHER_DR",
+        ),
     ],
 )
 def test_values_that_do_not_go_together_are_refused_with_what_does(cfg, values, message):

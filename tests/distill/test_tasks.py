@@ -324,6 +324,19 @@ def test_with_all_clips_dropped_only_the_labels_teach(
         assert all(gradient.any() for gradient in expected[part])
 
 
+def test_terms_of_the_teacher_are_counted_by_the_clips_that_are_kept(
+    make_student_task, make_objective, make_batch, monkeypatch
+):
+    rand = torch.tensor([0.1, 0.9, 0.2, 0.8])
+    monkeypatch.setattr(torch, "rand", lambda *size, **options: rand)
+    task = make_student_task(objective=make_objective(teacher_drop=0.5))
+    counts = task(make_batch()).counts
+    taught = ["kd", *(f"feat_{level}" for level in LEVELS)]
+    assert {name: counts[name].item() for name in taught} == dict.fromkeys(taught, 2)
+    assert counts["ce"].item() == counts["top1"].item() == 4
+    assert not {"agreement", "entropy_student", "entropy_teacher"} & counts.keys()
+
+
 def test_clips_are_dropped_anew_at_each_step(make_student_task, make_objective, make_batch):
     task, kept = make_student_task(objective=make_objective(teacher_drop=0.5)), []
     task.objective.register_forward_pre_hook(

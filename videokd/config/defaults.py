@@ -167,7 +167,8 @@ def _distill() -> CfgNode:
     node.TEACHING = "consistent"
     # own: the student's dataset | all: of all datasets; labels count for its own alone (DUNE)
     node.CLIPS = "own"
-    node.TEACHER_DROP = 0.0  # share of clips that the teacher says nothing about
+    # Share of clips left out of the teacher's losses, which are means over the other clips.
+    node.TEACHER_DROP = 0.0
     # Memory for what frozen networks say of fixed views; 0 = asked anew at every step.
     node.CACHE_GIB = 0.0
     return node

@@ -367,6 +367,11 @@ def _check_teaching(cfg: CfgNode) -> None:
             f"DISTILL.FEATURE_LOSS {distill.FEATURE_LOSS} compares all clips of a batch with each "
             "other; set DISTILL.TEACHER_DROP to 0, or choose mse, smooth_l1_cosine or attention"
         )
+    if distill.TEACHER_DROP > 0 and distill.LOGIT_LOSS == "dist":
+        raise InputError(
+            "DISTILL.LOGIT_LOSS dist compares all clips of a batch with each other; set "
+            "DISTILL.TEACHER_DROP to 0, or choose kd or dkd"
+        )
     if distill.CACHE_GIB > 0 and is_mixed:
         raise InputError(
             "DISTILL.CACHE_GIB keeps what is said of whole clips; set it, or MIXUP.ALPHA and "

@@ -46,7 +46,11 @@ class DistillOptions:
     level_schedules: Mapping[str, str] = field(default_factory=dict)
     """Level name -> schedule, see ``level_factor``; constant where it is missing."""
     teacher_drop: float = 0.0
-    """Share of clips that the teacher says nothing about, in [0, 1)."""
+    """Share of clips without teaching, in [0, 1).
+
+    Above 0, both losses must be means over clips: ``dist_loss``, ``relational`` and
+    ``similarity_preserving`` compare clips with each other and do not fit.
+    """
 
     def weight(self, level: str) -> float:
         """Return the weight of a level at its highest."""
@@ -90,7 +94,7 @@ class DistillObjective(nn.Module):
         return () if self.projectors is None else self.projectors.levels
 
     def draw_kept(self, labels: Tensor) -> Tensor | None:
-        """Draw which of the clips with these labels (B,) the teacher speaks of; None = of all."""
+        """Draw which of the clips with these labels (B,) are taught, as bool (B,); None = all."""
         if self.options.teacher_drop == 0:
             return None
         return torch.rand(len(labels), device=labels.device) >= self.options.teacher_drop
@@ -114,15 +118,15 @@ class DistillObjective(nn.Module):
             targets: The teacher's, of the taught levels at least.
             labels: (B,)
             ce: The cross-entropy with the labels, which may be mixed ones.
-            keep: (B,) bool; the teacher says nothing about the other clips, whose target is what
-                the student says itself: they get no gradient but that of ``ce``. None keeps all.
+            keep: (B,) bool, True for the clips that the teacher's terms are means of; zero if
+                there is none. The other clips get the gradient of ``ce`` only. None keeps all.
             progress: Share of the training that is done, in [0, 1].
 
         Returns:
             The loss, and its terms, unweighted: kd, ce and feat_<level>.
         """
         options = self.options
-        kd = options.logit_loss(*_only(keep, logits, targets.logits), labels)
+        kd = _mean_over_kept(options.logit_loss, keep, logits, targets.logits, labels)
         loss = options.w_kd * kd + options.w_ce * ce
         terms = {"kd": kd, "ce": ce}
         mine = {} if self.projectors is None else self.projectors(features)
@@ -130,19 +134,20 @@ class DistillObjective(nn.Module):
             target = targets.levels[level].float()
             if level in self.standardisers:
                 target = self.standardisers[level](target)
-            term = options.feature_loss(*_only(keep, value, target))
+            term = _mean_over_kept(options.feature_loss, keep, value, target)
             factor = level_factor(options.level_schedules.get(level, "constant"), progress)
             loss = loss + options.w_feat * options.weight(level) * factor / self.num_levels * term
             terms[f"feat_{level}"] = term
         return loss, terms
 
 
-def _only(keep: Tensor | None, own: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both as they are where ``keep`` says so; elsewhere both are ``own``, detached."""
+def _mean_over_kept(loss: Callable[..., Tensor], keep: Tensor | None, *inputs: Tensor) -> Tensor:
+    """Return the mean of a loss over the kept clips of its inputs (B, ...), zero if none is kept.
+
+    ``keep`` weighs the losses of single clips: picking clips by a boolean index would wait for the
+    device.
+    """
     if keep is None:
-        return own, target
-    mask = keep.view(-1, *[1] * (target.ndim - 1))
-    fixed = own.detach()
-    # The student's side too: some losses compare clips with each other, and a clip that agrees
-    # with itself would still get a gradient from its neighbours.
-    return torch.where(mask, own, fixed), torch.where(mask, target, fixed.to(target.dtype))
+        return loss(*inputs)
+    losses = torch.vmap(lambda *clip: loss(*(value[None] for value in clip)))(*inputs)
+    return torch.where(keep, losses, 0).sum() / keep.sum().clamp(min=1)

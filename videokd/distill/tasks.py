@@ -205,7 +205,8 @@ class StudentTask(nn.Module):
 
         ``terms``: kd, ce, feat_<level> per taught level, agreement (the share of clips on which
         student and teacher have one top-1), teacher_top1, entropy_student, entropy_teacher (nats).
-        ce and teacher_top1 are of ``dataset``'s own clips.
+        ce and teacher_top1 are of ``dataset``'s own clips, kd and feat_<level> of the clips that
+        ``teacher_drop`` keeps.
         """
         clips, mix = self.mixing.prepare(batch)
         targets = self._ask_teacher(batch, clips)
@@ -216,15 +217,19 @@ class StudentTask(nn.Module):
         labels = torch.where(mine, batch.labels, 0)
         num_mine = mine.sum()
         ce = mixed_cross_entropy(logits, labels, mix) * mine
+        keep = self.objective.draw_kept(labels)
         loss, terms = self.objective(
             features,
             logits,
             targets,
             labels=labels,
             ce=ce.sum() / self._num_counted(batch, num_mine),
-            keep=self.objective.draw_kept(labels),
+            keep=keep,
             progress=progress,
         )
+        counts = {"ce": num_mine, "teacher_top1": num_mine, "top1": num_mine}
+        if keep is not None:
+            counts |= dict.fromkeys(terms.keys() - {"ce"}, keep.sum())
         terms["ce"] = ce.sum() / num_mine.clamp(min=1)
         top1, teacher_top1 = logits.argmax(dim=1), targets.logits.argmax(dim=1)
         terms["agreement"] = (top1 == teacher_top1).float().mean()
@@ -233,7 +238,6 @@ class StudentTask(nn.Module):
         terms["entropy_student"] = entropy(logits)
         terms["entropy_teacher"] = entropy(targets.logits)
         detached = {name: value.detach() for name, value in terms.items()}
-        counts = {"ce": num_mine, "teacher_top1": num_mine, "top1": num_mine}
         return TaskOutput(loss, (top1 == labels) & mine, detached, counts)
 
     def _num_counted(self, batch: ClipBatch, num_mine: Tensor) -> Tensor:

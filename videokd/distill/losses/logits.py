@@ -165,7 +165,8 @@ def _log_binary(odds: Tensor) -> Tensor:
 
 def _kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Return the mean over B of KL(p || q) from log probabilities (B, K)."""
-    return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+    # Not F.kl_div, which torch.vmap computes clip by clip in a loop, see ``DistillObjective``.
+    return (log_p.exp() * (log_p - log_q)).sum() / len(log_q)
 
 
 def _pearson_distance(q: Tensor, p: Tensor, *, dim: int) -> Tensor:
