@@ -62,8 +62,8 @@ def restore_global_state() -> Iterator[None]:
     """Give every test the same random state, and leave no trace of what it did to it."""
     torch.set_num_threads(1)
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
-    precisions = [backend.fp32_precision for backend in backends]
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    are_allowed = [backend.allow_tf32 for backend in backends]
     logger = logging.getLogger("videokd")
     logging_state = logger.propagate, logger.level, list(logger.handlers)
     torch.manual_seed(0)
@@ -73,8 +73,8 @@ def restore_global_state() -> Iterator[None]:
     torch.set_rng_state(states[0])
     np.random.set_state(states[1])
     random.setstate(states[2])
-    for backend, before in zip(backends, precisions, strict=True):
-        backend.fp32_precision = before
+    for backend, is_allowed in zip(backends, are_allowed, strict=True):
+        backend.allow_tf32 = is_allowed
     logger.propagate, logger.level, logger.handlers = logging_state
 
 

@@ -19,12 +19,11 @@ NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees n
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_CUDA])])
 def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
     """Each device in turn; float32 on a GPU is float32, not TF32."""
-    convolutions = torch.backends.cudnn.conv
-    before = convolutions.fp32_precision
+    before = torch.backends.cudnn.allow_tf32
     # By hand: monkeypatch cannot put attributes of this kind back.
-    convolutions.fp32_precision = "ieee"
+    torch.backends.cudnn.allow_tf32 = False
     yield torch.device(request.param)
-    convolutions.fp32_precision = before
+    torch.backends.cudnn.allow_tf32 = before
 
 
 @pytest.fixture

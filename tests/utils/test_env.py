@@ -107,8 +107,21 @@ def test_the_command_can_be_pasted_into_a_shell(monkeypatch):
     assert shlex.split(env.command_line()) == ["python", *words]
 
 
-@pytest.mark.parametrize(("is_allowed", "expected"), [(True, "tf32"), (False, "ieee")])
-def test_tf32_is_allowed_in_one_place_and_reported(is_allowed, expected):
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_tf32_is_allowed_in_one_place_and_reported(is_allowed):
     env.allow_tf32(is_allowed)
-    known = {"matmul": expected, "conv": expected}
-    assert env.collect_environment(CPU)["fp32_precision"] == known
+    known = {"matmul": is_allowed, "conv": is_allowed}
+    assert env.collect_environment(CPU)["allow_tf32"] == known
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_all_flags_of_tf32_can_be_read_and_agree(is_allowed):
+    cpu_precision = torch.backends.mkldnn.matmul.fp32_precision
+    env.allow_tf32(is_allowed)
+    backends = torch.backends
+    # Libraries read the older flags, torch.compile too in torch 2.10.
+    assert backends.cuda.matmul.allow_tf32 is backends.cudnn.allow_tf32 is is_allowed
+    assert torch.get_float32_matmul_precision() == ("high" if is_allowed else "highest")
+    precisions = backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision
+    assert [precision == "tf32" for precision in precisions] == [is_allowed, is_allowed]
+    assert backends.mkldnn.matmul.fp32_precision == cpu_precision

@@ -85,13 +85,15 @@ def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
 
 
 def allow_tf32(is_allowed: bool) -> None:
-    """Say whether GPUs may round the factors of float32 products to TF32, with 10 bits for 23.
+    """Allow or forbid GPUs to round the factors of float32 products to TF32 (10 bits for 23).
 
-    Convolutions and matrix products alike, in the whole process; CPUs do not know it.
+    The setting holds for convolutions and matrix products in the whole process and changes nothing
+    on CPUs.
     """
-    precision = "tf32" if is_allowed else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+    # Not by ``fp32_precision``: after that, torch raises where a library reads these flags, as
+    # torch.compile does in torch 2.10. Nor by set_float32_matmul_precision, which includes CPUs.
+    torch.backends.cuda.matmul.allow_tf32 = is_allowed
+    torch.backends.cudnn.allow_tf32 = is_allowed
 
 
 def device_memory_bytes(device: torch.device) -> int:
@@ -167,9 +169,9 @@ def collect_environment(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "host": platform.node(),
         "cores": num_available_cores(),
-        "fp32_precision": {
-            "matmul": torch.backends.cuda.matmul.fp32_precision,
-            "conv": torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
+        "allow_tf32": {
+            "matmul": torch.backends.cuda.matmul.allow_tf32,
+            "conv": torch.backends.cudnn.allow_tf32,
         },
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
         "versions": versions,
