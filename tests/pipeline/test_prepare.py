@@ -15,6 +15,16 @@ from videokd.pipeline.stage import read_stage, write_stage
 from videokd.utils.errors import InputError
 
 
+def test_the_chosen_gpu_is_the_current_one_of_a_single_process_too(write_config, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for device in ("cuda:1", "cpu"):
+        with prepare.open_ranks(load_config(write_config(["UCF"]), ["DEVICE", device])) as ranks:
+            assert ranks.is_alone
+    assert chosen == [torch.device("cuda:1")]
+
+
 def test_preparing_writes_nothing_to_the_run_directory(make_run):
     assert not make_run(is_dry=False).folder.exists()
 

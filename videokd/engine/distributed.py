@@ -301,20 +301,21 @@ def join_ranks(device: torch.device, *, timeout_sec: float) -> Iterator[Ranks]:
     """Meet the other processes of this training, and part from them at the end.
 
     Args:
-        device: What this process trains on: CUDA means NCCL, else it is gloo.
+        device: Device of this process; several ranks use NCCL on CUDA and gloo on the CPU. A CUDA
+            device becomes torch's current one.
         timeout_sec: Longest wait for another rank.
 
     Raises:
         RunError: The others do not come.
     """
     place = read_place()
+    if device.type == "cuda":
+        # Streams, events and memory without a device of their own belong to the current one.
+        torch.cuda.set_device(device)
     if place.num_ranks == 1:
         yield ONE_RANK
         return
-    backend = "gloo"
-    if device.type == "cuda":
-        backend = "nccl"
-        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
     # The watchdog comes first, and tells where each stood.
     limit = timedelta(seconds=2 * timeout_sec)
     with _explained():
