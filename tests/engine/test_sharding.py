@@ -142,6 +142,28 @@ def test_norms_of_shards_tell_what_is_not_finite():
     assert norms.isfinite().tolist() == [True, False, True, True]
 
 
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("fused", [True, None])
+def test_a_training_that_goes_on_keeps_its_own_choice_of_a_fused_optimizer(name, fused):
+    """CPUs have fused optimizers, too: one of them stands for that of a GPU."""
+    states = []
+    for is_saved in (True, False):
+        net = nn.Linear(3, 2)
+        optimizer = build_optimizer(net, name=name, base_lr=0.1, weight_decay=0.0)
+        for group in optimizer.param_groups:
+            group["fused"] = fused if not is_saved else None if fused else True
+        if is_saved:
+            net(torch.ones(1, 3)).sum().backward()
+            optimizer.step()
+            states = [net.state_dict(), optimizer.state_dict()]
+        else:
+            load_states(net, optimizer, *states)
+    assert {group["fused"] for group in optimizer.param_groups} == {fused}
+    assert optimizer.state_dict()["state"].keys() == states[1]["state"].keys()
+    net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+
+
 @pytest.mark.parametrize(("is_sharded", "fused"), [(True, None), (False, True)])
 def test_sgd_is_not_one_kernel_for_shards(monkeypatch, is_sharded, fused):
     # As on a GPU.

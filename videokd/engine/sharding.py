@@ -126,6 +126,9 @@ def load_states(
 ) -> None:
     """Load whole state dicts, the same ones on all ranks, into a training in shards or in none.
 
+    Whether the optimizer is fused stays its own choice, which depends on the device: the moments
+    may have been saved on another one.
+
     Args:
         task: What is trained.
         optimizer: Over its parameters.
@@ -139,7 +142,11 @@ def load_states(
         number: {name: _cut(value, owners[number]) for name, value in values.items()}
         for number, values in moments["state"].items()
     }
-    optimizer.load_state_dict({**moments, "state": kept})
+    groups = [
+        {**theirs, "fused": own_group.get("fused")}
+        for theirs, own_group in zip(moments["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({"state": kept, "param_groups": groups})
 
 
 def stack_whole_norms(tensors: list[Tensor], *, device: torch.device | None = None) -> Tensor:
