@@ -6,7 +6,10 @@ import torch
 
 from videokd.config import load_config
 from videokd.config.defaults import model_template
+from videokd.fusion.joint_teacher import JointTeacher
+from videokd.fusion.options import FusionOptions
 from videokd.models.build import build_architecture, build_classifier, fill_model_inputs
+from videokd.models.levels import compute_level_shapes
 from videokd.utils.errors import InputError
 
 
@@ -111,6 +114,35 @@ def test_a_compiled_model_trains_and_scores_as_it_would_without(graphs, precisio
         results.append((logits, scores, *gradients, *model.state_dict().values()))
     assert len(graphs) == 2  # one for training, one for evaluation
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_many_networks_of_a_family_are_compiled_in_one_process(graphs):
+    widths = [0.125, 0.25, 0.375, 0.5, 0.625]
+    for width in widths:
+        model = _build(0, COMPILE=True, WIDTH_FACTOR=width, CHECKPOINT_ACTIVATIONS=False)
+        for mode in (True, False):
+            model.train(mode)(torch.rand(2, 3, 4, 32, 32))
+    assert len(graphs) == 2 * len(widths)
+
+
+def test_a_fine_tuned_copy_of_a_compiled_expert_is_compiled(graphs):
+    for is_compiled in (True, False):
+        expert = _build(0, COMPILE=is_compiled, CHECKPOINT_ACTIVATIONS=False)
+        num_before = len(graphs)
+        shapes = compute_level_shapes(expert.backbone, (3, 4, 32, 32))
+        teacher = JointTeacher(
+            {"a": expert},
+            {"a": shapes},
+            shapes=shapes,
+            levels=["stage3"],
+            num_classes={"a": 3},
+            width=4,
+            dropout=0.0,
+            options=FusionOptions(fine_tune="all"),
+        )
+        teacher.train()(torch.rand(2, 3, 4, 32, 32)).embedding.sum().backward()
+        assert len(graphs) - num_before == is_compiled
+        assert teacher.experts["a"].module is not expert
 
 
 def test_a_compiled_models_weights_keep_their_names_and_its_copy_is_eager(graphs):

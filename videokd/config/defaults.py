@@ -246,8 +246,8 @@ def model_template() -> CfgNode:
     node.MEMORY_FORMAT = "contiguous"  # contiguous | channels_last_3d
     # Compute activations again in the backward instead of keeping them: less memory, a third slower
     node.CHECKPOINT_ACTIVATIONS = False
-    # torch.compile: a minute at the start for a faster step, where docs/benchmarks says so. Copies
-    # (the average of EMA_DECAY, experts of JOINT.FINE_TUNE) run without.
+    # torch.compile: a minute at the start for a faster step, where docs/benchmarks says so. The
+    # average of EMA_DECAY runs without.
     node.COMPILE = False
     node.BASE_LR = 0.0  # 0 = SOLVER.BASE_LR
     node.MAX_EPOCH = 0  # 0 = SOLVER.MAX_EPOCH; of an expert, or of a student in all its trainings

@@ -1,6 +1,5 @@
 """The joint teacher T*: experts fused at several levels, one classifier per dataset."""
 
-import copy
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
@@ -9,6 +8,7 @@ from videokd.fusion.expert_drop import draw_expert_weights
 from videokd.fusion.options import FusionOptions
 from videokd.fusion.topology import FusedEmbedding, FusedLevel, PooledEmbedding, TrunkLevel
 from videokd.models.classifier import Clips, VideoClassifier
+from videokd.models.compiling import copy_classifier
 from videokd.models.frozen import Frozen
 from videokd.models.levels import Features, LevelShapes
 from videokd.models.tuned import Tuned
@@ -159,7 +159,7 @@ class JointTeacher(nn.Module):
 def _wrap(expert: VideoClassifier, fine_tune: str, top: str) -> nn.Module:
     if fine_tune == "none":
         return Frozen(expert)
-    return Tuned(copy.deepcopy(expert), fine_tune, top=top)
+    return Tuned(copy_classifier(expert), fine_tune, top=top)
 
 
 def _check_levels(levels: Sequence[str], shapes: LevelShapes) -> None:

@@ -10,6 +10,7 @@ from fvcore.common.config import CfgNode
 from videokd.config import override_config
 from videokd.models.checkpointing import checkpoint_activations
 from videokd.models.classifier import VideoClassifier
+from videokd.models.compiling import compile_backbone
 from videokd.models.normalizer import ClipNormalizer
 from videokd.models.weights.load import load_pretrained
 from videokd.models.weights.report import LoadReport
@@ -96,8 +97,7 @@ def build_classifier(
             clip_name=clip_name,
         )
     if cfg.COMPILE:
-        # In place: the names of the weights stay. One graph, or an error that says where it breaks.
-        model.backbone.compile(fullgraph=True)
+        compile_backbone(model.backbone)
     return model
 
 

@@ -11,6 +11,7 @@ from videokd.data.batch import ClipBatch
 from videokd.distill.tasks import to_float
 from videokd.engine.optim import build_optimizer
 from videokd.models.classifier import VideoClassifier
+from videokd.models.compiling import compile_backbone
 from videokd.models.levels import LevelShapes, compute_level_shapes
 from videokd.models.zoo import FAMILIES, get_architecture
 
@@ -47,7 +48,7 @@ class ModelCase:
             memory_format=memory_format,
         )
         if is_compiled:
-            model.backbone.compile(fullgraph=True)
+            compile_backbone(model.backbone)
         return model
 
     def shapes(self, model: VideoClassifier) -> LevelShapes:
