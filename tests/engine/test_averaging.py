@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from videokd.engine.averaging import WeightAverage
+from videokd.models.frozen import Frozen
 
 
 def make_net():
@@ -49,6 +50,18 @@ def test_counts_of_batches_are_copied_and_stay_integers():
         average.update()
     count = average.module[1].num_batches_tracked
     assert (count.item(), count.dtype) == (30, torch.int64)
+
+
+def test_frozen_networks_are_shared_and_the_rest_is_copied():
+    frozen = nn.Linear(3, 3)
+    net = nn.Sequential(Frozen(frozen), nn.Linear(3, 2))
+    average = WeightAverage(net, decay=0.9, frozen=[frozen])
+    assert average.module[0].module is frozen
+    assert average.module[0] is not net[0]
+    assert average.module[1].weight is not net[1].weight
+    clips = torch.randn(4, 3)
+    assert torch.equal(average.module(clips), net(clips))
+    assert net.training
 
 
 def test_the_extra_state_of_a_module_is_copied():

@@ -1,6 +1,6 @@
 """A running average of weights over the steps of a training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from itertools import chain
 
@@ -23,6 +23,7 @@ class WeightAverage:
     Args:
         model: What is averaged, on its device already; it is read at every update.
         decay: In [0, 1); 0.999 averages over the last thousand steps or so.
+        frozen: Modules in ``model`` that never change; the copy holds the same objects.
 
     Raises:
         ValueError: decay is not in [0, 1).
@@ -32,10 +33,11 @@ class WeightAverage:
     """A copy of the model with the averaged weights, in eval mode and without gradient."""
     num_updates: int
 
-    def __init__(self, model: nn.Module, *, decay: float) -> None:
+    def __init__(self, model: nn.Module, *, decay: float, frozen: Sequence[nn.Module] = ()) -> None:
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"decay must be in [0, 1), got {decay}")
-        self.module = deepcopy(model).eval().requires_grad_(False)
+        shared = {id(module): module for module in frozen}
+        self.module = deepcopy(model, shared).eval().requires_grad_(False)
         self.num_updates = 0
         self._model = model
         self._decay = decay

@@ -165,10 +165,11 @@ def _make_learner(run: Run, unit: Unit, model: nn.Module) -> Learner:
         lr_scales=layer_lr_scales(task, run.cfg.SOLVER.LAYER_DECAY, unit.lr_scales),
     )
     decay = run.cfg.SOLVER.EMA_DECAY
+    frozen = [module.module for module in model.modules() if isinstance(module, Frozen)]
     return Learner(
         task,
         optimizer,
-        WeightAverage(model, decay=decay) if decay > 0 else None,
+        WeightAverage(model, decay=decay, frozen=frozen) if decay > 0 else None,
         torch.amp.GradScaler(run.device.type) if trains_in_fp16(task) else None,
         run.ranks,
         sharding,
