@@ -7,6 +7,7 @@ import torch
 from rich.console import Console
 
 from videokd.config import load_config
+from videokd.engine.distributed import RankPlace, Ranks
 from videokd.engine.stop import Stopped, StopRequest
 from videokd.pipeline import prepare
 from videokd.pipeline.experiment import read_subsets
@@ -23,6 +24,14 @@ def test_the_chosen_gpu_is_the_current_one_of_a_single_process_too(write_config,
         with prepare.open_ranks(load_config(write_config(["UCF"]), ["DEVICE", device])) as ranks:
             assert ranks.is_alone
     assert chosen == [torch.device("cuda:1")]
+
+
+def test_a_cache_of_features_is_refused_with_several_processes(write_config):
+    words = ["DISTILL.CACHE_GIB", "0.5", "DATA.VIEWS_PER_VIDEO", "2", "TRAIN.BATCH_SIZE", "4"]
+    cfg = load_config(write_config(["UCF"]), words)
+    ranks = Ranks(RankPlace(rank=0, num_ranks=2))
+    with pytest.raises(InputError, match="CACHE_GIB 0.5 .* to 2 processes; set it to 0"):
+        prepare_run(cfg, Console(), StopRequest(), ranks=ranks)
 
 
 def test_preparing_writes_nothing_to_the_run_directory(make_run):

@@ -63,6 +63,7 @@ def prepare_run(
     cfg = fill_model_inputs(cfg)
     _check_parts(cfg, ranks.num_ranks)
     _check_sharding(cfg)
+    _check_cache(cfg, ranks.num_ranks)
     num_workers, num_threads = plan_threads(
         cfg.DATA_LOADER.NUM_WORKERS,
         cfg.DATA_LOADER.NUM_THREADS,
@@ -149,6 +150,16 @@ def _check_parts(cfg: CfgNode, num_ranks: int) -> None:
         raise InputError(
             f"TRAIN.BATCH_SIZE {size} is less than two clips for each of {num_parts} parts: "
             f"{num_ranks} processes, TRAIN.ACCUMULATE {cfg.TRAIN.ACCUMULATE}"
+        )
+
+
+def _check_cache(cfg: CfgNode, num_ranks: int) -> None:
+    # Each epoch deals the videos to other ranks: on 8 of them a cache answered a third of the
+    # batches, and kept nearly every view on every rank.
+    if cfg.DISTILL.CACHE_GIB > 0 and num_ranks > 1:
+        raise InputError(
+            f"DISTILL.CACHE_GIB {cfg.DISTILL.CACHE_GIB} keeps what one process computed, and each "
+            f"epoch deals the videos anew to {num_ranks} processes; set it to 0, or use one process"
         )
 
 
