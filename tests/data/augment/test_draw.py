@@ -35,6 +35,22 @@ def draw_jittered(seed, height=256, width=340, scales=(256, 320), crop_size=224)
     return draw_jittered_crop(height, width, rng=make_rng(seed), scales=scales, crop_size=crop_size)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scale_range": (0.9, 1.0)},
+        {"ratio_range": (2.5, 3.0)},
+        {"jitter_scales": (256, 320), "jitter_crop_size": 224},
+    ],
+)
+def test_another_crop_leaves_the_others_alone(changes):
+    for seed in range(100):
+        one = FULL.draw(56, 75, rng=make_rng(seed))
+        other = replace(FULL, **changes).draw(56, 75, rng=make_rng(seed))
+        assert other.crop != one.crop
+        assert replace(other, crop=one.crop) == one
+
+
 def test_drawn_crops_lie_inside_and_keep_to_the_ranges():
     for seed in range(200):
         top, left, height, width = draw(seed).crop

@@ -75,8 +75,8 @@ class AugmentSpec:
     def draw(self, height: int, width: int, *, rng: np.random.Generator) -> ViewParams:
         """Draw a view of frames of this size.
 
-        All numbers are drawn even when unused, and RandAugment and erasing have generators of
-        their own: switching one augmentation leaves the others alone.
+        All numbers are drawn even when unused, and crop, RandAugment, erasing and the four scalars
+        have generators of their own: switching one augmentation leaves the others alone.
 
         Args:
             height: Of the decoded frames, pixels.
@@ -95,8 +95,9 @@ class AugmentSpec:
             crop = draw_jittered_crop(
                 height, width, rng=rng, scales=self.jitter_scales, crop_size=self.jitter_crop_size
             )
-        flip, brightness, contrast, saturation = rng.random(4).tolist()
-        ops_rng, erasing_rng = rng.spawn(2)
+        # The crop takes a varying number of draws from rng, so nothing may follow it there.
+        ops_rng, erasing_rng, scalar_rng = rng.spawn(3)
+        flip, brightness, contrast, saturation = scalar_rng.random(4).tolist()
         return ViewParams(
             crop,
             flip=self.flip and flip < 0.5,
