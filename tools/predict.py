@@ -1,6 +1,6 @@
 """Predict the classes of video files with an exported student.
 
-    python tools/predict.py --model runs/demo/export/UCF101 VIDEO [VIDEO ...]
+    python tools/predict.py --model runs/demo/export/UCF VIDEO [VIDEO ...]
 
 A file that cannot be used is named on stderr with the cause, and the tool goes on.
 Exit codes: 0 all files predicted; 1 some could not be; 2 the input is wrong (no such model ...).
