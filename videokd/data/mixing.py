@@ -185,7 +185,7 @@ class BatchPlan:
 
 
 class PlanSampler(Sampler[list[ClipRequest]]):
-    """The batches of a plan from one step on, for DataLoader(batch_sampler=...).
+    """The batches of a plan from one step on, for `loader.iterate_batches`.
 
     Args:
         plan: The batches.
