@@ -101,7 +101,7 @@ def test_the_config_stays_as_the_first_training_was_given_it(make_run, caplog):
     assert (run.folder / "config.yaml").read_text() == text
     assert "config.yaml: TEST.NUM_ENSEMBLE_VIEWS 5 (there: 7)" in caplog.text
     (run.folder / "config.yaml").write_text("[: no YAML")
-    with pytest.raises(InputError, match=r"config.yaml is damaged; restore it, or delete it"):
+    with pytest.raises(InputError, match=r"config.yaml is not plain YAML"):
         open_run_directory(run)
 
 

@@ -51,23 +51,38 @@ def read_config(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     return _overlay(merged, values)
 
 
+def parse_config(text: str, *, source: str) -> dict[str, Any]:
+    """Return the values of YAML text, each key once.
+
+    Args:
+        text: Empty for no values.
+        source: Name of the text in messages.
+
+    Raises:
+        InputError: It is no plain YAML, no mapping, or has a key twice.
+    """
+    try:
+        loader = _Loader(text)
+        loader.name = source
+        values = loader.get_single_data()
+    except yaml.YAMLError as error:
+        cause = " ".join(str(error).split())
+        raise InputError(f"config {source} is not plain YAML: {cause}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(f"config {source} must hold KEY: value lines, got {type(values).__name__}")
+    return values
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
-        loader.name = str(path)
-        values = loader.get_single_data()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"config {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"config {path} is not UTF-8 text") from error
-    except yaml.YAMLError as error:
-        cause = " ".join(str(error).split())
-        raise InputError(f"config {path} is not plain YAML: {cause}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise InputError(f"config {path} must hold KEY: value lines, got {type(values).__name__}")
-    return values
+    return parse_config(text, source=str(path))
 
 
 def _place(mark: yaml.Mark) -> str:

@@ -197,11 +197,7 @@ def _check_colors(key: str, values: Sequence[Any], *, low_allowed: bool) -> None
     if not all(0 <= value <= 1 and (low_allowed or value > 0) for value in values):
         low = "0 <=" if low_allowed else "0 <"
         divided = [round(value / 255, 6) for value in values]
-        hint = (
-            f"; divide those of 0 .. 255 by 255: {divided}"
-            if all(0 <= value <= 255 for value in values) and max(values) > 1
-            else ""
-        )
+        hint = f"; divide those of 0 .. 255 by 255: {divided}" if max(values) > 1 else ""
         raise InputError(f"{key} must be {low} x <= 1, for RGB in [0, 1], got {values}{hint}")
 
 

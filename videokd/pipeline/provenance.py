@@ -4,9 +4,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 import torch
-import yaml
 
-from videokd.config import dump_config
+from videokd.config import dump_config, parse_config, read_config
 from videokd.pipeline.run import Run
 from videokd.pipeline.stage import leaves
 from videokd.utils.env import (
@@ -15,7 +14,6 @@ from videokd.utils.env import (
     peak_memory_gib,
     reset_peak_memory,
 )
-from videokd.utils.errors import InputError
 
 CONFIG_NAME = "config.yaml"
 
@@ -59,12 +57,7 @@ def config_differences(run: Run) -> dict[str, tuple[Any, Any]]:
     path = run.folder / CONFIG_NAME
     if not path.exists():
         return {}
-    try:
-        known = dict(leaves(yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
-    except (yaml.YAMLError, AttributeError) as error:
-        raise InputError(
-            f"{path} is damaged; restore it, or delete it and this call writes its own"
-        ) from error
-    given = dict(leaves(yaml.safe_load(dump_config(run.cfg))))
+    known = dict(leaves(read_config(path)))
+    given = dict(leaves(parse_config(dump_config(run.cfg), source="of this call")))
     keys = [key for key in {**known, **given} if known.get(key) != given.get(key)]
     return {key: (known.get(key), given.get(key)) for key in keys}
