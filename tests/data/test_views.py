@@ -169,7 +169,7 @@ def test_a_batch_of_bad_videos_is_empty(index):
 def test_videos_of_a_batch_are_bounded_by_the_bytes_of_their_views(
     num_frames, crop_size, num_clips, num_crops, most, expected
 ):
-    plan = ViewPlan(num_clips, num_crops)
+    plan = ViewPlan(num_clips, num_crops, "segment_centres")
     clips = ClipSet(ClipSpec(num_frames, 2, crop_size, crop_size))
     assert plan.count_videos(clips, most=most) == expected
     more = ClipSet(clips.main, others=(ClipSpec(num_frames, 4, crop_size, crop_size),))
