@@ -40,10 +40,7 @@ def test_sidecar_read_returns_what_was_written(sidecar, tmp_path):
         {"target_fps": 12.5, "num_crops": 5},
     ],
 )
-def test_what_came_later_is_written_where_it_matters(sidecar, tmp_path, values):
-    sidecar.write(tmp_path)
-    plain = json.loads((tmp_path / "model.json").read_text())["preprocessing"]
-    assert not {"box_size", "sampler", "short_video", "target_fps"} & plain.keys()
+def test_every_convention_of_the_clips_is_written(sidecar, tmp_path, values):
     changed = replace(sidecar, preprocessing=replace(sidecar.preprocessing, **values))
     changed.write(tmp_path)
     assert Sidecar.read(tmp_path) == changed

@@ -14,10 +14,6 @@ from videokd.utils.io import write_json
 
 SIDECAR_NAME = "model.json"
 FORMAT_VERSION = 1
-# Of the preprocessing: what a file that does not name them means.
-_LATER_FIELDS: dict[str, Any] = {
-    **{"channels": "rgb", "box_size": 0, "sampler": DENSE, "target_fps": 0.0, "short_video": CLAMP}
-}
 
 _T = TypeVar("_T")
 
@@ -98,8 +94,8 @@ class Preprocessing:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as they are written; those that came later only where they say more."""
-        return {k: v for k, v in asdict(self).items() if v != _LATER_FIELDS.get(k)}
+        """Return the fields as they are written."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -178,7 +174,7 @@ def _parse_labels(value: list[Any]) -> tuple[str, ...]:
 
 def _parse_preprocessing(value: Mapping[str, Any]) -> Preprocessing:
     names = {f.name for f in fields(Preprocessing)}
-    wrong = {**_LATER_FIELDS, **value}.keys() ^ names
+    wrong = value.keys() ^ names
     if wrong:
         raise InputError(f"preprocessing has missing or unknown keys: {', '.join(sorted(wrong))}")
     rgb = {name: tuple(_get(value, name, list)) for name in ("mean", "std")}

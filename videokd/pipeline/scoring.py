@@ -118,9 +118,9 @@ def validate_unit(run: Run, unit: Unit, model: nn.Module) -> dict[str, float]:
 def _result_fingerprint(run: Run, unit: Unit, name: str, part: str) -> str:
     views = build_view_plan(run.cfg)
     videos = run.datasets[name].index(part).digest()
-    # The rule came later: results of before it are of the default one.
-    rule = [] if views.clip_rule == SEGMENT_CENTRES else [views.clip_rule]
-    return sha256_json([unit.fingerprint, views.num_clips, views.num_crops, videos, *rule])
+    return sha256_json(
+        [unit.fingerprint, views.num_clips, views.num_crops, views.clip_rule, videos]
+    )
 
 
 def _has_result(run: Run, unit: Unit, name: str, part: str) -> bool:
