@@ -162,7 +162,7 @@ def test_two_trainings_are_two_runs_of_the_project_that_the_environment_names(
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, tmp_path, name):
     monkeypatch.setitem(sys.modules, name, None)
-    message = rf"TRAIN.LOGGERS {name} cannot be used .*; install videokd\[{name}\], or take {name}"
+    message = rf"TRAIN.LOGGERS {name} .*pip install -e '.\[{name}\]'.* take {name}"
     with pytest.raises(InputError, match=message):
         check_loggers([name])
     with pytest.raises(InputError, match=message):
