@@ -27,7 +27,7 @@ ALL_KEYS = sorted(
 @pytest.fixture(scope="module")
 def readers() -> str:
     files = [
-        *(ROOT / "videokd").glob("*/build.py"),
+        *(ROOT / "videokd").rglob("build.py"),
         *(ROOT / "videokd" / "pipeline").rglob("*.py"),
         *(ROOT / "tools").glob("*.py"),
     ]
