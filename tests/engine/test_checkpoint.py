@@ -269,6 +269,13 @@ def test_a_checkpoint_under_the_name_of_another_step_is_damaged(tmp_path):
     assert find_damage(tmp_path / "step-4") == "it is of step 3"
 
 
+def test_a_file_that_a_checkpoint_does_not_name_is_damage(tmp_path):
+    path = _save_all(tmp_path, (3,)).path / "step-3"
+    assert find_damage(path) is None
+    (path / "average.safetensors").write_bytes(b"")
+    assert find_damage(path) == "average.safetensors does not belong to it"
+
+
 @pytest.mark.parametrize(
     ("text", "damage"),
     [
