@@ -105,7 +105,8 @@ def test_a_file_that_was_cut_off_is_no_shorter_video(tmp_path, name, share):
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     # What an MP4 holds is listed at its end.
-    cause = "Invalid data|moov" if path.suffix == ".mp4" else r"\b\d0? frames .* 12"
+    counts = r"cut off: \d+ of (12 frames|\d+ bytes)|\d+ frames decode, the index says 12"
+    cause = "Invalid data|moov" if path.suffix == ".mp4" else counts
     with pytest.raises(VideoError, match=cause):
         read_all(path)
 
