@@ -2,7 +2,10 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
+from videokd.engine.buffers import BufferSnapshot
+from videokd.fusion import standardise
 from videokd.fusion.standardise import PhiStandardiser, RunningStandardiser, equalising_rotation
 
 KINDS = [RunningStandardiser, PhiStandardiser]
@@ -186,3 +189,37 @@ def test_a_last_batch_that_is_not_finite_is_not_the_last_one():
     phi.load_state_dict(kept)
     assert torch.isfinite(phi(torch.randn(4, 3))).all()
     assert phi.is_calibrated
+
+
+def test_a_skipped_batch_has_no_weight_in_the_statistics_of_phi_s():
+    phi, plain = PhiStandardiser(3, num_calibration=3), PhiStandardiser(3, num_calibration=2)
+    batches = [_correlated(3, seed=seed) for seed in range(2)]
+    snapshot = BufferSnapshot(nn.ModuleList([phi, nn.Linear(1, 1)]))
+    phi(batches[0])
+    snapshot.take()
+    phi(torch.full((4, 3), torch.nan))
+    snapshot.restore_unless(torch.tensor(False))
+    phi(batches[1])
+    for batch in batches:
+        plain(batch)
+    assert phi.num_batches == 2
+    assert phi.is_calibrated
+    for name in ("mean", "covariance", "rotation"):
+        assert torch.equal(getattr(phi, name), getattr(plain, name)), name
+
+
+def test_the_products_of_phi_s_are_float64(monkeypatch):
+    dtypes = []
+    monkeypatch.setattr(
+        standardise, "sum_over_ranks", lambda value: dtypes.append(value.dtype) or value
+    )
+    PhiStandardiser(3)(_correlated(3))
+    assert dtypes == [torch.float64]
+
+
+def test_the_rotation_is_that_of_the_first_rank(monkeypatch):
+    first = torch.eye(3)[[1, 2, 0]]
+    monkeypatch.setattr(standardise, "broadcast_from_first", lambda value: first)
+    phi = PhiStandardiser(3, num_calibration=1)
+    phi(_correlated(3))
+    assert torch.equal(phi.rotation, first)

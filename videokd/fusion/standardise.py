@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from videokd.utils.ranks import num_ranks, sum_over_ranks
+from videokd.utils.ranks import broadcast_from_first, num_ranks, sum_over_ranks
 
 
 class RunningStandardiser(nn.Module):
@@ -88,20 +88,24 @@ class PhiStandardiser(nn.Module):
     mean: Tensor
     covariance: Tensor
     rotation: Tensor
+    num_batches: Tensor
+    """Batches in the statistics; put back with them when a step is skipped."""
 
     def __init__(self, channels: int, *, num_calibration: int = 100, eps: float = 1e-5) -> None:
         super().__init__()
         self.num_calibration = num_calibration
         self.eps = eps
-        self._num_batches = 0
+        # Batches met, skipped ones included: decides when calibration ends without reading a GPU.
+        self._num_met = 0
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("covariance", torch.eye(channels))
         self.register_buffer("rotation", torch.eye(channels))
+        self.register_buffer("num_batches", torch.zeros((), dtype=torch.int64))
 
     @property
     def is_calibrated(self) -> bool:
         """Whether the statistics and the rotation are final."""
-        return self._num_batches >= self.num_calibration
+        return self._num_met >= self.num_calibration
 
     def forward(self, feature: Tensor) -> Tensor:
         """Standardise features (B, C, ...) of any float dtype."""
@@ -116,30 +120,32 @@ class PhiStandardiser(nn.Module):
         return centred + _align(self.mean, centred)
 
     def get_extra_state(self) -> Tensor:
-        """Return the number of batches seen, for ``state_dict()``."""
-        # Not a buffer: it decides what is done next, and must be read without waiting for a GPU.
-        return torch.tensor(self._num_batches)
+        """Return the number of batches met, for ``state_dict()``."""
+        return torch.tensor(self._num_met)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take over the number of batches seen."""
-        self._num_batches = int(state)
+        """Take over the number of batches met."""
+        self._num_met = int(state)
 
     def _update(self, feature: Tensor) -> None:
         flat = feature.transpose(0, 1).flatten(1)
         count, mean = _count_and_mean(flat)
-        centred = flat - mean[:, None]
-        self._num_batches += 1
-        weight = 1 / self._num_batches
+        centred = (flat - mean[:, None]).double()  # float32 products may be rounded to TF32
+        self._num_met += 1
+        self.num_batches += 1
+        weight = 1.0 / self.num_batches
+        within = sum_over_ranks(centred @ centred.T) / count
         between = (1 - weight) * torch.outer(mean - self.mean, mean - self.mean)
-        self.covariance.lerp_(sum_over_ranks(centred @ centred.T) / count + between, weight)
+        self.covariance.lerp_(within.to(between) + between, weight)
         self.mean.lerp_(mean, weight)
         if self.is_calibrated and not torch.isfinite(self.covariance).all():
             # There is no rotation of these. The step is skipped and its statistics put back, so
             # that the next batch is the last one.
-            self._num_batches -= 1
+            self._num_met -= 1
         elif self.is_calibrated:
-            # A new tensor: a graph of an earlier forward may hold the old one.
-            self.rotation = equalising_rotation(self.covariance)
+            # A new tensor: a graph of an earlier forward may hold the old one. Rank 0's for all:
+            # another processor may find other eigenvectors.
+            self.rotation = broadcast_from_first(equalising_rotation(self.covariance))
 
     def _scale(self) -> Tensor:
         return (self.covariance.diagonal().mean() + self.eps).sqrt()

@@ -23,6 +23,17 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     return total
 
 
+def broadcast_from_first(value: Tensor) -> Tensor:
+    """Return rank 0's ``value`` on every rank, without gradient.
+
+    All ranks must call it, with one shape.
+    """
+    first = value.detach().clone()
+    if num_ranks() > 1:
+        dist.broadcast(first, src=0)
+    return first
+
+
 class SumOverRanks(torch.autograd.Function):
     """The sum over all ranks with its gradient, which is the sum of the ranks' gradients."""
 
