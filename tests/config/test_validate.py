@@ -185,15 +185,15 @@ _MIX, _CACHE = "MIXUP.ALPHA", "DISTILL.CACHE_GIB"
         ({_CACHE: 1.0, _MIX: 0.2, "DATA.VIEWS_PER_VIDEO": 2}, "keeps what is said of whole clips"),
         (
             {"DISTILL.TEACHER_DROP": 0.5, "DISTILL.FEATURE_LOSS": "relational"},
-            "FEATURE_LOSS relational compares all clips of a batch with each other; set DISTILL.TE",
+            "TEACHER_DROP needs a loss per clip, relational compares clips; set it to 0, or FE",
         ),
         (
             {"DISTILL.TEACHER_DROP": 0.5, "DISTILL.FEATURE_LOSS": "similarity"},
-            "or choose mse, smooth_l1_cosine or attention",
+            "or FEATURE_LOSS mse, smooth_l1_cosine or attention and LOGIT_LOSS kd or dkd",
         ),
         (
             {"DISTILL.TEACHER_DROP": 0.5, "DISTILL.LOGIT_LOSS": "dist"},
-            "LOGIT_LOSS dist compares all clips of a batch with each other; set DISTILL.TEACHER_DR",
+            "TEACHER_DROP needs a loss per clip, dist compares clips; set it to 0",
         ),
     ],
 )

@@ -358,15 +358,11 @@ def _check_teaching(cfg: CfgNode) -> None:
             "DISTILL.LOGIT_LOSS dkd needs a label of the student's dataset for each clip; set "
             "DISTILL.CLIPS own, or choose kd or dist"
         )
-    if distill.TEACHER_DROP > 0 and distill.FEATURE_LOSS in ("relational", "similarity"):
+    crossing = {distill.FEATURE_LOSS, distill.LOGIT_LOSS} & {"relational", "similarity", "dist"}
+    if distill.TEACHER_DROP > 0 and crossing:
         raise InputError(
-            f"DISTILL.FEATURE_LOSS {distill.FEATURE_LOSS} compares all clips of a batch with each "
-            "other; set DISTILL.TEACHER_DROP to 0, or choose mse, smooth_l1_cosine or attention"
-        )
-    if distill.TEACHER_DROP > 0 and distill.LOGIT_LOSS == "dist":
-        raise InputError(
-            "DISTILL.LOGIT_LOSS dist compares all clips of a batch with each other; set "
-            "DISTILL.TEACHER_DROP to 0, or choose kd or dkd"
+            f"DISTILL.TEACHER_DROP needs a loss per clip, {max(crossing)} compares clips; set it "
+            "to 0, or FEATURE_LOSS mse, smooth_l1_cosine or attention and LOGIT_LOSS kd or dkd"
         )
     if distill.CACHE_GIB > 0 and is_mixed:
         raise InputError(
