@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from videokd.data import frame_table
-from videokd.data.decode import decoding, open_video, packets
+from videokd.data.decode import decoding, open_video, packets, streams
 from videokd.data.decode.rgb import RgbConverter
 from videokd.utils.errors import InputError, VideoError
 
@@ -149,7 +149,7 @@ def test_a_video_of_sound_alone_is_refused(tmp_path):
 
 
 def test_pictures_beyond_the_limit_are_refused(make_video, monkeypatch):
-    monkeypatch.setattr(packets, "MAX_FRAME_PX", 1000)
+    monkeypatch.setattr(streams, "MAX_FRAME_PX", 1000)
     with pytest.raises(VideoError, match="64x48 pixels, allowed are 1000"):
         open_video(str(make_video("a.avi", 3)))
 

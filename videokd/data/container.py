@@ -10,22 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
-
-from videokd.data.decode import MAX_FRAME_PX, MAX_VIDEO_FRAMES
+from videokd.data.decode import MAX_VIDEO_FRAMES
 from videokd.data.decode.errors import library_errors
+from videokd.data.decode.streams import open_stream
 from videokd.data.source import VideoFile, open_video_file
 from videokd.utils.errors import VideoError
 
 
 @dataclass(frozen=True, slots=True)
 class OpenContainer:
-    """An open file and its first video stream, as PyAV has them.
+    """An open file and its video stream, as PyAV has them.
 
     Args:
         file: The file; open for as long as this is.
         container: PyAV's view of it.
-        stream: Its first video stream. One thread decodes it.
+        stream: The chosen video stream. One thread decodes it.
     """
 
     file: VideoFile
@@ -77,23 +76,8 @@ def open_container(source: Path | VideoFile) -> Iterator[OpenContainer]:
 def _open_checked(file: VideoFile) -> Iterator[OpenContainer]:
     name = file.name
     with library_errors(name):
-        container = av.open(
-            file.decoder_path,
-            format=file.container,
-            container_options={"protocol_whitelist": "file"},
-        )
+        container, stream = open_stream(file)
     with container:
-        if not container.streams.video:
-            raise VideoError(name, "no video stream")
-        stream = container.streams.video[0]
-        context = stream.codec_context
-        if context is None:
+        if stream.codec_context is None:
             raise VideoError(name, "unknown codec")
-        if context.width * context.height > MAX_FRAME_PX:
-            raise VideoError(
-                name, f"{context.width}x{context.height} pixels, allowed are {MAX_FRAME_PX} in all"
-            )
-        stream.thread_type = "NONE"
-        context.thread_count = 1
-        context.options = {"max_pixels": str(MAX_FRAME_PX)}
         yield OpenContainer(file, container, stream)

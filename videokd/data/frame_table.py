@@ -166,6 +166,9 @@ def _from_times(packets: Sequence[Packet], *, is_mpeg4: bool) -> FrameTable:
     start = keys[0][0] if keys else 0
     shown = [(p.pts, n) for n, p in numbered if p.pts is not None and p.pts >= start]
     shown = sorted((t, n) for t, n in shown if t not in hidden)
+    is_counted = len(set(times)) < len(numbered) or (is_mpeg4 and has_empty)
+    if is_counted:  # also from a key frame without a time
+        keys = [(start, first)]
     return FrameTable(
         pts=np.array([t for t, _ in shown], np.int64),
         numbers=np.array([n for _, n in shown], np.int64),
@@ -173,7 +176,7 @@ def _from_times(packets: Sequence[Packet], *, is_mpeg4: bool) -> FrameTable:
         key_pts=np.array([t for t, _ in keys] or [start], np.int64),
         disposable=np.array([packet.is_disposable for packet in packets], np.bool_),
         stop=len(packets),
-        is_counted=len(set(times)) < len(numbered) or (is_mpeg4 and has_empty),
+        is_counted=is_counted,
     )
 
 

@@ -73,9 +73,9 @@ class VideoFile:
         """Size of the file."""
         return os.fstat(self._descriptor).st_size
 
-    def read_head(self, num_bytes: int) -> bytes:
-        """Return the first bytes of the file, fewer if it is smaller."""
-        return os.pread(self._descriptor, num_bytes, 0)
+    def read_bytes(self, num_bytes: int, *, start: int = 0) -> bytes:
+        """Return bytes of the file, fewer if it ends before."""
+        return os.pread(self._descriptor, num_bytes, start)
 
     def duplicate(self) -> "VideoFile":
         """Return the same open file once more, to be closed by itself."""

@@ -11,6 +11,7 @@ all: the order of display is read from the pictures themselves (`data.mpeg4`).
 """
 
 from videokd.data.decode.choice import BACKENDS, open_video, probe_video
-from videokd.data.decode.packets import MAX_FRAME_PX, MAX_VIDEO_FRAMES
+from videokd.data.decode.packets import MAX_VIDEO_FRAMES
+from videokd.data.decode.streams import MAX_FRAME_PX
 
 __all__ = ["BACKENDS", "MAX_FRAME_PX", "MAX_VIDEO_FRAMES", "open_video", "probe_video"]

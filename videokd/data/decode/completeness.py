@@ -44,7 +44,7 @@ def find_lack(file: VideoFile, stream: Any, *, num_packets: int, last_dts: int |
 
 def _find_matroska_bytes(file: VideoFile) -> int:
     """Return the size of a Matroska file as its segment states it; 0 if it does not."""
-    head = file.read_head(_NUM_HEAD_BYTES)
+    head = file.read_bytes(_NUM_HEAD_BYTES)
     start = head.find(_SEGMENT_ID) + len(_SEGMENT_ID)
     if start < len(_SEGMENT_ID) or start >= len(head) or not head[start]:
         return 0

@@ -9,13 +9,13 @@ import av
 from videokd.data.decode.completeness import find_lack
 from videokd.data.decode.errors import ignore_damage
 from videokd.data.decode.rgb import PLAIN_FORMATS
+from videokd.data.decode.streams import open_stream
 from videokd.data.frame_table import FrameTable, Packet, build_frame_table
 from videokd.data.h264 import find_length_size, read_picture
 from videokd.data.mpeg4 import Vop, list_pictures
 from videokd.data.source import VideoFile
 from videokd.utils.errors import VideoError
 
-MAX_FRAME_PX = 8192 * 8192
 MAX_VIDEO_FRAMES = 4_000_000
 # Packets are kept from the listing on: reading them again, and hoping that a seek lands where it
 # should, costs more than these bytes do. Larger videos are sought in.
@@ -29,7 +29,7 @@ _Mark = tuple[int | None, int | None, int, int]
 
 
 class PacketFile:
-    """The first video stream of an open file.
+    """The video stream of an open file, as `streams.choose_stream` chooses it.
 
     Args:
         source: The file, checked; closed with this object.
@@ -117,30 +117,8 @@ class PacketFile:
         if self._container is not None:
             self._container.close()
         self.num_opens += 1
-        self._container = av.open(
-            self.source.decoder_path,
-            format=self.source.container,
-            container_options={"protocol_whitelist": "file"},
-        )
-        streams = self._container.streams.video
-        if not streams:
-            raise VideoError(self.source.name, "no video stream")
-        self.stream = streams[0]
+        self._container, self.stream = open_stream(self.source)
         self.codec_context = self.stream.codec_context
-        if self.codec_context is not None:
-            self._set_up(self.codec_context)
-
-    def _set_up(self, context: Any) -> None:
-        if context.width * context.height > MAX_FRAME_PX:
-            raise VideoError(
-                self.source.name,
-                f"{context.width}x{context.height} pixels, allowed are {MAX_FRAME_PX} in all",
-            )
-        context.thread_type = "NONE"
-        context.thread_count = 1
-        # The size above is what the container claims; the decoder must not go beyond it either.
-        # Its err_detect=explode is left off: it also fails on what is only missing behind a seek.
-        context.options = {"max_pixels": str(MAX_FRAME_PX)}
 
     def _scan(self) -> FrameTable:
         """List the packets of the video without decoding them."""

@@ -21,6 +21,7 @@ from videokd.data.decode.errors import (
     short_cause,
 )
 from videokd.data.decode.rgb import shown_size
+from videokd.data.decode.streams import NO_VIDEO, describe_choice
 from videokd.data.source import VideoFile, open_video_file
 from videokd.utils.errors import ReadError, VideoError
 from videokd.utils.io import sha256_file
@@ -64,6 +65,7 @@ class VideoReport:
         codec: FFmpeg's name.
         num_bytes: Size of the file.
         sha256: Of the file's bytes, hexadecimal; "" when it was not read.
+        streams: The video stream that is read, and the others; "" where there is only one.
     """
 
     problem: str = ""
@@ -77,6 +79,7 @@ class VideoReport:
     codec: str = ""
     num_bytes: int = 0
     sha256: str = ""
+    streams: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class Examine:
         except ReadError:
             raise
         except VideoError as error:
-            problem = "not a video" if error.cause == "no video stream" else "corrupt"
+            problem = "not a video" if error.cause.startswith(NO_VIDEO) else "corrupt"
             return replace(report, problem=problem, cause=error.cause)
         return report if report.problem else self._ask_reader(file, report)
 
@@ -197,6 +200,7 @@ def _decode_all(opened: OpenContainer, report: VideoReport) -> VideoReport:
         width=width,
         container=opened.format,
         codec=stream.codec_context.name,
+        streams=describe_choice(opened.container, stream),
     )
 
 

@@ -49,6 +49,7 @@ KINDS = {
     "not tested": Kind("classes without a video to test"),
     "few videos": Kind(f"classes with fewer than {_MIN_VIDEOS_PER_CLASS} videos"),
     "other dataset": Kind("not the published classes"),
+    "several streams": Kind("with several video streams"),
     "small": Kind("smaller than DATA.SHORT_SIDE"),
     "brief": Kind("shorter than a clip"),
     "odd size": Kind("of another size than most"),
@@ -188,6 +189,8 @@ def _find_odd_shapes(part: CheckedPart, num_clip_frames: int, short_side: int) -
     for record, report in part.usable():
         size = f"{report.width}x{report.height}"
         place = (part.dataset, part.part)
+        if report.streams:
+            yield Finding("several streams", *place, report.streams, record.path)
         if min(report.width, report.height) < short_side:
             yield Finding("small", *place, f"{size}, scaled up to {short_side}", record.path)
         if report.num_frames < num_clip_frames:

@@ -18,7 +18,7 @@ from videokd.data.supervised_pool import Lost, SupervisedPool
 
 _logger = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 
 Examiner = Callable[[VideoPath], VideoReport]
 OnReport = Callable[[VideoPath, VideoReport], None]

@@ -1,0 +1,113 @@
+"""Opening of a file with FFmpeg and the choice of its video stream, for every way of reading."""
+
+from typing import Any
+
+import av
+from av.stream import Disposition
+
+from videokd.data.source import VideoFile
+from videokd.utils.errors import VideoError
+
+MAX_FRAME_PX = 8192 * 8192
+NO_VIDEO = "no video stream"
+_BOX_HEAD_BYTES = 16
+_MAX_BOXES = 100_000
+
+
+def open_stream(file: VideoFile) -> tuple[Any, Any]:
+    """Return PyAV's container and the chosen video stream of a file; close the container.
+
+    One thread decodes the stream: workers are the parallelism. Its codec context is None where
+    this FFmpeg has no decoder for the codec.
+
+    Raises:
+        VideoError: the file has no video stream, no index, or frames that are too large.
+        av.FFmpegError: the file is damaged, or cannot be read.
+    """
+    try:
+        container = av.open(
+            file.decoder_path,
+            format=file.container,
+            container_options={"protocol_whitelist": "file"},
+        )
+    except av.error.InvalidDataError as error:
+        if file.container == "mov" and not _has_index(file):
+            raise VideoError(
+                file.name,
+                "cut off or not finished: the index (moov) is missing; "
+                "copy, download or record the file again",
+            ) from error
+        raise
+    try:
+        stream = choose_stream(file.name, container)
+        if stream.codec_context is not None:
+            _set_up(file.name, stream.codec_context)
+    except BaseException:
+        container.close()
+        raise
+    return container, stream
+
+
+def choose_stream(name: str, container: Any) -> Any:
+    """Return the video stream that is read.
+
+    Cover pictures are no video. Among several streams the one flagged as default is taken, then
+    one that does not hold a single picture, then the first in the file.
+
+    Raises:
+        VideoError: there is none.
+    """
+    streams = list_streams(container)
+    if not streams:
+        only_cover = " (a cover picture only)" if container.streams.video else ""
+        raise VideoError(name, NO_VIDEO + only_cover)
+    return max(streams, key=lambda s: (bool(s.disposition & Disposition.default), s.frames != 1))
+
+
+def list_streams(container: Any) -> list[Any]:
+    """Return the video streams without cover pictures."""
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def describe_choice(container: Any, stream: Any) -> str:
+    """Return a line about the stream that is read; "" where it is the only one."""
+    streams = list_streams(container)
+    if len(streams) < 2:
+        return ""
+    others = ", ".join(_describe(other) for other in streams if other is not stream)
+    return f"{_describe(stream)} is read, not {others}"
+
+
+def _describe(stream: Any) -> str:
+    codec = stream.codec_context.name if stream.codec_context else "unknown codec"
+    return f"stream {stream.index} ({codec} {stream.width}x{stream.height})"
+
+
+def _set_up(name: str, context: Any) -> None:
+    if context.width * context.height > MAX_FRAME_PX:
+        raise VideoError(
+            name, f"{context.width}x{context.height} pixels, allowed are {MAX_FRAME_PX} in all"
+        )
+    context.thread_type = "NONE"
+    context.thread_count = 1
+    # The size above is what the container claims; the decoder must not go beyond it either.
+    # Its err_detect=explode is left off: it also fails on what is only missing behind a seek.
+    context.options = {"max_pixels": str(MAX_FRAME_PX)}
+
+
+def _has_index(file: VideoFile) -> bool:
+    """Return whether an MP4 has a moov box among its outermost ones."""
+    start = 0
+    for _ in range(_MAX_BOXES):
+        head = file.read_bytes(_BOX_HEAD_BYTES, start=start)
+        if len(head) < 8:
+            return False
+        if head[4:8] == b"moov":
+            return True
+        size = int.from_bytes(head[:4], "big")
+        if size == 1:
+            size = int.from_bytes(head[8:16], "big")
+        if size < 8:  # 0: up to the end of the file
+            return False
+        start += size
+    return False
