@@ -15,6 +15,9 @@ HEADS = {
     "flv": b"FLV\x01\x05\0\0\0\x09",
     "ogg": b"OggS\0\2",
     "mpegts": (b"G" + bytes(187)) * 3,
+    "gif": b"GIF89a",
+    "h264": b"\0\0\0\1\x67\x64\0\x0b",
+    "hevc": b"\0\0\0\1\x40\1\x0c\1",
 }
 
 
@@ -53,6 +56,8 @@ def test_the_root_itself_may_be_a_link(tmp_path):
         (b"G" + b"\n" * 187 + b"G\nc=IN IP4 127.0.0.1\n", "not a video file"),
         (b"FLV\x01\nc=IN IP4 127.0.0.1\n", "not a video file"),
         (b"OggS\n<MPD>", "not a video file"),
+        (b"\0\0\1\xb0", "not a video file"),
+        (bytes(4) + (b"G" + bytes(191)) * 2 + b"H", "not a video file"),
     ],
 )
 def test_content_that_is_not_a_video_is_refused(tmp_path, content, cause):

@@ -18,7 +18,12 @@ from videokd.utils.errors import InputError, ReadError, VideoError
 MAX_VIDEO_BYTES = 16 * 2**30
 _NUM_SHOWN_BYTES = 12
 _MPEGTS_PACKET_BYTES = 188
-_NUM_HEAD_BYTES = 2 * _MPEGTS_PACKET_BYTES + 1
+# A time code of 4 bytes comes before each packet in .m2ts.
+_M2TS_PACKET_BYTES = 192
+_NUM_HEAD_BYTES = 2 * _M2TS_PACKET_BYTES + 5
+# First bytes of the first unit of a raw stream: parameters, messages or a delimiter.
+_H264_UNITS = {b"\x67", b"\x47", b"\x27", b"\x06", b"\x09"}
+_HEVC_UNITS = {b"\x40\x01", b"\x42\x01", b"\x46\x01", b"\x4e\x01"}
 
 # (offset, bytes, FFmpeg's name of the container). First match wins. Long enough that FFmpeg's own
 # guess, which decord relies on, is the same: no playlist starts like this.
@@ -33,6 +38,8 @@ _MAGIC = (
     (0, b"\x00\x00\x01\xba", "mpeg"),
     (0, b"\x00\x00\x01\xb3", "mpegvideo"),
     (0, b"OggS\0", "ogg"),
+    (0, b"GIF87a", "gif"),
+    (0, b"GIF89a", "gif"),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
 )
 
@@ -196,7 +203,20 @@ def _container_of(head: bytes) -> str:
     for offset, magic, container in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
             return container
-    return "mpegts" if head[::_MPEGTS_PACKET_BYTES] == b"GGG" else ""
+    for offset, packet_bytes in ((0, _MPEGTS_PACKET_BYTES), (4, _M2TS_PACKET_BYTES)):
+        if head[offset::packet_bytes][:3] == b"GGG":
+            return "mpegts"
+    return _raw_stream_of(head)
+
+
+def _raw_stream_of(head: bytes) -> str:
+    """Return "h264" or "hevc" for a raw stream of these, else ""."""
+    zeros, start_code, unit = head[:64].partition(b"\x01")
+    if not start_code or zeros not in (bytes(2), bytes(3)):
+        return ""
+    if unit[:2] in _HEVC_UNITS:
+        return "hevc"
+    return "h264" if unit[:1] in _H264_UNITS else ""
 
 
 @contextmanager

@@ -199,8 +199,12 @@ class PacketFile:
         """Give packets from the file: sought, else by reading up to there."""
         places = {mark: place for place, mark in enumerate(self._marks)}
         pts, dts = self._marks[number][:2]
+        time = pts if dts is None else dts
+        if time is None:  # a raw stream
+            yield from self._read_again(number)
+            return
         with ignore_damage():
-            self._container.seek(pts if dts is None else dts, stream=self.stream, backward=True)
+            self._container.seek(time, stream=self.stream, backward=True)
             packets = self._demux()
             for packet in packets:
                 landed = places.get(_mark_of(packet), number + 1)
@@ -210,6 +214,10 @@ class PacketFile:
                     yield packet
                     yield from packets
                     return
+        yield from self._read_again(number)
+
+    def _read_again(self, number: int) -> Iterator[Any]:
+        """Yield packets from one on after reading up to there from the start."""
         self._open()
         yield from islice(self._demux(), number, None)
 
