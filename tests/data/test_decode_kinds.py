@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from videokd.data.decode import open_video, packets
+from videokd.data.encode_spec import EncodeSpec
+from videokd.data.transcode import transcode
 from videokd.utils.errors import VideoError
 
 NUM_FRAMES = 50
@@ -41,11 +43,24 @@ KINDS = {
     "flash.flv": {"codec": "flv"},
     "msmpeg4.avi": {"codec": "msmpeg4", "mbd": "rd"},
     "av1.mkv": {"codec": "libsvtav1", "size": (64, 64), "svtav1-params": "keyint=20"},
+    "raw.h264": X264,
+    "raw.hevc": X265,
 }
 # A picture that shows no more than the last one: P, no time, not coded.
 PLACEHOLDER = b"\0\0\1\xb6\x50\x40"
-# (a, b, c, d) of a display matrix, and how a player turns the picture (quarters, left).
-TURNS = {(0, 1, -1, 0): 3, (-1, 0, 0, -1): 2, (0, -1, 1, 0): 1}
+# (a, b, c, d) of a display matrix, and how a player shows the picture: quarter turns to the left,
+# then mirrored left to right or not.
+TURNS = {
+    (1, 0, 0, 1): (0, False),
+    (0, 0, 0, 0): (0, False),
+    (0, -1, 1, 0): (1, False),
+    (-1, 0, 0, -1): (2, False),
+    (0, 1, -1, 0): (3, False),
+    (-1, 0, 0, 1): (0, True),
+    (0, -1, -1, 0): (1, True),
+    (1, 0, 0, -1): (2, True),
+    (0, 1, 1, 0): (3, True),
+}
 
 
 def pack(path, target):
@@ -148,25 +163,30 @@ def test_a_packing_of_another_kind_is_counted(make_video, read_numbers, monkeypa
         assert read_numbers(video.get_frames([30, 2])) == [30, 2]
 
 
-@pytest.mark.parametrize(("matrix", "turns"), TURNS.items())
-def test_a_display_matrix_turns_the_picture(make_video, matrix, turns):
+@pytest.mark.parametrize(("matrix", "shown"), TURNS.items())
+def test_a_display_matrix_turns_and_mirrors_the_picture(make_video, matrix, shown):
     path = make_video("a.mp4", 3, codec="libx264")
     with open_video(str(path)) as video:
-        upright = video.get_frames([0, 2])
+        plain = video.get_frames([0, 2])
     write_display_matrix(path, matrix)
     with open_video(str(path)) as video:
-        turned = video.get_frames([0, 2])
-        assert (video.height, video.width) == turned.shape[1:3]
-    np.testing.assert_array_equal(turned, np.rot90(upright, turns, axes=(1, 2)))
+        found = video.get_frames([0, 2])
+        assert (video.height, video.width) == found.shape[1:3]
+    turns, is_mirrored = shown
+    expected = np.rot90(plain, turns, axes=(1, 2))
+    np.testing.assert_array_equal(found, expected[:, :, ::-1] if is_mirrored else expected)
+    transcode(path, path.with_name("new.mp4"), EncodeSpec(crf=0))
+    with open_video(str(path.with_name("new.mp4"))) as video:
+        assert np.abs(video.get_frames([0, 2]).astype(int) - found).mean() < 3
 
 
-@pytest.mark.parametrize("matrix", [(-1, 0, 0, 1), (0, 1, 1, 0), (1, 1, -1, 1), (0, 0, 0, 0)])
+@pytest.mark.parametrize("matrix", [(1, 1, -1, 1), (1, 0, 0, 0), (1, 1, 0, 1)])
 def test_another_display_matrix_is_refused(make_video, matrix):
     path = make_video("a.mp4", 3, codec="libx264")
     write_display_matrix(path, matrix)
     with (
         open_video(str(path)) as video,
-        pytest.raises(VideoError, match="display matrix is no quarter turn"),
+        pytest.raises(VideoError, match="display matrix is no mirroring or quarter turn"),
     ):
         video.get_frames([0])
 

@@ -128,6 +128,11 @@ def test_an_mp4_with_a_damaged_index_is_not_called_one_without(make_video):
         ("jpeg_track_first.mp4", 1, 60),
         ("second_stream_default.mkv", 1, 60),
         ("first_gop_negative.mkv", 0, 48),
+        ("avchd.m2ts", 0, 60),
+        ("raw.h264", 0, 60),
+        ("animated.gif", 0, 60),
+        ("mirrored.mp4", 0, 60),
+        ("zero_matrix.mp4", 0, 60),
     ],
 )
 def test_found_files_are_read_whole_and_at_random(name, index, num_frames):

@@ -20,7 +20,7 @@ import numpy as np
 from videokd.data.container import OpenContainer, open_container
 from videokd.data.decode import open_video
 from videokd.data.decode.errors import library_errors, raise_machine_failure, short_cause
-from videokd.data.decode.rgb import shown_size
+from videokd.data.decode.rgb import find_orientation, shown_size
 from videokd.data.encode_spec import CONTAINERS, EncodeSpec
 from videokd.data.reader import scaled_size
 from videokd.data.source import VideoFile
@@ -207,9 +207,10 @@ def _write(opened: OpenContainer, target: Path, plan: _Plan) -> None:
 def _scale(frame: Any, size: tuple[int, int]) -> Any:
     """Bring a frame to its size and to 8 bits, turned the way it is shown."""
     height, width = size
-    if frame.rotation:
+    orientation = find_orientation(frame)
+    if any(orientation):
         planes = frame.reformat(format="yuv444p", threads=1).to_ndarray()
-        turned = np.rot90(planes, round(frame.rotation / 90), axes=(1, 2))
+        turned = orientation.apply(planes, axes=(1, 2))
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(turned), format="yuv444p")
     scaled = frame.reformat(width, height, "yuv420p", interpolation="BICUBIC", threads=1)
     # The encoder decides which frames are key frames, not the old file.

@@ -2,7 +2,7 @@
 
 import struct
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -13,6 +13,39 @@ from videokd.data.reader import scaled_size
 
 # 8 bit, 4:2:0: of nearly every video there is.
 PLAIN_FORMATS = ("yuv420p", "yuvj420p")
+
+
+class Orientation(NamedTuple):
+    """One of the 8 ways to turn and mirror a picture.
+
+    Args:
+        is_transposed: Rows and columns are exchanged first.
+        flips_x: Columns are then reversed.
+        flips_y: Rows are then reversed.
+    """
+
+    is_transposed: bool = False
+    flips_x: bool = False
+    flips_y: bool = False
+
+    def apply(
+        self, picture: NDArray[np.uint8], *, axes: tuple[int, int] = (0, 1)
+    ) -> NDArray[np.uint8]:
+        """Return a view of a picture whose height and width are at `axes`."""
+        if self.is_transposed:
+            picture = picture.swapaxes(*axes)
+        if self.flips_y:
+            picture = np.flip(picture, axes[0])
+        return np.flip(picture, axes[1]) if self.flips_x else picture
+
+
+# By quarter turns counterclockwise.
+_TURNS = (
+    Orientation(),
+    Orientation(is_transposed=True, flips_y=True),
+    Orientation(flips_x=True, flips_y=True),
+    Orientation(is_transposed=True, flips_x=True),
+)
 
 
 class RgbConverter:
@@ -38,7 +71,7 @@ class RgbConverter:
             (H, W, 3) uint8.
 
         Raises:
-            ValueError: the picture is to be shown mirrored, or turned by less than a quarter.
+            ValueError: see `find_orientation`.
         """
         height, width = scaled_size(frame.height, frame.width, short_side)
         is_even = frame.height % 2 == 0 and frame.width % 2 == 0
@@ -49,34 +82,43 @@ class RgbConverter:
             )
         else:
             rgb = _filter(frame, height, width)
-        turns = quarter_turns(frame)
-        return np.rot90(rgb.to_ndarray(), turns) if turns else rgb.to_ndarray()
+        return find_orientation(frame).apply(rgb.to_ndarray())
 
 
-def quarter_turns(frame: Any) -> int:
-    """Read how many quarter turns, counterclockwise, bring a picture upright.
+def find_orientation(frame: Any) -> Orientation:
+    """Return how a picture is brought upright, from its display matrix.
+
+    A matrix of zeros is the identity, as in players. Scales are ignored.
 
     Raises:
-        ValueError: the picture is to be shown mirrored, or turned by less than a quarter.
+        ValueError: the matrix shears the picture, or turns it by other than quarter turns.
     """
     try:
         matrix = bytes(frame.side_data["DISPLAYMATRIX"])
     except (KeyError, ValueError):  # None, or data of a kind that PyAV has no name for.
-        return round(frame.rotation / 90)
+        return _TURNS[round(frame.rotation / 90) % 4]
+    # Pixel (x, y) is displayed at (a x + c y, b x + d y).
     a, b, _, c, d = struct.unpack("=5i", matrix[:20])
-    if a * d <= b * c or ((a or d) and (b or c)):
-        raise ValueError(f"its display matrix is no quarter turn: {a}, {b}, {c}, {d}")
-    return round(frame.rotation / 90)
+    if not (a or b or c or d):
+        return Orientation()
+    if a and d and not (b or c):
+        return Orientation(flips_x=a < 0, flips_y=d < 0)
+    if b and c and not (a or d):
+        return Orientation(is_transposed=True, flips_x=c < 0, flips_y=b < 0)
+    raise ValueError(
+        f"its display matrix is no mirroring or quarter turn: {a}, {b}, {c}, {d}; "
+        "write it upright with ffmpeg -i FILE NEW.mp4"
+    )
 
 
 def shown_size(frame: Any) -> tuple[int, int]:
-    """Compute (height, width) of a picture when it is upright.
+    """Return (height, width) of a picture when it is upright.
 
     Raises:
-        ValueError: see `quarter_turns`.
+        ValueError: see `find_orientation`.
     """
     size = (frame.height, frame.width)
-    return size[::-1] if quarter_turns(frame) % 2 else size
+    return size[::-1] if find_orientation(frame).is_transposed else size
 
 
 def _filter(frame: Any, height: int, width: int) -> Any:
