@@ -4,8 +4,10 @@ Where a change is meant, write the files anew, and say in the commit why they mo
 
     GOLDEN=write OMP_NUM_THREADS=1 python -m pytest -q tests/golden
 
-The digits depend on the processor and on torch's version, which stand in each file: where both are
-the same the curves must be equal bit for bit, elsewhere within 1e-5 of the loss.
+The digits depend on the processor and on torch's version: each file is of one maker of processors, and
+says which build wrote it. With that build the curves must be equal bit for bit. Elsewhere rounding
+grows from step to step: the curves of AMD and Intel are up to 1.7e-5 apart after 20 steps, so
+processors without a file of their own must come within 1e-4 of the loss of AMD's.
 """
 
 import os
@@ -107,29 +109,35 @@ def _train(task, make_batch, folder, ids):
     return [line["loss"] for line in read_metrics(folder / "metrics.jsonl")]
 
 
-def _describe_build():
+def _find_maker():
     # MKL picks its kernels by the maker of the processor, too.
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text() if cpuinfo.exists() else ""
     maker = re.search(r"vendor_id\s*: (\S+)", text)
+    return maker.group(1) if maker else platform.processor()
+
+
+def _describe_build():
     capability = torch.backends.cpu.get_cpu_capability()
-    name = maker.group(1) if maker else platform.processor()
-    return f"torch {torch.__version__}, {platform.machine()} {name} {capability}"
+    return f"torch {torch.__version__}, {platform.machine()} {_find_maker()} {capability}"
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("stage", ["expert", "joint", "student"])
 def test_losses_are_those_of_before(make_task, make_batch, tmp_path, stage, kind):
-    path, build = FOLDER / f"{stage}_{kind}.txt", _describe_build()
+    path, build = FOLDER / _find_maker() / f"{stage}_{kind}.txt", _describe_build()
     ids = (0, 1, 1, 0) if stage == "joint" else (0, 0, 0, 0)
     losses = _train(make_task(stage, kind), make_batch, tmp_path, ids)
     assert len(losses) == NUM_STEPS
     if os.environ.get("GOLDEN") == "write":
         lines = [f"{loss.hex()}  {loss:.6f}" for loss in losses]
+        path.parent.mkdir(exist_ok=True)
         path.write_text("\n".join([f"# {build}", *lines, ""]))
+    if not path.exists():
+        path = FOLDER / "AuthenticAMD" / path.name
     first, *lines = path.read_text().splitlines()
     expected = [float.fromhex(line.split()[0]) for line in lines]
     if first == f"# {build}":
         assert losses == expected
     else:
-        assert losses == pytest.approx(expected, rel=1e-5)
+        assert losses == pytest.approx(expected, rel=1e-4)
