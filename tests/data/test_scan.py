@@ -56,7 +56,8 @@ def test_files_are_described_as_they_were_written(root):
     assert not files[1].is_counted
     assert [info.cause for info in files][2:] == [
         "not a video file, starts with b'not a video'",
-        "Invalid data found when processing input",
+        "cut off or not finished: the index (moov) is missing; "
+        "copy, download or record the file again",
         "No such file or directory",
     ]
     assert not files.numbers("num_frames")[2:].any()
