@@ -24,7 +24,6 @@ REFUSALS = {
         "torchcodec_av1_video.mkv": "cannot find video stream",
         "torchcodec_discard_first_keyframe.mp4": "sees 30 frames, 25 are shown",
         "torchcodec_h264_10bits.mp4": "8-bit 4:2:0 video of even size only",
-        "torchcodec_nasa_13013.mp4": "sees 390 frames, 325 are shown",
         "torchcodec_testsrc2_odd_height_and_width_mpeg2.mp4": "of even size only",
     },
     "torchcodec": {

@@ -32,7 +32,7 @@ def test_frames_are_put_wherever_they_were_asked_for():
 def test_a_frame_of_another_size_is_a_video_error():
     sink = FrameSink("a.avi", [0, 1], 2)
     sink.put(0, np.zeros((2, 3, 3), np.uint8))
-    with pytest.raises(VideoError, match="frame 1 has another size"):
+    with pytest.raises(VideoError, match="changes from 3x2 to 2x3; write it anew"):
         sink.put(1, np.zeros((3, 2, 3), np.uint8))
 
 

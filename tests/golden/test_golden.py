@@ -4,10 +4,10 @@ Where a change is meant, write the files anew, and say in the commit why they mo
 
     GOLDEN=write OMP_NUM_THREADS=1 python -m pytest -q tests/golden
 
-The digits depend on the processor and on torch's version: each file is of one maker of processors, and
-says which build wrote it. With that build the curves must be equal bit for bit. Elsewhere rounding
-grows from step to step: the curves of AMD and Intel are up to 1.7e-5 apart after 20 steps, so
-processors without a file of their own must come within 1e-4 of the loss of AMD's.
+The digits depend on the processor and on torch's version: each file is of one maker of processors,
+and says which build wrote it. With that build the curves must be equal bit for bit. Elsewhere
+rounding grows from step to step: the curves of AMD and Intel are up to 1.7e-5 apart after 20 steps,
+so processors without a file of their own must come within 1e-4 of the loss of AMD's.
 """
 
 import os

@@ -110,6 +110,15 @@ def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
+def describe_size_change(before: tuple[int, int], after: tuple[int, int]) -> str:
+    """Return why a video of two frame sizes, (height, width) each, is not used."""
+    sizes = [f"{width}x{height}" for height, width in (before, after)]
+    return (
+        f"the size of its frames changes from {sizes[0]} to {sizes[1]}; "
+        "write it anew with tools/prepare_data.py convert"
+    )
+
+
 class FrameSink:
     """Collects wanted frames into one array, in the order they were asked for.
 
@@ -145,7 +154,8 @@ class FrameSink:
                 )
             self._frames = np.empty((self._num_indices, *frame.shape), np.uint8)
         if frame.shape != self._frames.shape[1:]:
-            raise VideoError(self._path, f"frame {index} has another size than those before")
+            cause = describe_size_change(self._frames.shape[1:3], frame.shape[:2])
+            raise VideoError(self._path, cause)
         self._frames[self._places[index]] = frame
         self.missing.discard(index)
 

@@ -113,19 +113,17 @@ def _plan(opened: OpenContainer, spec: EncodeSpec, extension: str) -> _Plan:
 
 
 def _look(opened: OpenContainer) -> tuple[list[int | None], tuple[int, int]]:
-    """Return the times of all frames, in the order of display, and their (height, width)."""
+    """Return the times of all frames in display order, and (height, width) of the first one."""
     times: list[int | None] = []
-    sizes: set[tuple[int, int]] = set()
+    size = (0, 0)
     for frame in _decode(opened):
+        size = size if times else shown_size(frame)
         times.append(frame.pts)
-        sizes.add(shown_size(frame))
-    if len(sizes) > 1:
-        raise VideoError(opened.path, "the size of its frames changes")
     with open_video(opened.file.duplicate()) as reader:
         if reader.num_frames != len(times):
             cause = f"{len(times)} frames decode, {reader.num_frames} are shown"
             raise VideoError(opened.path, cause)
-    return times, sizes.pop()
+    return times, size
 
 
 def _decode(opened: OpenContainer) -> Iterator[Any]:

@@ -121,7 +121,10 @@ def test_frames_that_change_their_size_are_found(report, tmp_path):
     (tmp_path / "both.m1v").write_bytes(b"".join(streams))
     found = report("both.m1v")
     assert found.problem == "corrupt"
-    assert found.cause == "the size of its frames changes: 64x48 then 64x32"
+    assert found.cause == (
+        "the size of its frames changes from 64x48 to 64x32; "
+        "write it anew with tools/prepare_data.py convert"
+    )
 
 
 def test_what_is_no_video_is_told_apart_from_what_is_not_there(make_video, report, tmp_path):

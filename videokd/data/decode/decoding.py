@@ -10,6 +10,8 @@ import numpy as np
 from videokd.data.decode.errors import ignore_damage, raise_machine_failure, short_cause
 from videokd.data.decode.packets import PacketFile
 from videokd.data.decode.rgb import shown_size
+from videokd.data.decode.streams import open_stream
+from videokd.data.reader import describe_size_change
 from videokd.utils.errors import VideoError
 
 
@@ -46,6 +48,8 @@ class FrameDecoder:
         self._failure = ""
         self._held_back: list[Any] = []
         self._num_counted = -1
+        context = file.codec_context
+        self._first_size = (context.height, context.width) if file.can_decode else (0, 0)
         self.num_frames = self._find_num_frames()
         if self.num_frames == 0:
             raise VideoError(self._path, "no video frames")
@@ -79,6 +83,7 @@ class FrameDecoder:
             for index, frame in numbered_frames:
                 num_seen = index + 1
                 if index == missing[0]:
+                    self._check_size(frame)
                     yield index, frame
                     missing.pop(0)
                 if not missing:
@@ -154,6 +159,22 @@ class FrameDecoder:
         except av.FFmpegError as error:
             raise_machine_failure(error)
             self._failure = short_cause(error)
+
+    def _check_size(self, frame: Any) -> None:
+        """Compare the size of a frame with that of frame 0, which headers state as a rule."""
+        size = frame.height, frame.width
+        if size != self._first_size:
+            self._first_size = self._find_first_size()
+        if size != self._first_size:
+            raise VideoError(self._path, describe_size_change(self._first_size, size))
+
+    def _find_first_size(self) -> tuple[int, int]:
+        """Decode frame 0 beside the reading that goes on."""
+        with self._file.source.duplicate() as file:
+            container, stream = open_stream(file)
+            with container:
+                frame = next(container.decode(stream))
+                return frame.height, frame.width
 
     def _check_held_back(self, run: Sequence[int]) -> None:
         """Look at what is decoded but not out yet: B-frames come before one that they need."""

@@ -51,8 +51,9 @@ def open_stream(file: VideoFile) -> tuple[Any, Any]:
 def choose_stream(name: str, container: Any) -> Any:
     """Return the video stream that is read.
 
-    Cover pictures are no video. Among several streams the one flagged as default is taken, then
-    one that does not hold a single picture, then the first in the file.
+    Cover pictures are no video, and a single picture is read only where there is nothing else.
+    Among several streams it is FFmpeg's best one (av_find_best_stream): flagged as default, then
+    of the highest bit rate.
 
     Raises:
         VideoError: there is none.
@@ -61,7 +62,9 @@ def choose_stream(name: str, container: Any) -> Any:
     if not streams:
         only_cover = " (a cover picture only)" if container.streams.video else ""
         raise VideoError(name, NO_VIDEO + only_cover)
-    return max(streams, key=lambda s: (bool(s.disposition & Disposition.default), s.frames != 1))
+    moving = [stream for stream in streams if stream.frames != 1] or streams
+    best = container.streams.best("video")
+    return best if best in moving else moving[0]
 
 
 def list_streams(container: Any) -> list[Any]:

@@ -22,6 +22,7 @@ from videokd.data.decode.errors import (
 )
 from videokd.data.decode.rgb import shown_size
 from videokd.data.decode.streams import NO_VIDEO, describe_choice
+from videokd.data.reader import describe_size_change
 from videokd.data.source import VideoFile, open_video_file
 from videokd.utils.errors import ReadError, VideoError
 from videokd.utils.io import sha256_file
@@ -219,8 +220,7 @@ def _judge(opened: OpenContainer, seen: _Pass) -> tuple[str, str]:
     if seen.failures:
         return "corrupt", f"cannot be decoded {seen.failures[0]}"
     if len(seen.sizes) > 1:
-        sizes = " then ".join(f"{width}x{height}" for height, width in seen.sizes[:2])
-        return "corrupt", f"the size of its frames changes: {sizes}"
+        return "corrupt", describe_size_change(seen.sizes[0], seen.sizes[1])
     return "", ""
 
 
