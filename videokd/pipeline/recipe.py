@@ -18,15 +18,6 @@ _NOT_LEARNT_FROM = (
     *("FRAME_CACHE", "FRAME_CACHE_MAX_GIB", "INDEX_DIR"),
     *("VAL_FRACTION", "MAX_BAD_FRACTION", "AUGMENT_ON"),
 )
-# Of DATA: they came later and enter only where they are set, so that what was trained before them
-# is still known.
-_LATER_KEYS = (
-    *("MIX_TEMPERATURE", "REPEATED_AUG", "SAMPLER", "TARGET_FPS", "SHORT_VIDEO"),
-    "TRAIN_JITTER_SCALES",
-)
-_AS_BEFORE = (("CHANNELS", "rgb"), ("COMPILE", False))
-# The same of SOLVER. What BASE_BATCH_SIZE does is in the rate that the fingerprint holds.
-_LATER_SOLVER_KEYS = ("LR_POLICY", "STEPS", "LAYER_DECAY", "PRECISE_BN_BATCHES")
 _SCHEDULE_KEYS = ("BASE_LR", "MAX_EPOCH")
 # Of a network: what it starts from stands for these, and a training of no steps for TRAIN.
 _WEIGHT_KEYS = ("WEIGHTS", "WEIGHTS_RENAME", "WEIGHTS_STRICT", "TRAIN")
@@ -69,11 +60,10 @@ class Recipe:
             "SOLVER": self._solver_keys(),
             "MIXUP": dict(cfg.MIXUP),
             "TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE,
-            # It came later; one part is as before.
-            **({"TRAIN.ACCUMULATE": cfg.TRAIN.ACCUMULATE} if cfg.TRAIN.ACCUMULATE > 1 else {}),
+            "TRAIN.ACCUMULATE": cfg.TRAIN.ACCUMULATE,
+            "TRAIN.SYNC_BN": cfg.TRAIN.SYNC_BN,
             "trained_on": trained_on,
             "videos": {name: self._datasets[name].train.digest() for name in trained_on},
-            **({"TRAIN.SYNC_BN": True} if cfg.TRAIN.SYNC_BN else {}),
             **self._augmentation(),
             **self._mirror_labels(trained_on),
             **(synthetic if cfg.SYNTHETIC.ROOT else {}),
@@ -92,17 +82,14 @@ class Recipe:
         return float(base_lr * self._cfg.TRAIN.BATCH_SIZE / base_batch_size)
 
     def _solver_keys(self) -> dict[str, Any]:
-        solver, defaults = self._cfg.SOLVER, default_config().SOLVER
-        unset = {key for key in _LATER_SOLVER_KEYS if solver[key] == defaults[key]}
-        elsewhere = {*_SCHEDULE_KEYS, "BASE_BATCH_SIZE"}
-        return {k: v for k, v in solver.items() if k not in unset | elsewhere}
+        # What BASE_BATCH_SIZE does is in the rate that the fingerprint holds.
+        elsewhere = (*_SCHEDULE_KEYS, "BASE_BATCH_SIZE")
+        return {k: v for k, v in self._cfg.SOLVER.items() if k not in elsewhere}
 
     def _data_keys(self) -> dict[str, Any]:
-        data, defaults = self._cfg.DATA, default_config().DATA
-        unset = {key for key in _LATER_KEYS if data[key] == defaults[key]}
-        if data.MIX != "temperature":
-            unset.add("MIX_TEMPERATURE")
-        return {k: v for k, v in data.items() if k not in (*_NOT_LEARNT_FROM, *unset)}
+        data = self._cfg.DATA
+        unread = () if data.MIX == "temperature" else ("MIX_TEMPERATURE",)
+        return {k: v for k, v in data.items() if k not in (*_NOT_LEARNT_FROM, *unread)}
 
     def _augmentation(self) -> dict[str, Any]:
         """Return the keys of AUG that do something, if any."""
@@ -132,8 +119,6 @@ class Recipe:
         """
         known = (*_SCHEDULE_KEYS, *_CLIP_KEYS, *_WEIGHT_KEYS, "CHECKPOINT_ACTIVATIONS")
         node = {k: v for k, v in self._cfg[section][name].items() if k not in known}
-        # What came later is left out where it is as it was.
-        node = {k: v for k, v in node.items() if (k, v) not in _AS_BEFORE}
         weights = {} if is_random else self._weights(section, name)
         # The place seeds the initial weights.
         model = {**node, **self.clip_keys(section, name), **weights}
