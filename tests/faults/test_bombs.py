@@ -92,8 +92,14 @@ def test_files_that_claim_to_be_huge_cost_no_more_than_they_are(tmp_path, backen
     for (path, backend), cost in zip(items, costs, strict=True):
         tell(f"bombs: {os.path.basename(path):<24}{backend:<12}{describe(cost)}")
     # decord aborts where it cannot have the memory that it wants: that costs a worker.
-    lost = [item for item, cost in zip(items, costs, strict=True) if isinstance(cost, Lost)]
-    assert [backend for _, backend in lost if backend != "decord"] == []
+    lost = [
+        (os.path.basename(path), cost.cause)
+        for (path, backend), cost in zip(items, costs, strict=True)
+        if isinstance(cost, Lost) and backend != "decord"
+    ]
+    # FFmpeg's ENOMEM is the same for a header that asks for too much and for a machine that has too
+    # little: such a file is reported each time, and nothing is stored about it.
+    assert set(lost) == {("mp4_of_endless_box", "it needs more memory than there is")}
     kept = [cost for cost in costs[len(backends) :] if not isinstance(cost, Lost)]
     assert all(cost.num_frames in (0, NUM_FRAMES) for cost in kept)
     assert max(cost.grown_mib for cost in kept) < MAX_GROWN_MIB

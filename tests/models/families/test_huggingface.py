@@ -360,7 +360,7 @@ def test_knowing_the_architectures_does_not_import_the_library():
 def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.delitem(sys.modules, "videokd.models.plain.videomae", raising=False)
-    with pytest.raises(InputError, match=r"videomae networks need .* 'videokd\[transformers\]'"):
+    with pytest.raises(InputError, match=r"videomae networks need .* -e '\.\[transformers\]'"):
         get_architecture("videomae_b", num_frames=2, crop_size=16).build_plain(2)
 
 
