@@ -1,1 +1,1 @@
-"""Losses as pure functions, and the tasks: what one training step computes at each stage."""
+"""Distillation losses as pure functions, and the tasks that compute one training step per stage."""

@@ -1,4 +1,4 @@
-"""DISTILL and MIXUP config nodes -> the student's objective and what goes with it."""
+"""Builders from the DISTILL and MIXUP config nodes to the student's objective, mixing and cache."""
 
 from functools import partial
 
@@ -33,13 +33,15 @@ def build_objective(
     teacher: LevelShapes | None,
     seed: int,
 ) -> DistillObjective:
-    """Build the objective of a DISTILL node; initial projectors depend on ``seed`` only.
+    """Build the objective of a DISTILL node.
+
+    The initial projectors depend on ``seed`` only.
 
     Args:
-        cfg: The node.
+        cfg: The DISTILL node.
         student: Shapes of the student's levels.
         teacher: Shapes of the teacher's levels; None to distil logits only.
-        seed: Of the projectors.
+        seed: Seed of the projectors' initial weights.
     """
     options = DistillOptions(
         w_kd=cfg.W_KD,
@@ -58,7 +60,8 @@ def build_objective(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         projectors = Projectors(student, teacher, levels=levels, always=cfg.PROJECTOR == "always")
-    # Built for all levels, so that a projector's weights do not depend on which others there are.
+    # Projectors for all levels are drawn first, so that the initial weights of one do not depend on
+    # which other levels are used.
     projectors.keep(taught)
     standardisers = {}
     if cfg.STANDARDISE != "none":
@@ -75,7 +78,7 @@ def build_mixing(cfg: CfgNode) -> MixOptions:
 
 
 def build_cache(cfg: CfgNode) -> FeatureCache | None:
-    """Return an empty cache of a DISTILL node's size; None where it is off."""
+    """Build an empty cache of the DISTILL node's size; None when the cache is off."""
     return FeatureCache(int(cfg.CACHE_GIB * 2**30)) if cfg.CACHE_GIB > 0 else None
 
 

@@ -1,4 +1,4 @@
-"""The experts' average as a teacher of one dataset (baseline B5)."""
+"""Average of the experts as the teacher of one dataset (baseline B5)."""
 
 from collections.abc import Mapping
 
@@ -15,16 +15,16 @@ from videokd.models.levels import Features
 
 
 class ExpertEnsemble(nn.Module):
-    """Frozen experts, each with a linear head for one dataset; the logits are averaged.
+    """Frozen experts, each with a linear head for one dataset; their logits are averaged.
 
-    Embeddings pass a BatchNorm without parameters before the head: experts of different kinds have
-    features of different size, and the heads are to learn equally fast.
+    Each embedding passes a BatchNorm without parameters before its head. Experts of different
+    architectures have features of different scale, and their heads should learn equally fast.
 
     Args:
-        experts: Dataset name -> its expert. They stay frozen and outside ``state_dict()``.
+        experts: Dataset name -> its expert. The experts stay frozen and outside ``state_dict()``.
         dims: Dataset name -> D of its expert's embedding.
         dataset: Name of the dataset that the heads are fitted on.
-        num_classes: Of that dataset.
+        num_classes: Number of classes of that dataset.
     """
 
     def __init__(
@@ -45,14 +45,15 @@ class ExpertEnsemble(nn.Module):
         self._dims = [dims[name] for name in experts]
 
     def see(self, clips: Clips) -> dict[str, Features]:
-        """Return what each expert sees in clips (B, 3, T, H, W), float32 RGB in [0, 1].
+        """Return the features of each expert for clips (B, 3, T, H, W), float32 RGB in [0, 1].
 
-        Clips of several shapes are given by their names; each expert picks its own.
+        Clips of several shapes are passed as a mapping from shape name to clips; each expert takes
+        the clips of its own shape.
         """
         return {name: Features({}, e(clips).embedding) for name, e in self.experts.items()}
 
     def fuse(self, seen: Mapping[str, Features]) -> Features:
-        """Return the experts' normalised embeddings side by side, and no maps."""
+        """Return the experts' normalised embeddings, concatenated, without feature maps."""
         parts = [norm(seen[name].embedding.float()) for name, norm in self.norms.items()]
         return Features({}, torch.cat(parts, dim=1))
 
@@ -66,18 +67,18 @@ class ExpertEnsemble(nn.Module):
         return [head(part) for head, part in zip(self.heads.values(), parts, strict=True)]
 
     def classify(self, embedding: Tensor, dataset: str) -> Tensor:
-        """Map embeddings (B, sum D_i) to the mean over the experts of their logits (B, K)."""
+        """Return the mean of the experts' logits (B, K) for embeddings (B, sum D_i)."""
         if dataset != self.dataset:
             raise ValueError(f"the heads are of {self.dataset}, not of {dataset}")
         return torch.stack(self.classify_each(embedding)).mean(dim=0)
 
 
 class EnsembleTask(nn.Module):
-    """Fit each expert's head on its own: the mean over the experts of the cross-entropy.
+    """Training of each expert's head by itself: the loss is the mean cross-entropy of the heads.
 
     Args:
         model: The ensemble.
-        cache: Keeps what the experts say of views that come again.
+        cache: Cache of the experts' features, for views that are drawn repeatedly.
     """
 
     def __init__(self, model: ExpertEnsemble, *, cache: FeatureCache | None = None) -> None:

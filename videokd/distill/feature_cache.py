@@ -1,4 +1,4 @@
-"""What frozen networks said of views that come again, kept in memory."""
+"""In-memory cache of frozen-network outputs, keyed by (dataset, record, view)."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,15 +9,15 @@ ViewKey = tuple[int, int, int]
 
 
 class FeatureCache:
-    """Keep a frozen network's outputs by view, so that each view passes through it once.
+    """In-memory cache of a frozen network's outputs, so that each view passes through it once.
 
-    Views come again only when each video has a fixed number of them (``ClipDataset``'s
-    ``views_per_video``). What is not known yet is computed for the whole batch. The cache is no
-    part of a checkpoint: a training that goes on fills it anew. A view of which something is not
-    finite, which may be the machine's fault, is computed again.
+    Views repeat only when each video has a fixed number of them (``ClipDataset``'s
+    ``views_per_video``). If any view of a batch is missing, the whole batch is computed. The cache
+    is not part of a checkpoint: a resumed training fills it again. Views with a non-finite output,
+    which may be a hardware fault, are computed again.
 
     Args:
-        max_bytes: Memory for the outputs, on the device where they are made. When it is used up,
+        max_bytes: Memory for the outputs, on the device that computes them. When it is used up,
             views that do not fit are computed each time.
     """
 
@@ -25,7 +25,8 @@ class FeatureCache:
         self._max_bytes = max_bytes
         self._num_bytes = 0
         self._rows: dict[ViewKey, dict[str, Tensor]] = {}
-        # Keys of batches, and which of their rows are finite: (B,) on the device, not read yet.
+        # Keys of each batch, and flags (B,) on the device for its finite rows. The flags are not
+        # read yet.
         self._unchecked: list[tuple[Sequence[ViewKey], Tensor]] = []
         self.num_asked = 0
         self.num_computed = 0
@@ -36,8 +37,9 @@ class FeatureCache:
         """Return the outputs for a batch of views.
 
         Args:
-            keys: B of (dataset id, record id, view); a view of -1 never comes again.
-            compute: Returns name -> (B, ...) for these views, without gradient.
+            keys: B tuples (dataset id, record id, view). A view of -1 never repeats and is not
+                cached.
+            compute: Function that returns name -> (B, ...) for these views, without gradient.
         """
         self.num_asked += len(keys)
         if all(key in self._rows for key in keys):
@@ -59,7 +61,10 @@ class FeatureCache:
         return dict(outputs)
 
     def _drop_not_finite(self) -> None:
-        """Read the flags of all that came since; waits for the device, about once per epoch."""
+        """Read the flags of the batches added since the last call, and drop their non-finite rows.
+
+        This waits for the device, about once per epoch.
+        """
         unchecked, self._unchecked = self._unchecked, []
         if not unchecked:
             return
@@ -71,7 +76,7 @@ class FeatureCache:
     def _keep(self, key: ViewKey, row: Mapping[str, Tensor]) -> None:
         num_bytes = _num_bytes(row)
         if self._num_bytes + num_bytes <= self._max_bytes:
-            # Cloned: a slice would keep the whole batch alive.
+            # A slice would keep the whole batch in memory.
             self._rows[key] = {name: value.detach().clone() for name, value in row.items()}
             self._num_bytes += num_bytes
 
@@ -82,6 +87,6 @@ def _num_bytes(row: Mapping[str, Tensor]) -> int:
 
 @torch.no_grad()
 def _are_finite(outputs: Mapping[str, Tensor]) -> Tensor:
-    """Return (B,) bool, on the device."""
+    """Return (B,) bool on the device: True for rows that are finite in every output."""
     each = [torch.isfinite(value).unsqueeze(-1).flatten(1).all(1) for value in outputs.values()]
     return torch.stack(each).all(0)

@@ -1,4 +1,4 @@
-"""The student's loss: what it says and what it sees against its teacher (METHOD, stage 3)."""
+"""Loss of the student: its logits and features against the teacher and labels (METHOD, stage 3)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ FeatureLoss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Targets:
-    """What a teacher says of a batch; without gradient."""
+    """Outputs of the teacher for a batch, without gradient."""
 
     logits: Tensor
     """(B, K)"""
@@ -32,7 +32,7 @@ def published_logit_loss(student: Tensor, teacher: Tensor, labels: Tensor) -> Te
 
 @dataclass(frozen=True)
 class DistillOptions:
-    """The parts of the student's loss; the defaults are the published ones."""
+    """Weights and losses of the student's objective; the defaults are the published ones."""
 
     w_kd: float = 0.6
     w_feat: float = 0.2
@@ -42,36 +42,37 @@ class DistillOptions:
     feature_loss: FeatureLoss = feature_mse
     """(student, teacher) maps or embeddings -> scalar."""
     level_weights: Mapping[str, float] = field(default_factory=dict)
-    """Level name, "embedding" included -> weight; 1 where it is missing, 0 = not taught."""
+    """Level name, "embedding" included -> weight. Missing levels have 1; 0 turns a level off."""
     level_schedules: Mapping[str, str] = field(default_factory=dict)
-    """Level name -> schedule, see ``level_factor``; constant where it is missing."""
+    """Level name -> schedule, see ``level_factor``. Missing levels are constant."""
     teacher_drop: float = 0.0
-    """Share of clips without teaching, in [0, 1).
+    """Share of clips whose teacher losses are dropped, in [0, 1).
 
     Above 0, both losses must be means over clips: ``dist_loss``, ``relational`` and
-    ``similarity_preserving`` compare clips with each other and do not fit.
+    ``similarity_preserving`` compare clips with each other and cannot be used.
     """
 
     def weight(self, level: str) -> float:
-        """Return the weight of a level at its highest."""
+        """Return the weight of a level before its schedule."""
         return self.level_weights.get(level, 1.0)
 
 
 class DistillObjective(nn.Module):
-    """Weigh what a student says and sees against labels and teacher.
+    """Weighted sum of the logit loss, the feature losses and the cross-entropy of a student.
 
     loss = w_kd L_logit + w_feat / L * sum_l w_l s_l(progress) L_feat(P^l(f^l), N(F^l)) + w_ce CE
 
-    L is the number of the teacher's levels, taught or not: a level of weight 0 leaves the others'
-    part as it was. P^l are the projectors, N the standardisation of targets.
+    L is the number of the teacher's levels, including levels of weight 0: turning one level off
+    does not change the weight of the others. P^l are the projectors, N the standardisation of
+    targets.
 
     Args:
         options: Weights and losses.
-        projectors: From the student's levels to the teacher's, of the taught levels; None for
-            logits only.
+        projectors: Projectors from the student's to the teacher's levels, for the taught levels;
+            None to distil logits only.
         num_levels: L, embedding included.
-        standardisers: Level name -> module that standardises the teacher's features of that level;
-            levels without one are compared as they are.
+        standardisers: Level name -> module that standardises the teacher's features of that level.
+            Levels without one are compared unstandardised.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class DistillObjective(nn.Module):
         return () if self.projectors is None else self.projectors.levels
 
     def draw_kept(self, labels: Tensor) -> Tensor | None:
-        """Draw which of the clips with these labels (B,) are taught, as bool (B,); None = all."""
+        """Draw the clips that keep their teacher losses, as bool (B,); None keeps all."""
         if self.options.teacher_drop == 0:
             return None
         return torch.rand(len(labels), device=labels.device) >= self.options.teacher_drop
@@ -113,13 +114,14 @@ class DistillObjective(nn.Module):
         """Compute the loss of a batch.
 
         Args:
-            features: The student's.
-            logits: The student's, (B, K).
-            targets: The teacher's, of the taught levels at least.
+            features: Features of the student.
+            logits: Logits of the student, (B, K).
+            targets: Outputs of the teacher, at least for the taught levels.
             labels: (B,)
-            ce: The cross-entropy with the labels, which may be mixed ones.
-            keep: (B,) bool, True for the clips that the teacher's terms are means of; zero if
-                there is none. The other clips get the gradient of ``ce`` only. None keeps all.
+            ce: Scalar cross-entropy with the labels, which may be mixed.
+            keep: (B,) bool, True for the clips over which the teacher terms are averaged. The terms
+                are zero if it has no True. The other clips get the gradient of ``ce`` only. None
+                keeps all.
             progress: Share of the training that is done, in [0, 1].
 
         Returns:
@@ -144,8 +146,7 @@ class DistillObjective(nn.Module):
 def _mean_over_kept(loss: Callable[..., Tensor], keep: Tensor | None, *inputs: Tensor) -> Tensor:
     """Return the mean of a loss over the kept clips of its inputs (B, ...), zero if none is kept.
 
-    ``keep`` weighs the losses of single clips: picking clips by a boolean index would wait for the
-    device.
+    The losses of single clips are weighted by ``keep``: a boolean index would wait for the device.
     """
     if keep is None:
         return loss(*inputs)

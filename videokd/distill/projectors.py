@@ -1,4 +1,4 @@
-"""Student-side layers that exist only while a student is taught: P^l of METHOD, stage 3."""
+"""Projectors of the student's levels, used only during distillation: P^l of METHOD, stage 3."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,20 +10,20 @@ from videokd.utils.errors import InputError
 
 
 class Projectors(nn.Module):
-    """Bring a student's levels to the shapes of its teacher's.
+    """Projection of a student's levels to the shapes of its teacher's levels.
 
-    Where the shapes agree and no projector is asked for, a level passes through unchanged: the
-    paper has no student-side layer. Else it goes through a 1x1x1 convolution (the embedding:
-    a linear layer) and, where the grids differ, resampling.
+    A level whose shapes agree passes unchanged unless ``always`` is set: the paper has no
+    student-side layer. Other levels pass a 1x1x1 convolution (the embedding: a linear layer), and
+    are resampled if the grids differ.
 
     Args:
         student: Shapes of the student's levels.
         teacher: Shapes of the teacher's levels.
-        levels: Names of the levels that are taught; "embedding" may be one.
+        levels: Names of the levels to project; "embedding" may be one.
         always: Project even where the shapes agree.
 
     Raises:
-        InputError: A level that the student or the teacher does not have.
+        InputError: The student or the teacher lacks one of the levels.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Projectors(nn.Module):
             )
 
     def keep(self, levels: Sequence[str]) -> None:
-        """Leave only ``levels``, of those that there are; their weights stay as they are."""
+        """Drop the projectors of all levels but ``levels``; the remaining weights do not change."""
         self.levels = tuple(levels)
         self.projections = nn.ModuleDict({level: self.projections[level] for level in levels})
 

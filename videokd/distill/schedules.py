@@ -1,10 +1,10 @@
-"""How a level's weight changes over a training: pure functions of progress."""
+"""Schedules of a level's weight: pure functions of the training's progress."""
 
 import math
 
 
 def level_factor(schedule: str, progress: float) -> float:
-    """Return the factor on a level's weight.
+    """Return the factor of a level's weight.
 
     Args:
         schedule: "constant" is 1; "rising" goes from 0 to 1 and "falling" from 1 to 0 along half a

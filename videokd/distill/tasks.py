@@ -1,7 +1,8 @@
-"""What one training step computes at each stage: a batch in, a loss and its terms out.
+"""Tasks of the training stages: each maps a batch to a loss and its terms.
 
-A task holds everything that its stage trains; what it only looks at sits in ``Frozen`` and is in
-neither its parameters nor its state. Tasks never wait for the device.
+A task holds all modules that its stage trains. Networks that it only evaluates are wrapped in
+``Frozen``, which keeps them out of its parameters and state. Tasks do not wait for the device,
+except that a feature cache reads its flags about once per epoch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,35 +28,35 @@ from videokd.utils.errors import InputError
 
 @dataclass(frozen=True)
 class TaskOutput:
-    """The result of a task for one batch."""
+    """Result of a task for one batch."""
 
     loss: Tensor
-    """Scalar float32, the weighted sum that is minimised."""
+    """Scalar float32, the weighted sum to minimise."""
     correct: Tensor
-    """(B,) bool: the model's top-1 is the label."""
+    """(B,) bool: True where the model's top-1 class is the label."""
     terms: dict[str, Tensor]
     """Term name -> scalar, unweighted and detached, for the log."""
     counts: dict[str, Tensor] = field(default_factory=dict)
-    """Term name -> scalar, how many clips the term is a mean of; all B where it is missing.
+    """Term name -> scalar, number of clips that the term is a mean over; B for missing terms.
 
-    "top1" is how many of the clips ``correct`` is a judgement of.
+    "top1" is the number of clips that ``correct`` counts.
     """
 
 
 @dataclass(frozen=True)
 class MixOptions:
-    """How clips are mixed with others of their batch, see ``videokd.data.clip_mixing``."""
+    """Options for mixing the clips of a batch, see ``videokd.data.clip_mixing``."""
 
     mixup_alpha: float = 0.0
     cutmix_alpha: float = 0.0
 
     @property
     def is_on(self) -> bool:
-        """Whether clips are mixed at all."""
+        """Whether clips are mixed."""
         return not self.mixup_alpha == self.cutmix_alpha == 0
 
     def draw(self, batch: ClipBatch) -> MixParams | None:
-        """Draw a mix for a batch; None when both are off."""
+        """Draw the mix parameters of a batch; None when MixUp and CutMix are off."""
         if not self.is_on:
             return None
         height, width = batch.clips.shape[-2:]
@@ -68,9 +69,9 @@ class MixOptions:
         )
 
     def prepare(self, batch: ClipBatch) -> tuple[Clips, MixParams | None]:
-        """Return the clips of a batch as networks take them, mixed with others of it, and how.
+        """Return the float clips of a batch after mixing, and the mix parameters (None if unmixed).
 
-        Clips of several shapes are mixed alike: with the same partners, shares and boxes.
+        Clips of several shapes are mixed with the same partners, shares and relative boxes.
         """
         clips, mix = map_clips(to_float, batch.all_clips), self.draw(batch)
         if mix is None:
@@ -81,21 +82,21 @@ class MixOptions:
 class ClassificationTask(nn.Module):
     """Cross-entropy of one model over the clips of one or several datasets.
 
-    Serves stage 1 (an expert, one dataset), stage 2 (the joint teacher), and the baselines B1
-    (alone), B2 (one backbone trained jointly) and B3 (the same with one head for all classes).
+    The task serves stage 1 (an expert, one dataset), stage 2 (the joint teacher), and the baselines
+    B1 (alone), B2 (one backbone trained jointly) and B3 (like B2 with one head for all classes).
 
-    loss = 1/B sum_b w_d(b) * CE(head_d(b)(x_b), y_b), d(b) the dataset of clip b: an estimate of
+    loss = 1/B sum_b w_d(b) * CE(head_d(b)(x_b), y_b), d(b) the dataset of clip b. It estimates
     METHOD's sum over datasets, where each dataset counts by w_i and by its share of the batches.
 
     Args:
-        model: Features of clips, and ``classify`` with one head per dataset.
+        model: Model that returns features of clips and has ``classify`` with one head per dataset.
         weights: Dataset name -> w_i, in the order of the batches' ``dataset_ids``.
-        mixing: How clips are mixed within the batch.
-        expert_cache: For a model of ``see`` and ``fuse`` whose experts are frozen: keeps what they
-            say of views that come again.
+        mixing: Options for mixing the clips of a batch.
+        expert_cache: Cache of the experts' features for views that repeat. The model must have
+            ``see`` and ``fuse``, and its experts must be frozen.
 
     Raises:
-        InputError: Clips are mixed and a cache is given.
+        InputError: Both mixing and a cache are given.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class ClassificationTask(nn.Module):
     def forward(self, batch: ClipBatch, progress: float = 0.0) -> TaskOutput:
         """Compute the loss of a batch; it does not depend on ``progress``.
 
-        ``terms``: ce_<dataset>, the mean cross-entropy of each dataset's clips (0 of none).
+        ``terms``: ce_<dataset>, the mean cross-entropy of each dataset's clips (0 without clips).
         """
         clips, mix = self.mixing.prepare(batch)
         embedding = self._embed(batch, clips)
@@ -124,8 +125,8 @@ class ClassificationTask(nn.Module):
         correct = torch.zeros(len(batch), dtype=torch.bool, device=embedding.device)
         terms, counts = {}, {}
         for i, (name, weight) in enumerate(self.weights.items()):
-            # All clips pass each (small) head and are masked after: picking them out by a boolean
-            # index would wait for the device to say how many there are.
+            # All clips pass each (small) head and are masked after: a boolean index would wait for
+            # the device to count the clips.
             logits, first = self._logits(embedding, name)
             mine = batch.dataset_ids == i
             labels = torch.where(mine, batch.labels, 0) + first
@@ -144,37 +145,38 @@ class ClassificationTask(nn.Module):
         return model.fuse(unflatten_features(seen)).embedding
 
     def _logits(self, embedding: Tensor, dataset: str) -> tuple[Tensor, int]:
-        """Return logits to train, and the place of the dataset's first class in them."""
+        """Return logits to train, and the index of the dataset's first class in them."""
         if isinstance(self.model, JoinedClassifier):
             return self.model.classify_all(embedding), self.model.first_class[dataset]
         return self.model.classify(embedding, dataset), 0
 
 
 class StudentTask(nn.Module):
-    """Distil a teacher into the student of one dataset (METHOD, stage 3).
+    """Distillation of a teacher into the student of one dataset (METHOD, stage 3).
 
-    With consistent teaching the teacher sees the student's clip: same crop, colours and mix. With
-    fixed teaching it sees the same frames without augmentation (the published way), for which the
-    batches carry ``plain_clips``. Where they take clips of other shapes, each sees its own of the
-    same moment.
+    With consistent teaching the teacher gets the student's clip: same crop, colours and mix. With
+    fixed teaching it gets the same frames without augmentation (the published way), from the
+    batch's ``plain_clips``. If student and teacher take clips of different shapes, each gets its
+    own clip of the same frames.
 
-    Clips of other datasets may be taught with too (all teachers on all data: Sariyildiz et al.
-    2025, DUNE): the teacher's head for ``dataset`` says what it thinks of any clip, and the
-    cross-entropy is the mean over ``dataset``'s own clips (0 of none).
+    Clips of other datasets may be used for distillation too (all teachers on all data: Sariyildiz
+    et al. 2025, DUNE). The teacher's head for ``dataset`` then gives the targets of every clip, and
+    the cross-entropy is the mean over ``dataset``'s own clips (0 without own clips).
 
     Args:
-        student: The network that is trained.
-        teacher: Features of clips, and ``classify`` with a head for ``dataset``.
+        student: Network to train.
+        teacher: Network that returns features of clips and has ``classify`` with a head for
+            ``dataset``.
         dataset: Name of the dataset whose classes are taught.
         objective: The loss.
         trained_on: Datasets of the clips, in the order of the batches' ``dataset_ids``; None for
             ``dataset`` alone.
-        mixing: How clips are mixed within the batch.
-        is_fixed: Fixed teaching.
-        cache: Keeps what the teacher says of views that come again.
+        mixing: Options for mixing the clips of a batch.
+        is_fixed: Use fixed teaching.
+        cache: Cache of the teacher's outputs for views that repeat.
 
     Raises:
-        InputError: Clips are mixed, and teaching is fixed or a cache is given.
+        InputError: Mixing is combined with fixed teaching or with a cache.
     """
 
     def __init__(
@@ -203,17 +205,17 @@ class StudentTask(nn.Module):
     def forward(self, batch: ClipBatch, progress: float = 0.0) -> TaskOutput:
         """Compute the loss of a batch.
 
-        ``terms``: kd, ce, feat_<level> per taught level, agreement (the share of clips on which
-        student and teacher have one top-1), teacher_top1, entropy_student, entropy_teacher (nats).
-        ce and teacher_top1 are of ``dataset``'s own clips, kd and feat_<level> of the clips that
-        ``teacher_drop`` keeps.
+        ``terms``: kd, ce, feat_<level> per taught level, agreement (the share of clips for which
+        student and teacher have the same top-1 class), teacher_top1, entropy_student,
+        entropy_teacher (nats). ce and teacher_top1 cover ``dataset``'s own clips, kd and
+        feat_<level> the clips that ``teacher_drop`` keeps.
         """
         clips, mix = self.mixing.prepare(batch)
         targets = self._ask_teacher(batch, clips)
         features = self.model(clips)
         logits = self.model.classify(features.embedding, self.dataset)
         mine = batch.dataset_ids == self.trained_on.index(self.dataset)
-        # A stranger's label may not exist here.
+        # A label of another dataset may be out of range here.
         labels = torch.where(mine, batch.labels, 0)
         num_mine = mine.sum()
         ce = mixed_cross_entropy(logits, labels, mix) * mine
@@ -241,11 +243,12 @@ class StudentTask(nn.Module):
         return TaskOutput(loss, (top1 == labels) & mine, detached, counts)
 
     def _num_counted(self, batch: ClipBatch, num_mine: Tensor) -> Tensor:
-        """Return what the sum of a batch's cross-entropies is divided by."""
+        """Return the divisor of the sum of a batch's cross-entropies."""
         if batch.whole_ids is None:
             return num_mine.clamp(min=1)
-        # Parts count by their clips, and own clips may lie unevenly in them: each of these has the
-        # same weight in the whole.
+        # The losses of micro-batches are weighted by their number of clips, but own clips may be
+        # spread unevenly over them. This divisor gives each own clip the same weight in the whole
+        # batch.
         mine = batch.whole_ids == self.trained_on.index(self.dataset)
         return mine.sum().clamp(min=1) * batch.share
 
@@ -280,7 +283,7 @@ def _check_whole_clips(mixing: MixOptions, *, has_cache: bool, is_fixed: bool = 
 
 
 def mixed_cross_entropy(logits: Tensor, labels: Tensor, mix: MixParams | None) -> Tensor:
-    """Compute the cross-entropy (B,) of logits (B, K) with labels (B,) that are mixed alike.
+    """Compute the cross-entropy (B,) of logits (B, K) with the labels (B,) of mixed clips.
 
     weight_b * CE(z_b, y_b) + (1 - weight_b) * CE(z_b, y_partner(b)) (Zhang et al. 2018).
     """
@@ -292,18 +295,18 @@ def mixed_cross_entropy(logits: Tensor, labels: Tensor, mix: MixParams | None) -
 
 
 def to_float(clips: Tensor) -> Tensor:
-    """Return clips of bytes as float32 in [0, 1], on their device."""
+    """Convert uint8 clips to float32 in [0, 1], on their device."""
     return clips.float() / 255
 
 
 def flatten_features(seen: Mapping[str, Features]) -> dict[str, Tensor]:
-    """Return what several experts see as one mapping: "expert/level" -> map or embedding."""
+    """Return the features of several experts as one mapping: "expert/level" -> map or embedding."""
     flat = {f"{name}/{level}": x for name, f in seen.items() for level, x in f.levels.items()}
     return {**flat, **{f"{name}/embedding": f.embedding for name, f in seen.items()}}
 
 
 def unflatten_features(flat: Mapping[str, Tensor]) -> dict[str, Features]:
-    """Undo ``flatten_features``."""
+    """Return the features by expert from a mapping made by ``flatten_features``."""
     seen: dict[str, dict[str, Tensor]] = {}
     for key, value in flat.items():
         name, level = key.split("/")

@@ -1,1 +1,1 @@
-"""One plain training loop and what it stands on. Knows tasks, not distillation."""
+"""Training loop and its parts: checkpoints, logs, distributed runs. Independent of distillation."""

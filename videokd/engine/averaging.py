@@ -1,4 +1,4 @@
-"""A running average of weights over the steps of a training."""
+"""Running average of a model's weights over the steps of a training."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -10,27 +10,27 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class WeightAverage:
-    """The exponential moving average of a model's weights, norm statistics included.
+    """Exponential moving average of a model's weights, norm statistics included.
 
-    At update n (0-based), with d = min(decay, (1 + n) / (10 + n)), each average becomes
-    d * average + (1 - d) * weight: the warm-up of d keeps the random start from outweighing a
-    short training. What is not a float (batch norm's count of batches, a module's extra state) is
-    copied: an average rounded to integers would stand still.
+    At update n (0-based), with d = min(decay, (1 + n) / (10 + n)), each average becomes d * average
+    + (1 - d) * weight. The warm-up of d keeps the random start from dominating a short training.
+    Integer tensors (batch norm's count of batches) and extra states are copied: an average rounded
+    to integers would not change.
 
-    Why not torch's ``AveragedModel``: its counter is moved to the device at each update, which
-    waits for it, and it rounds the counts.
+    torch's ``AveragedModel`` is not used: it moves its counter to the device at each update, which
+    waits for the device, and it rounds the counts.
 
     Args:
-        model: What is averaged, on its device already; it is read at every update.
-        decay: In [0, 1); 0.999 averages over the last thousand steps or so.
-        frozen: Modules in ``model`` that never change; the copy holds the same objects.
+        model: Model to average, already on its device. It is read at every update.
+        decay: Decay in [0, 1); 0.999 averages over about the last thousand steps.
+        frozen: Modules in ``model`` that never change; the copy shares these objects.
 
     Raises:
         ValueError: decay is not in [0, 1).
     """
 
     module: nn.Module
-    """A copy of the model with the averaged weights, in eval mode and without gradient."""
+    """Copy of the model with the averaged weights, in eval mode and without gradient."""
     num_updates: int
 
     def __init__(self, model: nn.Module, *, decay: float, frozen: Sequence[nn.Module] = ()) -> None:
@@ -44,11 +44,11 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, is_good: Tensor | None = None) -> None:
-        """Take in the model's present weights; to be called after each step of the optimizer.
+        """Add the model's current weights to the average; call it after each optimizer step.
 
         Args:
-            is_good: Bool scalar on the device; where it is false, the average stays as it is, and
-                only the number of updates counts on. None: it is.
+            is_good: Bool scalar on the device. If it is false, the averaged floats do not change,
+                but the update is counted. None means true.
         """
         decay = min(self._decay, (1 + self.num_updates) / (10 + self.num_updates))
         pairs = list(zip(_tensors(self.module), _tensors(self._model), strict=True))
@@ -67,7 +67,7 @@ class WeightAverage:
         self.num_updates += 1
 
     def load(self, weights: Mapping[str, Tensor], *, num_updates: int) -> None:
-        """Go on from ``module.state_dict()`` and ``num_updates`` of before."""
+        """Load an earlier ``module.state_dict()`` and ``num_updates``."""
         self.module.load_state_dict(weights)
         self.num_updates = num_updates
 

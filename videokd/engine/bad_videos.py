@@ -14,16 +14,16 @@ _HEADER = ("dataset", "path", "cause", "step")
 
 
 class BadVideoList:
-    r"""Append each video to a file once, also over restarts.
+    r"""CSV file of unreadable videos, each listed once, also over restarts.
 
-    A row is on disk before the training goes on: the file is complete whenever it is killed.
-    Columns: dataset, path, cause, and the first step whose batch lacks the video, counted from 1.
-    A line break in a path or cause is written as ``\n``.
+    A row is on disk before the training continues, so the file is complete even if the process is
+    killed. Columns: dataset, path, cause, and the first step whose batch lacks the video, counted
+    from 1. A line break in a path or cause is written as ``\n``.
 
     Args:
-        path: The file; made with the first video.
-        dataset_names: By dataset id.
-        is_silent: Write nothing: another process does.
+        path: The file; created with the first video.
+        dataset_names: Dataset names by dataset id.
+        is_silent: Write nothing, because another process writes the file.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class BadVideoList:
         self._known = {(row[0], row[1]) for row in rows}
 
     def add(self, video: BadVideo, step: int) -> None:
-        """Append a video, unless it is in the file.
+        """Append a video, unless the file lists it already.
 
         Args:
-            video: What could not be read.
+            video: The unreadable video.
             step: The first step whose batch lacks it, counted from 1.
         """
         key = (_in_one_line(self._names[video.dataset_id]), _in_one_line(video.path))
@@ -47,7 +47,7 @@ class BadVideoList:
             return
         row = (*key, _in_one_line(video.cause), str(step))
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # One call writes the whole row: a process that is killed leaves all of it or nothing.
+        # One call writes the whole row: a killed process leaves all of it or nothing.
         with naming_failures(self._path), self._path.open("ab", buffering=0) as file:
             file.write(_to_csv([row] if file.tell() else [_HEADER, row]))
             os.fsync(file.fileno())
@@ -55,7 +55,7 @@ class BadVideoList:
 
 
 def _read_rows(path: Path) -> list[list[str]]:
-    """Return the rows without the header; a last row that a power cut tore is cut off the file."""
+    """Return the rows without the header, and remove an incomplete last row from the file."""
     if not path.exists():
         return []
     data = path.read_bytes()
@@ -70,7 +70,7 @@ def _read_rows(path: Path) -> list[list[str]]:
 def _to_csv(rows: Sequence[Sequence[str]]) -> bytes:
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows(rows)
-    # As the system gave them: paths need not be valid UTF-8.
+    # Paths keep the bytes of the file system, which need not be valid UTF-8.
     return stream.getvalue().encode("utf-8", errors="surrogateescape")
 
 

@@ -1,4 +1,4 @@
-"""What a forward changes beside the weights: norm statistics and their counts."""
+"""Snapshot and restore of module buffers (batch-norm statistics), to undo a bad step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Norms:
-    """L2 norms of tensors, which are finite where all of the tensor is."""
+    """L2 norms of tensors; a norm is finite if its tensor is."""
 
     names: Sequence[str]
     values: Tensor
     """(N,) float32, on the tensors' device."""
 
     def pick_bad(self) -> list[str]:
-        """Return the names of those that are not finite; waits for the device."""
+        """Return the names of the non-finite norms; waits for the device."""
         finite = torch.isfinite(self.values).tolist()
         return [name for name, is_finite in zip(self.names, finite, strict=True) if not is_finite]
 
 
 class BufferSnapshot:
-    """The buffers of a module as they were before a forward.
+    """Copy of a module's buffers from before a forward.
 
-    A forward with an input that is not finite spoils the running statistics of every norm that it
-    reaches, long before a loss is looked at; they are put back as they were.
+    A forward with a non-finite input spoils the running statistics of every norm layer that it
+    reaches, before the loss is checked. The snapshot restores them.
 
     Args:
-        module: Whose buffers, on their device already. Modules with an extra state are asked for
-            that, too.
+        module: Owner of the buffers, already on its device. Extra states of its modules are saved
+            and restored too.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -41,7 +41,7 @@ class BufferSnapshot:
             if value is not None
         ]
         self._device = next(module.parameters()).device
-        # By dtype, so that one operation copies many of them.
+        # Sorted by dtype, so that one operation copies all buffers of a dtype.
         places.sort(key=lambda place: str(place[1]._buffers[place[2]].dtype))
         self._places = places
         self._extra = [
@@ -51,26 +51,26 @@ class BufferSnapshot:
         ]
         self._saved = [buffer.detach().clone() for buffer in self._buffers()]
         self._saved_extra = [owner.get_extra_state() for owner in self._extra]
-        # Masks hold infinities on purpose: only what is finite now is to stay so.
+        # Attention masks hold infinities on purpose: only buffers that are finite now are checked.
         floats = [i for i, buffer in enumerate(self._saved) if buffer.is_floating_point()]
         finite = torch.isfinite(self._norms_of(floats)).tolist()
         self._checked = [i for i, is_finite in zip(floats, finite, strict=True) if is_finite]
 
     @torch.no_grad()
     def take(self) -> None:
-        """Remember the buffers as they are."""
+        """Save the current buffers and extra states."""
         buffers = self._buffers()
         for mine, theirs in zip(_by_dtype(self._saved), _by_dtype(buffers), strict=True):
             torch._foreach_copy_(mine, theirs)
         self._saved_extra = [owner.get_extra_state() for owner in self._extra]
 
     def norms(self) -> Norms:
-        """Return the norms of the float buffers as they are now, without waiting for them."""
+        """Return the norms of the checked float buffers, without waiting for the device."""
         return Norms([self._places[i][0] for i in self._checked], self._norms_of(self._checked))
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put back what was remembered."""
+        """Restore the saved buffers and extra states."""
         for mine, theirs in zip(_by_dtype(self._buffers()), _by_dtype(self._saved), strict=True):
             torch._foreach_copy_(mine, theirs)
         for owner, state in zip(self._extra, self._saved_extra, strict=True):
@@ -78,10 +78,10 @@ class BufferSnapshot:
 
     @torch.no_grad()
     def restore_unless(self, is_good: Tensor) -> None:
-        """Put back what was remembered where ``is_good``, a bool scalar, is false.
+        """Restore the saved buffers if ``is_good``, a bool scalar on the device, is false.
 
-        It is not read, so that nothing waits for the device; extra states, which live on the host,
-        stay as they are.
+        ``is_good`` is not read on the host, so nothing waits for the device. Extra states, which
+        live on the host, are not restored.
         """
         for now, before in zip(_by_dtype(self._buffers()), _by_dtype(self._saved), strict=True):
             flat = torch.where(is_good, _flatten(now), _flatten(before))
@@ -94,7 +94,7 @@ class BufferSnapshot:
         return stack_norms([buffers[i] for i in places], device=self._device)
 
     def _buffers(self) -> list[Tensor]:
-        # Asked for anew: a module may replace one by another.
+        # Looked up at each call, because a module may replace a buffer by another tensor.
         return [owner._buffers[key] for _, owner, key in self._places]
 
 

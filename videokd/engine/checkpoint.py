@@ -1,11 +1,11 @@
-"""Checkpoints: directories that are whole and verified, or not there.
+"""Checkpoint directories that are either complete and verified, or absent.
 
     checkpoints/step-N/  model.safetensors  [average.safetensors]  optimizer.pt  state.json
                          manifest.json
 
-A checkpoint is written under another name and renamed when its last file, the manifest with every
-file's SHA-256, is on disk. Loading checks the hashes and falls back to the newest whole one.
-Which one is the newest is read from the names, and which one the best from ``metrics.jsonl``.
+A checkpoint is written under a temporary name. It is renamed when its last file, the manifest with
+every file's SHA-256, is on disk. Loading verifies the hashes and falls back to the newest intact
+checkpoint. The newest is found by the step in its name, the best by ``metrics.jsonl``.
 """
 
 import json
@@ -42,10 +42,10 @@ _REQUIRED = frozenset(("model.safetensors", "optimizer.pt", "state.json"))
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a stopped training needs to go on exactly."""
+    """State from which a stopped training resumes exactly."""
 
     model: dict[str, Tensor]
-    """State dict of the task (frozen teachers are not in it)."""
+    """State dict of the task; frozen teachers are not in it."""
     optimizer: dict[str, Any]
     """State dict of the optimizer."""
     state: dict[str, Any]
@@ -55,32 +55,32 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """A folder of checkpoints: the newest ones, and the best by validation.
+    """Folder of checkpoints: the newest ones, and the best by validation.
 
     Args:
-        path: The folder; made with the first checkpoint.
-        num_kept: How many of the newest are kept. A second one is there for the day that the
-            newest cannot be read.
-        log: A file that what was logged until a checkpoint is in, if any. It reaches the disk
-            before the checkpoint has its name: after a power cut no line of the log is missing.
+        path: The folder; created with the first checkpoint.
+        num_kept: Number of newest checkpoints to keep. A second one serves if the newest cannot be
+            read.
+        log: Log file of the training, if any. It is flushed to disk before the checkpoint is
+            renamed, so that no log line up to the checkpoint is lost in a power cut.
     """
 
     def __init__(self, path: Path, *, num_kept: int = 2, log: Path | None = None) -> None:
         self.path = path
         self._num_kept = num_kept
         self._log = log
-        # Reading back all that is kept at every save would cost more than writing.
+        # Verifying all kept checkpoints at every save would cost more than writing one.
         self._known_whole: set[Path] = set()
 
     def save(self, checkpoint: Checkpoint, *, best_step: int | None = None) -> Path:
-        """Write ``step-N``; delete what is not among the newest whole ones, nor the best.
+        """Write ``step-N``, then delete all but the newest intact checkpoints and the best one.
 
         Args:
-            checkpoint: What to write; nothing may change it meanwhile.
-            best_step: Step of the best evaluation so far; its checkpoint is kept, if there is one.
+            checkpoint: Checkpoint to write; it must not change meanwhile.
+            best_step: Step of the best evaluation so far. Its checkpoint is kept, if it exists.
 
         Raises:
-            RunError: It cannot be written; all checkpoints of before are as they were.
+            RunError: It cannot be written; the earlier checkpoints are unchanged.
         """
         target = self.path / f"step-{checkpoint.state['step']}"
         unfinished = self.path / f"{target.name}.tmp"
@@ -97,7 +97,7 @@ class CheckpointFolder:
                     shutil.rmtree(target)
                 unfinished.rename(target)
             except BaseException:
-                # On a full disk it would be in the way of everything else.
+                # On a full disk, the incomplete checkpoint would take space that other files need.
                 shutil.rmtree(unfinished, ignore_errors=True)
                 raise
             sync(self.path)
@@ -124,9 +124,9 @@ class CheckpointFolder:
 
 
 def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """Return the newest whole checkpoint of ``folder``, or None when there is none.
+    """Return the newest intact checkpoint of ``folder``, or None when there is none.
 
-    A damaged checkpoint is passed over with a warning that names the file.
+    Damaged checkpoints are skipped with a warning that names the file.
     """
     for path in _list_newest_first(folder):
         damage = find_damage(path)
@@ -143,12 +143,12 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Say whether ``load_newest_checkpoint`` would find one."""
+    """Return whether ``load_newest_checkpoint`` would return a checkpoint."""
     return any(find_damage(path) is None for path in _list_newest_first(folder))
 
 
 def find_damage(path: Path) -> str | None:
-    """Say what is wrong with a checkpoint; None when every byte is as it was written."""
+    """Return a description of the damage to a checkpoint; None if it is intact."""
     try:
         text = (path / _MANIFEST).read_text(encoding="utf-8")
         manifest = json.loads(text)
@@ -179,7 +179,7 @@ def save_weights(
     Args:
         path: The file.
         state: The state dict.
-        class_names: Kept in the file's metadata, for ``load_weights``.
+        class_names: Class names to store in the file's metadata, for ``load_weights``.
     """
     # Training keeps some weights in channels_last_3d; safetensors stores plain layouts only.
     plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
@@ -199,17 +199,18 @@ def load_weights(
 ) -> None:
     """Load a safetensors state dict into ``module``, strictly.
 
-    The file holds the module's own weights, or those of a task (a training's checkpoint), whose
-    model they are then taken from. The rows of a classifier are matched by class name.
+    The file holds either the module's own weights or the weights of a task (a training's
+    checkpoint); in a task, the weights of its model are used. The rows of a classifier are matched
+    by class name.
 
     Args:
-        module: Changed in place, and not at all when this raises.
+        module: Module to load into. It is unchanged if this raises.
         path: The file.
-        class_names: Of the module's classifiers; None to take the rows as they are.
+        class_names: Class names of the module's classifiers; None to keep the order of the rows.
 
     Raises:
-        InputError: No such file, not safetensors, weights of another architecture, or a
-            classifier of other classes.
+        InputError: The file is missing or not safetensors, or its weights belong to another
+            architecture or to other classes.
     """
     try:
         state = load_file(path)
@@ -275,8 +276,8 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
         sync(folder / name)
         return digest.result()
 
-    # Hashing takes as long as writing: files are written side by side, and hashed while the disk
-    # works. No thread may be missing for a hash that a writer waits for.
+    # Hashing takes as long as writing, so files are written in parallel and hashed while the disk
+    # works. There are two threads per file: a writer that waits for its hash cannot deadlock.
     with ThreadPoolExecutor(2 * len(writers), thread_name_prefix="checkpoint") as pool:
         hashes = dict(zip(writers, pool.map(write, writers), strict=True))
     atomic_write_text(folder / _MANIFEST, _manifest_text(hashes))
@@ -284,8 +285,8 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def _save_optimizer(path: Path, state: Mapping[str, Any]) -> None:
-    # torch never looks at the CRC that it computes, which is a third of its work. Another thread
-    # that saves meanwhile misses nothing either.
+    # torch computes a CRC that it never verifies, at a third of the cost of saving. Other threads
+    # that save meanwhile do not need it either.
     has_crc = get_crc32_options()
     set_crc32_options(False)
     try:

@@ -1,4 +1,4 @@
-"""Checkpoints written in the background: the training waits for a copy of its state, no longer."""
+"""Checkpoints written in the background: the training waits only for a copy of its state."""
 
 import threading
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from videokd.engine.checkpoint import Checkpoint, CheckpointFolder
 
 
 class CheckpointWriter:
-    """Writes one checkpoint at a time in a thread of its own.
+    """Background writer of checkpoints, one at a time, in its own thread.
 
-    Use as a context manager: at its end the last write is waited for.
+    As a context manager, it waits for the last write at the end.
 
     Args:
-        folder: Where they are written.
+        folder: Folder of the checkpoints.
     """
 
     def __init__(self, folder: CheckpointFolder) -> None:
@@ -35,45 +35,45 @@ class CheckpointWriter:
     ) -> None:
         if kind is None:
             self.wait()
-        elif not issubclass(kind, KeyboardInterrupt):  # which asks not to wait
-            # What ended the training matters more than a checkpoint that failed too.
+        elif not issubclass(kind, KeyboardInterrupt):  # Ctrl-C does not wait
+            # The error that ended the training matters more than a failed checkpoint.
             self._join()
 
     def save(self, checkpoint: Checkpoint, *, best_step: int | None = None) -> None:
-        """Copy ``checkpoint`` to the host's memory and begin to write it.
+        """Copy ``checkpoint`` to host memory and start to write it.
 
-        When this returns, what the checkpoint was made of may change. The write before is waited
-        for: there is one copy at most.
+        After this returns, the tensors of ``checkpoint`` may change. A write in progress is waited
+        for, so that there is at most one copy.
 
         Args:
-            checkpoint: What to write.
+            checkpoint: Checkpoint to write.
             best_step: See ``CheckpointFolder.save``.
 
         Raises:
-            RunError: The write before failed.
+            RunError: The previous write failed.
         """
         self.wait()
         own = Checkpoint(
             **{name: _copy_to_host(getattr(checkpoint, name)) for name in vars(checkpoint)}
         )
-        # A daemon: an interrupted training may end in the middle of a write, which leaves nothing
-        # but a folder that the next checkpoint deletes.
+        # As a daemon thread, it may be killed with an interrupted training in the middle of a
+        # write. Only an unfinished folder is left, which the next checkpoint deletes.
         self._thread = threading.Thread(
             target=self._write, args=(own, best_step), name="checkpoint writer", daemon=True
         )
         self._thread.start()
 
     def raise_if_failed(self) -> None:
-        """Raise the RunError of a write that failed. Does not wait: call it at every step."""
+        """Raise the RunError of a failed write, without waiting; call it at every step."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
 
     def wait(self) -> None:
-        """Wait until nothing is being written.
+        """Wait until the current write is finished.
 
         Raises:
-            RunError: It could not be written.
+            RunError: The write failed.
         """
         self._join()
         self.raise_if_failed()
@@ -86,7 +86,7 @@ class CheckpointWriter:
     def _write(self, checkpoint: Checkpoint, best_step: int | None) -> None:
         try:
             self._folder.save(checkpoint, best_step=best_step)
-        except BaseException as error:  # kept for the training's own thread
+        except BaseException as error:  # re-raised in the training's thread
             self._error = error
 
 

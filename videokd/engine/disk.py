@@ -1,4 +1,4 @@
-"""What a training says when it cannot write."""
+"""Errors of a training that cannot write to disk."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from videokd.utils.errors import RunError
 
 @contextmanager
 def naming_failures(path: Path) -> Iterator[None]:
-    """Make a failure to write a RunError in one line: the path, the cause, how much is free."""
+    """Turn a failed write into a one-line RunError with the path, the cause and the free space."""
     try:
         yield
     except RunError:

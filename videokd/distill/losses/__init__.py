@@ -1,7 +1,7 @@
-"""Distillation losses: pure functions of tensors, computed in float32 or better whatever comes in.
+"""Distillation losses: pure functions of tensors, computed in at least float32 for any input dtype.
 
-Weights between losses are not applied here: the log shows every term unweighted. The teacher's
-side never gets a gradient.
+The weights of the losses are applied by the objective: the log shows every term unweighted. The
+teacher's tensors never get a gradient.
 """
 
 from videokd.distill.losses.choices import FEATURE_LOSSES

@@ -1,4 +1,4 @@
-"""What the losses refuse: shapes that would broadcast into a wrong number, a bad temperature."""
+"""Argument checks of the losses: shapes that would broadcast to a wrong value, and temperatures."""
 
 from torch import Tensor
 
@@ -10,13 +10,13 @@ def check_temperature(temperature: float) -> None:
 
 
 def check_same_shape(student: Tensor, teacher: Tensor) -> None:
-    """Raise ValueError unless the two have one shape."""
+    """Raise ValueError unless both tensors have the same shape."""
     if student.shape != teacher.shape:
         raise ValueError(f"student and teacher must have one shape, {_shapes(student, teacher)}")
 
 
 def check_same_batch(student: Tensor, teacher: Tensor) -> None:
-    """Raise ValueError unless the two have one size along their first axis."""
+    """Raise ValueError unless both tensors have the same batch size."""
     if student.shape[0] != teacher.shape[0]:
         raise ValueError(
             f"student and teacher must have one batch size, {_shapes(student, teacher)}"
@@ -24,7 +24,7 @@ def check_same_batch(student: Tensor, teacher: Tensor) -> None:
 
 
 def check_same_places(student: Tensor, teacher: Tensor) -> None:
-    """Raise ValueError unless two maps agree in all but C, or two embeddings in all."""
+    """Raise ValueError unless two maps agree in all axes but C, or two embeddings in all axes."""
     is_map = student.ndim == teacher.ndim > 2
     mine, theirs = ((x.shape[0], *x.shape[2 if is_map else 1 :]) for x in (student, teacher))
     if mine != theirs:

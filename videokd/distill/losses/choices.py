@@ -1,4 +1,4 @@
-"""The losses of features by the names under which a config chooses one."""
+"""Feature losses by the name that selects them in the config."""
 
 from collections.abc import Callable, Mapping
 
@@ -14,4 +14,4 @@ FEATURE_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "relational": relational,
     "similarity": similarity_preserving,
 }
-"""Name -> loss of (student, teacher), a float32 scalar; options at their defaults."""
+"""Name -> loss of (student, teacher), a float32 scalar; loss options keep their defaults."""

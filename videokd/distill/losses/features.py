@@ -1,4 +1,4 @@
-"""Losses of features place by place: a map (B, C, T, H, W) or an embedding (B, D)."""
+"""Feature losses that compare positions: of a map (B, C, T, H, W) or an embedding (B, D)."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,7 +15,7 @@ def feature_mse(student: Tensor, teacher: Tensor) -> Tensor:
         teacher: The same shape; carries no gradient.
 
     Returns:
-        Scalar float32, zero iff the two agree.
+        Scalar float32, zero iff both are equal.
 
     Raises:
         ValueError: Shapes differ.
@@ -32,19 +32,20 @@ def smooth_l1_cosine(
     loss = weight * mean over b, t, h, w of (1 - cos over C) + (1 - weight) * mean over all elements
     of smooth_l1(student - teacher),  smooth_l1(d) = d^2 / (2 beta) where |d| < beta, |d| - beta / 2
     elsewhere. Equal weights as in UNIC (Sariyildiz et al. 2024); AM-RADIO (Ranzinger et al. 2024)
-    and Theia (Shang et al. 2024) give the cosine 0.9. An embedding has its D as C and one place.
+    and Theia (Shang et al. 2024) weigh the cosine by 0.9. An embedding is treated as one position
+    with D channels.
 
-    A vector much shorter than 1e-4 has no direction: its cosine counts as 0, its gradient is
-    bounded.
+    The cosine of a vector much shorter than 1e-4 counts as 0, and its gradient is bounded.
 
     Args:
         student: (B, C, T, H, W) or (B, D), any float dtype.
         teacher: The same shape; carries no gradient.
-        weight: Of the cosine distance, in [0, 1]; smooth L1 has the rest.
-        beta: >= 0, in the features' unit: where smooth L1 turns from quadratic to linear.
+        weight: Weight of the cosine distance, in [0, 1]; smooth L1 has weight 1 - ``weight``.
+        beta: Difference at which smooth L1 turns from quadratic to linear, in the features' unit;
+            >= 0.
 
     Returns:
-        Scalar float32 >= 0 but for rounding. Zero where the two agree and no vector vanishes.
+        Scalar float32 >= 0 up to rounding. Zero if both are equal and no vector is zero.
 
     Raises:
         ValueError: Shapes differ, or weight or beta is out of range.
@@ -63,21 +64,21 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     """Compute the squared distance of the normalised attention maps.
 
     loss = mean_b |Q_S / |Q_S| - Q_T / |Q_T||^2,  Q = sum_c f_c^2 as a vector over the T * H * W
-    places (Zagoruyko & Komodakis 2017, "Paying More Attention to Attention", section 3.1, with
-    T * H * W for H * W). It is summed over the places, so that its scale does not depend on the
-    grid; the authors' code takes their mean. An embedding has no places: the squares of its D
-    entries are its attention, blind to their signs.
+    positions (Zagoruyko & Komodakis 2017, "Paying More Attention to Attention", section 3.1, with
+    T * H * W for H * W). The sum over positions makes the scale independent of the grid; the
+    authors' code takes the mean. The attention of an embedding is the squares of its D entries, so
+    their signs do not count.
 
     Args:
         student: (B, C, T, H, W) or (B, D), any float dtype.
         teacher: The same B, T, H, W, or the same B and D; C may differ. Carries no gradient.
 
     Returns:
-        Scalar float32 in [0, 2]; 2 where the two attend to different places only. Zero if they
-        agree up to the scale of each clip.
+        Scalar float32 in [0, 2]; 2 if student and teacher attend to disjoint positions, 0 if they
+        agree up to one scale per clip.
 
     Raises:
-        ValueError: B, the grid or D differ, or a map meets an embedding.
+        ValueError: B, the grid or D differ, or a map is compared with an embedding.
     """
     check_same_places(student, teacher)
     mine, theirs = _attention(student.float()), _attention(teacher.detach().float())
@@ -85,7 +86,7 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _attention(features: Tensor) -> Tensor:
-    """Return unit vectors (B, T * H * W), or (B, D) of an embedding; zeros of zero features."""
+    """Return unit vectors (B, T * H * W), or (B, D) for an embedding; zeros for zero features."""
     squares = features.square()
     energy = squares.sum(dim=1).flatten(1) if features.ndim > 2 else squares
     return F.normalize(energy, dim=1)

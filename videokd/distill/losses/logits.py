@@ -1,4 +1,4 @@
-"""Losses of logits (B, K): the student's, the teacher's, and for one of them the labels."""
+"""Logit losses: of student and teacher logits (B, K), and for DKD also of the labels (B,)."""
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +13,12 @@ _STANDARDISE_EPS = 1e-6
 def soft_cross_entropy(
     student_logits: Tensor, teacher_logits: Tensor, *, temperature: float
 ) -> Tensor:
-    """Compute the temperature-scaled cross-entropy of the student under the teacher's labels.
+    """Compute the temperature-scaled cross-entropy between the teacher's and student's softmax.
 
     loss = -tau^2 * mean_b sum_k p_bk log q_bk,  p = softmax(teacher / tau), q = softmax(student /
-    tau). It has the gradient of tau^2 * KL(p || q) and exceeds it by tau^2 times the entropy of p;
-    tau^2 keeps the gradient's scale independent of tau (Hinton et al. 2015, section 2; METHOD,
-    stage 3).
+    tau). Its gradient is that of tau^2 * KL(p || q); its value is larger by tau^2 times the entropy
+    of p. The factor tau^2 keeps the scale of the gradient independent of tau (Hinton et al. 2015,
+    section 2; METHOD, stage 3).
 
     Args:
         student_logits: (B, K), any float dtype.
@@ -46,13 +46,13 @@ def decoupled_kd(
     alpha: float = 1.0,
     beta: float = 8.0,
 ) -> Tensor:
-    """Compute DKD: what the teacher says of the true class, and apart from it, of the others.
+    """Compute DKD: separate KL terms for the true class and for the other classes.
 
     loss = tau^2 * mean_b (alpha * KL(b^T || b^S) + beta * KL(p^T || p^S)),  b = (probability of the
-    true class, of all others), p = softmax over the K - 1 other classes, both at logits / tau.
-    With alpha = 1 and beta = 1 - b^T_0 for each clip it is tau^2 * KL of the full distributions
-    (Zhao et al. 2022, "Decoupled Knowledge Distillation", section 3). The defaults are those of
-    the authors' code for CIFAR-100; the more certain the teacher, the larger the best beta.
+    true class, of all others), p = softmax over the K - 1 other classes, both at logits / tau. With
+    alpha = 1 and beta = 1 - b^T_0 for each clip it is tau^2 * KL of the full distributions (Zhao et
+    al. 2022, "Decoupled Knowledge Distillation", section 3). The defaults come from the authors'
+    CIFAR-100 code; the more confident the teacher, the larger the best beta.
 
     Args:
         student_logits: (B, K), K >= 2, any float dtype.
@@ -63,7 +63,7 @@ def decoupled_kd(
         beta: Weight of the other classes' term.
 
     Returns:
-        Scalar float32 >= 0. Zero if the two distributions agree.
+        Scalar float32 >= 0. Zero if both distributions are equal.
 
     Raises:
         ValueError: Shapes differ, K < 2, labels are not (B,), or temperature <= 0.
@@ -92,18 +92,18 @@ def dist_loss(
     beta: float = 1.0,
     gamma: float = 1.0,
 ) -> Tensor:
-    """Compute DIST: how far the probabilities are from correlated, by clip and by class.
+    """Compute DIST: one minus the correlation of the probabilities, per clip and per class.
 
     loss = beta * mean_b (1 - rho(q_b:, p_b:)) + gamma * mean_k (1 - rho(q_:k, p_:k)),  rho the
     Pearson correlation, p = softmax(teacher / tau), q = softmax(student / tau) (Huang et al. 2022,
-    "Knowledge Distillation from a Stronger Teacher", section 4). It ignores positive affine changes
-    of the probabilities, hence shifts of a clip's logits, but not their scale: softmax comes first.
-    There is no tau^2, since a correlation has no scale to restore; the authors' code has it, which
-    equals beta and gamma times tau^2.
+    "Knowledge Distillation from a Stronger Teacher", section 4). The loss is invariant to positive
+    affine changes of the probabilities and to shifts of a clip's logits, but not to the scale of
+    the logits, because softmax comes first. There is no tau^2, since a correlation has no scale to
+    restore; the authors' code multiplies by it, which equals beta and gamma times tau^2.
 
-    A row or column whose spread is far below 1e-4 counts as uncorrelated, with a bounded gradient:
-    the classes that nobody predicts in a batch, and every column of a batch of one clip, which then
-    adds gamma and no gradient.
+    A row or column whose spread is far below 1e-4 counts as uncorrelated, with a bounded gradient.
+    Examples are classes with no predicted probability in a batch, and every column of a batch of
+    one clip, which then adds gamma and no gradient.
 
     Args:
         student_logits: (B, K), any float dtype.
@@ -113,7 +113,8 @@ def dist_loss(
         gamma: Weight of the term over clips within a class (intra-class).
 
     Returns:
-        Scalar float32 in [0, 2 * (beta + gamma)]. Zero, but for the damping, where they correlate.
+        Scalar float32 in [0, 2 * (beta + gamma)]. Zero, up to the epsilon of the norm, if both
+        correlate perfectly.
 
     Raises:
         ValueError: Shapes differ, or temperature <= 0.
@@ -129,8 +130,8 @@ def standardise_logits(logits: Tensor) -> Tensor:
     """Shift and scale each clip's logits to mean 0 and standard deviation 1 over the classes.
 
     (z - mean_k z) / sqrt(var_k z + 1e-6), the variance over K (not K - 1). Apply it to student and
-    teacher before a loss: the student is then free in the scale of its logits, and the temperature
-    is in units of their deviation (Sun et al. 2024, "Logit Standardization in Knowledge
+    teacher before a loss: the scale of the student's logits is then free, and the temperature is in
+    units of their standard deviation (Sun et al. 2024, "Logit Standardization in Knowledge
     Distillation", algorithm 1).
 
     Args:
@@ -150,8 +151,8 @@ def entropy(logits: Tensor) -> Tensor:
 
 def _split_off_target(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the true class's log odds (B,) and the other classes' logits (B, K - 1)."""
-    # By index: a boolean mask would wait for the device to say how many it picks, and -inf at the
-    # true class would make 0 * inf of its term.
+    # Indexing with a boolean mask would wait for the device to count the selected elements. -inf at
+    # the true class would make its KL term 0 * inf.
     places = torch.arange(logits.shape[1] - 1, device=logits.device).expand(len(logits), -1)
     others = logits.gather(1, places + (places >= labels[:, None]))
     target = logits.gather(1, labels[:, None]).squeeze(1)
@@ -159,13 +160,13 @@ def _split_off_target(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _log_binary(odds: Tensor) -> Tensor:
-    """Return the log probabilities (B, 2) of an event and of its opposite from log odds (B,)."""
+    """Return the log probabilities (B, 2) of an event and its complement from log odds (B,)."""
     return F.logsigmoid(torch.stack([odds, -odds], dim=1))
 
 
 def _kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Return the mean over B of KL(p || q) from log probabilities (B, K)."""
-    # Not F.kl_div, which torch.vmap computes clip by clip in a loop, see ``DistillObjective``.
+    # ``torch.vmap`` computes F.kl_div in a loop over the clips, see ``DistillObjective``.
     return (log_p.exp() * (log_p - log_q)).sum() / len(log_q)
 
 

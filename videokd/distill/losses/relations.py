@@ -1,7 +1,7 @@
-"""Losses of the relations between a batch's clips: student and teacher share only the clips.
+"""Losses of the relations between a batch's clips: only B must match in student and teacher.
 
-Features are flattened to one vector per clip, and both losses are made of the inner products of
-those vectors alone: beside copies of the features themselves, nothing larger than B^3 is held.
+Features are flattened to one vector per clip. Both losses use only the inner products of these
+vectors: beside copies of the features, no tensor is larger than B^3.
 """
 
 import torch
@@ -11,28 +11,28 @@ from torch import Tensor
 from videokd.distill.losses.checks import check_same_batch
 from videokd.distill.losses.vectors import EPS, unit
 
-# Distances below this share of the batch's spread count as zero. Its square exceeds what rounding
-# leaves of the squared distance of two clips that coincide, be it negative.
+# Distances below this share of the batch's spread count as zero. Its square exceeds the rounding
+# error, positive or negative, of the squared distance of two equal clips.
 _TINY = 1e-6
 
 
 def relational(
     student: Tensor, teacher: Tensor, *, distance_weight: float = 1.0, angle_weight: float = 2.0
 ) -> Tensor:
-    """Compute RKD: how the distances and angles between a batch's clips differ.
+    """Compute RKD: the difference in distances and angles between a batch's clips.
 
     loss = distance_weight * mean over pairs i != j of h(d^S_ij - d^T_ij) + angle_weight * mean over
     triplets of distinct i, j, k of h(a^S_ijk - a^T_ijk),  d_ij = |x_i - x_j| / mean over pairs,
-    a_ijk = cos of the angle at x_j, h = Huber with delta 1 (Park et al. 2019, "Relational
-    Knowledge Distillation", sections 3.2.1 and 3.2.2; the weights are in the paper's ratio).
-    Shifts, scalings and rotations of all features leave it as it is. Computed in float64.
+    a_ijk = cos of the angle at x_j, h = Huber with delta 1 (Park et al. 2019, "Relational Knowledge
+    Distillation", sections 3.2.1 and 3.2.2; the weights are in the paper's ratio). The loss is
+    invariant to shifts, scalings and rotations of all features. It is computed in float64.
 
-    Fewer than 2 clips have no pairs, fewer than 3 no triplets: the term is zero. Where clips
-    coincide, the distance is 0, the cosine counts as 0, and the gradient is finite.
+    The distance term is zero for fewer than 2 clips, the angle term for fewer than 3. Equal clips
+    have distance 0 and cosine 0, with a finite gradient.
 
     Args:
         student: (B, C, T, H, W) or (B, D), any float dtype. Memory grows with B^3.
-        teacher: The same B, all else may differ; carries no gradient.
+        teacher: The same B, other axes may differ; carries no gradient.
         distance_weight: Weight of the distances' term.
         angle_weight: Weight of the angles' term.
 
@@ -55,16 +55,16 @@ def relational(
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
-    """Compute how the similarities between a batch's clips differ.
+    """Compute the squared difference of the similarities between a batch's clips.
 
     loss = 1 / B^2 * |G_S - G_T|^2 (Frobenius),  G = the inner products x_i . x_j (B, B), each row
-    divided by its length (Tung & Mori 2019, "Similarity-Preserving Knowledge Distillation",
-    section 3). Scalings and rotations of all features leave it as it is. A single clip (not all
-    zero) is similar to itself only: the loss is zero. Computed in float64.
+    divided by its length (Tung & Mori 2019, "Similarity-Preserving Knowledge Distillation", section
+    3). The loss is invariant to scalings and rotations of all features, and zero for a single clip
+    whose features are not all zero. It is computed in float64.
 
     Args:
         student: (B, C, T, H, W) or (B, D), any float dtype.
-        teacher: The same B, all else may differ; carries no gradient.
+        teacher: The same B, other axes may differ; carries no gradient.
 
     Returns:
         Scalar float32 in [0, 4 / B].
@@ -78,9 +78,9 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _distances_and_angles(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return distances over their mean (B, B), and cosines (B, B, B) of the angles i, j, k at j."""
-    # In float64: squared distances are small differences of large products, which float32 (and
-    # TF32 or autocast, had they a say) would round away. The products are few.
+    """Return distances over their mean (B, B) and cosines (B, B, B) of the angles i, j, k at j."""
+    # Squared distances are small differences of large products; float32, TF32 and autocast would
+    # lose them to rounding. The products are few, so float64 is cheap.
     vectors = features.flatten(1).double()
     gram = _gram(vectors - vectors.mean(dim=0))
     num_clips, sizes = len(gram), gram.diagonal()
@@ -103,7 +103,8 @@ def _similarities(features: Tensor) -> Tensor:
 def _gram(vectors: Tensor) -> Tensor:
     """Return the inner products (B, B) of vectors (B, D) scaled to a mean square length of 1.
 
-    The losses here ignore the scale, so it gets no gradient; it gives the epsilons their meaning.
+    The scale gets no gradient, because the losses do not depend on it. It makes the epsilons
+    relative to the features' size.
     """
     length = vectors.detach().square().sum(dim=1).mean().sqrt()
     vectors = vectors / length.clamp(min=1e-30)
