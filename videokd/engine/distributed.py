@@ -1,8 +1,8 @@
-"""The processes that share one training, as ``torchrun`` or SLURM started them.
+"""Processes (ranks) that share one training, as started by ``torchrun`` or SLURM.
 
-Every rank takes its part of each batch, and all of them do the same steps, decide together and
-stop together. Rank 0 alone writes. What they decide passes over gloo, from CPU to CPU, so that
-deciding never waits for a GPU; what they train passes over gloo or NCCL.
+Each rank takes its part of each batch. All ranks do the same steps, decide together and stop
+together, and only rank 0 writes. Decisions are exchanged over gloo between CPUs, so that they never
+wait for a GPU; tensors of the training are exchanged over gloo or NCCL.
 """
 
 import os
@@ -30,29 +30,29 @@ T = TypeVar("T")
 
 _KEYS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
-# The CPU's generator takes the lower 32 bits of a seed.
+# Distance between the seeds of two ranks. The CPU generator uses only the lower 32 bits of a seed.
 _RANK_STRIDE = 2654435769
 
-# Generating and decoding ahead is done by one rank while the others wait.
+# Long limit, because one rank generates and pre-decodes data while the others wait.
 _PREPARING_LIMIT = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
 class RankPlace:
-    """Where this process stands among those that were started together."""
+    """Position of this process among the ranks of the training."""
 
     rank: int = 0
     num_ranks: int = 1
     local_rank: int = 0
-    """Among the ranks of this machine; also the number of its GPU."""
+    """Rank among the processes of this machine; also the index of its GPU."""
     num_local_ranks: int = 1
 
 
 def read_place() -> RankPlace:
-    """Return the place that the environment tells; that of the only process where it tells none.
+    """Return the rank and number of ranks from the environment, or one rank if it names none.
 
     Raises:
-        InputError: Only a part of what is needed is set.
+        InputError: Only some of the required variables are set.
     """
     if "WORLD_SIZE" not in os.environ and "RANK" not in os.environ:
         return RankPlace()
@@ -69,26 +69,26 @@ def read_place() -> RankPlace:
 
 @dataclass(frozen=True)
 class StepPart:
-    """This rank's part of a step, and what it must know of the others'."""
+    """Part of a step on this rank, with the information that it needs about the other ranks."""
 
     batch: ClipBatch
     bad: tuple[BadVideo, ...]
-    """Unreadable videos of all ranks, one rank after the other."""
+    """Unreadable videos of all ranks, in the order of the ranks."""
     is_usable: bool
-    """Every rank has the two clips that batch norm needs; the same on all ranks."""
+    """Whether every rank has at least the two clips that batch norm needs; equal on all ranks."""
 
 
 class Ranks:
-    """All processes of a training. Without arguments: the only one, for which nothing is done.
+    """All ranks of a training. Without arguments there is one rank, and no communication.
 
-    Every method but ``wrap`` is called by all ranks alike, or they wait for each other until the
-    timeout.
+    All ranks must call every method but ``wrap`` together. Otherwise they wait for each other until
+    the timeout.
 
     Args:
-        place: Of this process.
-        control: Group for decisions, over the CPU; None for the only process.
-        waiting: The same with a long timeout.
-        watchdog: Ends this process when it hangs.
+        place: Rank and number of ranks of this process.
+        control: Process group for decisions, over the CPU; None with one rank.
+        waiting: Process group like ``control``, with a long timeout.
+        watchdog: Watchdog that ends this process when it hangs.
     """
 
     def __init__(
@@ -106,39 +106,41 @@ class Ranks:
 
     @property
     def num_ranks(self) -> int:
-        """How many processes there are."""
+        """Number of ranks."""
         return self.place.num_ranks
 
     @property
     def rank(self) -> int:
-        """Number of this one, from 0."""
+        """Number of this rank, from 0."""
         return self.place.rank
 
     @property
     def is_first(self) -> bool:
-        """Whether this is rank 0, which alone writes."""
+        """Whether this is rank 0, the only rank that writes."""
         return self.rank == 0
 
     @property
     def is_alone(self) -> bool:
-        """Whether there is but one process."""
+        """Whether there is only one rank."""
         return self.num_ranks == 1
 
     def wrap(self, task: nn.Module) -> nn.Module:
-        """Return what to call in place of ``task``, so that gradients are means over the ranks.
+        """Return a callable to use in place of ``task``, whose gradients are means over the ranks.
 
-        Frozen networks are hidden in their tasks: they are neither sent nor given buckets.
+        Frozen networks are hidden from their tasks' parameters: they are neither broadcast nor
+        reduced.
         """
         if self.is_alone:
             return task
         with warnings.catch_warnings():
-            # ``broadcast_buffers`` has another name from torch 2.14 on, which 2.10 does not know.
+            # torch 2.14 renames ``broadcast_buffers``, and torch 2.10 does not have the new name.
             warnings.simplefilter("ignore", FutureWarning)
             return DistributedDataParallel(
                 task,
-                # Norm statistics are averaged by ``average_statistics``, all others are equal.
+                # Norm statistics are averaged by ``average_statistics``; all other buffers are
+                # equal.
                 broadcast_buffers=False,
-                # Networks may have parameters that a task does not use: a copied expert's head.
+                # Networks may have parameters that a task does not use.
                 find_unused_parameters=True,
                 gradient_as_bucket_view=True,
             )
@@ -148,16 +150,16 @@ class Ranks:
         return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 
     def alive(self) -> None:
-        """Say that this rank does not hang."""
+        """Reset the watchdog of this rank."""
         if self._watchdog is not None:
             self._watchdog.alive()
 
     def watched(self) -> AbstractContextManager[object]:
-        """Return a context in which a silence of ``alive`` ends this process."""
+        """Return a context in which this process ends if ``alive`` is not called in time."""
         return nullcontext() if self._watchdog is None else self._watchdog
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """Return for each flag whether it is true on any rank."""
+        """Return, for each flag, whether it is true on any rank."""
         if self.is_alone:
             return flags
         totals = self._sum_numbers([float(flag) for flag in flags])
@@ -175,7 +177,7 @@ class Ranks:
     def agree(self, flag: Tensor) -> Tensor:
         """Return whether ``flag``, a bool scalar on the device, is true on all ranks.
 
-        Nothing waits for the device.
+        The result stays on the device, so nothing waits for it.
         """
         if self.is_alone:
             return flag
@@ -203,10 +205,10 @@ class Ranks:
         return values[0]
 
     def check_equal(self, value: T, what: str) -> None:
-        """Make sure that all ranks have one value.
+        """Check that all ranks have the same value.
 
         Raises:
-            InputError: They differ, as where each machine has files of its own.
+            InputError: The values differ, for example because each machine has its own files.
         """
         values = self.gather(value)
         if any(other != value for other in values):
@@ -215,12 +217,12 @@ class Ranks:
             )
 
     def wait(self) -> None:
-        """Go on when all ranks are here."""
+        """Wait until all ranks have called this method."""
         self.any(False)
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
-        """Run the body on rank 0, and then on the others, which find done what it left on disk.
+        """Run the body on rank 0, and then on the other ranks, which find the files of rank 0.
 
         Raises:
             Stopped: The body was stopped on rank 0.
@@ -242,17 +244,20 @@ class Ranks:
             yield
 
     def seed_step(self, seed: int, step: int) -> None:
-        """Make random layers draw from (seed, step, rank), not from what was drawn before.
+        """Seed the generators by (seed, step, rank), independently of earlier draws.
 
-        Rank 0 draws what the only process draws for the whole batch.
+        Rank 0 has the seed that a training with one rank uses for the whole batch.
         """
         torch.manual_seed(seed * 1_000_003 + step + self.rank * _RANK_STRIDE)
 
     def share_step(self, batch: ClipBatch) -> StepPart:
-        """Tell the ranks what this one has of a step, and return what all have.
+        """Exchange this rank's dataset ids and unreadable videos of a step with the other ranks.
 
         Args:
-            batch: This rank's part, on the CPU.
+            batch: This rank's part of the batch, on the CPU.
+
+        Returns:
+            The batch with the dataset ids of all ranks, and the unreadable videos of all ranks.
         """
         self.alive()
         if self.is_alone:
@@ -265,10 +270,11 @@ class Ranks:
 
     @torch.no_grad()
     def average_statistics(self, task: nn.Module) -> None:
-        """Make the statistics of plain batch norms the mean over the ranks.
+        """Average the running statistics of plain batch norms over the ranks.
 
-        Each normalises with those of its own clips. They are linear in the batches, but for the
-        spread between the ranks' means, which the variances lack; TRAIN.SYNC_BN has that too.
+        Each rank normalises with the statistics of its own clips. Running statistics are linear in
+        the batch statistics. The averaged variances lack the variance between the ranks' means,
+        which TRAIN.SYNC_BN includes.
         """
         if self.is_alone:
             return
@@ -298,7 +304,7 @@ ONE_RANK = Ranks()
 
 @contextmanager
 def join_ranks(device: torch.device, *, timeout_sec: float) -> Iterator[Ranks]:
-    """Meet the other processes of this training, and part from them at the end.
+    """Connect to the other ranks of this training, and disconnect at the end.
 
     Args:
         device: Device of this process; several ranks use NCCL on CUDA and gloo on the CPU. A CUDA
@@ -306,22 +312,22 @@ def join_ranks(device: torch.device, *, timeout_sec: float) -> Iterator[Ranks]:
         timeout_sec: Longest wait for another rank.
 
     Raises:
-        RunError: The others do not come.
+        RunError: The other ranks do not connect in time.
     """
     place = read_place()
     if device.type == "cuda":
-        # Streams, events and memory without a device of their own belong to the current one.
+        # torch uses the current device for streams, events and memory without an explicit device.
         torch.cuda.set_device(device)
     if place.num_ranks == 1:
         yield ONE_RANK
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
-    # The watchdog comes first, and tells where each stood.
+    # Collectives time out after the watchdog, so that the watchdog prints the stacks first.
     limit = timedelta(seconds=2 * timeout_sec)
     with _explained():
         store, rank, num_ranks = next(dist.rendezvous("env://", timeout=limit))
-        # torchrun may keep its store when it starts all ranks again, with the addresses of those
-        # that are gone (pytorch/pytorch#135712).
+        # When torchrun restarts all ranks, it may keep its store with the addresses of the old
+        # ranks (pytorch/pytorch#135712).
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         dist.init_process_group(
             backend,
@@ -338,13 +344,13 @@ def join_ranks(device: torch.device, *, timeout_sec: float) -> Iterator[Ranks]:
     except Stopped:
         dist.destroy_process_group()
         raise
-    # After an error the others may be gone, and parting from them could wait for them.
+    # Skipped after an error: other ranks may be gone, and disconnecting could wait for them.
     dist.destroy_process_group()
 
 
 @contextmanager
 def explain_lost_ranks(ranks: Ranks) -> Iterator[None]:
-    """Raise RunError for what torch raises inside, in a backward say, when a rank is gone."""
+    """Raise RunError if the body fails because a rank is gone, for example in a backward."""
     if ranks.is_alone:
         yield
         return
@@ -373,6 +379,6 @@ def _lost(error: RuntimeError) -> RunError:
 
 
 def _is_of_connection(error: RuntimeError) -> bool:
-    # Gloo has no error class of its own; a lost peer is a RuntimeError out of its sources.
+    # Gloo has no error class of its own: a lost peer is a RuntimeError raised in its sources.
     text = str(error)
     return isinstance(error, dist.DistError) or "gloo" in text or "NCCL" in text

@@ -1,4 +1,4 @@
-"""How much of a training goes into networks that it only looks at."""
+"""Measurement of the share of a training's time that frozen networks take."""
 
 import time
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ from torch.utils.hooks import RemovableHandle
 
 
 class FrozenClock:
-    """Adds up the time inside some networks' forwards, without waiting for the device.
+    """Timer of the forwards of some networks that does not wait for the device.
 
-    On the CPU it is the wall clock's; on a GPU that between events in its stream, which are read
-    when the sum is asked for. Networks that hold each other would count twice.
+    On the CPU it uses the wall clock. On a GPU it uses events in the stream, which are read only
+    when the total is requested. A network inside another timed network would count twice.
 
     Args:
-        networks: Whose forwards are timed, on their device.
-        device: Where they run.
+        networks: Networks to time, on their device.
+        device: Device of the networks.
     """
 
     is_running: bool
-    """Whether forwards count; an evaluation's must not."""
+    """Whether forwards are timed; False during evaluations."""
 
     def __init__(self, networks: Sequence[nn.Module], device: torch.device) -> None:
         self.is_running = True
@@ -34,17 +34,17 @@ class FrozenClock:
 
     @property
     def has_networks(self) -> bool:
-        """Whether there is anything to time."""
+        """Whether there is a network to time."""
         return bool(self._networks)
 
     def attach(self) -> None:
-        """Begin to time."""
+        """Add the timing hooks to the networks."""
         for network in self._networks:
             self._hooks.append(network.register_forward_pre_hook(self._begin))
             self._hooks.append(network.register_forward_hook(self._end))
 
     def detach(self) -> None:
-        """Leave the networks as they were."""
+        """Remove the timing hooks from the networks."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []

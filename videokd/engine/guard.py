@@ -1,7 +1,7 @@
-"""What is done about steps whose loss, gradient or statistics are not finite.
+"""Handling of steps whose loss, gradient or statistics are not finite.
 
-Such a step changes nothing. Up to a stated number in a row are skipped; then the training goes back
-to its last checkpoint, once; then it stops. Each is named in the log.
+Such a step changes nothing. Up to a given number in a row are skipped; then the training goes back
+to its last checkpoint, once; then it stops. Each such step is named in the log.
 """
 
 import logging
@@ -21,17 +21,17 @@ logger = logging.getLogger(__name__)
 
 LESS_LEARNING = "try a lower SOLVER.BASE_LR or SOLVER.CLIP_GRAD_NORM 1.0"
 
-# Names that a message holds; the first is the one that matters.
+# Number of names in a message; the first name is the most useful one.
 _NUM_NAMED = 2
 
 
 class NonFiniteError(RunError):
-    """More steps in a row than allowed were not finite, or a weight is not.
+    """Error for too many non-finite steps in a row, or for a non-finite weight.
 
     Args:
-        message: What is not finite, and where.
-        step: Steps done before it.
-        may_roll_back: Whether going back to a checkpoint is worth a try.
+        message: Description of the non-finite values and their location.
+        step: Number of steps done before.
+        may_roll_back: Whether going back to a checkpoint may help.
     """
 
     def __init__(self, message: str, *, step: int, may_roll_back: bool) -> None:
@@ -42,43 +42,46 @@ class NonFiniteError(RunError):
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What is known of a step before it changes anything; its tensors stay on the device."""
+    """Values of a step before it changes any weight; the tensors stay on the device."""
 
     step: int
-    """Steps done before it."""
+    """Number of steps done before."""
     lr: float
     dataset_ids: Sequence[Tensor]
-    """(B_i,) of each part that the clips went through the network in; so are the next ones."""
+    """One (B_i,) tensor per part (micro-batch) of the step, like ``record_ids`` and ``terms``."""
     record_ids: Sequence[Tensor]
     terms: Sequence[Mapping[str, Tensor]]
     losses: Tensor
-    """Of each part."""
+    """(number of parts,)"""
     total_norm: Tensor
-    """L2 norm of the whole gradient; not finite where a part of it is not."""
+    """L2 norm of the whole gradient; not finite if any gradient is not."""
     gradients: Norms
     statistics: Norms
     scale: Tensor | None
-    """What the loss was multiplied by, in float16."""
+    """Loss scale of float16 training; None without a scaler."""
 
     @property
     def is_good(self) -> Tensor:
-        """Bool scalar: everything is finite."""
+        """Bool scalar on the device: losses, gradient norm and statistics are finite."""
         finite = torch.isfinite(self.losses).all() & torch.isfinite(self.total_norm)
         return finite & torch.isfinite(self.statistics.values).all()
 
     @property
     def is_overflow(self) -> bool:
-        """Whether only the gradient is not finite, and a lower scale may mend that."""
+        """Whether only the gradient is not finite, so that a lower loss scale may help."""
         return self.scale is not None and self.scale.item() > 1 and not self.is_guilty
 
     @property
     def is_guilty(self) -> bool:
-        """Whether it is the loss or a statistic; a gradient is that of all ranks."""
+        """Whether this rank's loss or statistics are not finite.
+
+        The gradient does not count: it is averaged over the ranks.
+        """
         rest = (self.losses, self.statistics.values)
         return not all(bool(torch.isfinite(values).all()) for values in rest)
 
     def describe(self) -> str:
-        """Say what is not finite, and of which clips."""
+        """Return a text that names the non-finite values and the clips of the step."""
         losses = self.losses.tolist()
         guilty = [i for i, loss in enumerate(losses) if not math.isfinite(loss)]
         kinds = {"gradient": self.gradients.pick_bad(), "statistic": self.statistics.pick_bad()}
@@ -86,7 +89,7 @@ class StepRecord:
         if not guilty and not bad:
             bad = ["the gradient's norm"]
         also = f"; {' and '.join(bad)} not finite" if bad else ""
-        # Only the clips of those parts whose loss it is, if it is a loss.
+        # If a loss is not finite, only the clips of its parts are named.
         parts = guilty or list(range(len(losses)))
         datasets, records = (
             [n for i in parts for n in ids[i].tolist()]
@@ -100,15 +103,15 @@ class StepRecord:
 
 
 class SkipGuard:
-    """Counts the steps that were skipped and says when it is enough.
+    """Counter of skipped steps that raises when too many follow each other.
 
     Args:
         max_skipped: Steps in a row that may be skipped; 0 ends the training at the first.
-        ranks: Whose steps they are; all of them count alike.
+        ranks: Ranks of the training; all of them count the same steps.
     """
 
     num_skipped: int
-    """In the whole training."""
+    """Number of skipped steps in the whole training."""
 
     def __init__(self, max_skipped: int, ranks: Ranks = ONE_RANK) -> None:
         self._ranks = ranks
@@ -126,10 +129,10 @@ class SkipGuard:
         self._num_in_a_row = state.get("num_in_a_row", 0)
 
     def count(self, record: StepRecord, is_good: bool) -> None:
-        """Count a step, in their order.
+        """Count a step; steps must be counted in order.
 
         Raises:
-            NonFiniteError: It is one too many.
+            NonFiniteError: More than ``max_skipped`` steps in a row are not finite.
         """
         if is_good:
             self._num_in_a_row = 0
@@ -138,11 +141,11 @@ class SkipGuard:
         mine = (record.is_overflow, record.is_guilty, record.describe())
         told = self._ranks.gather(mine)
         if all(is_overflow for is_overflow, _, _ in told):
-            # How float16 finds its scale: it says nothing about the training.
+            # float16 training finds its loss scale this way, so the step does not count.
             logger.info("step %d overflows float16: skipped, the scale is halved", record.step)
             return
         self._num_in_a_row += 1
-        # Of the first rank where it began, if it is known where.
+        # Report the first rank whose own loss or statistics are not finite, or rank 0 if none.
         text = next((text for _, is_guilty, text in told if is_guilty), told[0][2])
         if self._num_in_a_row > self._max_skipped:
             in_a_row = (
@@ -159,18 +162,19 @@ class SkipGuard:
 
 
 def roll_back_once(run: Callable[[int | None], None], has_checkpoint: Callable[[], bool]) -> None:
-    """Call ``run``, and once more where it met too many steps that are not finite.
+    """Call ``run``, and call it once more if it met too many non-finite steps.
 
-    The second call goes on from the last checkpoint: what a machine got wrong once is got right
-    then; what is wrong with the training itself comes again, and ends it.
+    The second call resumes from the last checkpoint. A transient hardware fault does not come
+    again; a fault of the training itself does, and ends it.
 
     Args:
-        run: Goes on from the newest checkpoint, whatever the learner went through since. It is told
-            None, and the second time at which step the first one ended.
-        has_checkpoint: Whether there is one.
+        run: Function that resumes from the newest checkpoint, in any state of the learner. Its
+            argument is None at the first call, and at the second call the step at which the first
+            call failed.
+        has_checkpoint: Function that returns whether there is a checkpoint.
 
     Raises:
-        NonFiniteError: There is none, or it was in vain.
+        NonFiniteError: There is no checkpoint, or the second call failed too.
     """
     try:
         run(None)

@@ -1,4 +1,4 @@
-"""Averages between two lines of the log, kept on the device so that steps do not wait for it."""
+"""Averages between two log lines, kept on the device so that steps do not wait for it."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,17 +14,17 @@ from videokd.engine.frozen_clock import FrozenClock
 from videokd.engine.task import StepOutput
 from videokd.utils.env import used_memory_bytes
 
-# What of a line is measured, so that no two runs have it alike.
+# Measured fields of a log line, which differ between any two runs.
 MEASURED = ("clips_per_sec", "data_wait", "teacher_share", "memory_mib", "eta_sec")
 
 
 class Meters:
-    """Sums of losses, terms and hits, and where the time goes.
+    """Sums of losses, terms and correct predictions between two log lines, and timings.
 
     Args:
-        device: Where the sums live.
-        clock: Times the frozen networks of the training, where it has any.
-        ranks: Whose clips the sums are of; each adds its own.
+        device: Device of the sums.
+        clock: Timer of the training's frozen networks; None without them.
+        ranks: Ranks of the training; each adds its own clips.
     """
 
     _sums: dict[str, Tensor]
@@ -45,9 +45,10 @@ class Meters:
         self._clear()
 
     def state(self) -> dict[str, Any]:
-        """Return what was added since the last summary, as plain JSON values (not the times).
+        """Return the sums since the last summary as plain JSON values, without the timings.
 
-        Of several ranks, what each added: sums in another order would be rounded otherwise.
+        With several ranks, the sums of each rank are kept apart: adding them in another order would
+        change the rounding.
         """
         mine = self._mine()
         return mine if self._ranks.is_alone else {"by_rank": self._ranks.gather(mine)}
@@ -63,14 +64,14 @@ class Meters:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state()`` returned, of any number of ranks."""
+        """Load the sums of an earlier ``state()``, made by any number of ranks."""
         parts = state.get("by_rank", [state])
-        # The gradient is that of all ranks, and so each of them knows its norms.
+        # The gradient is averaged over the ranks, so its norms are the same on each.
         norms = [self._zero() + value for value in parts[0]["grad_norms"]]
         self._norm_sum, self._norm_max, self._num_norms = norms
         if len(parts) == self._ranks.num_ranks:
             total = parts[self._ranks.rank]
-        else:  # the first takes all
+        else:  # rank 0 takes the sums of all
             total = _add_up(parts if self._ranks.is_first else [])
         self._sums = {name: self._zero() + value for name, value in total["sums"].items()}
         self._counts = {name: self._zero() + value for name, value in total["counts"].items()}
@@ -79,18 +80,18 @@ class Meters:
         self._num_clips = total["num_clips"]
 
     def add(self, output: StepOutput, num_clips: int, is_good: Tensor | None = None) -> None:
-        """Add the loss, terms and hits of one step, or of a part of it.
+        """Add the loss, terms and correct predictions of one step, or of a part of it.
 
         Args:
-            output: Of the task.
+            output: Output of the task.
             num_clips: B.
-            is_good: Bool scalar on the device; where it is false nothing is added. None: it is.
+            is_good: Bool scalar on the device; if false, nothing is added. None means true.
         """
         values = {"loss": output.loss.detach(), **output.terms}
         for name, value in values.items():
             count = output.counts.get(name, num_clips)
             if is_good is not None:
-                # Not by a factor of zero, which leaves NaN as it is.
+                # Multiplying by zero would keep NaN.
                 value, count = torch.where(is_good, value, 0), count * is_good
             self._sums[name] = self._sums.get(name, self._zero()) + value * count
             self._counts[name] = self._counts.get(name, self._zero()) + count
@@ -102,11 +103,11 @@ class Meters:
         self._num_clips += num_clips
 
     def add_norm(self, grad_norm: Tensor, is_good: Tensor | None = None) -> None:
-        """Add one step's gradient.
+        """Add the gradient norm of one step.
 
         Args:
-            grad_norm: Scalar on the device, its L2 norm before clipping.
-            is_good: Bool scalar on the device; where it is false nothing is added. None: it is.
+            grad_norm: Scalar on the device, the L2 norm before clipping.
+            is_good: Bool scalar on the device; if false, nothing is added. None means true.
         """
         if is_good is not None:
             grad_norm = torch.where(is_good, grad_norm, 0)
@@ -116,14 +117,14 @@ class Meters:
 
     @contextmanager
     def data_wait(self) -> Iterator[None]:
-        """Count the time inside as waiting for data."""
+        """Count the time in the context as waiting for data."""
         start = time.perf_counter()
         yield
         self._wait_sec += time.perf_counter() - start
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the time inside (an evaluation, a checkpoint) out of the speed."""
+        """Exclude the time in the context (an evaluation, a checkpoint) from the speed."""
         start = time.perf_counter()
         if self._clock is not None:
             self._clock.is_running = False
@@ -133,13 +134,13 @@ class Meters:
         self._start += time.perf_counter() - start
 
     def summarise(self) -> dict[str, float]:
-        """Return the means since the last call, over all ranks, and start anew.
+        """Return the means since the last call over all ranks, and reset the sums.
 
-        ``loss`` and each term are means over the clips that they were computed of; a term that no
-        clip took part in is left out. ``top1`` is percent of the clips that have a label;
-        ``grad_norm`` and ``grad_norm_max`` are over the steps. ``clips_per_sec``, ``data_wait`` and
-        ``teacher_share`` (shares of the time, 0 to 1) and ``memory_mib`` are measured, the last
-        three on this rank.
+        ``loss`` and each term are means over the clips that they were computed for; a term without
+        clips is left out. ``top1`` is the percentage of correct predictions among the clips with a
+        label; ``grad_norm`` is the mean and ``grad_norm_max`` the maximum over the steps.
+        ``clips_per_sec`` is measured over all ranks. ``data_wait`` and ``teacher_share`` (shares of
+        the time, 0 to 1) and ``memory_mib`` are measured on this rank.
         """
         total = _add_up(self._ranks.gather(self._mine()))
         counts = total["counts"]
@@ -161,7 +162,7 @@ class Meters:
 
     @staticmethod
     def describe(line: Mapping[str, float]) -> str:
-        """Return the few numbers of a summary that fit beside a progress bar."""
+        """Return a short text of a summary for the progress bar."""
         if "loss" not in line:
             return "no readable clip"
         return (
@@ -184,7 +185,7 @@ class Meters:
 
 
 def _add_up(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the sums of what ``Meters`` of several ranks added, but for the norms."""
+    """Return the totals over the states of several ranks' ``Meters``, without the norms."""
     total: dict[str, Any] = {"sums": {}, "counts": {}}
     for key, sums in total.items():
         for name in chain.from_iterable(part[key] for part in parts):

@@ -10,23 +10,23 @@ from videokd.engine.disk import naming_failures
 from videokd.engine.mirrors import Mirror
 from videokd.utils.io import atomic_write_text
 
-# What a validation is judged by: the mean of the numbers of a line whose names begin so.
+# Validations are compared by the mean of the fields of a line with this prefix.
 _JUDGED = "val_top1"
 
 
 class MetricsLog:
-    """Append JSON lines to a file, from a given step on.
+    """Log file of JSON lines, appended from a given step on.
 
-    Lines of later steps, left by a run that was cut off after its last checkpoint, are dropped:
-    the log of a resumed run is the log of an uninterrupted one.
+    Later lines, left by a run that was killed after its last checkpoint, are dropped. The log of a
+    resumed run thus equals the log of an uninterrupted one.
 
     Args:
-        path: The file; made when missing.
+        path: The file; created when missing.
         start_step: Number of steps already done.
-        mirrors: Take every line too.
-        is_silent: Write nothing and know nothing: another process does.
+        mirrors: Other places that get every line.
+        is_silent: Neither read nor write, because another process writes the file.
         is_evaluated: Whether the evaluation after ``start_step`` is done, if one is due there. If
-            not, a line that it left is dropped: it comes again.
+            not, its line is dropped, because the evaluation is repeated.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class MetricsLog:
         kept = [line for line in read_metrics(path) if line["step"] <= start_step]
         if not is_evaluated:
             kept = [x for x in kept if x["step"] < start_step or not _is_of_evaluation(x)]
-        # Usually nothing is to be dropped, and a long log need not be written again.
+        # Usually no line is dropped, and a long log need not be written again.
         known = path.read_bytes().splitlines(keepends=True) if path.exists() else [b""]
         if len(known) != len(kept) or not all(line.endswith(b"\n") for line in known):
             with naming_failures(path):
@@ -65,7 +65,7 @@ class MetricsLog:
         """Append one line; ``values`` holds ``step`` and plain JSON values."""
         if self._is_silent:
             return
-        # Opened for each of these rare lines: no handle is left open when a run fails.
+        # Opened for each line, which are rare, so that no handle stays open when a run fails.
         with naming_failures(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(values)) + "\n")
         known = [] if self._best is None else [{"step": self._best[0], _JUDGED: self._best[1]}]
@@ -75,9 +75,9 @@ class MetricsLog:
 
 
 def find_best(lines: Iterable[Mapping[str, Any]]) -> tuple[int, float] | None:
-    """Return step and mean ``val_top1`` over the datasets of the best validation.
+    """Return the step of the best validation, and its mean ``val_top1`` over the datasets.
 
-    The first of equals; None when no line is of a validation.
+    The first of several equal ones is returned, or None without a validation.
     """
     best: tuple[int, float] | None = None
     for line in lines:
@@ -92,7 +92,7 @@ def _is_of_evaluation(line: Mapping[str, Any]) -> bool:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a metrics file; a last line that was cut off is left out."""
+    """Return the lines of a metrics file, without an incomplete last line."""
     if not path.exists():
         return []
     lines = []

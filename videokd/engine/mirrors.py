@@ -1,6 +1,6 @@
-"""Where the lines of ``metrics.jsonl`` are shown too: the log, TensorBoard, Weights & Biases.
+"""Mirrors of ``metrics.jsonl``: the terminal log, TensorBoard and Weights & Biases.
 
-The packages of the last two are optional. None holds anything that ``metrics.jsonl`` does not.
+The packages of the last two are optional. All their values are in ``metrics.jsonl`` too.
 """
 
 import importlib
@@ -20,24 +20,24 @@ logger = logging.getLogger(__name__)
 
 LOGGERS = ("tensorboard", "wandb")
 VAL_TOP1 = "val_top1_"
-"""Prefix of an evaluation's numbers; a dataset's name follows."""
+"""Prefix of the fields of an evaluation; the name of a dataset follows."""
 
 
 class Mirror(Protocol):
-    """Takes the lines of one training's log."""
+    """Receiver of the lines of one training's log."""
 
     def begin(self, start_step: int) -> None:
-        """Drop what is known of later steps than ``start_step``; called before ``write``."""
+        """Drop lines after ``start_step``; called before ``write``."""
 
     def write(self, values: Mapping[str, Any]) -> None:
-        """Take a line, which holds ``step``; what is no number is left out."""
+        """Write the numbers of a line, which holds ``step``; other values are left out."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 class ValidationLines:
-    """One log line per evaluation: the top-1 on the held-out part of each dataset.
+    """One log line per evaluation: the top-1 accuracy on the validation split of each dataset.
 
     Args:
         title: Name of the training.
@@ -47,10 +47,10 @@ class ValidationLines:
         self._title = title
 
     def begin(self, start_step: int) -> None:
-        """Do nothing: lines of the log stay."""
+        """Do nothing: earlier lines of the log are kept."""
 
     def write(self, values: Mapping[str, Any]) -> None:
-        """Log the line if it is of an evaluation."""
+        """Log the line if it is the line of an evaluation."""
         scores = {k.removeprefix(VAL_TOP1): v for k, v in values.items() if k.startswith(VAL_TOP1)}
         if scores:
             text = ", ".join(f"{name} {value:.1f} %" for name, value in scores.items())
@@ -61,7 +61,7 @@ class ValidationLines:
 
 
 def check_loggers(names: Sequence[str]) -> None:
-    """Say before hours are spent that a package is missing.
+    """Check that the loggers' packages are installed, before a long training starts.
 
     Raises:
         InputError: A logger's package is not installed.
@@ -77,15 +77,15 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 def make_mirrors(names: Sequence[str], folder: Path, title: str) -> tuple[Mirror, ...]:
-    """Make the mirrors of one training.
+    """Build the mirrors of one training.
 
     Args:
-        names: Of ``LOGGERS``.
-        folder: The training's; both keep their files in it.
-        title: What Weights & Biases shows as the run's name. TensorBoard shows the folder's.
+        names: Names from ``LOGGERS``.
+        folder: Folder of the training, where both loggers keep their files.
+        title: Name of the run in Weights & Biases; TensorBoard uses the name of the folder.
 
     Raises:
-        InputError: As ``check_loggers``.
+        InputError: A logger's package is not installed.
     """
     check_loggers(names)
     made: dict[str, Mirror] = {
@@ -96,21 +96,22 @@ def make_mirrors(names: Sequence[str], folder: Path, title: str) -> tuple[Mirror
 
 
 def group_of(name: str) -> str:
-    """Return the group that a number of the log is shown in: speed, val or train."""
+    """Return the group of a field in the loggers: speed, val or train."""
     if name in MEASURED:
         return "speed"
     return "val" if name.startswith("val_") else "train"
 
 
 class TensorBoardMirror:
-    """One event file per start of the training, in its folder; all are one run of TensorBoard.
+    """TensorBoard log with one event file per start of the training, all in its folder.
 
-    The first event of a file tells TensorBoard to forget the steps that the training does again.
-    Every line is in the file when ``write`` returns, before a checkpoint says that its step is
-    done: torch's own writer would keep it for minutes, and lose it where the process is killed.
+    TensorBoard shows the files as one run. The first event of a file makes it drop the steps that
+    the training repeats. Each line is in the file when ``write`` returns, before a checkpoint
+    covers its step. torch's own writer buffers lines for minutes, and loses them if the process is
+    killed.
 
     Args:
-        folder: The training's.
+        folder: Folder of the training.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -118,8 +119,8 @@ class TensorBoardMirror:
         self._path = folder
 
     def begin(self, start_step: int) -> None:
-        """Begin a file; steps after ``start_step`` of earlier files are not shown any more."""
-        # TensorBoard reads the files of a folder in the order of their names.
+        """Start a new file, which hides the steps after ``start_step`` of earlier files."""
+        # TensorBoard reads the files of a folder in alphabetical order.
         number = len(list(self._folder.glob("events.out.tfevents.*")))
         self._path = self._folder / f"events.out.tfevents.{number:010d}.videokd"
         started = {"status": 1}  # tensorflow.SessionLog.START
@@ -127,13 +128,13 @@ class TensorBoardMirror:
         self._append({"step": start_step + 1, "session_log": started})
 
     def write(self, values: Mapping[str, Any]) -> None:
-        """Append a line's numbers, by their groups."""
+        """Append the numbers of a line, tagged by group."""
         numbers = _numbers(values)
         shown = [{"tag": f"{group_of(n)}/{n}", "simple_value": x} for n, x in numbers.items()]
         self._append({"step": values["step"], "summary": {"value": shown}})
 
     def close(self) -> None:
-        """Nothing is open: lines are rare."""
+        """Do nothing: the file is not kept open."""
 
     def _append(self, fields: dict[str, Any]) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -141,7 +142,7 @@ class TensorBoardMirror:
 
         event = Event(wall_time=time.time(), **fields)
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Whole in one call: a process that is killed leaves all of the record or nothing.
+        # One call writes the whole record: a killed process leaves all of it or nothing.
         with self._path.open("ab") as file:
             RecordWriter(file).write(event.SerializeToString())
 
@@ -149,12 +150,12 @@ class TensorBoardMirror:
 class WandbMirror:
     """One run of Weights & Biases per training, also over restarts.
 
-    Project, offline mode and the like are set by wandb's own environment variables; the project is
-    ``videokd`` where none is set. Steps that are done again are ignored by wandb, which has them.
+    wandb's own environment variables set the project (default ``videokd``), offline mode and other
+    options. wandb ignores repeated steps, because it has them already.
 
     Args:
-        folder: The training's; the run's id is kept in it.
-        title: The run's name; its group is the folder above those that the title names.
+        folder: Folder of the training; it also stores the id of the run.
+        title: Name of the run. Its group is the folder above the folders that the title names.
     """
 
     def __init__(self, folder: Path, title: str) -> None:
@@ -163,7 +164,7 @@ class WandbMirror:
         self._run: Any = None
 
     def begin(self, start_step: int) -> None:
-        """Begin the run, or go on with it."""
+        """Start the run, or resume it."""
         import wandb
 
         if self._run is not None:
@@ -178,7 +179,7 @@ class WandbMirror:
         )
 
     def write(self, values: Mapping[str, Any]) -> None:
-        """Log a line's numbers at its step, by their groups."""
+        """Log the numbers of a line at its step, tagged by group."""
         numbers = {f"{group_of(name)}/{name}": x for name, x in _numbers(values).items()}
         self._run.log(numbers, step=values["step"])
 

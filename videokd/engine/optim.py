@@ -1,4 +1,4 @@
-"""Optimizers; the learning rate of a step is in ``videokd.engine.schedule``."""
+"""Optimizers; ``videokd.engine.schedule`` computes the learning rate of a step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,26 +20,27 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Build an optimizer over the parameters of ``module`` that require a gradient.
 
-    What ``is_decayed`` names is decayed. Every group carries its factor on the learning rate as
-    "lr_scale"; the loop multiplies the rate of a step by it.
+    Weight decay applies to the parameters that ``is_decayed`` selects. Each group stores its
+    learning rate factor as "lr_scale"; the loop multiplies the rate of a step by it.
 
-    On a GPU the update is one fused kernel. On a CPU it is not, though torch has one there too: it
+    On a GPU the update is one fused kernel. On a CPU it is not fused: torch's fused CPU kernel
     rounds differently (one unit in the last place of most weights after one step), and losses on
-    the CPU are promised to stay as they are, bit for bit.
+    the CPU are guaranteed to stay the same bit for bit.
 
     Args:
-        module: What is trained.
+        module: Module to train.
         name: "adamw", or "sgd" with Nesterov momentum 0.9.
         base_lr: Peak learning rate.
-        weight_decay: A step takes off a weight in proportion to its learning rate, factor
-            included.
-        beta2: Of AdamW, in (0, 1): the decay of the average of squared gradients.
-        lr_scales: Dotted name of a submodule or parameter, such as "model.experts" -> factor > 0
-            on the learning rate of what it holds; of several names that fit, the longest counts.
+        weight_decay: Decay coefficient; a step shrinks a weight by it times the learning rate,
+            lr_scale included.
+        beta2: Decay of AdamW's average of squared gradients, in (0, 1).
+        lr_scales: Dotted name of a submodule or parameter, such as "model.experts" -> factor > 0 on
+            the learning rate of its parameters. If several names match a parameter, the longest
+            applies.
 
     Raises:
-        ValueError: The optimizer is unknown, a factor is not > 0, or a name holds no parameter
-            that requires a gradient.
+        ValueError: The optimizer is unknown, a factor is not > 0, or a name holds no parameter that
+            requires a gradient.
     """
     groups: list[dict[str, Any]] = []
     for scale, named in _group_by_scale(module, lr_scales):
@@ -49,10 +50,10 @@ def build_optimizer(
         groups.append({"params": decayed, "weight_decay": weight_decay, **rate})
         groups.append({"params": others, "weight_decay": 0.0, **rate})
     devices = {p.device.type for group in groups for p in group["params"]}
-    # One kernel for all weights, which can be told on the device to do nothing, see ``Update``.
+    # A fused optimizer can be told on the device to skip a step, see ``Update``.
     fused = True if devices == {"cuda"} else None
     if name == "sgd" and any(is_in_shards(p) for group in groups for p in group["params"]):
-        fused = None  # torch has none for tensors in shards
+        fused = None  # torch has no fused SGD for sharded tensors
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=base_lr, betas=(0.9, beta2), fused=fused)
     if name == "sgd":
@@ -61,16 +62,16 @@ def build_optimizer(
 
 
 def is_decayed(name: str, parameter: nn.Parameter) -> bool:
-    """Say whether weight decay pulls a parameter to zero.
+    """Return whether weight decay applies to a parameter.
 
-    Not norms and biases, which have one dimension; not what is broadcast over a batch, with three
-    or more dimensions of which the first is 1: class tokens, position embeddings of ViTs; and not
-    tables of relative position biases (Swin). Position embeddings kept as matrices, as in MViT,
-    are decayed, as its authors' recipes do.
+    Excluded are norms and biases (one dimension), tables of relative position biases (Swin), and
+    parameters that are broadcast over a batch (three or more dimensions, the first of size 1), such
+    as class tokens and position embeddings of ViTs. Position embeddings stored as matrices, as in
+    MViT, are decayed, as in the authors' recipes.
 
     Args:
-        name: Dotted.
-        parameter: Of any module.
+        name: Dotted name of the parameter.
+        parameter: The parameter.
     """
     if name.endswith("relative_position_bias_table"):
         return False

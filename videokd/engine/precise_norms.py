@@ -1,4 +1,4 @@
-"""Statistics of batch norms as evaluation wants them: of the final weights, over many clips."""
+"""Batch norm statistics for evaluation, computed with the final weights over many clips."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,32 +11,33 @@ from torch import Tensor, nn
 
 from videokd.engine.distributed import ONE_RANK, Ranks
 
-_BatchNorm = nn.modules.batchnorm._BatchNorm  # 1d, 2d, 3d, and those of several devices
+_BatchNorm = nn.modules.batchnorm._BatchNorm  # 1d, 2d and 3d batch norms, and synchronised ones
 
 
 def recompute_statistics(model: nn.Module, inputs: Iterable[Any], ranks: Ranks = ONE_RANK) -> int:
-    """Replace the running statistics of ``model``'s batch norms by those of all inputs together.
+    """Replace the running statistics of ``model``'s batch norms by the statistics of all inputs.
 
-    In training the statistics trail the weights, over some ten batches. With weights that stand
-    still, and n_i values of mean m_i and (biased) variance v_i in batch i, N = sum n_i:
+    In training the running statistics lag behind the weights, by about ten batches. Here the
+    weights are fixed, and with n_i values of mean m_i and (biased) variance v_i in batch i, N = sum
+    n_i:
 
-        mean = sum n_i m_i / N
-        var  = sum n_i (v_i + (m_i - mean)^2) / N
+        mean = sum n_i m_i / N var  = sum n_i (v_i + (m_i - mean)^2) / N
 
-    (Wu and Johnson 2021, "Rethinking Batch in BatchNorm"). Everything but the batch norms is in
-    eval mode meanwhile: no dropout, and no other statistics move. Batch norms that do not learn
-    statistics in training (of frozen experts, of stages that are not fine-tuned) keep theirs. The
-    modes of all modules, and the counts of batches, are afterwards what they were before.
+    (Wu and Johnson 2021, "Rethinking Batch in BatchNorm"). All other modules are in eval mode
+    meanwhile, so that there is no dropout and no other statistics change. Batch norms that do not
+    update statistics in training (in frozen experts and stages) keep their values. The modes of all
+    modules and the batch counts are restored.
 
-    Why not ``fvcore.nn.precise_bn``, whose values these are: it takes E[x^2] - E[x]^2 in float32,
-    which is negative for a channel whose mean is a few thousand times its deviation, and the
-    square root of that is no number. Why not torch's ``update_bn``: it resets frozen statistics
-    too, runs dropout, and leaves out how the batches' means differ.
+    ``fvcore.nn.precise_bn`` defines the same values, but computes E[x^2] - E[x]^2 in float32. For a
+    channel whose mean is a few thousand times its deviation this is negative, and its square root
+    is NaN. torch's ``update_bn`` also resets frozen statistics, runs dropout, and ignores the
+    variance between the batches' means.
 
     Args:
-        model: In any mode; it is called without gradient.
-        inputs: What it is called with, one batch of two or more each; none changes nothing.
-        ranks: Processes that have inputs of their own each, and all get the statistics of all.
+        model: Model in any mode; it is called without gradient.
+        inputs: Inputs of the model, each a batch of at least two clips. Without inputs nothing
+            changes.
+        ranks: Ranks with different inputs; each gets the statistics of all inputs.
 
     Returns:
         The number of batch norms with new statistics.
@@ -48,7 +49,7 @@ def recompute_statistics(model: nn.Module, inputs: Iterable[Any], ranks: Ranks =
         hooks = [norm.register_forward_hook(partial(_take_in, pooled[norm])) for norm in norms]
         try:
             for norm in norms:
-                norm.momentum = 1.0  # the running statistics are then those of the last batch
+                norm.momentum = 1.0  # the running statistics are then the last batch's
             with torch.no_grad():
                 for one in inputs if norms else ():
                     model(one)
@@ -69,7 +70,7 @@ def recompute_statistics(model: nn.Module, inputs: Iterable[Any], ranks: Ranks =
 
 @contextmanager
 def statistics_kept(model: nn.Module) -> Iterator[None]:
-    """Give the batch norms of ``model`` back the statistics that they had before the block."""
+    """Restore the statistics of ``model``'s batch norms at the end of the context."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     kept = [{name: value.clone() for name, value in norm.named_buffers()} for norm in norms]
     try:
@@ -100,7 +101,7 @@ class _Pooled:
 def _take_in(pooled: _Pooled, norm: Any, inputs: tuple[Tensor], _: Tensor) -> None:
     count = inputs[0].numel() // inputs[0].shape[1]
     mean, var = norm.running_mean.double(), norm.running_var.double()
-    pooled.add(count, mean.cpu(), var.cpu() * (count - 1))  # torch keeps the unbiased one
+    pooled.add(count, mean.cpu(), var.cpu() * (count - 1))  # running_var is unbiased
 
 
 def _join(parts: Iterable[_Pooled]) -> _Pooled:

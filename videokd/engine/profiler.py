@@ -1,4 +1,4 @@
-"""A trace of some steps of a training, by torch.profiler."""
+"""Traces of some steps of a training, made by torch.profiler."""
 
 import logging
 from pathlib import Path
@@ -10,16 +10,17 @@ logger = logging.getLogger(__name__)
 
 
 class StepProfiler:
-    """Trace the steps ``first`` to ``last``, both included and counted from 1 as in the log.
+    """Profiler of the steps ``first`` to ``last``, both included and counted from 1 as in the log.
 
-    The trace, ``profile-steps-FIRST-LAST.json.gz``, is for https://ui.perfetto.dev or
-    chrome://tracing. A training that goes on in the middle of them traces the rest, and names that.
+    The trace ``profile-steps-FIRST-LAST.json.gz`` can be opened in https://ui.perfetto.dev or
+    chrome://tracing. A training that resumes in the middle of the range traces the remaining steps,
+    and the file name gives their range.
 
     Args:
-        folder: Where the trace is written.
-        first: At least 1.
-        last: At least ``first``.
-        device: A GPU's kernels are traced too.
+        folder: Folder of the trace.
+        first: First step, at least 1.
+        last: Last step, at least ``first``.
+        device: Device of the training; kernels of a GPU are traced too.
     """
 
     def __init__(self, folder: Path, *, first: int, last: int, device: torch.device) -> None:
@@ -31,14 +32,14 @@ class StepProfiler:
         self._traced_from = 0
 
     def after(self, step: int) -> None:
-        """Begin or end the trace where ``step`` steps are done; at the start of a training too."""
+        """Start or end the trace after ``step`` steps; call it at the start of a training too."""
         if self._profile is not None and step >= self._last:
             self._write(step)
         elif self._profile is None and self._first <= step + 1 <= self._last:
             self._begin(step + 1)
 
     def close(self) -> None:
-        """End without a trace what was not traced to its end."""
+        """Stop an unfinished trace without writing it."""
         if self._profile is not None:
             self._profile.stop()
             self._profile = None
@@ -54,10 +55,10 @@ class StepProfiler:
     def _write(self, step: int) -> None:
         assert self._profile is not None
         if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)  # or the kernels under way would be missing
+            torch.cuda.synchronize(self._device)  # include kernels that still run
         self._profile.stop()
         path = self._folder / f"profile-steps-{self._traced_from}-{step}.json.gz"
-        # Its name must end so for it to be packed.
+        # torch compresses the trace only if the name ends in .gz.
         unfinished = path.with_name(f"tmp-{path.name}")
         self._profile.export_chrome_trace(str(unfinished))
         unfinished.replace(path)

@@ -1,6 +1,6 @@
-"""The learning rate as a pure function of progress: nothing to save, nothing to restore.
+"""Learning rate as a pure function of progress.
 
-Whoever knows the step knows the rate, whichever way the training came there.
+The rate follows from the step alone, so there is no state to save or restore.
 """
 
 import math
@@ -9,36 +9,36 @@ from itertools import pairwise
 
 LR_POLICIES = ("cosine", "step", "one_cycle", "constant")
 
-# Of one_cycle, as torch's OneCycleLR has them: the rate that it starts at is that part of the
-# peak, and that it ends at, that part of the start.
+# Constants of torch's OneCycleLR: the initial rate is the peak divided by the first, and the final
+# rate is the initial rate divided by the second.
 _ONE_CYCLE_START = 25.0
 _ONE_CYCLE_END = 1e4
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate moves over a training.
+    """Learning rate policy over a training.
 
     With p the progress in [0, 1], w the warm-up's share of the training and peak the base rate:
 
-        cosine      peak * (1 + cos(pi * (p - w) / (1 - w))) / 2
-        step        peak * gamma ** (how many of ``milestones`` are <= p)
-        constant    peak
+        cosine      peak * (1 + cos(pi * (p - w) / (1 - w))) / 2 step        peak * gamma ** (number
+        of ``milestones`` <= p) constant    peak
 
-    from w on; below it, p / w times the rate at w. And
+    from w on; below w, p / w times the rate at w. And
 
         one_cycle   half a cosine from peak / 25 up to peak, then from there, as a cosine's second
-                    half, down to peak / 250 000
+        half, down to peak / 250 000
 
-    which is torch's ``OneCycleLR`` without the cycle of the momentum.
+    which is torch's ``OneCycleLR`` without its momentum cycle.
 
     Args:
         policy: One of ``LR_POLICIES``.
-        milestones: Of "step": shares of the training in (0, 1), rising.
-        gamma: Of "step": in (0, 1).
+        milestones: Shares of the training in (0, 1), rising; for "step" only.
+        gamma: Factor of "step" at each milestone, in (0, 1).
 
     Raises:
-        ValueError: The policy is unknown, or the milestones are none, out of range or order.
+        ValueError: The policy is unknown, or the milestones are missing, out of range or not
+            rising.
     """
 
     policy: str = "cosine"
@@ -61,9 +61,9 @@ class Schedule:
         """Return the learning rate at a point of the training.
 
         Args:
-            progress: Share of the training, in [0, 1].
-            base_lr: The peak.
-            warmup: Share of the training that the rate rises, in [0, 1).
+            progress: Share of the training that is done, in [0, 1].
+            base_lr: Peak learning rate.
+            warmup: Share of the training in which the rate rises, in [0, 1).
         """
         if self.policy == "one_cycle":
             return base_lr * _one_cycle(progress, warmup)
@@ -75,14 +75,15 @@ class Schedule:
     ) -> float:
         """Return the learning rate of a step.
 
-        It is that at the end of the step while the rate rises, and that at its start while it
-        falls, so that no step has the rate zero.
+        While the rate rises it is the rate at the end of the step, and while it falls the rate at
+        its start, so that no step has a rate of zero.
 
         Args:
             step: 0-based.
-            num_steps: Of the training.
-            base_lr: The peak.
-            warmup_steps: Steps that the rate rises; at most half of ``num_steps`` is used.
+            num_steps: Number of steps of the training.
+            base_lr: Peak learning rate.
+            warmup_steps: Number of steps in which the rate rises; at most half of ``num_steps`` is
+                used.
         """
         warmup = min(warmup_steps / num_steps, 0.5)
         progress = step / num_steps

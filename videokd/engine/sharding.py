@@ -1,10 +1,10 @@
-"""A training in shards: each rank keeps its part of every weight, gradient and moment.
+"""Sharded training: each rank keeps its shard of every weight, gradient and optimizer moment.
 
-torch's FSDP2 puts the weights of a block together for its forward and again for its backward, and
-gives each rank its part of the mean gradient. Parameters are tensors in shards (DTensor) then, and
-so are their gradients and what the optimizer keeps of them; buffers and frozen networks are on
-every rank as a whole. What is read from or written to a checkpoint is whole, so that a training
-goes on with or without shards, and with any number of ranks.
+torch's FSDP2 gathers the weights of a block for its forward and again for its backward, and gives
+each rank its shard of the mean gradient. Parameters, their gradients and their optimizer state are
+then sharded tensors (DTensor); buffers and frozen networks are whole on every rank. Checkpoints
+hold whole tensors, so that a training can resume with or without shards, and with any number of
+ranks.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,26 +21,31 @@ from videokd.utils.ranks import num_ranks, sum_over_ranks
 
 
 class Sharding:
-    """Shares out the parameters of a task over the ranks, in place, and calls it.
+    """Callable task whose parameters are sharded over the ranks in place.
 
-    To be made before the optimizer, which keeps parameters. They are contiguous afterwards, also
-    where they were channels_last_3d: FSDP2 knows no other layout. The gradient of each part of an
-    accumulated step is sent: else each rank would keep the whole one from part to part.
+    Create it before the optimizer, which holds references to the parameters. All parameters become
+    contiguous, because FSDP2 does not support channels_last_3d. With gradient accumulation,
+    gradients are reduced after each part of a step; otherwise each rank would hold the whole
+    gradient between parts.
 
     Args:
-        task: What is trained, on its device. All ranks begin with the same weights, and in every
-            step the same parameters get a gradient on all of them: FSDP2 would mix up others.
-        model: Of the task, to be looked at as a whole.
-        blocks: Modules in the task that do all of their work when they are called. The weights of
-            one of them are put together at a time, and those of no block for the whole step.
+        task: Task to train, on its device. All ranks start with the same weights, and in each step
+            the same parameters must get a gradient on all ranks; otherwise FSDP2 mixes up
+            parameters.
+        model: Model of the task, to copy as a whole for evaluation.
+        blocks: Modules in the task that use their weights only inside their forward call. The
+            weights of one block are gathered at a time; weights outside of all blocks stay gathered
+            for the whole step.
         frozen: Modules in the model whose weights never change.
     """
 
     model: nn.Module
-    """A copy of the model with its own buffers and frozen modules, and weights inside ``whole``.
+    """Copy of the model with its own buffers and frozen modules; it has weights inside ``whole``.
 
-    It may be called any number of times on each rank. The model itself may not: FSDP2 takes every
-    call for a part of the next step, and ranks that expect different ones wait for each other."""
+    Each rank may call it any number of times. The model itself must not be called: FSDP2 takes
+    every call for a part of the next step, and ranks that expect different steps wait for each
+    other.
+    """
 
     def __init__(
         self,
@@ -65,7 +70,7 @@ class Sharding:
         fully_shard(self._root, mesh=mesh)
 
     def __call__(self, batch: Any, progress: float) -> StepOutput:
-        """Call the task, as ``videokd.engine.task`` says."""
+        """Call the task, see ``videokd.engine.task``."""
         output: StepOutput = self._root(batch, progress)[1]
         return output
 
@@ -74,7 +79,7 @@ class Sharding:
         """Let ``model`` have its weights inside. All ranks must come to it, between two steps."""
         with torch.no_grad():
             for module, copied in self._pairs:
-                copied._buffers = module._buffers  # some are replaced by others in training
+                copied._buffers = module._buffers  # training may replace some buffers
                 for name, value in _shards(module):
                     _set(copied, name, value.full_tensor())
                 if type(module).get_extra_state is not nn.Module.get_extra_state:
@@ -88,28 +93,28 @@ class Sharding:
 
 
 def is_in_shards(value: Any) -> bool:
-    """Say whether a value is a tensor of which each rank has a part."""
-    # Not by its class, DTensor: importing that takes a second, and most trainings have none.
+    """Return whether a value is a sharded tensor."""
+    # isinstance would need DTensor, whose import takes a second, and most trainings have no shards.
     return hasattr(value, "full_tensor")
 
 
 def local(tensor: Tensor) -> Tensor:
-    """Return what this rank has of a tensor: its shard, or all of one that is not in shards."""
+    """Return this rank's shard of a tensor, or the tensor itself if it is not sharded."""
     sharded: Any = tensor
     return sharded.to_local() if is_in_shards(tensor) else tensor
 
 
 def join_shards(state: Any, *, is_kept: bool) -> Any:
-    """Return a state dict with whole tensors, on the CPU, in place of those in shards.
+    """Return a state with whole tensors on the CPU in place of sharded ones.
 
     All ranks must call it.
 
     Args:
-        state: Of anything; mappings and lists are looked into.
-        is_kept: Whether this rank wants the result; None stands for such tensors where not.
+        state: Any state; mappings and lists are traversed.
+        is_kept: Whether this rank needs the result. If not, sharded tensors become None.
     """
     if is_in_shards(state):
-        whole = state.full_tensor()  # one after the other, which takes the memory of one
+        whole = state.full_tensor()  # one tensor at a time saves memory
         return whole.cpu() if is_kept else None
     if isinstance(state, Mapping):
         return {key: join_shards(value, is_kept=is_kept) for key, value in state.items()}
@@ -124,14 +129,14 @@ def load_states(
     weights: Mapping[str, Tensor],
     moments: Mapping[str, Any],
 ) -> None:
-    """Load whole state dicts, the same ones on all ranks, into a training in shards or in none.
+    """Load whole state dicts, equal on all ranks, into a training with or without shards.
 
-    Whether the optimizer is fused stays its own choice, which depends on the device: the moments
-    may have been saved on another one.
+    The optimizer keeps its own ``fused`` option, which depends on the device: the moments may have
+    been saved on another one.
 
     Args:
-        task: What is trained.
-        optimizer: Over its parameters.
+        task: Task to train.
+        optimizer: Optimizer of the task's parameters.
         weights: State dict of the task.
         moments: State dict of the optimizer.
     """
@@ -150,9 +155,9 @@ def load_states(
 
 
 def stack_whole_norms(tensors: list[Tensor], *, device: torch.device | None = None) -> Tensor:
-    """Return what ``stack_norms`` does, of whole tensors also where each rank has a shard of them.
+    """Return the L2 norms of whole tensors, as ``stack_norms``, also for sharded tensors.
 
-    All ranks must call it then.
+    With sharded tensors, all ranks must call it.
     """
     norms = stack_norms([local(tensor) for tensor in tensors], device=device)
     if not any(map(is_in_shards, tensors)):
@@ -161,7 +166,10 @@ def stack_whole_norms(tensors: list[Tensor], *, device: torch.device | None = No
 
 
 class _Root(nn.Module):
-    """What FSDP2 looks for tensors in the result of: not every torch looks into dataclasses."""
+    """Wrapper that returns the loss outside of a dataclass.
+
+    FSDP2 searches the output for tensors, and some torch versions do not search dataclasses.
+    """
 
     def __init__(self, task: nn.Module) -> None:
         super().__init__()
@@ -180,7 +188,7 @@ def _copy_without_weights(model: nn.Module, frozen: Sequence[nn.Module]) -> nn.M
 
 
 def _shards(module: nn.Module) -> list[tuple[str, Any]]:
-    """Return the module's own parameters in shards."""
+    """Return the sharded parameters of the module itself, without its submodules."""
     return [(name, value) for name, value in module._parameters.items() if is_in_shards(value)]
 
 
@@ -189,12 +197,12 @@ def _set(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 def _cut(value: Any, owner: Any) -> Any:
-    """Return this rank's shard of a whole tensor where ``owner``, of its shape, is in shards."""
+    """Return this rank's shard of a whole tensor if ``owner``, of the same shape, is sharded."""
     if not is_in_shards(owner) or getattr(value, "shape", None) != owner.shape:
-        return value  # such as a count of steps
+        return value  # for example a step count
     from torch.distributed.tensor import distribute_tensor
 
-    # Every rank has read the whole: nothing is sent.
+    # Every rank has the whole tensor, so nothing is sent.
     return distribute_tensor(
         value.to(owner.device), owner.device_mesh, owner.placements, src_data_rank=None
     )

@@ -1,4 +1,4 @@
-"""Stopping on a signal without losing work."""
+"""Stopping on a signal after a checkpoint is written."""
 
 import logging
 import signal
@@ -10,13 +10,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopped(Exception):  # noqa: N818  (it is not an error: the run goes on later)
-    """The run was asked to stop and left a checkpoint; the same command goes on."""
+    """The run was stopped by a signal and left a checkpoint; the same command resumes it."""
 
 
 class StopRequest:
-    """Remembers that SIGINT, SIGTERM or SIGUSR1 came; only a second SIGINT interrupts at once.
+    """Record of SIGINT, SIGTERM or SIGUSR1; only a second SIGINT interrupts at once.
 
-    Use as a context manager: the old handlers come back at its end.
+    As a context manager, it installs the handlers and restores the old ones at the end.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def raise_if_set(self) -> None:
-        """Raise ``Stopped`` when a signal has come. Call where no work would be lost."""
+        """Raise ``Stopped`` if a signal has come; call it at points where no work is lost."""
         if self._is_set:
             raise Stopped
 
@@ -52,9 +52,9 @@ class StopRequest:
 
 
 def ignore_signals(worker_id: int) -> None:
-    """Make a loader worker leave signals to the trainer; called in each of them.
+    """Ignore stop signals in a loader worker; every worker calls it at its start.
 
-    Ctrl-C and preemption signal the whole process group; the trainer decides when workers end.
+    Ctrl-C and preemption signal the whole process group, but the trainer decides when workers end.
     """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)

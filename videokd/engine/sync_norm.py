@@ -1,4 +1,4 @@
-"""Batch norm over the clips of all ranks, on every device."""
+"""Batch norm over the clips of all ranks, for CPU and GPU."""
 
 from typing import cast
 
@@ -10,10 +10,10 @@ from videokd.utils.ranks import SumOverRanks, num_ranks, sum_over_ranks
 
 
 class SyncedBatchNorm(_BatchNorm):
-    """Batch norm whose statistics in training are those of all ranks' clips together.
+    """Batch norm that uses the statistics of all ranks' clips in training.
 
-    In evaluation, and in a training of one process, it is batch norm as it was. torch's own
-    SyncBatchNorm refuses the CPU; this one is plain operations on top of all-reduce.
+    In evaluation, and with one rank, it is plain batch norm. torch's SyncBatchNorm does not run on
+    the CPU; this class uses plain operations and all-reduce.
     """
 
     def forward(self, feature: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ class SyncedBatchNorm(_BatchNorm):
         count = sum_over_ranks(x.new_full((1,), x.numel() / x.shape[1]))
         mean = _sum(x, dims) / count
         centred = x - _align(mean, x)
-        # Of the deviations, in a second sum: a difference of squares would lose digits.
+        # The variance is a second sum, over deviations: a difference of squares would lose digits.
         var = _sum(centred**2, dims) / count
         self._track(mean.detach(), var.detach() * (count / (count - 1)))
         out = centred * _align((var + self.eps).rsqrt(), x)
@@ -42,7 +42,7 @@ class SyncedBatchNorm(_BatchNorm):
             return
         count = cast(Tensor, self.num_batches_tracked)
         count.add_(1)
-        # None asks for the plain mean over all batches.
+        # A momentum of None means the plain mean over all batches.
         weight = (1.0 / count).to(mean) if self.momentum is None else self.momentum
         for kept, newest in ((self.running_mean, mean), (self.running_var, var)):
             cast(Tensor, kept).lerp_(newest, weight)
@@ -51,7 +51,7 @@ class SyncedBatchNorm(_BatchNorm):
 def sync_batch_norms(module: nn.Module) -> None:
     """Replace each batch norm inside ``module`` by one over all ranks, with the same weights.
 
-    The names and the parameters stay: a checkpoint of one fits the other.
+    Parameter and buffer names do not change, so checkpoints fit both kinds.
     """
     for name, child in list(module.named_children()):
         if not isinstance(child, _BatchNorm):

@@ -1,6 +1,6 @@
-"""What the loop asks of a task's result; tasks themselves live elsewhere.
+"""Interface between the training loop and the output of a task.
 
-The loop calls ``task(batch, progress)``: a ClipBatch on the task's device, and the share of the
+The loop calls ``task(batch, progress)`` with a ClipBatch on the task's device and the share of the
 training that is done, step / num_steps in [0, 1).
 """
 
@@ -10,15 +10,15 @@ from torch import Tensor
 
 
 class StepOutput(Protocol):
-    """The result of a task for one batch of B clips."""
+    """Output of a task for one batch of B clips."""
 
     @property
     def loss(self) -> Tensor:
-        """Scalar float32, what is minimised."""
+        """Scalar float32 loss to minimise."""
 
     @property
     def correct(self) -> Tensor:
-        """(B,) bool: the model's top-1 is the label."""
+        """(B,) bool: True where the model's top-1 class is the label."""
 
     @property
     def terms(self) -> dict[str, Tensor]:
