@@ -1,8 +1,8 @@
 """Tasks of the training stages: each maps a batch to a loss and its terms.
 
 A task holds all modules that its stage trains. Networks that it only evaluates are wrapped in
-``Frozen``, which keeps them out of its parameters and state. Tasks do not wait for the device,
-except that a feature cache reads its flags about once per epoch.
+``Frozen``, which keeps them out of its parameters and state. The tasks' own code does not wait
+for the device, except that a feature cache reads its flags about once per epoch.
 """
 
 from collections.abc import Mapping, Sequence

@@ -146,7 +146,7 @@ class Ranks:
             )
 
     def unshared(self, wrapped: object) -> AbstractContextManager[object]:
-        """Return a context in which what ``wrap`` returned keeps its gradients to itself."""
+        """Return a context in which the wrapped task keeps its gradients on this rank."""
         return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 
     def alive(self) -> None:
@@ -187,7 +187,7 @@ class Ranks:
         return lowest > 0
 
     def gather(self, value: T) -> list[T]:
-        """Return each rank's ``value``, a plain Python or NumPy one, in the order of the ranks."""
+        """Return the ``value`` of each rank, a plain Python or NumPy value, by rank."""
         if self.is_alone:
             return [value]
         values: list[Any] = [None] * self.num_ranks

@@ -124,7 +124,7 @@ class SkipGuard:
         return {"num_skipped": self.num_skipped, "num_in_a_row": self._num_in_a_row}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state()`` returned; from zero where it is of before there was one."""
+        """Load the counts of an earlier ``state()``; old checkpoints lack them and start at 0."""
         self.num_skipped = state.get("num_skipped", 0)
         self._num_in_a_row = state.get("num_in_a_row", 0)
 

@@ -80,7 +80,7 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
 
 
 def scale_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of every group to ``lr`` times its "lr_scale", 1 where it has none."""
+    """Set the learning rate of every group to ``lr`` times its "lr_scale" (1 if missing)."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)
 
@@ -88,7 +88,7 @@ def scale_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def _group_by_scale(
     module: nn.Module, lr_scales: Mapping[str, float]
 ) -> list[tuple[float, list[tuple[str, nn.Parameter]]]]:
-    """Return (factor, its trainable parameters): first those without a name in ``lr_scales``."""
+    """Return (factor, trainable parameters) pairs; the first has those not in ``lr_scales``."""
     trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
     for prefix, scale in lr_scales.items():
         if not scale > 0:

@@ -90,7 +90,7 @@ class _Pooled:
     squares: Tensor | float = 0.0
 
     def add(self, count: int, mean: Tensor, squares: Tensor) -> None:
-        """Take in ``count`` more values (Chan et al. 1979): no large numbers are subtracted."""
+        """Add ``count`` values (Chan et al. 1979), without subtracting large numbers."""
         total = self.count + count
         delta = mean - self.mean
         self.mean = self.mean + delta * (count / total)
@@ -114,7 +114,7 @@ def _join(parts: Iterable[_Pooled]) -> _Pooled:
 
 @contextmanager
 def _only_norms_learn(model: nn.Module) -> Iterator[list[Any]]:
-    """Set all but those batch norms that learn statistics in training to eval mode; yield them."""
+    """Yield the batch norms that update statistics in training; other modules are in eval mode."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.train()

@@ -76,7 +76,7 @@ class Sharding:
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """Let ``model`` have its weights inside. All ranks must come to it, between two steps."""
+        """Gather the weights of ``model`` in the context; all ranks enter it, between steps."""
         with torch.no_grad():
             for module, copied in self._pairs:
                 copied._buffers = module._buffers  # training may replace some buffers

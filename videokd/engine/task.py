@@ -26,4 +26,4 @@ class StepOutput(Protocol):
 
     @property
     def counts(self) -> dict[str, Tensor]:
-        """Term name -> scalar, how many clips the term is a mean of; all B where it is missing."""
+        """Term name -> scalar, number of clips that the term averages; B for missing terms."""

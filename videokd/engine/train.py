@@ -1,4 +1,4 @@
-"""The training loop of every stage: experts, joint teacher, students and baselines."""
+"""Training loop of all stages: experts, joint teacher, students and baselines."""
 
 import logging
 import time
@@ -36,18 +36,18 @@ _VideoKey = tuple[int, str]  # dataset id, path
 _BAD_VIDEOS_NAME = "bad_videos.csv"
 _LOG_NAME = "metrics.jsonl"
 _CHECKPOINTS = "checkpoints"
-# In the state of a checkpoint whose evaluation a signal cut off.
+# Key in the state of a checkpoint that was saved before its evaluation, because of a signal.
 _OWED = "owes_evaluation"
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How long and how a task is trained."""
+    """Length, rates and periods of a training."""
 
     num_steps: int
     base_lr: float
     warmup_steps: float
-    """Steps that the rate rises; at most half of ``num_steps`` is used."""
+    """Steps in which the rate rises; at most half of ``num_steps`` is used."""
     clip_grad_norm: float
     """Largest L2 norm of the gradient; 0 = no clipping."""
     seed: int
@@ -57,22 +57,24 @@ class TrainSettings:
     """Steps between evaluations; 0 = never."""
     checkpoint_period_sec: float
     num_checkpoints: int
-    """The newest so many are kept, and the one of the best evaluation."""
+    """Number of newest checkpoints to keep, besides the one of the best evaluation."""
     max_bad_videos: int
-    """Unreadable videos that are put up with before the run stops."""
+    """Largest number of unreadable videos before the run stops."""
     dataset_names: tuple[str, ...]
-    """By dataset id, for the list of unreadable videos."""
+    """Dataset names by dataset id, for the list of unreadable videos."""
     schedule: Schedule = Schedule()
-    """How the learning rate moves."""
+    """Learning rate policy."""
     num_parts: int = 1
-    """Parts that the clips of a step go through the network in."""
+    """Number of parts (micro-batches) into which the clips of a step are split."""
     max_skipped: int = 0
-    """Steps in a row that may be skipped because something is not finite; then the training goes
-    back to its last checkpoint, once, and then it stops. 0: it stops at the first."""
+    """Non-finite steps in a row that may be skipped; 0 stops at the first.
+
+    After more than these the training goes back to its last checkpoint, once, and then stops.
+    """
 
 
 class ProgressBar(Protocol):
-    """What the loop tells the terminal."""
+    """Interface of the loop to a progress bar in the terminal."""
 
     def update(self, step: int, text: str) -> None:
         """Show that ``step`` steps are done."""
@@ -89,30 +91,30 @@ def train(
     progress: ProgressBar,
     watch: Watch | None = None,
 ) -> None:
-    """Train to ``settings.num_steps`` steps, going on from a checkpoint when there is one.
+    """Train to ``settings.num_steps`` steps, resuming from a checkpoint when there is one.
 
-    What happens at a step depends on (seed, step) and the number of ranks only, so that a run that
-    was stopped ends with the weights of one that was not.
+    Each step depends only on (seed, step) and the number of ranks, so that a stopped and resumed
+    run ends with the weights of an uninterrupted one.
 
     Args:
-        learner: What is trained, and by which ranks; the first of them writes. A step of which a
-            rank has less than two readable clips changes nothing.
-        make_loader: First step -> the batches from there on; this rank's part of each.
+        learner: Task, optimizer and ranks of the training; rank 0 writes. A step in which some rank
+            has fewer than two readable clips changes nothing.
+        make_loader: First step -> this rank's part of the batches from that step on.
         settings: Lengths, rates and periods.
-        folder: Where ``metrics.jsonl``, ``bad_videos.csv`` and ``checkpoints/`` are kept.
-        evaluate: Called every ``eval_period`` steps; returns numbers for the log. It may raise
-            ``Stopped``: then it is called anew before the training goes on.
-        stop: Asked after every step.
-        progress: Told after every step.
-        watch: Told too; entered already.
+        folder: Folder of ``metrics.jsonl``, ``bad_videos.csv`` and ``checkpoints/``.
+        evaluate: Called every ``eval_period`` steps; returns numbers for the log. If it raises
+            ``Stopped``, it is called again before the resumed training continues.
+        stop: Stop request, checked after every step.
+        progress: Progress bar, updated after every step.
+        watch: Observers of the training, already entered; None for the log only.
 
     Raises:
         Stopped: A signal came; the checkpoint is written.
-        RunError: More than ``max_skipped`` steps in a row were not finite, also when they were done
-            again from the last checkpoint, more than ``max_bad_videos`` are unreadable, or a
-            checkpoint cannot be written.
-        InputError: The checkpoint has a weight average and the learner has none, or the reverse;
-            or the ranks do not see the same checkpoints.
+        RunError: More than ``max_skipped`` steps in a row were not finite, also after going back to
+            the last checkpoint; more than ``max_bad_videos`` videos are unreadable; or a checkpoint
+            cannot be written.
+        InputError: Only one of the checkpoint and the learner has a weight average, or the ranks do
+            not see the same checkpoints.
     """
     ranks = learner.ranks
     checkpoints = CheckpointFolder(
@@ -179,7 +181,7 @@ def _train(
         _note_bad(bad, part.bad, bad_list, step=step + 1, limit=settings.max_bad_videos)
         ranks.seed_step(settings.seed, step)
         lr = _set_lr(learner.optimizer, settings, step)
-        if part.is_usable:  # smaller batches come from unreadable videos
+        if part.is_usable:  # unreadable videos make batches smaller
             batch = part.batch.to(device, non_blocking=True)
             update(batch, step / settings.num_steps, step=step, lr=lr)
         step += 1
@@ -195,7 +197,7 @@ def _train(
         else:
             progress.update(step, "")
         is_due = time.monotonic() - last_save > settings.checkpoint_period_sec
-        # Asked once: a signal between two questions would skip the save.
+        # Both flags are read once: a signal between two reads would skip the save.
         is_due, must_stop = ranks.any(is_due, stop.is_set)
         owes_evaluation = settings.eval_period > 0 and (step % settings.eval_period == 0 or is_last)
         if owes_evaluation and not must_stop:
@@ -217,7 +219,7 @@ def _train(
             last_save = time.monotonic()
         if must_stop and (owes_evaluation or not is_last):
             writer.wait()
-            ranks.wait()  # a launcher that sees one of them end may not wait for what is written
+            ranks.wait()  # some launchers end all ranks when one ends
             raise Stopped
 
 
@@ -233,7 +235,7 @@ def _snapshot(learner: Learner, state: dict[str, Any]) -> Checkpoint:
 def _resume(
     learner: Learner, meters: Meters, update: Update, folder: Path
 ) -> tuple[int, set[_VideoKey], bool]:
-    learner.ranks.wait()  # the first may have been writing one
+    learner.ranks.wait()  # rank 0 may still write a checkpoint
     checkpoint = load_newest_checkpoint(folder / _CHECKPOINTS)
     found = None if checkpoint is None else checkpoint.state["step"]
     learner.ranks.check_equal(found, f"steps done in {folder}")
@@ -250,7 +252,7 @@ def _resume(
         num_updates = checkpoint.state["num_averaged"]
         learner.average.load(checkpoint.average, num_updates=num_updates)
     meters.load_state(checkpoint.state["meters"])
-    update.load_state(checkpoint.state.get("update", {}))  # which earlier checkpoints have not
+    update.load_state(checkpoint.state.get("update", {}))  # missing in old checkpoints
     step = checkpoint.state["step"]
     logger.info("%s: going on at step %d", folder, step)
     bad = {(dataset_id, path) for dataset_id, path in checkpoint.state["bad_videos"]}
@@ -273,7 +275,7 @@ def _note_bad(
 ) -> None:
     for video in new:
         known.add(video, step)
-        # Two datasets may have files of one name.
+        # Files of two datasets may have the same name.
         if (video.dataset_id, video.path) not in seen:
             logger.warning("skipped an unreadable video: %s: %s", video.path, video.cause)
             seen.add((video.dataset_id, video.path))
@@ -287,8 +289,8 @@ def _note_bad(
 
 
 def _check_weights(learner: Learner, step: int, *, may_roll_back: bool) -> None:
-    # The guard keeps what is not finite from the weights, but not a machine from writing it there:
-    # no checkpoint may hold what a run could never go on from.
+    # The guard keeps non-finite steps from the weights, but a hardware fault may still write
+    # non-finite values. No checkpoint may hold weights from which a run cannot continue.
     bad = next(filter(None, learner.ranks.gather(_find_bad_weight(learner))), None)
     if bad is not None:
         raise NonFiniteError(
@@ -299,7 +301,7 @@ def _check_weights(learner: Learner, step: int, *, may_roll_back: bool) -> None:
 
 
 def _find_bad_weight(learner: Learner) -> str | None:
-    # Norm statistics count as weights.
+    # The state dict includes norm statistics.
     average = None if learner.average is None else learner.average.module
     for owner, module in {"weight": learner.task, "averaged weight": average}.items():
         for name, weight in ({} if module is None else module.state_dict()).items():

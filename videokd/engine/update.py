@@ -1,4 +1,4 @@
-"""From a batch to changed weights: parts of a step, precision, clipping, and its guards."""
+"""Steps of a training: accumulation, precision, clipping, and skipping of non-finite steps."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -21,24 +21,24 @@ from videokd.engine.task import StepOutput
 
 @dataclass(frozen=True)
 class Learner:
-    """What a training changes and a checkpoint holds."""
+    """Task, optimizer and other objects that a training changes and a checkpoint holds."""
 
     task: nn.Module
     """(batch, progress) -> StepOutput, see ``videokd.engine.task``; on its device already."""
     optimizer: torch.optim.Optimizer
-    """Over the task's trainable parameters."""
+    """Optimizer of the task's trainable parameters."""
     average: WeightAverage | None = None
-    """Of the task's model, when an average is wanted; ``average.module`` is the result then."""
+    """Average of the task's model, if wanted; ``average.module`` is then the result."""
     scaler: torch.amp.GradScaler | None = None
-    """For a task that is trained in float16."""
+    """Loss scaler of a task that is trained in float16."""
     ranks: Ranks = ONE_RANK
-    """The processes that train it together."""
+    """Ranks that train the task together."""
     sharding: Sharding | None = None
-    """Of the task's parameters, where each of several ranks keeps a part of them."""
+    """Sharding of the task's parameters over the ranks, if any."""
 
     @cached_property
     def shared_task(self) -> Callable[[ClipBatch, float], StepOutput]:
-        """What to call in place of the task: its gradients are means over the ranks."""
+        """Callable to use in place of the task, whose gradients are means over the ranks."""
         return self.sharding or self.ranks.wrap(self.task)
 
     def whole_weights(self) -> AbstractContextManager[None]:
@@ -47,21 +47,20 @@ class Learner:
 
 
 class Update:
-    """Does the steps of a training.
+    """Steps of a training, each from a batch to changed weights.
 
     A step whose loss, gradient or norm statistics are not finite, on any rank, changes no
-    parameter, momentum, average or statistic, and is left out of the meters. On the CPU that is
-    decided there and then. On a GPU, where looking would make the host wait at every step, the
-    device decides by itself (which takes an optimizer of one kernel, ``fused``), and the host
-    learns of it in ``settle``.
+    parameter, momentum, average or statistic, and is left out of the meters. On the CPU the host
+    decides at once. On a GPU, reading the flag would wait for the device at every step. There the
+    device decides (which needs a ``fused`` optimizer), and the host reads the flags in ``settle``.
 
     Args:
-        learner: What is trained.
-        meters: Told of every part of a step.
+        learner: Task, optimizer and ranks of the training.
+        meters: Meters that get the output of every part of a step.
         clip_grad_norm: Largest L2 norm of the gradient; 0 = no clipping.
-        num_parts: Parts that the clips of a step go through the network in, one after the other:
-            the gradient is that of all, but for what clips of a batch have to do with each other
-            (batch norm, mixing, losses of relations).
+        num_parts: Number of parts (micro-batches) into which a step is split. The gradient is that
+            of the whole batch, except for batch norm, mixing and losses of relations, which see one
+            part only.
         max_skipped: Steps in a row that may be skipped; 0 ends the training at the first.
     """
 
@@ -85,32 +84,32 @@ class Update:
 
     @property
     def _device_decides(self) -> bool:
-        # Asked anew: a checkpoint brings its optimizer's options with it.
+        # Read at each step, because loading a checkpoint also loads the optimizer's options.
         return all(group.get("fused") for group in self._learner.optimizer.param_groups)
 
     def __call__(self, batch: ClipBatch, progress: float, *, step: int, lr: float) -> None:
         """Do one step.
 
         Args:
-            batch: Two clips or more, on the task's device; of several ranks, this one's part.
+            batch: At least two clips, on the task's device; with several ranks, this rank's part.
             progress: Share of the training that is done.
-            step: Steps done before.
+            step: Number of steps done before.
             lr: Learning rate, for messages.
 
         Raises:
-            NonFiniteError: This step, or one that nobody had looked at, is one too many to skip.
+            NonFiniteError: Too many steps in a row are not finite. On a GPU, ``settle`` raises it.
         """
         self._buffers.take()
         self._learner.optimizer.zero_grad(set_to_none=True)
         parts = batch.split(self._count_parts(batch))
         last = parts[-1]
         outputs = [self._add_gradient(part, progress, is_last=part is last) for part in parts]
-        # Before statistics are averaged: afterwards what is wrong on one rank is wrong on all.
+        # Examined before statistics are averaged: averaging spreads non-finite values to all ranks.
         record = self._examine(parts, outputs, step=step, lr=lr)
         self._learner.ranks.average_statistics(self._learner.task)
         agreed = self._learner.ranks.agree(record.is_good)
         unread = agreed if self._device_decides else None
-        is_good = unread is not None or bool(agreed)  # which waits for the device
+        is_good = unread is not None or bool(agreed)  # waits for the device
         if unread is not None:
             self._unread.append((record, unread))
             self._change_where(unread, record.total_norm)
@@ -130,10 +129,12 @@ class Update:
         self._meters.add_norm(record.total_norm, unread)
 
     def settle(self) -> None:
-        """Look at the steps that the device decided on; call at log points and before a save.
+        """Read the flags of the steps since the last call, which the device decided.
+
+        Call it at log points and before a save.
 
         Raises:
-            NonFiniteError: One of them is one too many to skip.
+            NonFiniteError: Too many steps in a row are not finite.
         """
         unread, self._unread = self._unread, []
         if not unread:
@@ -144,12 +145,12 @@ class Update:
             self.guard.count(record, is_good)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps, as plain JSON values."""
+        """Return the values for a checkpoint, as plain JSON values."""
         scaler = self._learner.scaler
         return {**self.guard.state(), **({} if scaler is None else {"scaler": scaler.state_dict()})}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state()`` returned."""
+        """Load the values of an earlier ``state()``."""
         self.guard.load_state(state)
         if self._learner.scaler is not None and "scaler" in state:
             self._learner.scaler.load_state_dict(state["scaler"])
@@ -157,16 +158,16 @@ class Update:
     def _count_parts(self, batch: ClipBatch) -> int:
         if self._num_parts == 1:
             return 1
-        # What networks share in a forward, they share part by part: all ranks have as many.
+        # All ranks need the same number of parts, because networks may communicate in each forward.
         return self._learner.ranks.lowest(min(self._num_parts, len(batch) // 2))
 
     def _add_gradient(self, part: ClipBatch, progress: float, *, is_last: bool) -> StepOutput:
         ranks, scaler, task = self._learner.ranks, self._learner.scaler, self._learner.shared_task
-        # The ranks' gradients are sent once, when all parts are in them.
+        # Gradients are reduced over the ranks once, with the last part.
         with nullcontext() if is_last else ranks.unshared(task):
             output = task(part, progress)
-            # The one place where a step of several parts is divided: each counts by its clips, of
-            # those of all ranks, whose gradients are averaged.
+            # Only here the parts of a step are weighted: each by its share of the clips of all
+            # ranks. ``num_ranks`` undoes the mean of the gradients over the ranks.
             is_whole = part.whole_ids is None
             loss = output.loss if is_whole else output.loss * (part.share * ranks.num_ranks)
             (loss if scaler is None else scaler.scale(loss)).backward()
@@ -210,7 +211,7 @@ class Update:
         self._clip(total_norm)
         optimizer: Any = self._learner.optimizer
         _fill_momenta(optimizer)
-        # How torch's own scaler tells an optimizer of one kernel that it has nothing to do.
+        # torch's GradScaler uses these attributes to make a fused optimizer skip a step.
         optimizer.grad_scale, optimizer.found_inf = None, (~is_good).float()
         optimizer.step()
         del optimizer.grad_scale, optimizer.found_inf
@@ -220,7 +221,7 @@ class Update:
 
 
 def _fill_momenta(optimizer: torch.optim.Optimizer) -> None:
-    """Make the momenta of SGD, zero: torch leaves them unwritten where it skips a first step."""
+    """Create SGD's momenta as zeros: torch leaves them uninitialised if it skips a first step."""
     for group in optimizer.param_groups:
         if group.get("momentum", 0) == 0:
             continue

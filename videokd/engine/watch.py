@@ -1,4 +1,4 @@
-"""What looks at a training and changes nothing about it: clocks, mirrors of the log, a trace."""
+"""Observers of a training that do not change it: clocks, mirrors of the log, a profiler."""
 
 import time
 from collections.abc import Sequence
@@ -15,23 +15,23 @@ from videokd.engine.profiler import StepProfiler
 
 
 class Watch:
-    """The means to watch one training, for the time of a ``with`` statement.
+    """Observers of one training, active inside a ``with`` statement.
 
     Args:
-        folder: The training's.
-        title: Its name, such as "students/UCF"; the end of ``folder``.
-        device: Where it runs.
-        frozen: Networks in it whose share of the time is wanted.
-        loggers: Where its log is shown too, see ``videokd.engine.mirrors``.
-        profile_steps: (first, last) step of which a trace is written; empty for none.
-        is_silent: Write nothing: another process of the same training does.
+        folder: Folder of the training.
+        title: Name of the training, such as "students/UCF"; the end of ``folder``.
+        device: Device of the training.
+        frozen: Networks of the training whose share of the time is measured.
+        loggers: Names of additional loggers, see ``videokd.engine.mirrors``.
+        profile_steps: (first, last) step of the trace; empty for no trace.
+        is_silent: Write nothing, because another process of the training writes.
 
     Raises:
         InputError: A logger's package is not installed.
     """
 
     rolled_back_from: int | None = None
-    """Step at which the training was, when it goes back to a checkpoint with the next ``begin``."""
+    """Step at which the training failed, if the next ``begin`` follows a return to a checkpoint."""
 
     def __init__(
         self,
@@ -74,14 +74,14 @@ class Watch:
             mirror.close()
 
     def begin(self, step: int, *, is_evaluated: bool = True) -> MetricsLog:
-        """Be told that the training begins, or goes on, with ``step`` steps done.
+        """Open the log when the training starts or resumes.
 
         Args:
-            step: The steps.
+            step: Number of steps done.
             is_evaluated: See ``MetricsLog``.
 
         Returns:
-            The log, ``metrics.jsonl`` in its folder, whose lines the mirrors take too.
+            The log ``metrics.jsonl`` in the training's folder, which also writes to the mirrors.
         """
         self._start_step, self._start_sec = step, time.monotonic()
         self.after(step)
@@ -98,14 +98,14 @@ class Watch:
         return log
 
     def after(self, step: int) -> None:
-        """Be told that ``step`` steps are done."""
+        """Update the profiler after ``step`` steps."""
         if self._profiler is not None:
             self._profiler.after(step)
 
     def eta_sec(self, step: int, num_steps: int) -> float:
-        """Return the seconds to ``num_steps`` at the mean pace so far, ``step`` steps being done.
+        """Return the estimated seconds from ``step`` to ``num_steps`` at the mean speed so far.
 
-        The pace is of this process, with its evaluations and checkpoints.
+        The speed is that of this process, evaluations and checkpoints included.
         """
         elapsed = time.monotonic() - self._start_sec
         return elapsed / (step - self._start_step) * (num_steps - step)

@@ -1,4 +1,4 @@
-"""A rank that hangs ends with the stacks of its threads, and never waits for ever."""
+"""Watchdog that ends a hung rank and prints the stacks of its threads."""
 
 import faulthandler
 import os
@@ -11,15 +11,15 @@ _EXIT_HUNG = 1
 
 
 class Watchdog:
-    """Ends this process, telling where it stood, when it was not heard of for too long.
+    """Watchdog that ends this process, and prints its stacks, when ``alive`` is not called in time.
 
-    Use as a context manager around work that calls ``alive`` again and again. Each rank has its
-    own: where one hangs, the others wait for it, and all of them tell.
+    Use it as a context manager around work that calls ``alive`` repeatedly. Each rank has its own:
+    if one hangs, the others wait for it, and all of them print their stacks.
 
     Args:
-        limit_sec: Longest silence. Where a thread holds Python's lock, nothing can be told in good
-            order; then the bare stacks come, from C, after twice the time.
-        name: Who is watched, for the message.
+        limit_sec: Longest time without a call of ``alive``. If a thread holds the GIL, this class
+            cannot run; then faulthandler prints the stacks from C after twice the time.
+        name: Name of the rank, for the message.
     """
 
     def __init__(self, limit_sec: float, name: str) -> None:
@@ -50,9 +50,9 @@ class Watchdog:
             self._thread = None
 
     def alive(self) -> None:
-        """Say that work goes on."""
+        """Report that work goes on."""
         now = time.monotonic()
-        # Arming it starts a thread: not at each of a hundred steps a second.
+        # Re-arming starts a thread, so it is not done at each of a hundred steps per second.
         if self._thread is not None and now - self._last > self._limit_sec / 100:
             self._last = now
             faulthandler.dump_traceback_later(2 * self._limit_sec, exit=True)
@@ -72,5 +72,5 @@ class Watchdog:
             f"error: {self._name} stood still for {self._limit_sec:g} s "
             "(TRAIN.RANK_TIMEOUT_SEC); its stacks:\n"
         )
-        # One call, so that the ranks' stacks do not mix.
+        # A single write keeps the stacks of the ranks apart.
         os.write(2, head.encode() + stacks)

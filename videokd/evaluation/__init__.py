@@ -1,1 +1,1 @@
-"""Multi-view test of any model, and the numbers made from its predictions."""
+"""Multi-view test of any model, and metrics of its predictions."""

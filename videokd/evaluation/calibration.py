@@ -1,4 +1,4 @@
-"""Whether a model's probabilities can be taken at their word."""
+"""Calibration of a model's probabilities."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from videokd.evaluation.decisions import decide
 
 @dataclass(frozen=True)
 class Reliability:
-    """The reliability diagram as a table: M bins of the highest probability."""
+    """Reliability diagram as a table: M bins of the highest probability."""
 
     edges: NDArray[np.float64]
-    """(M + 1,) from 0 to 1. A bin holds its upper edge, not its lower one."""
+    """(M + 1,) from 0 to 1. A bin includes its upper edge and excludes its lower one."""
     num_videos: NDArray[np.int64]
     """(M,)"""
     confidence: NDArray[np.float64]
@@ -25,7 +25,7 @@ class Reliability:
 def reliability(
     probs: NDArray[np.float64], labels: NDArray[np.int64], *, num_bins: int = 15
 ) -> Reliability:
-    """Sort the videos by the highest probability into bins of equal width.
+    """Compute the reliability table: videos binned by highest probability, in bins of equal width.
 
     Args:
         probs: (N, K) probabilities; a tie for the highest counts as wrong.
@@ -49,16 +49,16 @@ def reliability(
 def expected_calibration_error(
     probs: NDArray[np.float64], labels: NDArray[np.int64], *, num_bins: int = 15
 ) -> float:
-    """Return the expected calibration error (Guo et al. 2017), in percentage points.
+    """Compute the expected calibration error (Guo et al. 2017), in percentage points.
 
-    The mean over bins, weighted by their videos, of abs(accuracy - confidence). It depends on the
-    number of bins, and with few videos it is above 0 for a calibrated model too: compare only
-    values from the same number of bins and of videos.
+    It is the mean over bins of abs(accuracy - confidence), weighted by their numbers of videos. It
+    depends on the number of bins, and with few videos it is above 0 even for a calibrated model.
+    Compare only values with the same number of bins and of videos.
 
     Args:
         probs: (N, K) probabilities, N > 0; a tie for the highest counts as wrong.
         labels: (N,) in [0, K).
-        num_bins: Bins of equal width, >= 1.
+        num_bins: Number of bins of equal width, >= 1.
     """
     table = reliability(probs, labels, num_bins=num_bins)
     is_used = table.num_videos > 0
@@ -67,7 +67,7 @@ def expected_calibration_error(
 
 
 def negative_log_likelihood(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Return the mean of -log of the label's probability, in nats; inf where one is 0.
+    """Compute the mean of -log of the label's probability, in nats; inf if one is 0.
 
     Args:
         probs: (N, K) probabilities, N > 0.
@@ -79,9 +79,10 @@ def negative_log_likelihood(probs: NDArray[np.float64], labels: NDArray[np.int64
 
 
 def brier_score(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Return the mean over videos of the squared distance to the one-hot label.
+    """Compute the mean over videos of the squared distance to the one-hot label.
 
-    Summed over the K classes (Brier 1950), so in [0, 2]; some halve it, or divide by K.
+    The distance is summed over the K classes (Brier 1950), so the score is in [0, 2]; other
+    conventions halve it, or divide by K.
 
     Args:
         probs: (N, K) probabilities, N > 0.

@@ -1,7 +1,7 @@
-"""What the embeddings alone know of the classes: neighbours, separation, a picture.
+"""Class structure of embeddings: nearest neighbours, silhouette and t-SNE.
 
-Cosine distance throughout, since the length of an embedding says little about its class. All of
-it is scikit-learn's, with the choices that a number depends on made here.
+All functions use the cosine distance, because the length of an embedding says little about its
+class. They call scikit-learn and fix the options that the results depend on.
 """
 
 import numpy as np
@@ -16,9 +16,9 @@ def knn_accuracy(
     *,
     k: int,
 ) -> float:
-    """Return the percentage of test videos that their nearest training videos classify rightly.
+    """Compute the percentage of test videos that a k-nearest-neighbour vote classifies correctly.
 
-    The ``k`` neighbours vote with weight 1 / cosine distance, so that few votes seldom tie;
+    The ``k`` nearest training videos vote with weight 1 / cosine distance, so that ties are rare;
     neighbours at distance 0 outvote all others.
 
     Args:
@@ -26,10 +26,11 @@ def knn_accuracy(
         train_labels: (N,)
         test: (M, D) embeddings.
         test_labels: (M,)
-        k: In [1, N].
+        k: Number of neighbours in [1, N].
 
     Raises:
-        ValueError: ``k`` is out of range, or the arrays do not fit (scikit-learn's message).
+        ValueError: ``k`` is out of range, or the array shapes do not match (scikit-learn's
+            message).
     """
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -39,15 +40,15 @@ def knn_accuracy(
 
 
 def silhouette(embeddings: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    """Return the mean silhouette (Rousseeuw 1987) of the classes, by cosine distance.
+    """Compute the mean silhouette (Rousseeuw 1987) of the classes, by cosine distance.
 
     Args:
         embeddings: (N, D)
-        labels: (N,), of at least 2 and at most N - 1 classes.
+        labels: (N,), with at least 2 and at most N - 1 classes.
 
     Returns:
-        In [-1, 1]: the mean over videos of (b - a) / max(a, b), with a the mean distance to the
-        video's own class and b that to the nearest other class.
+        Mean over videos, in [-1, 1], of (b - a) / max(a, b), with a the mean distance to the
+        video's own class and b the mean distance to the nearest other class.
 
     Raises:
         ValueError: Too few or too many classes (scikit-learn's message).
@@ -60,19 +61,20 @@ def silhouette(embeddings: NDArray[np.floating], labels: NDArray[np.int64]) -> f
 def tsne_points(
     embeddings: NDArray[np.floating], *, perplexity: float = 30.0, seed: int
 ) -> NDArray[np.float64]:
-    """Place the embeddings in the plane by t-SNE (van der Maaten and Hinton 2008).
+    """Compute a t-SNE map of the embeddings (van der Maaten and Hinton 2008).
 
-    Starts from the two principal components. The same input and seed give the same picture with
-    the same version of scikit-learn on the same machine. Distances between clusters mean nothing.
+    It starts from the first two principal components. The same input and seed give the same map
+    with the same version of scikit-learn on the same machine. Distances between clusters have no
+    meaning.
 
     Args:
         embeddings: (N, D), D > 1.
-        perplexity: > 0 and < N: about how many neighbours count as near. The same for all
-            pictures that are to be compared.
-        seed: Of the approximate principal components.
+        perplexity: Approximate number of near neighbours, > 0 and < N. Use the same value for maps
+            that are compared.
+        seed: Seed of the approximate principal components.
 
     Returns:
-        (N, 2), of no unit.
+        (N, 2), without unit.
 
     Raises:
         ValueError: ``perplexity`` is not below N (scikit-learn's message).

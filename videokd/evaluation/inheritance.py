@@ -1,4 +1,4 @@
-"""How much of the teacher is in the student: shared mistakes, agreement, distance of the scores."""
+"""Comparison of student and teacher: shared errors, top-1 agreement, divergence of the scores."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from videokd.evaluation.decisions import decide
 
 @dataclass(frozen=True)
 class InheritedErrors:
-    """What a student does with the videos that its teacher gets wrong."""
+    """Predictions of a student for the videos that its teacher gets wrong."""
 
     num_teacher_errors: int
     wrong: float
-    """Percentage of these that the student gets wrong too; nan without teacher errors."""
+    """Percentage of the teacher's errors that the student gets wrong too; nan without errors."""
     same: float
-    """Percentage of these to which it gives the teacher's very class; nan likewise."""
+    """Percentage of the teacher's errors with the same predicted class; nan without errors."""
 
 
 def inherited_errors(
@@ -24,10 +24,10 @@ def inherited_errors(
 ) -> InheritedErrors:
     """Count the teacher's errors that the student repeats.
 
-    Hard videos and likely confusions are shared by chance: compare with the same numbers of a
-    reference student that never saw the teacher, and was trained alone.
+    Hard videos and common confusions are shared by chance. Compare with the same numbers of a
+    reference student that was trained without the teacher.
 
-    A score tie is an error that names no class: it is ``wrong`` but never the ``same``.
+    A score tie is an error without a class: it counts as ``wrong`` but never as ``same``.
 
     Args:
         teacher: (N, K) scores.
@@ -49,7 +49,9 @@ def inherited_errors(
 
 
 def top1_agreement(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return the percentage of videos to which two models give the same class, right or wrong.
+    """Compute the percentage of videos for which two models predict the same class.
+
+    The class may be right or wrong.
 
     Args:
         a: (N, K) scores, N > 0; a video with a tie for the highest counts as disagreement.
@@ -60,14 +62,14 @@ def top1_agreement(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def mean_kl_divergence(teacher: NDArray[np.float64], student: NDArray[np.float64]) -> float:
-    """Return the mean over videos of KL(teacher || student) = sum p log(p / q), in nats.
+    """Compute the mean over videos of KL(teacher || student) = sum p log(p / q), in nats.
 
     Args:
         teacher: (N, K) probabilities, rows sum to 1, N > 0.
         student: (N, K) probabilities of the same videos.
 
     Returns:
-        >= 0; inf where the student rules out a class that the teacher does not.
+        >= 0; inf if the student gives probability 0 to a class that the teacher does not rule out.
     """
     from scipy.special import rel_entr
 

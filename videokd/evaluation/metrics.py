@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 
 def fuse_views(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Average the softmax over views.
+    """Compute the mean of the softmax over views.
 
     Args:
         logits: (N, V, K).
@@ -20,10 +20,10 @@ def fuse_views(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def top_k_accuracy(probs: NDArray[np.float64], labels: NDArray[np.int64], k: int) -> float:
-    """Return the percentage of rows whose label is among the ``k`` highest scores.
+    """Compute the percentage of rows whose label is among the ``k`` highest scores.
 
-    Ties count against the label, so that a constant score is not right by the order of classes;
-    so do scores that are not a number.
+    Ties and NaN scores count against the label, so that a constant score is not right by the order
+    of the classes.
 
     Args:
         probs: (N, K) scores, N > 0.
@@ -34,7 +34,7 @@ def top_k_accuracy(probs: NDArray[np.float64], labels: NDArray[np.int64], k: int
 
 
 def mean_class_accuracy(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Return the mean over the classes that occur of the class's top-1 accuracy, in percent.
+    """Compute the mean top-1 accuracy over the classes that occur, in percent.
 
     Args:
         probs: (N, K) scores, N > 0; ties count against the label.
@@ -47,13 +47,13 @@ def mean_class_accuracy(probs: NDArray[np.float64], labels: NDArray[np.int64]) -
 def confusion_matrix(
     predicted: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int
 ) -> NDArray[np.int64]:
-    """Count the pairs (label, predicted class): (K, K), rows are labels."""
+    """Count the pairs (label, predicted class) as a (K, K) matrix whose rows are labels."""
     flat = labels * num_classes + predicted
     return np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def _label_ranks(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return 1 + the number of other classes with a score not below the label's: (N,)."""
+    """Return the rank (N,) of each label's score: 1 + the number of other scores not below."""
     own = probs[np.arange(len(labels)), labels]
-    # Not ">=", which NaN never is. The label itself is counted.
+    # ``>=`` would be False for NaN. The count includes the label itself.
     return (~(probs < own[:, None])).sum(axis=1)

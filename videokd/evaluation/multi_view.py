@@ -1,4 +1,4 @@
-"""Multi-view test: every view of a video through the model, the scores kept view by view."""
+"""Multi-view test: the model scores every view of a video, and each view's scores are kept."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,25 +14,25 @@ from videokd.data.views import ViewBatch
 from videokd.evaluation.metrics import fuse_views, mean_class_accuracy, top_k_accuracy
 from videokd.models.classifier import VideoModel, map_clips
 
-# Of uint8 clips that go through a network together: 13 views of 16 x 224 x 224.
+# Largest size of the uint8 clips in one forward: 13 views of 16 x 224 x 224.
 _MAX_FORWARD_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said about the videos of one index."""
+    """Predictions of a model for the videos of one index."""
 
     logits: NDArray[np.float32]
-    """(N, V, K): N videos that could be read, V views each."""
+    """(N, V, K): N readable videos, V views each."""
     labels: NDArray[np.int64]
     """(N,)"""
     record_ids: NDArray[np.int64]
     """(N,) positions in the index."""
     bad: tuple[BadVideo, ...]
-    """Videos that could not be read; they are in no number."""
+    """Unreadable videos; they do not count in any score."""
 
     def scores(self) -> dict[str, float]:
-        """Return top1, top5 and mean_class_accuracy, all in percent, of the fused views; N > 0."""
+        """Compute top1, top5 and mean_class_accuracy of the fused views, in percent; N > 0."""
         probs = fuse_views(self.logits)
         return {
             "top1": top_k_accuracy(probs, self.labels, 1),
@@ -49,13 +49,17 @@ def predict_views(
     device: torch.device,
     after_batch: Callable[[int], None],
 ) -> Predictions:
-    """Run ``model`` in eval mode over all views, at most 32 MiB of uint8 clips (or one) at a time.
+    """Return the predictions of ``model`` in eval mode for all views.
+
+    At most 32 MiB of uint8 clips (or one view) pass the network together.
 
     Args:
-        model: Features of clips, and ``classify`` with a head for ``dataset``.
-        dataset: Whose classes to score.
-        batches: The same number of views for every video, in all shapes that the model takes.
-        device: Where the model is.
+        model: Model that returns features of clips and has ``classify`` with a head for
+            ``dataset``.
+        dataset: Name of the dataset whose classes are scored.
+        batches: Batches with the same number of views for every video, in all shapes that the model
+            takes.
+        device: Device of the model.
         after_batch: Called with the number of videos done.
     """
     model.eval()
@@ -79,7 +83,7 @@ def predict_views(
 
 
 def join_predictions(parts: Sequence[Predictions]) -> Predictions:
-    """Return the predictions of parts of an index as those of the whole, in its order."""
+    """Merge the predictions for parts of an index, in the order of the index."""
     if len(parts) == 1:
         return parts[0]
     filled = [part for part in parts if len(part.labels)] or parts[:1]
@@ -112,7 +116,7 @@ def _count_view_bytes(batch: ViewBatch) -> int:
 
 
 def _split(num_views: int, num_bytes: int) -> list[slice]:
-    """Split views into parts of nearly equal size that the network takes one after the other."""
+    """Split views into slices of nearly equal size that fit into one forward each."""
     num_parts = -(-num_views // max(1, _MAX_FORWARD_BYTES // num_bytes))
     size = -(-num_views // num_parts)
     return [slice(start, start + size) for start in range(0, num_views, size)]

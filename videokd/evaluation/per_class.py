@@ -1,4 +1,4 @@
-"""Which classes a change of model helps and which it hurts."""
+"""Change of the accuracy of each class from one model to another."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from videokd.evaluation.decisions import decide
 
 @dataclass(frozen=True)
 class ClassChange:
-    """The top-1 accuracy of one class under two models."""
+    """Top-1 accuracy of one class under two models."""
 
     label: int
     num_videos: int
@@ -21,24 +21,24 @@ class ClassChange:
 
     @property
     def points(self) -> float:
-        """After minus before, in percentage points."""
+        """Change in percentage points, after minus before."""
         return self.after - self.before
 
 
 def class_changes(
     before: NDArray[np.float64], after: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> list[ClassChange]:
-    """Compare two models class by class.
+    """Compute the accuracy of each class under two models.
 
-    Weighted by their videos, the changes have the change of top-1 accuracy as their mean.
+    The mean of the changes, weighted by numbers of videos, is the change of top-1 accuracy.
 
     Args:
         before: (N, K) scores of one model; a tie for the highest counts as wrong.
-        after: (N, K) scores of the other on the same videos.
+        after: (N, K) scores of the other model for the same videos.
         labels: (N,) in [0, K).
 
     Returns:
-        One entry for each class that occurs, in the order of the labels.
+        One entry per class that occurs, in the order of the labels.
     """
     is_right = np.stack([decide(before) == labels, decide(after) == labels])
     changes = []

@@ -1,4 +1,4 @@
-"""Results on disk: ``<part>/<dataset>.json`` with the numbers, ``.npz`` with every score."""
+"""Result files: ``<part>/<dataset>.json`` with the metrics, ``.npz`` with every score."""
 
 import json
 from dataclasses import asdict
@@ -24,16 +24,16 @@ def write_result(
     fingerprint: str,
     part: str = "test",
 ) -> dict[str, Any]:
-    """Write the scores and predictions of one model on one part of a dataset; return the numbers.
+    """Write the scores and metrics of one model on one split of a dataset; return the metrics.
 
     Args:
-        folder: The model's folder.
-        index: The videos of that part.
-        predictions: On them.
-        views: How the videos were looked at.
-        clip: What of them, at least: where a model took clips of several shapes, the main one.
-        fingerprint: Of everything that the result depends on.
-        part: "test", or "val" for the held-out part; they are kept apart.
+        folder: Folder of the model.
+        index: Videos of the split.
+        predictions: Predictions for these videos.
+        views: Views of each video.
+        clip: Clip spec of the views; if the model takes clips of several shapes, the main one.
+        fingerprint: Hash of everything that the result depends on.
+        part: "test" or "val"; the files of the two splits are kept apart.
     """
     target = folder / part / f"{index.dataset}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,20 +56,20 @@ def write_result(
         "bad": [{"path": video.path, "cause": video.cause} for video in predictions.bad],
         "num_clips": views.num_clips,
         "num_crops": views.num_crops,
-        # Conventions differ between toolkits: every result names its own.
+        # Conventions differ between toolkits, so every result stores its own.
         "clip_rule": views.clip_rule,
         "clip": asdict(clip),
         "class_names": list(index.class_names),
         "root": str(index.root.resolve()),
         "fingerprint": fingerprint,
     }
-    # The json is written last: where it is, the predictions are complete.
+    # The json is written last: if it exists, the scores are complete.
     write_json(target, result)
     return result
 
 
 def read_result(folder: Path, dataset: str, part: str = "test") -> dict[str, Any] | None:
-    """Return the numbers that ``write_result`` wrote, or None where there are none."""
+    """Return the metrics that ``write_result`` wrote, or None if there are none."""
     path = folder / part / f"{dataset}.json"
     try:
         result: dict[str, Any] = read_json(path)

@@ -1,9 +1,9 @@
-"""How sure a difference of two accuracies is: paired tests and intervals over videos and seeds.
+"""Significance of a difference of two accuracies: paired tests, intervals over videos and seeds.
 
-Everywhere ``pairs`` holds one pair per seed: which videos model a gets right and which model b
-does, two boolean arrays (N,) over the same videos in the same order, the same for every seed. A
-difference is a minus b. ``groups`` (N,) names what each video was cut from (class and group in
-UCF101): videos of one group are near copies, so they are drawn, or exchanged, together.
+In all functions, ``pairs`` holds one pair per seed: two boolean arrays (N,) that flag the videos
+that model a and model b get right. All arrays cover the same videos in the same order. A difference
+is a minus b. ``groups`` (N,) names the source of each video (class and group in UCF101): videos of
+one group are near copies, so they are drawn or exchanged together.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 Pairs = Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
 
-# Random numbers held at once: 32 MiB of int64.
+# Number of random numbers held at once: 32 MiB of int64.
 _MAX_DRAWN = 2**22
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """The result of ``mcnemar``."""
+    """Result of ``mcnemar``."""
 
     num_only_a_right: int
     num_only_b_right: int
@@ -31,25 +31,25 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean difference and its interval, in percentage points."""
+    """Mean difference and its interval, in percentage points."""
 
     mean: float
     low: float
     high: float
     level: float
-    """The share of resamples between ``low`` and ``high``."""
+    """Share of resamples between ``low`` and ``high``."""
 
 
 def mcnemar(pairs: Pairs) -> McNemar:
-    """Test whether a and b are right equally often, from the videos that only one gets right.
+    """Compute McNemar's test of a and b being right equally often.
 
-    Exact: two-sided binomial with probability 1/2, whatever the number of videos. The counts of
-    all seeds are added. That takes a video seen under two seeds for two independent videos, which
-    it is not: with several seeds the p value is too small, and ``paired_permutation_test`` is the
-    one to quote.
+    The test is exact: two-sided binomial with probability 1/2 over the videos that only one model
+    gets right, for any number of videos. The counts of all seeds are added, which treats a video
+    under two seeds as two independent videos. With several seeds the p value is therefore too
+    small; report ``paired_permutation_test`` instead.
 
     Raises:
-        ValueError: No pair, or arrays that do not fit together.
+        ValueError: No pair, or arrays that do not match in shape or type.
     """
     from scipy.stats import binomtest
 
@@ -62,28 +62,30 @@ def mcnemar(pairs: Pairs) -> McNemar:
 def paired_permutation_test(
     pairs: Pairs, groups: NDArray[Any] | None = None, *, num_resamples: int = 10_000, seed: int
 ) -> float:
-    """Return the two-sided p value of the mean difference when a and b may be exchanged.
+    """Compute the two-sided p value of the mean difference by exchanging a and b.
 
-    Null hypothesis: for the given networks it does not matter which one is called a, video by
-    video (or group by group). All seeds of a video are exchanged together, so the number of seeds
-    does not make the videos more. With one seed and no groups it is ``mcnemar``. Like the latter
-    it says nothing about networks trained from other seeds.
+    Null hypothesis: for the given networks, the labels a and b can be exchanged in each video (or
+    group). All seeds of a video are exchanged together, so more seeds do not count as more videos.
+    With one seed and no groups the test equals ``mcnemar``. Like that test, it says nothing about
+    networks trained from other seeds.
 
     Args:
         pairs: See the module.
-        groups: (N,) of any type that sorts; without it every video is its own.
-        num_resamples: Random exchanges; all of them are counted where there are no more than this.
-        seed: Of the exchanges.
+        groups: (N,) of any sortable type; None puts every video in its own group.
+        num_resamples: Number of random exchanges; if there are no more exchanges than this, all of
+            them are counted.
+        seed: Seed of the exchanges.
 
     Raises:
-        ValueError: No pair, or arrays that do not fit together.
+        ValueError: No pair, or arrays that do not match in shape or type.
     """
     from scipy.stats import permutation_test
 
     totals = _group_totals(_differences(pairs), groups)[0].sum(axis=0)
-    # A total of 0 stays 0 when exchanged; without these, few videos can be counted out exactly.
+    # A total of 0 does not change when exchanged. Without zeros, fewer videos remain, and the test
+    # is exact more often.
     totals = totals[totals != 0]
-    # One that is left is as far from 0 exchanged as it is unexchanged.
+    # A single total is as far from 0 after the exchange as before.
     if len(totals) < 2:
         return 1.0
     result = permutation_test(
@@ -107,25 +109,25 @@ def paired_bootstrap(
     level: float = 0.95,
     seed: int,
 ) -> Interval:
-    """Return the mean difference over seeds and videos with its percentile interval.
+    """Compute the mean difference over seeds and videos with its percentile interval.
 
-    Each resample draws as many videos (or groups) as there are, with replacement, the same ones
-    for all seeds. The interval then covers the choice of test videos for the networks at hand,
-    and no more. With ``resample_seeds`` it draws the pairs of networks with replacement too,
-    independently of the videos (Owen 2007, the pigeonhole bootstrap), and covers the choice of
-    seeds as well; with S seeds their variance comes out (S - 1) / S of its size, so that the
-    interval is too narrow for a handful of them.
+    Each resample draws as many videos (or groups) as there are, with replacement, the same ones for
+    all seeds. The interval covers the choice of test videos for the given networks only. With
+    ``resample_seeds`` it also draws the pairs of networks with replacement, independently of the
+    videos (Owen 2007, the pigeonhole bootstrap), and covers the choice of seeds too. With S seeds
+    their variance is underestimated by the factor (S - 1) / S, so the interval is too narrow for
+    few seeds.
 
     Args:
         pairs: See the module.
-        groups: (N,) of any type that sorts; without it every video is its own.
+        groups: (N,) of any sortable type; None puts every video in its own group.
         resample_seeds: Whether to draw seeds too.
         num_resamples: > 0.
         level: In (0, 1).
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
-        ValueError: No pair, arrays that do not fit together, or one seed to be resampled.
+        ValueError: No pair, arrays that do not match, or ``resample_seeds`` with a single seed.
     """
     return paired_bootstrap_mean(
         [(pairs, groups)],
@@ -144,21 +146,21 @@ def paired_bootstrap_mean(
     level: float = 0.95,
     seed: int,
 ) -> Interval:
-    """Return the mean over datasets of the mean difference, with its percentile interval.
+    """Compute the mean over datasets of the mean difference, with its percentile interval.
 
-    As ``paired_bootstrap``; every dataset counts alike, however many videos it has. Videos are
-    drawn in each dataset independently. Seeds are drawn for all together: the networks of one seed
-    have a teacher in common.
+    The method is that of ``paired_bootstrap``; every dataset has the same weight, independent of
+    its number of videos. Videos are drawn in each dataset independently. Seeds are drawn for all
+    datasets together, because the networks of one seed share a teacher.
 
     Args:
-        datasets: (pairs, groups) of each, with the same seeds in the same order.
+        datasets: (pairs, groups) of each dataset, with the same seeds in the same order.
         resample_seeds: Whether to draw seeds too.
         num_resamples: > 0.
         level: In (0, 1).
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
-        ValueError: No dataset, datasets with different numbers of seeds, or as
+        ValueError: No dataset, datasets with different numbers of seeds, or an error of
             ``paired_bootstrap``.
     """
     differences = [_differences(pairs) for pairs, _ in datasets]
@@ -182,10 +184,11 @@ def paired_bootstrap_mean(
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Adjust the p values of several tests so that a level bounds the chance of any false alarm.
+    """Compute adjusted p values of several tests, which bound the chance of any false positive.
 
-    Holm (1979): the i-th smallest of m, counted from 0, is multiplied by m - i, then raised to the
-    largest before it and cut at 1. Those at or below the level are the differences to claim.
+    In the method of Holm (1979), the i-th smallest of m p values, counted from 0, is multiplied by
+    m - i, then raised to the largest before it and capped at 1. Adjusted values at or below the
+    level are significant.
 
     Args:
         p_values: (m,) in [0, 1].
@@ -194,7 +197,7 @@ def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]
         (m,) in the order given.
 
     Raises:
-        ValueError: A p value is outside [0, 1] or not a number.
+        ValueError: A p value is outside [0, 1] or NaN.
     """
     p = np.asarray(p_values, np.float64)
     if not ((p >= 0) & (p <= 1)).all():
@@ -213,7 +216,7 @@ def mean_and_std(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, 
 
 
 def _differences(pairs: Pairs) -> NDArray[np.int64]:
-    """Return right under a minus right under b, each 0 or 1: (S, N)."""
+    """Return (S, N): 1 where only a is right, -1 where only b is right, else 0."""
     arrays = [np.asarray(is_right) for pair in pairs for is_right in pair]
     if not arrays or not arrays[0].size:
         raise ValueError("there is nothing to compare: no pair of arrays, or no videos in them")
@@ -246,13 +249,13 @@ def _resampled_means(
     num_resamples: int,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Return the mean difference of each seed in each resample of the groups: (R, S)."""
+    """Return the mean difference (R, S) of each seed in each resample of the groups."""
     num_groups = len(sizes)
     share = np.full(num_groups, 1 / num_groups)
     at_once = max(1, _MAX_DRAWN // num_groups)
     means = []
     for start in range(0, num_resamples, at_once):
-        # How often each group is drawn: (at most at_once, G). As float64 the products use BLAS.
+        # Number of draws of each group: (at most at_once, G). float64 products use BLAS.
         drawn = rng.multinomial(num_groups, share, min(at_once, num_resamples - start))
         weights = drawn.astype(np.float64)
         means.append((weights @ totals.T) / (weights @ sizes)[:, None])

@@ -1,4 +1,4 @@
-"""How alike the embeddings of two networks are, whatever their widths and axes."""
+"""Similarity of the embeddings of two networks, independent of their widths and axes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,20 +8,20 @@ def linear_cka(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     """Compute linear centred kernel alignment with the unbiased estimator of HSIC.
 
     With the Gram matrices K = x x' and L = y y', CKA = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L))
-    (Kornblith et al. 2019), and HSIC as in Song et al. 2012 (Nguyen et al. 2021 use it so). That
-    estimator is the inner product of the two U-centred matrices (Szekely and Rizzo 2014) over
-    N (N - 3), and the latter cancels. The usual biased estimator tends to 1 for unrelated
-    embeddings wider than N; this one stays near 0, and may be a little below it.
+    (Kornblith et al. 2019), with HSIC as in Song et al. 2012 (used like this by Nguyen et al.
+    2021). That estimator is the inner product of the two U-centred matrices (Szekely and Rizzo
+    2014) over N (N - 3), which cancels. The usual biased estimator tends to 1 for unrelated
+    embeddings wider than N; this one stays near 0, and may be slightly negative.
 
     Memory: two (N, N) matrices of float64.
 
     Args:
-        x: (N, D1), row n belongs to the same video as row n of ``y``.
+        x: (N, D1); row n belongs to the same video as row n of ``y``.
         y: (N, D2).
 
     Returns:
-        In [-1, 1]: 1 for ``y`` that is ``x`` rotated, shifted and scaled by one factor; nan where
-        one of the two is the same for all videos.
+        Alignment in [-1, 1]: 1 if ``y`` is ``x`` rotated, shifted and scaled by one factor; nan if
+        ``x`` or ``y`` is the same for all videos.
 
     Raises:
         ValueError: Not two matrices with the same number of rows, or fewer than 4 rows.
@@ -38,8 +38,8 @@ def linear_cka(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
 def _u_centred_gram(features: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the Gram matrix with a zero diagonal and rows that sum to zero: (N, N)."""
     num = len(features)
-    # Changes nothing but the rounding: U-centring would take a common offset away as well. Row 0,
-    # unlike the mean, leaves exact zeros where all rows are equal.
+    # This changes only the rounding, because U-centring removes a common offset. Subtracting row 0,
+    # unlike the mean, gives exact zeros if all rows are equal.
     shifted = features.astype(np.float64) - features[0]
     gram = shifted @ shifted.T
     np.fill_diagonal(gram, 0)

@@ -1,4 +1,4 @@
-"""A student as files that need no videokd, and what reads them back: the predictor."""
+"""Export of a student to files that need no videokd, and the predictor that reads them."""
 
 from videokd.export.predictor import Prediction, Predictor
 from videokd.export.sidecar import Preprocessing, Sidecar

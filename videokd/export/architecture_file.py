@@ -1,4 +1,4 @@
-"""``architecture.py``: the source file that rebuilds a student without videokd."""
+"""Source file ``architecture.py``, which rebuilds a student without videokd."""
 
 import pprint
 from importlib import resources
@@ -46,13 +46,13 @@ def write_architecture_source(
     preprocessing: Preprocessing,
     weights_format: str,
 ) -> str:
-    """Return the Python source: the family's plain file, and ``load_student()`` at its end.
+    """Return the Python source: the family's plain file with ``load_student()`` at its end.
 
     Args:
-        architecture: What the student was built from.
-        num_classes: Outputs of its classifier.
-        preprocessing: Clip size and normalisation, for whoever calls the network.
-        weights_format: "pth" or "safetensors", what ``load_student()`` reads.
+        architecture: Architecture of the student.
+        num_classes: Number of outputs of its classifier.
+        preprocessing: Clip size and normalisation, for the caller of the network.
+        weights_format: "pth" or "safetensors", the file that ``load_student()`` reads.
     """
     plain_files = resources.files("videokd.models.plain")
     source = plain_files.joinpath(f"{architecture.family}.py").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is exported: the library's network with a student's weights, nothing of videokd in it."""
+"""The exported network: the library's own network with a student's weights."""
 
 from collections.abc import Mapping
 
@@ -11,11 +11,11 @@ from videokd.models.zoo import Architecture
 
 
 class NormalizedNetwork(nn.Module):
-    """Clips in [0, 1] -> logits: the network with its normalisation in front.
+    """Network with its normalisation in front: maps clips in [0, 1] to logits.
 
     Args:
-        net: Normalised clips (B, 3, T, H, W) -> logits (B, K).
-        preprocessing: Its ``mean``, ``std`` and ``channels`` are used.
+        net: Network that maps normalised clips (B, 3, T, H, W) to logits (B, K).
+        preprocessing: Preprocessing whose ``mean``, ``std`` and ``channels`` are used.
     """
 
     def __init__(self, net: nn.Module, preprocessing: Preprocessing) -> None:
@@ -32,11 +32,11 @@ class NormalizedNetwork(nn.Module):
 
 
 def plain_state_dict(model: VideoClassifier, dataset: str) -> dict[str, Tensor]:
-    """Return the weights under the names that the library's network gives them.
+    """Return the weights under the parameter names of the library's network.
 
     Args:
-        model: A model with a head for ``dataset``.
-        dataset: Whose head becomes the network's classifier.
+        model: Model with a head for ``dataset``.
+        dataset: Name of the dataset whose head becomes the network's classifier.
 
     Returns:
         Detached contiguous tensors on the CPU, in the order of the network's own state dict.
@@ -53,10 +53,10 @@ def build_network(
     num_classes: int,
     preprocessing: Preprocessing,
 ) -> NormalizedNetwork:
-    """Build the library's network, load ``state`` strictly, and put it into eval mode.
+    """Build the library's network in eval mode, with ``state`` loaded strictly.
 
     Raises:
-        RuntimeError: ``state`` is not of this architecture.
+        RuntimeError: ``state`` does not fit the architecture.
     """
     net = architecture.build_plain(num_classes)
     net.load_state_dict(state, strict=True)

@@ -1,4 +1,4 @@
-"""ONNX: the only module that knows the exporter and the runtime, both optional."""
+"""ONNX export and inference; the only module that uses the optional ONNX packages."""
 
 import contextlib
 import importlib.util
@@ -30,15 +30,15 @@ def require_onnx(*packages: str) -> None:
 
 
 def convert_to_onnx(network: NormalizedNetwork, example: Tensor) -> bytes:
-    """Convert a network to one ONNX file.
+    """Return a network as an ONNX file.
 
     Args:
-        network: In eval mode, on the CPU.
-        example: (B, 3, T, H, W) with B >= 2, since a batch of one would be taken for a constant.
+        network: Network in eval mode, on the CPU.
+        example: (B, 3, T, H, W) with B >= 2, because the exporter would treat B = 1 as a constant.
             T, H and W are fixed in the file, B stays free.
 
     Returns:
-        The file: input "clips" float32 (B, 3, T, H, W) in [0, 1], output "logits" (B, K).
+        Bytes of the file: input "clips" float32 (B, 3, T, H, W) in [0, 1], output "logits" (B, K).
 
     Raises:
         InputError: A package is missing.
@@ -61,10 +61,10 @@ def convert_to_onnx(network: NormalizedNetwork, example: Tensor) -> bytes:
 
 
 def load_onnx(data: bytes) -> Callable[[Tensor], Tensor]:
-    """Make a function clips (B, 3, T, H, W) -> logits (B, K) of an ONNX file, on the CPU.
+    """Load an ONNX file as a function from clips (B, 3, T, H, W) to logits (B, K), on the CPU.
 
     Raises:
-        InputError: onnxruntime is missing, or the file is not a model it can run.
+        InputError: onnxruntime is missing, or cannot run the file.
     """
     require_onnx("onnxruntime")
     import onnxruntime
@@ -76,7 +76,7 @@ def load_onnx(data: bytes) -> Callable[[Tensor], Tensor]:
         session = onnxruntime.InferenceSession(
             data, sess_options=options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # onnxruntime's errors derive from nothing narrower
+    except Exception as error:  # onnxruntime has no narrower base class
         raise InputError(f"the ONNX file cannot be run: {str(error).splitlines()[0]}") from error
 
     def run(clips: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ def load_onnx(data: bytes) -> Callable[[Tensor], Tensor]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's prints, warnings and log lines off the terminal."""
+    """Suppress the exporter's prints, warnings and log lines."""
     loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,4 +1,4 @@
-"""Video file -> class names and probabilities, with an exported student."""
+"""Class prediction for video files, with an exported student."""
 
 import hashlib
 import io
@@ -26,34 +26,34 @@ _MAX_VIEWS_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of one video."""
+    """Most probable classes of one video."""
 
     path: str
-    """As the caller named it."""
+    """Path as given by the caller."""
     labels: tuple[str, ...]
     """Class names, most probable first."""
     probs: tuple[float, ...]
-    """Of ``labels``: softmax over all classes, averaged over the views; in [0, 1]."""
+    """Probabilities of ``labels`` in [0, 1]: softmax over all classes, averaged over the views."""
     num_views: int
-    """Clips times crops."""
+    """Number of clips times number of crops."""
 
 
 class Predictor:
-    """An exported student that predicts the class of video files, on the CPU.
+    """Predictor of the class of video files, with an exported student, on the CPU.
 
-    Decoding, clips, crops and their averaging are those of the test. Nothing in the folder is run
-    as code: the network is built by videokd from the name and arguments in ``model.json``, and
-    weights are read as data and checked against their SHA-256.
+    Decoding, clips, crops and averaging are the same as in the test. No file of the folder is run
+    as code: videokd builds the network from the name and arguments in ``model.json``, and weights
+    are read as data and checked against their SHA-256.
 
     Args:
-        folder: Written by ``export_student``.
+        folder: Folder written by ``export_student``.
         backend: Decoder, see ``videokd.data.decode.open_video``.
         runtime: "torch", or "onnx" for onnxruntime.
-        num_clips: Clips along time; 0 = as many as in the test.
+        num_clips: Number of clips along time; 0 uses the number of the test.
 
     Raises:
-        InputError: No export in ``folder``, a damaged or missing file, class names that differ
-            between ``model.json`` and ``labels.txt``, or an unknown runtime.
+        InputError: ``folder`` has no export, a file is damaged or missing, class names differ
+            between ``model.json`` and ``labels.txt``, or the runtime is unknown.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class Predictor:
         self._run = load(folder, self.sidecar)
 
     def predict(self, video_path: Path | str, top_k: int = 5) -> Prediction:
-        """Predict the class of one video.
+        """Return the most probable classes of one video.
 
         Args:
             video_path: A local file; links are followed.
-            top_k: How many classes to return, at most K.
+            top_k: Number of classes to return, at most K.
 
         Raises:
             VideoError: The video cannot be used; the cause is a few words.
@@ -97,9 +97,9 @@ class Predictor:
         return Prediction(str(video_path), labels, tuple(values.tolist()), len(clips))
 
     def _read_views(self, path: str) -> Tensor:
-        """Return (V, 3, T, H, W) uint8, made by the code that makes the views of a test."""
+        """Return the views (V, 3, T, H, W) uint8, made by the code of the test."""
         spec = self._preprocessing
-        # The user named this very file, so a link may lead anywhere: its target is the root.
+        # The user chose this file, so its link may point anywhere: the target's folder is the root.
         file = Path(os.path.realpath(path))
         record = VideoRecord(file.name, label=0, dataset=self.sidecar.dataset, group="")
         index = VideoIndex(
@@ -133,7 +133,7 @@ def _check_labels(folder: Path, sidecar: Sidecar) -> None:
 
 
 def _load_torch(folder: Path, sidecar: Sidecar) -> Callable[[Tensor], Tensor]:
-    """Build the network and load its weights, from safetensors where there are both."""
+    """Build the network and load its weights, from safetensors if both formats exist."""
     name = next((n for n in ("student.safetensors", "student.pth") if n in sidecar.files), "")
     if not name:
         raise InputError(f"{folder} holds no torch weights; use runtime onnx, or export pth")
@@ -150,7 +150,7 @@ def _load_torch(folder: Path, sidecar: Sidecar) -> Callable[[Tensor], Tensor]:
             num_classes=len(sidecar.labels),
             preprocessing=sidecar.preprocessing,
         )
-    except Exception as error:  # each library has its own errors for a file that does not fit
+    except Exception as error:  # each library has its own error classes
         raise InputError(
             f"{folder / name} and the {architecture.family!r} network in model.json do not fit "
             f"together ({_first_line(error)}); export the student anew"
@@ -164,7 +164,7 @@ def _load_onnx(folder: Path, sidecar: Sidecar) -> Callable[[Tensor], Tensor]:
 
 
 def _read_checked(folder: Path, sidecar: Sidecar, name: str) -> bytes:
-    """Read a file of the export whose SHA-256 is the one in the sidecar."""
+    """Return the bytes of an exported file after checking its SHA-256 against the sidecar."""
     path = folder / name
     try:
         data = path.read_bytes()

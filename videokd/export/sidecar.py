@@ -1,4 +1,4 @@
-"""``model.json``: what has to be known about exported weights, besides the weights."""
+"""``model.json``: the metadata of exported weights."""
 
 import json
 from collections.abc import Mapping
@@ -20,43 +20,43 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a video file to the clips that the network takes, and how many of them make a test.
+    """Preprocessing of a video file into clips, and the number of clips in a test.
 
     Raises:
         InputError: A number is out of its range, or the clip rule is unknown.
     """
 
     num_frames: int
-    """Frames of a clip, > 0."""
+    """Number of frames of a clip, > 0."""
     sampling_rate: int
-    """Source frames from one frame of the clip to the next, > 0."""
+    """Distance between two frames of the clip in source frames, > 0."""
     short_side: int
-    """Of the frames that crops are cut from, px; 0 keeps the size of the video."""
+    """Short side of the frames before cropping, px; 0 keeps the size of the video."""
     crop_size: int
     """Side of the square clip, px, > 0."""
     mean: tuple[float, float, float]
-    """RGB, of values in [0, 1]."""
+    """RGB, for values in [0, 1]."""
     std: tuple[float, float, float]
     """RGB, > 0."""
     num_clips: int
-    """Clips along time, > 0."""
+    """Number of clips along time, > 0."""
     num_crops: int
-    """1 (centre), 3 (along the long side) or 5 (corners and centre) per clip."""
+    """Number of crops per clip: 1 (centre), 3 (along the long side) or 5 (corners and centre)."""
     clip_rule: str = SEGMENT_CENTRES
-    """How the clips are spread over the video: one of ``TEST_RULES`` of ``videokd.data.sampling``.
+    """Rule that spreads the clips over the video: one of ``videokd.data.sampling.TEST_RULES``.
 
-    It and what follows tell conventions apart that differ between toolkits.
+    This field and the following ones store conventions that differ between toolkits.
     """
     box_size: int = 0
-    """Side of the square that is cut out of the frames and resized to crop_size, px; 0 = that."""
+    """Side of the square cut from the frames and resized to crop_size, px; 0 = crop_size."""
     sampler: str = DENSE
-    """Which frames make a clip, see ``videokd.data.sampling.TemporalSampling``."""
+    """Rule that picks the frames of a clip, see ``videokd.data.sampling.TemporalSampling``."""
     target_fps: float = 0.0
-    """> 0: frames are counted as if the video had so many a second."""
+    """If > 0, frames are counted as if the video had this frame rate."""
     channels: str = "rgb"
     """"rgb" or "bgr", in which the network takes its colours."""
     short_video: str = CLAMP
-    """What stands for frames past the end of a video."""
+    """Frames used in place of missing ones after the end of a video."""
 
     def __post_init__(self) -> None:
         for name in ("num_frames", "sampling_rate", "crop_size", "num_clips"):
@@ -76,12 +76,12 @@ class Preprocessing:
             raise InputError(f"clip_rule must be one of {rules}, got {self.clip_rule!r}")
         if not isinstance(self.target_fps, int | float) or isinstance(self.target_fps, bool):
             raise InputError(f"target_fps must be a number, got {self.target_fps!r:.60}")
-        # Says what it does not know.
+        # Raises InputError for unknown values.
         _ = self.clip.sampling
 
     @property
     def clip(self) -> ClipSpec:
-        """The shape of the clips."""
+        """Shape and sampling of the clips."""
         return ClipSpec(
             num_frames=self.num_frames,
             sampling_rate=self.sampling_rate,
@@ -94,13 +94,13 @@ class Preprocessing:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as they are written."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Sidecar:
-    """The content of ``model.json``."""
+    """Content of ``model.json``."""
 
     dataset: str
     architecture: Architecture
@@ -108,7 +108,7 @@ class Sidecar:
     """Class names, in the order of the logits."""
     preprocessing: Preprocessing
     files: dict[str, str]
-    """File name -> SHA-256 of every other file of the export."""
+    """File name -> SHA-256, for every other file of the export."""
     parity: dict[str, float]
     """"plain" and "onnx" -> largest absolute difference to videokd's logits on random clips."""
     videokd_version: str
@@ -123,10 +123,11 @@ class Sidecar:
 
     @classmethod
     def read(cls, folder: Path) -> "Sidecar":
-        """Read and check ``folder/model.json``.
+        """Load and check ``folder/model.json``.
 
         Raises:
-            InputError: No such file, another format version, or keys missing or of a wrong type.
+            InputError: The file is missing or has another format version, or keys are missing or of
+                a wrong type.
         """
         path = folder / SIDECAR_NAME
         try:
@@ -163,7 +164,7 @@ def _parse_architecture(value: Mapping[str, Any]) -> Architecture:
     return Architecture(
         _get(value, "name", str),
         _get(value, "family", str),
-        # JSON has no tuples.
+        # Lists become tuples, which JSON does not have.
         {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()},
     )
 
@@ -194,7 +195,7 @@ def _require(name: str, value: Any, kind: type[_T]) -> _T:
 
 
 def _require_int(name: str, value: Any, *, minimum: int) -> None:
-    # bool is an int to Python.
+    # bool is a subclass of int.
     if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
         raise InputError(f"{name} must be a whole number >= {minimum}, got {value!r:.60}")
 

@@ -1,4 +1,4 @@
-"""One trained student -> a folder of files that work without videokd, checked against it.
+"""Export of one trained student to files that work without videokd, checked against the model.
 
 student.pth  student.safetensors  architecture.py  student.onnx  labels.txt  model.json
 """
@@ -28,8 +28,9 @@ from videokd.utils.io import atomic_write_bytes, sha256_file
 logger = logging.getLogger(__name__)
 
 FORMATS = ("pth", "safetensors", "onnx")
-# Both run the same operations, but for a classifier that the library writes as a convolution; this
-# leaves room for another kernel's rounding, of logits up to 1 or in proportion to larger ones.
+# Both networks run the same operations, except for classifiers that the library writes as a
+# convolution. The tolerance allows for other rounding, of logits up to 1 or relative to larger
+# ones.
 PLAIN_TOLERANCE = 1e-6
 ONNX_TOLERANCE = 1e-4
 _NUM_CHECKED_CLIPS = 3
@@ -37,11 +38,11 @@ _NUM_CHECKED_CLIPS = 3
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export wrote and how exact it is."""
+    """Files and exactness of an export."""
 
     folder: Path
     files: tuple[str, ...]
-    """Names, in the order of writing."""
+    """File names in the order of writing."""
     num_parameters: int
     parity: dict[str, float]
     """"plain", and "onnx" when exported -> largest absolute difference to videokd's logits."""
@@ -60,23 +61,23 @@ def export_student(
     """Export the backbone and one head of ``model`` as the library's own network.
 
     Every format is compared with ``model``, in float32 on the CPU, on random clips. Files of an
-    earlier export in ``folder`` are replaced. ``model`` is not touched. ``model.json`` is written
-    last: a folder without it is not a whole export.
+    earlier export in ``folder`` are replaced. ``model`` is not changed. ``model.json`` is written
+    last: a folder without it is an incomplete export.
 
     Args:
-        model: On any device, in any mode.
-        architecture: What its backbone was built from.
-        folder: Where to write; made when missing.
-        dataset: Whose head is exported.
+        model: Model on any device, in any mode.
+        architecture: Architecture of its backbone.
+        folder: Output folder; created when missing.
+        dataset: Name of the dataset whose head is exported.
         class_names: K names, in the order of the logits.
         preprocessing: Normalisation (which must be the model's own), clip size and test views.
         formats: Some of "pth", "safetensors", "onnx".
 
     Raises:
-        InputError: Unknown format or dataset, class names that do not fit, or ONNX is asked for
-            and a package is missing.
-        RunError: An export does not give the model's logits: more than 1e-6 away for the
-            plain network (times the largest logit, where that is above 1), more than 1e-4 for ONNX.
+        InputError: Unknown format or dataset, wrong class names, or a missing package for ONNX.
+        RunError: An export does not reproduce the model's logits: they differ by more than 1e-6 for
+            the plain network (times the largest logit, if that is above 1), or by more than 1e-4
+            for ONNX.
     """
     _check_request(model, dataset, class_names, formats)
     reference = _copy_for_comparison(model)
@@ -140,15 +141,15 @@ def _check_request(
     if broken:
         raise InputError(f"class names must be one line of text, got {broken[0]!r}")
     if "onnx" in formats:
-        # All of it now, not after minutes of converting.
+        # Checked now, not after minutes of conversion.
         require_onnx("onnx", "onnxscript", "onnxruntime")
 
 
 def _copy_for_comparison(model: VideoClassifier) -> VideoClassifier:
-    """Copy a model to plain float32 on the CPU, in eval mode."""
+    """Return a float32 copy of a model on the CPU, in eval mode."""
     reference = copy.deepcopy(model).cpu().eval()
     reference.precision = "float32"
-    # Another layout picks other kernels, which round differently.
+    # Other memory layouts use other kernels, which round differently.
     reference.memory_format = torch.contiguous_format
     return reference.to(memory_format=torch.contiguous_format)
 
@@ -166,10 +167,10 @@ def _compare(
     expected: Tensor,
     tolerance: float,
 ) -> float:
-    """Return the largest absolute difference to ``expected`` (B, K), checked against a limit."""
+    """Return the largest absolute difference to ``expected`` (B, K) after checking it."""
     with torch.no_grad():
         difference = (run(clips) - expected).abs().max().item()
-    # Written so that NaN fails too.
+    # ``not <=`` is also true for NaN.
     if not difference <= tolerance:
         raise RunError(
             f"the {name} export does not give the model's logits: off by {difference:g}, allowed "
@@ -181,7 +182,7 @@ def _compare(
 def _serialize(
     network: NormalizedNetwork, state: dict[str, Tensor], clips: Tensor, formats: Sequence[str]
 ) -> dict[str, bytes]:
-    """Return file name -> bytes of the weight files."""
+    """Return file name -> bytes, for the weight files."""
     contents = {}
     if "pth" in formats:
         buffer = io.BytesIO()
@@ -195,9 +196,9 @@ def _serialize(
 
 
 def _replace_files(folder: Path, contents: Mapping[str, bytes]) -> dict[str, str]:
-    """Write the files, remove those of an earlier export, and return the SHA-256 of each."""
+    """Write the files, remove those of an earlier export, and return the SHA-256 of each file."""
     folder.mkdir(parents=True, exist_ok=True)
-    # The sidecar goes first: it must never vouch for files of another export.
+    # The sidecar is removed first, so that it never describes files of another export.
     stale = {f"student.{name}" for name in FORMATS} | {architecture_file.FILE_NAME}
     for name in (SIDECAR_NAME, *sorted(stale - contents.keys())):
         (folder / name).unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""Experts' features in, one joint teacher's features out."""
+"""Fusion of the experts' features into the features of one joint teacher."""

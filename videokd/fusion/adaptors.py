@@ -1,4 +1,4 @@
-"""Bringing one expert's features to a common width and grid (METHOD, stage 2, steps 1 and 2)."""
+"""Adaptors of an expert's features to a common width and grid (METHOD, stage 2, steps 1 and 2)."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,7 +11,7 @@ Grid = tuple[int, int, int]
 
 
 class MapAdaptor(nn.Module):
-    """Standardisation over C, a 1x1x1 convolution to ``width`` channels, resampling to a grid.
+    """Adaptor of a map: standardisation over C, a 1x1x1 convolution to ``width``, resampling.
 
     Args:
         in_channels: C of the expert's map.
@@ -30,12 +30,12 @@ class MapAdaptor(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """Map (B, C, t, h, w) of any float dtype to float32 (B, width, T, H, W)."""
-        # Resampling and a 1x1x1 convolution commute; the smaller grid is the cheaper place.
+        # Resampling and a 1x1x1 convolution commute; convolving the smaller grid is cheaper.
         return self.conv(resample(self.norm(feature.float()), self.grid))
 
 
 class EmbeddingAdaptor(nn.Module):
-    """Standardisation over D, then a linear layer to ``width``: the adaptor of the last level.
+    """Adaptor of an embedding: standardisation over D, then a linear layer to ``width``.
 
     Args:
         in_dim: D of the expert's embedding.
@@ -56,12 +56,12 @@ class EmbeddingAdaptor(nn.Module):
 def adapt(
     adaptors: nn.ModuleDict, features: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None
 ) -> list[Tensor]:
-    """Pass each expert's features through its adaptor, in the order of the adaptors.
+    """Return each expert's adapted features, in the order of the adaptors.
 
     Args:
         adaptors: Expert name -> adaptor.
         features: Expert name -> (B, C, ...).
-        weights: Expert name -> (B,), what each clip's result is multiplied by; None for 1.
+        weights: Expert name -> (B,), factors of each clip's result; None for 1.
     """
     adapted = {name: adaptor(features[name]) for name, adaptor in adaptors.items()}
     if weights is None:
@@ -70,7 +70,7 @@ def adapt(
 
 
 def resample(feature: Tensor, grid: Grid) -> Tensor:
-    """Resample a map (B, C, t, h, w) to (B, C, T, H, W), each axis up or down on its own.
+    """Resample a map (B, C, t, h, w) to (B, C, T, H, W), each axis up or down independently.
 
     Axes that shrink are averaged over adaptive windows, axes that grow are interpolated linearly.
     """

@@ -1,4 +1,4 @@
-"""JOINT config node -> joint teacher."""
+"""Builder of the joint teacher from the JOINT config node."""
 
 from collections.abc import Mapping
 
@@ -23,12 +23,12 @@ def build_joint_teacher(
     """Build the joint teacher of a JOINT node; its initial weights depend on ``seed`` only.
 
     Args:
-        cfg: The node.
+        cfg: The JOINT node.
         experts: Dataset name -> trained expert.
         expert_shapes: Dataset name -> shapes of its expert's levels.
-        shapes: The student's shapes.
+        shapes: Shapes of the student's levels.
         num_classes: Dataset name -> number of classes.
-        seed: Of the initial weights.
+        seed: Seed of the initial weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What a joint teacher is made of, as plain rows: one per adaptor, fused level and embedding."""
+"""Layers of a joint teacher as plain rows: one per adaptor, fused level and embedding."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class FusionRow:
-    """One adaptor, or the layers of a level that follow its adaptors."""
+    """Adaptor, or the layers of a level that follow its adaptors."""
 
     expert: str
-    """Whose features come in; "" for the layers that fuse."""
+    """Expert of the input features; "" for layers that fuse several experts."""
     level: str
     """"stage1" ... "stage4" or "embedding"."""
     in_shape: Shape
-    """(C, T, H, W) or (D,) of what comes in; of all inputs side by side where they are fused."""
+    """(C, T, H, W) or (D,) of the input; for fusing layers, of the concatenated inputs."""
     out_shape: Shape
-    """(C, T, H, W) or (D,) of what comes out."""
+    """(C, T, H, W) or (D,) of the output."""
     num_parameters: int
 
 
 def describe_joint_teacher(teacher: JointTeacher) -> list[FusionRow]:
-    """Return the rows of a joint teacher, low to high, the experts of a level before its fusion.
+    """Return the rows of a joint teacher from low to high levels, adaptors before their fusion.
 
     The experts themselves and the classifiers have no rows.
     """

@@ -1,4 +1,4 @@
-"""Leaving experts out at random, clip by clip, so that the fusion leans on none of them."""
+"""Random dropping of experts, per clip, so that the fusion does not rely on a single expert."""
 
 import torch
 from torch import Tensor
@@ -7,23 +7,24 @@ from torch import Tensor
 def draw_expert_weights(
     num_clips: int, num_experts: int, *, probability: float, device: torch.device
 ) -> Tensor:
-    """Draw what each expert's features of each clip are multiplied by.
+    """Draw the factors of each expert's features for each clip.
 
-    Each expert is dropped with ``probability``, on its own; where all N would be dropped, one of
-    them stays, each with equal chance. Of m that stay, each weighs N / m, so that their sum keeps
-    its size. After the dropping of teachers in UNIC (Sariyildiz et al. 2024, arXiv 2408.05088),
-    which picks them by their losses.
+    Each expert is dropped with ``probability``, independently. If all N would be dropped, one of
+    them is kept, each with equal chance. Each of m kept experts has weight N / m, so that the
+    weights always sum to N. The method follows the teacher dropping of UNIC (Sariyildiz et al.
+    2024, arXiv 2408.05088), which drops by the losses instead.
 
     Args:
         num_clips: B.
         num_experts: N.
         probability: In [0, 1).
-        device: Of the result; drawn with its global generator, without waiting for it.
+        device: Device of the result; its global generator is used, without waiting for the device.
 
     Returns:
         (B, N) float32.
     """
     luck = torch.rand(num_clips, num_experts, device=device)
-    # The luckiest stays whatever the probability: where any stays, it is among them anyhow.
+    # Always keep the expert with the largest draw, so that no clip loses all of them. If any expert
+    # is kept by the probability, this one is too.
     kept = ((luck >= probability) | (luck == luck.amax(dim=1, keepdim=True))).float()
     return kept * (num_experts / kept.sum(dim=1, keepdim=True))

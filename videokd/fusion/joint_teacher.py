@@ -1,4 +1,4 @@
-"""The joint teacher T*: experts fused at several levels, one classifier per dataset."""
+"""Joint teacher T*: experts fused at several levels, with one classifier per dataset."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,35 +18,35 @@ _DEFAULTS = FusionOptions()
 
 
 class JointTeacher(nn.Module):
-    """Fuse the experts' features of a clip, level by level (METHOD, stage 2).
+    """Fusion of the experts' features of a clip, level by level (METHOD, stage 2).
 
     For the levels l = l1 < l2 < ... and experts i, in a ``pyramid``:
-        a_i^l = resample(conv1x1x1(S(f_i^l)), grid of l)                   width channels each
-        F^l   = GELU(BN(conv1x1x1(GELU(BN(cat(a_1^l .. a_N^l, down(F^(l-1))))))))
+        a_i^l = resample(conv1x1x1(S(f_i^l)), grid of l)                   width channels each F^l
+        = GELU(BN(conv1x1x1(GELU(BN(cat(a_1^l .. a_N^l, down(F^(l-1))))))))
     where S standardises (by default: BN) and down is a strided 3x3x3 convolution to ``width``
     channels, absent at l1, and
         embedding = GELU(BN(linear(cat(a_1^emb .. a_N^emb, avgpool(F^top)))))
-    In a ``trunk`` F^l1 is the same, and the experts are looked at no more above it:
-        F^l = GELU(BN(conv(F^(l-1)))),  conv as in ``TrunkLevel``
-        embedding = linear(avgpool(F^top))
-    Without levels both are the pyramid's embedding, without a map.
-    The clip may come from any dataset; every expert sees it, with its own normalisation. Where
-    experts take clips of several shapes, each sees its own of the same moment.
+    In a ``trunk`` F^l1 is the same, and levels above l1 do not use the experts:
+        F^l = GELU(BN(conv(F^(l-1)))),  conv as in ``TrunkLevel`` embedding = linear(avgpool(F^top))
+    Without levels, both topologies compute the pyramid's embedding without F^top. The clip may come
+    from any dataset; every expert gets it, with its own normalisation. If experts take clips of
+    different shapes, each gets its own clip of the same frames.
 
     Args:
-        experts: Dataset name -> its expert; at least one. They stay as they are: frozen ones are
-            outside ``state_dict()``, of those that are fine-tuned the teacher owns a copy.
+        experts: Dataset name -> its expert; at least one. The experts are not changed: frozen ones
+            are outside ``state_dict()``, and of fine-tuned ones the teacher owns copies.
         expert_shapes: Dataset name -> shapes of its expert's levels.
-        shapes: The shapes of the result: the student's own, so that it needs no projector.
-        levels: Names of the fused levels, low to high; none for the embedding only.
+        shapes: Shapes of the result, equal to the student's, so that the student needs no
+            projector.
+        levels: Names of the fused levels, low to high; empty to fuse the embedding only.
         num_classes: Dataset name -> number of classes; one classifier each.
         width: Channels of every adaptor.
-        dropout: Probability before the classifiers.
+        dropout: Dropout probability before the classifiers.
         options: Topology, standardisation, fine-tuning, dropping of experts.
 
     Raises:
-        InputError: No expert, levels out of order, or a level that ``shapes`` or an expert that is
-            tapped there does not have.
+        InputError: No expert, levels out of order, or a level that ``shapes`` or a tapped expert
+            lacks.
     """
 
     def __init__(
@@ -94,16 +94,16 @@ class JointTeacher(nn.Module):
     def forward(self, clips: Clips) -> Features:
         """Fuse the experts' features of clips (B, 3, T, H, W), float32 RGB in [0, 1].
 
-        Clips of several shapes are given by their names; each expert picks its own.
+        Clips of several shapes are passed by name; each expert takes the clips of its own shape.
         """
         return self.fuse(self.see(clips))
 
     def see(self, clips: Clips) -> dict[str, Features]:
-        """Return expert name -> its features of clips (B, 3, T, H, W), float32 RGB in [0, 1].
+        """Return expert name -> features of clips (B, 3, T, H, W), float32 RGB in [0, 1].
 
-        Clips of several shapes are given by their names; each expert picks its own.
-        Of the levels, those that are fused. While the experts are frozen, the result is the same
-        whenever it is asked for, and may be kept.
+        Clips of several shapes are passed by name; each expert takes the clips of its own shape.
+        The features hold the fused levels only. While the experts are frozen, the result for a clip
+        never changes and may be cached.
         """
         seen = {}
         for name, expert in self.experts.items():
@@ -113,7 +113,7 @@ class JointTeacher(nn.Module):
         return seen
 
     def fuse(self, seen: Mapping[str, Features]) -> Features:
-        """Fuse the experts' features, from ``see``."""
+        """Fuse the experts' features that ``see`` returns."""
         weights = self._draw_weights(seen)
         levels: dict[str, Tensor] = {}
         fused: Tensor | None = None
@@ -146,7 +146,7 @@ class JointTeacher(nn.Module):
             below = shape
 
     def _draw_weights(self, seen: Mapping[str, Features]) -> dict[str, Tensor] | None:
-        """Draw expert name -> (B,), the same for all levels of a clip; None while none drops."""
+        """Draw expert name -> weights (B,), equal for all levels of a clip; None if none drops."""
         if not self.training or self.options.expert_drop == 0:
             return None
         first = next(iter(seen.values())).embedding

@@ -1,4 +1,4 @@
-"""How a joint teacher fuses its experts: the choices that are not sizes."""
+"""Options of a joint teacher's fusion, apart from its sizes."""
 
 from dataclasses import dataclass
 
@@ -12,24 +12,27 @@ FINE_TUNES = ("none", *TUNED_PARTS)
 
 @dataclass(frozen=True)
 class FusionOptions:
-    """The choices of a joint teacher (METHOD, stage 2); the defaults are the plain method.
+    """Options of a joint teacher (METHOD, stage 2); the defaults are the plain method.
 
     Raises:
         InputError: An unknown choice, or a probability outside [0, 1).
     """
 
     topology: str = "pyramid"
-    """"pyramid": experts are tapped at every level; "trunk": at the lowest level only."""
+    """"pyramid" taps the experts at every level, "trunk" at the lowest level only."""
     standardise: str = "batch_norm"
-    """What each expert's features pass first: "none", a learnt "batch_norm" (as published), or
-    without parameters "running" (mean and deviation) or "phi_s" (a rotation and one scale)."""
+    """Standardisation of each expert's features before the fusion.
+
+    "none" or "batch_norm" (learnt, as published), or without parameters "running" (mean and
+    deviation) or "phi_s" (a rotation and one scale).
+    """
     fine_tune: str = "none"
-    """"none": the experts are frozen; "last_stage", "all": that part of a copy is trained too."""
+    """"none": the experts are frozen; "last_stage" or "all": that part of a copy is trained."""
     expert_drop: float = 0.0
-    """Probability in training that a clip's features of an expert are left out."""
+    """Probability in training of dropping a clip's features of an expert."""
 
     def __post_init__(self) -> None:
-        """Refuse what is not known."""
+        """Check the values."""
         _check_choice("topology", self.topology, TOPOLOGIES)
         _check_choice("standardise", self.standardise, STANDARDISERS)
         _check_choice("fine_tune", self.fine_tune, FINE_TUNES)

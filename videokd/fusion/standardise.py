@@ -1,9 +1,10 @@
-"""Bringing features of different networks to one scale by running statistics, without parameters.
+"""Standardisation of features by running statistics, without parameters.
 
-Serves what comes from the experts, and the targets of feature losses. Both modules map (B, C, ...)
-to float32 (B, C, ...), take statistics of the channels over all else, and let gradients flow to the
-input but not through the statistics. Call them outside autocast. Where several processes share a
-training, the statistics are those of all their clips, and all of them call ``forward`` alike.
+The modules bring features of different networks to one scale: the inputs from the experts, and the
+targets of feature losses. They map (B, C, ...) to float32 (B, C, ...) and compute the statistics of
+each channel over all other axes. Gradients flow to the input but not through the statistics. Call
+them outside autocast. With several ranks, the statistics cover the clips of all ranks, and all
+ranks must call ``forward`` together.
 """
 
 import math
@@ -15,16 +16,16 @@ from videokd.utils.ranks import broadcast_from_first, num_ranks, sum_over_ranks
 
 
 class RunningStandardiser(nn.Module):
-    """Subtract the running mean and divide by the running standard deviation of each channel.
+    """Standardisation of each channel by its running mean and running standard deviation.
 
     In training mode each batch first updates the statistics: with weight 1/n for the n-th batch, so
     that the first initialises them, but at least ``momentum``. The batch is then normalised by the
-    running statistics and not by its own, as in evaluation. Before any batch they are 0 and 1.
+    running statistics, not by its own, as in evaluation. Initially mean and variance are 0 and 1.
 
     Args:
         channels: C.
         momentum: Smallest weight of a new batch, in (0, 1].
-        eps: Added to the variance.
+        eps: Value added to the variance.
     """
 
     mean: Tensor
@@ -47,7 +48,7 @@ class RunningStandardiser(nn.Module):
         return (feature - _align(self.mean, feature)) / _align(self._std(), feature)
 
     def inverse(self, standardised: Tensor) -> Tensor:
-        """Undo ``forward`` with the present statistics: (B, C, ...) to float32 (B, C, ...)."""
+        """Undo ``forward`` with the current statistics: (B, C, ...) to float32 (B, C, ...)."""
         return standardised * _align(self._std(), standardised) + _align(self.mean, standardised)
 
     def _update(self, feature: Tensor) -> None:
@@ -59,7 +60,7 @@ class RunningStandardiser(nn.Module):
             var = sum_over_ranks(((flat - mean[:, None]) ** 2).sum(dim=1)) / count
         self.num_batches += 1
         weight = (1.0 / self.num_batches).clamp(min=self.momentum)
-        # The variance of a mixture: what its parts have, and what lies between their means.
+        # Variance of a mixture: the variance within its parts plus that between their means.
         self.var.lerp_(var + (1 - weight) * (mean - self.mean) ** 2, weight)
         self.mean.lerp_(mean, weight)
 
@@ -68,34 +69,35 @@ class RunningStandardiser(nn.Module):
 
 
 class PhiStandardiser(nn.Module):
-    """PHI-S (Ranzinger et al. 2024, arXiv 2410.01680): rotate, then divide by one scale.
+    """PHI-S standardisation (Ranzinger et al. 2024, arXiv 2410.01680): a rotation and one scale.
 
     y = R (x - mean) / sqrt(trace(Sigma) / C), where the orthogonal R of ``equalising_rotation``
-    gives every channel of y the variance 1. Unlike a division of each channel by its own deviation,
-    this keeps the features' geometry: distances change by the one scale, angles not at all.
+    gives every channel of y the variance 1. Unlike dividing each channel by its own deviation, this
+    keeps the features' geometry: all distances change by one scale, and angles do not change.
 
-    The first ``num_calibration`` batches in training mode, weighted alike, estimate mean and Sigma;
-    until then R is the identity. Then R is computed once, and nothing changes any more: what learns
-    from y meets one jump of its axes, and steady ones ever after. Before any batch, mean is 0 and
+    The first ``num_calibration`` batches in training mode, equally weighted, estimate mean and
+    Sigma; until then R is the identity. Then R is computed once and all values stay fixed: a
+    student of y sees one change of basis, when calibration ends. Before any batch, mean is 0 and
     Sigma the identity.
 
     Args:
         channels: C.
-        num_calibration: Batches that the statistics are estimated from, > 0.
-        eps: Added to the mean variance.
+        num_calibration: Number of batches for the statistics, > 0.
+        eps: Value added to the mean variance.
     """
 
     mean: Tensor
     covariance: Tensor
     rotation: Tensor
     num_batches: Tensor
-    """Batches in the statistics; put back with them when a step is skipped."""
+    """Number of batches in the statistics; restored with them when a step is skipped."""
 
     def __init__(self, channels: int, *, num_calibration: int = 100, eps: float = 1e-5) -> None:
         super().__init__()
         self.num_calibration = num_calibration
         self.eps = eps
-        # Batches met, skipped ones included: decides when calibration ends without reading a GPU.
+        # Number of batches seen, skipped ones included. A host integer tells the end of calibration
+        # without waiting for the device.
         self._num_met = 0
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("covariance", torch.eye(channels))
@@ -115,22 +117,22 @@ class PhiStandardiser(nn.Module):
         return _rotate(self.rotation, feature - _align(self.mean, feature)) / self._scale()
 
     def inverse(self, standardised: Tensor) -> Tensor:
-        """Undo ``forward`` with the present statistics: (B, C, ...) to float32 (B, C, ...)."""
+        """Undo ``forward`` with the current statistics: (B, C, ...) to float32 (B, C, ...)."""
         centred = _rotate(self.rotation.T, standardised * self._scale())
         return centred + _align(self.mean, centred)
 
     def get_extra_state(self) -> Tensor:
-        """Return the number of batches met, for ``state_dict()``."""
+        """Return the number of batches seen, for ``state_dict()``."""
         return torch.tensor(self._num_met)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take over the number of batches met."""
+        """Load the number of batches seen."""
         self._num_met = int(state)
 
     def _update(self, feature: Tensor) -> None:
         flat = feature.transpose(0, 1).flatten(1)
         count, mean = _count_and_mean(flat)
-        centred = (flat - mean[:, None]).double()  # float32 products may be rounded to TF32
+        centred = (flat - mean[:, None]).double()  # TF32 would round float32 products
         self._num_met += 1
         self.num_batches += 1
         weight = 1.0 / self.num_batches
@@ -139,12 +141,12 @@ class PhiStandardiser(nn.Module):
         self.covariance.lerp_(within.to(between) + between, weight)
         self.mean.lerp_(mean, weight)
         if self.is_calibrated and not torch.isfinite(self.covariance).all():
-            # There is no rotation of these. The step is skipped and its statistics put back, so
-            # that the next batch is the last one.
+            # A non-finite covariance has no rotation. The step is skipped and its statistics are
+            # restored, so that calibration ends with the next batch.
             self._num_met -= 1
         elif self.is_calibrated:
-            # A new tensor: a graph of an earlier forward may hold the old one. Rank 0's for all:
-            # another processor may find other eigenvectors.
+            # A new tensor, because the graph of an earlier forward may hold the old one. All ranks
+            # take rank 0's, because eigenvectors may differ between processors.
             self.rotation = broadcast_from_first(equalising_rotation(self.covariance))
 
     def _scale(self) -> Tensor:
@@ -152,19 +154,20 @@ class PhiStandardiser(nn.Module):
 
 
 def equalising_rotation(covariance: Tensor) -> Tensor:
-    """Return an orthogonal R such that all variances in R Sigma R^T are the same, trace(Sigma) / C.
+    """Return an orthogonal R that makes all variances in R Sigma R^T equal trace(Sigma) / C.
 
-    R = G Q U^T with Sigma = U Lambda U^T. Q spreads the eigenvectors over all channels: a Hadamard
-    matrix where C is a power of two, as in PHI-S, which makes the variances equal by itself. For
-    other C no such real matrix may exist; there Q is the Hartley matrix, which makes them nearly
-    equal, and the plane rotations of G (at most C - 1, Bendel and Mickey 1978) exactly so.
+    R = G Q U^T with Sigma = U Lambda U^T. Q spreads the eigenvectors over all channels. If C is a
+    power of two, Q is a Hadamard matrix, as in PHI-S, which makes the variances equal by itself.
+    For other C no such real matrix may exist; Q is then the Hartley matrix, which makes the
+    variances nearly equal, and the plane rotations of G (at most C - 1, Bendel and Mickey 1978)
+    make them exactly equal.
 
     Args:
         covariance: Sigma (C, C), symmetric.
 
     Returns:
-        (C, C), of the dtype and on the device of ``covariance``; computed in float64 on the CPU,
-        which waits for the device.
+        (C, C), with the dtype and device of ``covariance``; computed in float64 on the CPU, which
+        waits for the device.
     """
     sigma = covariance.double().cpu()
     rotation = _spread(len(sigma)) @ torch.linalg.eigh(sigma).eigenvectors.T
@@ -197,7 +200,7 @@ def _bring_first_to(target: float, block: Tensor) -> Tensor:
 
 
 def _count_and_mean(flat: Tensor) -> tuple[Tensor | int, Tensor]:
-    """Return the number of columns of all ranks' (C, N), and the means of the rows over them."""
+    """Return the number of columns N and the row means of (C, N), over all ranks."""
     if num_ranks() == 1:
         return flat.shape[1], flat.mean(dim=1)
     count = sum_over_ranks(flat.new_full((), flat.shape[1]))
@@ -205,7 +208,7 @@ def _count_and_mean(flat: Tensor) -> tuple[Tensor | int, Tensor]:
 
 
 def _spread(size: int) -> Tensor:
-    """Return an orthogonal float64 matrix whose entries are as even in size as is simple."""
+    """Return an orthogonal float64 matrix (Hadamard or Hartley) with entries of similar size."""
     if size & (size - 1) == 0:
         matrix = torch.ones(1, 1, dtype=torch.float64)
         while len(matrix) < size:

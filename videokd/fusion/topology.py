@@ -1,4 +1,4 @@
-"""The layers that a joint teacher is put together from: one fused map or embedding each."""
+"""Layers of a joint teacher, each computing one fused map or embedding."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ MapShape = tuple[int, int, int, int]
 
 
 class FusedLevel(nn.Module):
-    """One fused map F^l from the experts' maps and, in a pyramid, the fused map of the level below.
+    """Fused map F^l from the experts' maps and, in a pyramid, the fused map of the level below.
 
     Args:
         channels: Expert name -> C of its map.
@@ -54,9 +54,9 @@ class FusedLevel(nn.Module):
         below: Tensor | None,
         weights: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Fuse maps (B, C_i, t, h, w) and F^(l-1), when there is one, to (B, C, T, H, W).
+        """Fuse maps (B, C_i, t, h, w), and F^(l-1) if there is one, to (B, C, T, H, W).
 
-        ``weights`` are those of ``adapt``.
+        ``weights`` are passed to ``adapt``.
         """
         parts = adapt(self.adaptors, maps, weights)
         if self.down is not None:
@@ -67,9 +67,10 @@ class FusedLevel(nn.Module):
 
 
 class TrunkLevel(nn.Module):
-    """One fused map F^l from F^(l-1) alone: GELU(BN(conv(F^(l-1)))).
+    """Fused map F^l from F^(l-1) alone: GELU(BN(conv(F^(l-1)))).
 
-    The convolution is 3x3x3 with stride where the grid shrinks, 1x1x1 where all of it stays.
+    The convolution is strided 3x3x3 if the grid shrinks along any axis, and 1x1x1 if the grid
+    stays.
 
     Args:
         below: (C, T, H, W) of F^(l-1).
@@ -93,7 +94,7 @@ class TrunkLevel(nn.Module):
 
 
 class FusedEmbedding(nn.Module):
-    """The fused embedding from the experts' embeddings and the top fused map, where there is one.
+    """Fused embedding from the experts' embeddings and, if there is one, the top fused map.
 
     Args:
         dims: Expert name -> D of its embedding.
@@ -130,7 +131,7 @@ class FusedEmbedding(nn.Module):
     ) -> Tensor:
         """Fuse embeddings (B, D_i) and the top map (B, C, T, H, W), if any, to (B, D).
 
-        ``weights`` are those of ``adapt``.
+        ``weights`` are passed to ``adapt``.
         """
         parts = adapt(self.adaptors, embeddings, weights)
         if top is not None:
@@ -139,7 +140,7 @@ class FusedEmbedding(nn.Module):
 
 
 class PooledEmbedding(nn.Module):
-    """The embedding of a trunk: a dense layer on the global average of the top fused map.
+    """Embedding of a trunk: a linear layer on the global average of the top fused map.
 
     Args:
         top_channels: C of the top fused map.
