@@ -21,7 +21,8 @@ def recompute_statistics(model: nn.Module, inputs: Iterable[Any], ranks: Ranks =
     weights are fixed, and with n_i values of mean m_i and (biased) variance v_i in batch i, N = sum
     n_i:
 
-        mean = sum n_i m_i / N var  = sum n_i (v_i + (m_i - mean)^2) / N
+        mean = sum n_i m_i / N
+        var  = sum n_i (v_i + (m_i - mean)^2) / N
 
     (Wu and Johnson 2021, "Rethinking Batch in BatchNorm"). All other modules are in eval mode
     meanwhile, so that there is no dropout and no other statistics change. Batch norms that do not

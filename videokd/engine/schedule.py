@@ -21,13 +21,14 @@ class Schedule:
 
     With p the progress in [0, 1], w the warm-up's share of the training and peak the base rate:
 
-        cosine      peak * (1 + cos(pi * (p - w) / (1 - w))) / 2 step        peak * gamma ** (number
-        of ``milestones`` <= p) constant    peak
+        cosine      peak * (1 + cos(pi * (p - w) / (1 - w))) / 2
+        step        peak * gamma ** (number of ``milestones`` <= p)
+        constant    peak
 
     from w on; below w, p / w times the rate at w. And
 
         one_cycle   half a cosine from peak / 25 up to peak, then from there, as a cosine's second
-        half, down to peak / 250 000
+                    half, down to peak / 250 000
 
     which is torch's ``OneCycleLR`` without its momentum cycle.
 

@@ -54,7 +54,7 @@ class Preprocessing:
     target_fps: float = 0.0
     """If > 0, frames are counted as if the video had this frame rate."""
     channels: str = "rgb"
-    """"rgb" or "bgr", in which the network takes its colours."""
+    """Channel order of the network's input: "rgb" or "bgr"."""
     short_video: str = CLAMP
     """Frames used in place of missing ones after the end of a video."""
 

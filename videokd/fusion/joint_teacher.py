@@ -21,16 +21,18 @@ class JointTeacher(nn.Module):
     """Fusion of the experts' features of a clip, level by level (METHOD, stage 2).
 
     For the levels l = l1 < l2 < ... and experts i, in a ``pyramid``:
-        a_i^l = resample(conv1x1x1(S(f_i^l)), grid of l)                   width channels each F^l
-        = GELU(BN(conv1x1x1(GELU(BN(cat(a_1^l .. a_N^l, down(F^(l-1))))))))
+        a_i^l = resample(conv1x1x1(S(f_i^l)), grid of l)                   width channels each
+        F^l   = GELU(BN(conv1x1x1(GELU(BN(cat(a_1^l .. a_N^l, down(F^(l-1))))))))
     where S standardises (by default: BN) and down is a strided 3x3x3 convolution to ``width``
     channels, absent at l1, and
         embedding = GELU(BN(linear(cat(a_1^emb .. a_N^emb, avgpool(F^top)))))
     In a ``trunk`` F^l1 is the same, and levels above l1 do not use the experts:
-        F^l = GELU(BN(conv(F^(l-1)))),  conv as in ``TrunkLevel`` embedding = linear(avgpool(F^top))
-    Without levels, both topologies compute the pyramid's embedding without F^top. The clip may come
-    from any dataset; every expert gets it, with its own normalisation. If experts take clips of
-    different shapes, each gets its own clip of the same frames.
+        F^l = GELU(BN(conv(F^(l-1)))),  conv as in ``TrunkLevel``
+        embedding = linear(avgpool(F^top))
+    Without levels, both topologies compute the pyramid's embedding without F^top.
+
+    The clip may come from any dataset; every expert gets it, with its own normalisation. If experts
+    take clips of different shapes, each gets its own clip of the same frames.
 
     Args:
         experts: Dataset name -> its expert; at least one. The experts are not changed: frozen ones
