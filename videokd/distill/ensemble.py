@@ -74,7 +74,7 @@ class ExpertEnsemble(nn.Module):
 
 
 class EnsembleTask(nn.Module):
-    """Training of each expert's head by itself: the loss is the mean cross-entropy of the heads.
+    """Task that trains each expert's head by itself, with the mean cross-entropy of the heads.
 
     Args:
         model: The ensemble.

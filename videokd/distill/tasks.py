@@ -39,7 +39,7 @@ class TaskOutput:
     counts: dict[str, Tensor] = field(default_factory=dict)
     """Term name -> scalar, number of clips that the term is a mean over; B for missing terms.
 
-    "top1" is the number of clips that ``correct`` counts.
+    "top1" is the number of clips with a label, over which ``correct`` is averaged.
     """
 
 

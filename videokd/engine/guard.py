@@ -48,7 +48,7 @@ class StepRecord:
     """Number of steps done before."""
     lr: float
     dataset_ids: Sequence[Tensor]
-    """One (B_i,) tensor per part (micro-batch) of the step, like ``record_ids`` and ``terms``."""
+    """One (B_i,) tensor per part (micro-batch) of the step; the same holds for ``record_ids``."""
     record_ids: Sequence[Tensor]
     terms: Sequence[Mapping[str, Tensor]]
     losses: Tensor
@@ -89,7 +89,7 @@ class StepRecord:
         if not guilty and not bad:
             bad = ["the gradient's norm"]
         also = f"; {' and '.join(bad)} not finite" if bad else ""
-        # If a loss is not finite, only the clips of its parts are named.
+        # If losses are not finite, only the clips of their parts are named.
         parts = guilty or list(range(len(losses)))
         datasets, records = (
             [n for i in parts for n in ids[i].tolist()]

@@ -31,8 +31,8 @@ def build_optimizer(
         module: Module to train.
         name: "adamw", or "sgd" with Nesterov momentum 0.9.
         base_lr: Peak learning rate.
-        weight_decay: Decay coefficient; a step shrinks a weight by it times the learning rate,
-            lr_scale included.
+        weight_decay: Decay coefficient; a step shrinks a weight in proportion to it and to the
+            learning rate, lr_scale included.
         beta2: Decay of AdamW's average of squared gradients, in (0, 1).
         lr_scales: Dotted name of a submodule or parameter, such as "model.experts" -> factor > 0 on
             the learning rate of its parameters. If several names match a parameter, the longest

@@ -10,7 +10,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopped(Exception):  # noqa: N818  (it is not an error: the run goes on later)
-    """The run was stopped by a signal and left a checkpoint; the same command resumes it."""
+    """Exception that ends a run after a stop signal.
+
+    The run left a checkpoint, and the same command resumes it.
+    """
 
 
 class StopRequest:

@@ -69,7 +69,7 @@ class TrainSettings:
     max_skipped: int = 0
     """Non-finite steps in a row that may be skipped; 0 stops at the first.
 
-    After more than these the training goes back to its last checkpoint, once, and then stops.
+    After more of them the training goes back to its last checkpoint, once, and then stops.
     """
 
 
@@ -106,7 +106,7 @@ def train(
             ``Stopped``, it is called again before the resumed training continues.
         stop: Stop request, checked after every step.
         progress: Progress bar, updated after every step.
-        watch: Observers of the training, already entered; None for the log only.
+        watch: Observers of the training, already entered; None for one without loggers.
 
     Raises:
         Stopped: A signal came; the checkpoint is written.

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 
 def decide(probs: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the class with the highest score, or -1 if the highest score is not unique.
+    """Return the class with the highest score, or -1 for a tie at the top or a NaN score.
 
     ``decide(probs) == labels`` agrees with ``top_k_accuracy``: a video with a tie or a NaN score is
     never right.

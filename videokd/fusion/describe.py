@@ -17,7 +17,7 @@ class FusionRow:
     """Adaptor, or the layers of a level that follow its adaptors."""
 
     expert: str
-    """Expert of the input features; "" for layers that fuse several experts."""
+    """Expert of the input features; "" for the layers after the adaptors."""
     level: str
     """"stage1" ... "stage4" or "embedding"."""
     in_shape: Shape
