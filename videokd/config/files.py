@@ -1,4 +1,4 @@
-"""Config files: plain YAML, each key once, with the files of ``_BASE_`` merged below."""
+"""Config files: plain YAML with unique keys, merged over the files that ``_BASE_`` names."""
 
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from videokd.utils.paths import expand_path
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML loader that refuses a key that a mapping has twice, where YAML takes the last one."""
+    """YAML loader that rejects duplicate keys of a mapping; plain YAML keeps the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Return the next mapping; keys merged into it by ``<<`` are not there yet."""
+        """Return the next mapping, before keys are merged into it by ``<<``."""
         node = super().compose_mapping_node(anchor)
         first: dict[tuple[str, str], yaml.Mark] = {}
         scalars = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -28,14 +28,14 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_config(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return the values of a config file, over those of the files that its ``_BASE_`` names.
+    """Return the values of a config file, merged over the values of its ``_BASE_`` files.
 
     Args:
         path: The YAML file.
-        seen: Files that name this one as their base.
+        seen: Files that lead to this one through their ``_BASE_``.
 
     Raises:
-        InputError: A file is missing, no plain YAML, has a key twice, or is its own base.
+        InputError: A file is missing, is not plain YAML, repeats a key, or is its own base.
     """
     if path.resolve() in seen:
         raise InputError(f"config {path} is its own _BASE_; remove the circle")
@@ -52,14 +52,14 @@ def read_config(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def parse_config(text: str, *, source: str) -> dict[str, Any]:
-    """Return the values of YAML text, each key once.
+    """Return the values of a YAML text.
 
     Args:
-        text: Empty for no values.
+        text: YAML mapping with unique keys; an empty text gives no values.
         source: Name of the text in messages.
 
     Raises:
-        InputError: It is no plain YAML, no mapping, or has a key twice.
+        InputError: The text is not plain YAML, is not a mapping, or repeats a key.
     """
     try:
         loader = _Loader(text)
@@ -90,7 +90,7 @@ def _place(mark: yaml.Mark) -> str:
 
 
 def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    # Nothing is changed in place: a YAML alias makes several keys share one dict.
+    # Return copies: a YAML alias makes several keys share one dict.
     merged = dict(below)
     for key, value in above.items():
         known = merged.get(key)

@@ -1,4 +1,4 @@
-"""Answers to keys that do not exist: the nearest known one, or our name for another tool's."""
+"""Hints for unknown keys: the nearest known key, or the equivalent of another tool's key."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ _TORCHRUN = (
 _RESUME = "it is not needed: the same command goes on from the last checkpoint in OUTPUT_DIR"
 _WEIGHTS = f"here WEIGHTS of {_NETWORKS}, see docs/weights.md"
 
-# Keys of PySlowFast, detectron2 and MMAction2 that nothing of ours is called like.
+# Keys of PySlowFast, detectron2 and MMAction2 whose names differ from the videokd keys.
 _FOREIGN = {
     "AUTO_RESUME": _RESUME,
     "RESUME": _RESUME,
@@ -50,12 +50,12 @@ _FOREIGN = {
 def explain_unknown_key(
     key: str, known: Sequence[str], sections: Mapping[str, Sequence[str]]
 ) -> str:
-    """Return what to write in place of a key that does not exist, to be put behind it.
+    """Return a hint for an unknown key, to append to the error message.
 
     Args:
-        key: The dotted key.
-        known: All dotted keys that there are.
-        sections: Section whose names are the user's, like DATASETS -> the names it has.
+        key: Unknown dotted key.
+        known: All known dotted keys.
+        sections: Section with user-chosen names, such as DATASETS -> its names.
     """
     foreign = _FOREIGN.get(key.upper())
     if foreign:
@@ -67,7 +67,7 @@ def explain_unknown_key(
     if section in sections and name and name not in sections[section]:
         names = ", ".join(sections[section]) or "none"
         return f"; {section} has no {name}: declare it in the config file, which has {names}"
-    # A right leaf under a wrong node says more than any likeness of letters.
+    # A known leaf under a wrong node is a better hint than a similar spelling.
     leaf = key.rsplit(".", 1)[-1]
     same_leaf = [one for one in known if one.rsplit(".", 1)[-1] == leaf]
     cutoff = 0.0 if same_leaf else 0.6

@@ -1,4 +1,4 @@
-"""load -> merge -> validate -> freeze, and dump. Files can name data, never code."""
+"""Config loading (merge, validate, freeze) and dumping. Config files hold data, never code."""
 
 import re
 from ast import literal_eval
@@ -18,8 +18,8 @@ from videokd.utils.paths import escape_path, expand_path
 
 # A dataset's name becomes a folder and a module name.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-# What torch.nn.ModuleDict has as attributes, it cannot have as modules. Spelled out, because
-# importing torch takes seconds that --print-config has no need of; a test compares.
+# Attributes of torch.nn.ModuleDict, which cannot be names of its modules. Listed here because
+# --print-config should not wait for the import of torch; a test compares the list with torch.
 RESERVED_NAMES = frozenset(
     """
     T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda
@@ -43,12 +43,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
 
     Args:
         path: The YAML file.
-        overrides: Flat list KEY, VALUE, ... or KEY=VALUE, ... with dotted keys; values are read as
-            Python literals where they are ones, else as strings. In paths ``~`` and environment
-            variables are expanded, see ``expand_path``.
+        overrides: Flat list KEY, VALUE, ... or KEY=VALUE, ... with dotted keys. Values are parsed
+            as Python literals if possible, else taken as strings. ``expand_path`` expands ``~``
+            and environment variables in paths.
 
     Raises:
-        InputError: Missing file, unknown key (with the nearest known one), wrong type or value.
+        InputError: Missing file, unknown key (the message suggests a known one), wrong type or
+            wrong value.
     """
     values = read_config(Path(path))
     _check_nodes(values, str(path))
@@ -67,12 +68,12 @@ def override_config(cfg: CfgNode, overrides: Sequence[Any], *, source: str) -> C
     """Return a frozen copy of a config with overrides applied.
 
     Args:
-        cfg: Stays as it is.
-        overrides: As of ``load_config``; values that are strings are read as on the command line.
-        source: Who says so, for messages.
+        cfg: Config to copy; not changed.
+        overrides: See ``load_config``; strings are parsed like command-line values.
+        source: Origin of the overrides, for messages.
 
     Raises:
-        InputError: As of ``load_config``; it names ``source``.
+        InputError: As in ``load_config``, with ``source`` in the message.
     """
     changed = cfg.clone()
     changed.defrost()
@@ -84,7 +85,7 @@ def override_config(cfg: CfgNode, overrides: Sequence[Any], *, source: str) -> C
 
 
 def split_overrides(overrides: Sequence[Any]) -> list[tuple[str, Any]]:
-    """Return the keys and values of KEY, VALUE, ... or KEY=VALUE, ..., values as they are.
+    """Split KEY, VALUE, ... or KEY=VALUE, ... into pairs; values are not parsed.
 
     Raises:
         InputError: The last key has no value.
@@ -115,7 +116,7 @@ def dump_config(cfg: CfgNode) -> str:
 
 
 def _check_nodes(values: dict[str, Any], source: str) -> None:
-    # "DATA: 3" or "SEED: {A: 1}" would otherwise show up as a baffling unknown key.
+    # Otherwise "DATA: 3" or "SEED: {A: 1}" would give a misleading error about an unknown key.
     defaults = default_config()
     for key, value in values.items():
         known = defaults.get(key)
@@ -176,7 +177,7 @@ def _parse(text: Any, default: Any) -> Any:
         value = literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
-    # The words 007, 1e3 and 2026_12_01 are a number each, but no names of folders any more.
+    # For a string key keep the text: 007, 1e3 and 2026_12_01 parse as numbers but may be folders.
     return text if isinstance(default, str) and not isinstance(value, str) else value
 
 
@@ -229,7 +230,7 @@ def _coerce(key: str, value: Any, default: Any, source: str) -> Any:
 
 
 def _split_words(text: str, default: list[Any]) -> Any:
-    """Return the words of ``a``, ``a,b`` or ``[a, b]`` where a list of words is wanted."""
+    """Split ``a``, ``a,b`` or ``[a, b]`` into words if ``default`` is not a list of numbers."""
     if default and not isinstance(default[0], str):
         return text
     return [word.strip(" '\"") for word in text.strip("[]() ").split(",") if word.strip()]

@@ -1,4 +1,4 @@
-"""What values are allowed, key by key and across keys. Runs before any data is read."""
+"""Checks of config values, per key and across keys, made before any data is read."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from videokd.utils.errors import InputError
 
 LR_POLICIES = ("cosine", "step", "one_cycle", "constant")
 SCHEDULES = ("constant", "rising", "falling")
-BASELINES = ("B1", "B2", "B3", "B4", "B5", "B7")  # B6 is the joint teacher, which always is
+BASELINES = ("B1", "B2", "B3", "B4", "B5", "B7")  # B6 is the joint teacher, always trained
 
 _CHOICES: dict[str, Sequence[Any]] = {
     "DATA.AUGMENT_ON": ("worker", "device"),
@@ -132,7 +132,7 @@ def validate_config(cfg: CfgNode) -> None:
     """Check every value that can be checked without reading data.
 
     Raises:
-        InputError: The first value that is not allowed, with what is.
+        InputError: A value is not allowed; the message states the allowed values.
     """
     for key, allowed in _CHOICES.items():
         _check_choice(key, _get(cfg, key), allowed)
@@ -209,7 +209,7 @@ def _check_weights(prefix: str, node: CfgNode) -> None:
                 f"{prefix}.WEIGHTS_RENAME must hold [pattern, replacement], got {pair!r}"
             )
         try:
-            # The replacement is read too: it may name groups that the pattern does not have.
+            # Also checks the replacement, which may name groups that the pattern does not have.
             re.sub(f"{pair[0]}|", pair[1], "")
         except (re.error, IndexError) as error:
             raise InputError(

@@ -1,4 +1,4 @@
-"""The embedded datasets: three small action datasets, generated, in the layouts of real ones."""
+"""Three small generated action datasets in the file layouts of UCF101, HMDB51 and Kinetics."""
 
 from videokd.data.synthetic.generate import generate_datasets
 from videokd.data.synthetic.profiles import PROFILES

@@ -1,8 +1,8 @@
-"""The actions: how the joint angles of the puppet move over a clip.
+"""Actions as joint angles of the puppet over a clip.
 
 Actions are either cyclic (walk, squat, wave) or one-way (sit, push, lift). Every one-way action,
-and walking, has a partner that is exactly the same motion with its frames in reverse order, so
-that no unordered set of frames can tell the two apart. No pixels here.
+and walking, has a partner action: the same motion with its frames in reverse order. An unordered
+set of frames therefore cannot tell the two apart. This module handles no pixels.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import numpy as np
 
 from videokd.data.synthetic.puppet import Body, FloatArray, JointAngles, joint_positions
 
-# partner played backwards -> the action it is made from
+# Reversed action -> the forward action that is played backwards.
 REVERSED_ACTIONS = {
     "walk_backwards": "walk",
     "stand": "sit",
@@ -24,20 +24,20 @@ REVERSED_ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """One performance of an action; none of the values depends on which action it is.
+    """Parameters of one performance; they do not depend on the action.
 
     Attributes:
         tempo_hz: Cycles per second of cyclic actions.
         phase_rad: Phase of cyclic actions at the first frame.
         amplitude: Factor around 1.0 on the swing of the joints.
         lean_rad: Constant forward lean of the torso.
-        onset_sec: When a one-way action starts.
-        duration_sec: How long a one-way action takes.
-        extent: Where one-way actions begin and end, of the full way from 0.0 to 1.0.
+        onset_sec: Start time of one-way actions.
+        duration_sec: Duration of one-way actions.
+        extent: Progress at the begin and the end of one-way actions, within 0.0 .. 1.0.
         lead: The leading side, 0 = right, 1 = left.
-        habit_rad: (2, 2, 2) constant offset of the arms and how far they sway; then shoulder
-            pitch and roll; then right and left.
-        sway_hz: How fast the arms sway.
+        habit_rad: (2, 2, 2) arm habits. Axis 0: constant offset, sway amplitude; axis 1: shoulder
+            pitch, roll; axis 2: right, left.
+        sway_hz: Frequency of the arm sway.
     """
 
     tempo_hz: float
@@ -53,7 +53,7 @@ class Performance:
 
 
 def draw_performance(rng: np.random.Generator) -> Performance:
-    """Draw a performance. One-way actions are over after 1.25 s."""
+    """Draw a performance. One-way actions end within 1.25 s."""
     return Performance(
         tempo_hz=rng.uniform(0.9, 1.7),
         phase_rad=rng.uniform(0.0, 2.0 * np.pi),
@@ -70,7 +70,7 @@ def draw_performance(rng: np.random.Generator) -> Performance:
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """What drives an action: time, the cycle's sine and cosine, the one-way progress in [0, 1]."""
+    """Time signals of a performance: seconds, sine and cosine of the cycle, progress in [0, 1]."""
 
     time_sec: FloatArray
     sin: FloatArray
@@ -91,9 +91,9 @@ def _make_clock(performance: Performance, num_frames: int, frame_rate_fps: float
 def _gait(
     pose: JointAngles, clock: _Clock, *, hip: float, knee: float, arm: float, speed: float
 ) -> None:
-    """Alternate the legs, arms opposite; `speed` in body units per second."""
+    """Add a gait: alternating legs, arms opposite, `speed` in body units per second."""
     pose.hip_pitch += hip * np.stack([clock.sin, -clock.sin])
-    # The knee bends while its leg swings forward, which is when the hip angle grows.
+    # The knee bends while its leg swings forward, that is, while the hip angle grows.
     pose.knee += knee * np.maximum(0.0, np.stack([clock.cos, -clock.cos]))
     pose.shoulder_pitch += arm * np.stack([-clock.sin, clock.sin])
     pose.travel += speed * (clock.time_sec - clock.time_sec.mean())
@@ -190,7 +190,7 @@ def _raise_arms(pose: JointAngles, clock: _Clock, performance: Performance) -> N
 
 
 def _add_habits(pose: JointAngles, clock: _Clock, performance: Performance) -> None:
-    """Hold and sway the arms a little differently in each performance, whatever the action."""
+    """Add an arm offset and sway that differ per performance and do not depend on the action."""
     offset, swing = performance.habit_rad[..., None]
     sway = np.sin(2.0 * np.pi * performance.sway_hz * clock.time_sec + performance.phase_rad)
     pitch, roll = offset + swing * sway
@@ -224,7 +224,7 @@ def act(
     num_frames: int,
     frame_rate_fps: float,
 ) -> FloatArray:
-    """Perform an action.
+    """Compute the joint positions of an action.
 
     Args:
         action: One of `ACTIONS`.
@@ -235,7 +235,7 @@ def act(
 
     Returns:
         (T, 15, 3) joint positions in body units. A reversed action returns the frames of its
-        partner, last one first.
+        partner in reverse order.
     """
     pose = JointAngles.at_rest(num_frames)
     pose.lean += performance.lean_rad

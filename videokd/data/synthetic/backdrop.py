@@ -1,10 +1,10 @@
-"""Backdrops: what is behind the actor, larger than the frame so that the camera can move."""
+"""Background images behind the actor, larger than the frame so that the camera can move."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 WIDTH_PX, HEIGHT_PX = 128, 96
-# The backdrop is larger than the frame by this much on each side.
+# Margin of the backdrop around the frame, on each side.
 MARGIN_X_PX, MARGIN_Y_PX = 24, 8
 
 FloatImage = NDArray[np.float32]
@@ -26,7 +26,7 @@ def _canvas() -> tuple[int, int]:
 
 
 def draw_outdoor(rng: np.random.Generator) -> FloatImage:
-    """Sky over ground with buildings on the horizon."""
+    """Draw sky over ground with buildings on the horizon."""
     height, width = _canvas()
     horizon = int(height * rng.uniform(0.45, 0.7))
     sky = rng.uniform([90, 120, 140], [170, 200, 235])
@@ -42,7 +42,7 @@ def draw_outdoor(rng: np.random.Generator) -> FloatImage:
 
 
 def draw_film(rng: np.random.Generator) -> FloatImage:
-    """A dark room: blotchy light, little colour, some furniture."""
+    """Draw a dark room with uneven light, little colour and some furniture."""
     height, width = _canvas()
     light = 0.6 * _clouds(rng, height, width, num_cells=5)
     light += 0.4 * _clouds(rng, height, width, num_cells=16)
@@ -55,7 +55,7 @@ def draw_film(rng: np.random.Generator) -> FloatImage:
 
 
 def draw_graphic(rng: np.random.Generator) -> FloatImage:
-    """One saturated colour with stripes across it."""
+    """Draw stripes on one saturated colour."""
     height, width = _canvas()
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle, period = rng.uniform(0.0, np.pi), rng.uniform(14.0, 50.0)

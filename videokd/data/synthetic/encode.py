@@ -1,4 +1,4 @@
-"""Frames to the bytes of a video file, the way the real datasets are encoded."""
+"""Encoding of frames to video files with the codecs of the real datasets."""
 
 import io
 
@@ -15,10 +15,11 @@ def encode_avi(frames: NDArray[np.uint8], *, frame_rate_fps: int, num_b_frames: 
     Args:
         frames: (T, H, W, 3) RGB, even height and width.
         frame_rate_fps: Frames per second.
-        num_b_frames: Most B-frames in a row. With B-frames, packets are not in display order.
+        num_b_frames: Maximum number of consecutive B-frames. With B-frames, packets are not in
+            display order.
 
     Returns:
-        The file's content; it differs between versions of FFmpeg.
+        The content of the file; it differs between FFmpeg versions.
     """
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="avi") as container:
@@ -38,7 +39,7 @@ def encode_mp4(frames: NDArray[np.uint8], *, frame_rate_fps: int) -> bytes:
         frame_rate_fps: Frames per second.
 
     Returns:
-        The file's content; it differs between versions of FFmpeg and x264.
+        The content of the file; it differs between versions of FFmpeg and x264.
     """
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:

@@ -1,4 +1,4 @@
-"""Generating the three datasets on disk: once, in parallel, resumable."""
+"""Resumable, parallel generation of the three datasets on disk."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -17,10 +17,10 @@ from videokd.utils.io import atomic_write_bytes, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
-# Raise it whenever the same profile and seed would give other frames or other files.
+# Increase whenever the same profile and seed would give different frames or files.
 GENERATOR_VERSION = 4
 _MANIFEST = "manifest.json"
-# Present while the datasets are incomplete; says what they will be.
+# Manifest of incomplete datasets; deleted once they are complete.
 _UNFINISHED = "manifest.unfinished.json"
 _CHUNK_SIZE = 16  # clips per task sent to a process
 
@@ -35,16 +35,16 @@ def generate_datasets(
 ) -> Path:
     """Generate `ucf_style`, `hmdb_style` and `kinetics_style` under `root`.
 
-    A finished root is left alone and an unfinished one is completed. The manifest is written last:
-    where it exists, everything exists. With more than one process, call this from a script
+    A finished root is not touched, an unfinished one is completed. The manifest is written last, so
+    its presence means that all files exist. With more than one process, call this from a script
     guarded by `if __name__ == "__main__":`, because the processes are spawned.
 
     Args:
-        root: Folder of the three datasets; made when missing.
+        root: Folder of the three datasets; created if missing.
         profile: A name in `PROFILES`.
         seed: Seed of all scenes and performances, >= 0.
-        num_processes: Processes that render and encode, >= 1; 1 works in this process.
-        on_progress: Called with (clips done, clips in all) as the work goes on.
+        num_processes: Processes that render and encode, >= 1; 1 uses this process.
+        on_progress: Called with (finished clips, all clips) during the work.
 
     Returns:
         `root`.
@@ -98,7 +98,7 @@ def _make_manifest(profile: str, seed: int) -> dict[str, Any]:
 
 
 def _is_finished(root: Path, manifest: Mapping[str, Any]) -> bool:
-    """Return whether `root` holds these very datasets; other data under `root` is an error."""
+    """Return whether `root` holds the finished datasets of `manifest`; other data is an error."""
     for name in (_MANIFEST, _UNFINISHED):
         path = root / name
         if path.exists():
@@ -131,12 +131,12 @@ def _check_same(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _make_clips(root: Path, clips: list[ClipFile], *, num_processes: int) -> Iterator[int]:
-    """Make the clips; yield the number made since the last yield."""
+    """Yield the number of clips made since the last yield."""
     chunks = [clips[i : i + _CHUNK_SIZE] for i in range(0, len(clips), _CHUNK_SIZE)]
     if num_processes == 1 or len(chunks) < 2:
         yield from map(partial(_make_chunk, root), chunks)
         return
-    # Not forked: the caller may already run torch threads.
+    # Spawn instead of fork: the caller may already run torch threads.
     num_processes = min(num_processes, len(chunks))
     with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as executor:
         futures = [executor.submit(_make_chunk, root, chunk) for chunk in chunks]

@@ -1,12 +1,12 @@
-"""Which files the three datasets consist of: names, splits and annotation files, no pixels.
+"""File names, splits and annotation files of the three datasets; no pixels.
 
-Each dataset copies the layout of a real one, odd file names included:
+Each dataset copies the layout of a real dataset, including odd file names:
 
     ucf_style/UCF-101/<Class>/v_<Class>_gNN_cNN.avi          ucf_style/ucfTrainTestlist/*.txt
     hmdb_style/videos/<class>/<source>_<class>_..._<k>.avi   hmdb_style/testTrainMulti_7030_splits/
     kinetics_style/{train,val}/<label>/<id>_<start>_<end>.mp4    kinetics_style/annotations/*.csv
 
-The group of a clip is in its name: gNN, the source before `_<class>_`, the id.
+The name of a clip contains its group: gNN, the source before `_<class>_`, or the id.
 """
 
 import base64
@@ -30,7 +30,7 @@ from videokd.data.synthetic.profiles import (
 )
 from videokd.data.synthetic.render import ClipSpec
 
-# Odd characters on purpose: 536 names in the real split files have some.
+# Odd characters on purpose: 536 names in the real split files contain such characters.
 _HMDB_SOURCES = (
     "Clip#1",
     "Who_is_it!!",
@@ -46,17 +46,17 @@ _HMDB_SOURCES = (
 )
 _HMDB_VIEWS = ("fr", "le", "ri", "ba")
 _NUM_HMDB_B_FRAMES = 2
-_KINETICS_CLIP_SEC = 10  # what the names of Kinetics clips say
+_KINETICS_CLIP_SEC = 10  # duration in the names of Kinetics clips
 
 
 @dataclass(frozen=True, slots=True)
 class ClipFile:
-    """One video file to be made.
+    """One video file to generate.
 
     Attributes:
-        path: Relative to the root of all three datasets, with "/".
-        spec: What it shows.
-        num_b_frames: Most B-frames in a row; used for AVI files only.
+        path: Path relative to the root of all three datasets, with "/".
+        spec: Content of the clip.
+        num_b_frames: Maximum number of consecutive B-frames; for AVI files only.
     """
 
     path: str
@@ -65,10 +65,10 @@ class ClipFile:
 
 
 def list_clips(profile: Profile, *, seed: int) -> list[ClipFile]:
-    """List every video of the three datasets. Only the specs depend on the seed, not the names.
+    """Return all videos of the three datasets; the seed changes their specs, not their names.
 
     Args:
-        profile: The sizes.
+        profile: Sizes of the datasets.
         seed: Seed of all scenes and performances, >= 0.
     """
     clips = []
@@ -87,10 +87,10 @@ def list_clips(profile: Profile, *, seed: int) -> list[ClipFile]:
 
 
 def list_annotations(profile: Profile) -> dict[str, str]:
-    """Write every annotation file of the three datasets.
+    """Return the contents of all annotation files of the three datasets.
 
     Args:
-        profile: The sizes.
+        profile: Sizes of the datasets.
 
     Returns:
         Path relative to the root -> content. UCF files end their lines with CRLF.
@@ -103,7 +103,7 @@ def list_annotations(profile: Profile) -> dict[str, str]:
 
 
 def _make_spec(dataset: str, class_name: str, numbers: tuple[int, int, int]) -> ClipSpec:
-    """Return the spec of (seed, group, take): the scene's seed leaves class and take out."""
+    """Return the spec of (seed, group, take); the scene depends on neither class nor take."""
     seed, group, take = numbers
     dataset_id = list(DATASET_CLASSES).index(dataset)
     class_id = list(DATASET_CLASSES[dataset]).index(class_name)
@@ -116,7 +116,7 @@ def _make_spec(dataset: str, class_name: str, numbers: tuple[int, int, int]) -> 
 
 
 def _cells(classes: Iterable[str], counts: GroupCounts) -> list[tuple[str, int, int]]:
-    """Return all (class name, group, take)."""
+    """Return all combinations (class name, group, take)."""
     return [
         (name, group, take)
         for name in classes
@@ -158,7 +158,7 @@ def _hmdb_annotations(counts: GroupCounts) -> dict[str, str]:
         for name in HMDB_CLASSES:
             path = f"hmdb_style/testTrainMulti_7030_splits/{name}_test_split{split}.txt"
             cells = _cells([name], counts)
-            # The real lines end with a blank, too.
+            # As in the real files, lines end with a blank.
             files[path] = "".join(f"{_hmdb_file(*cell)} {roles[cell[1]]} \n" for cell in cells)
     return files
 
@@ -168,14 +168,14 @@ def _kinetics_subset(counts: GroupCounts, group: int) -> str:
 
 
 def _kinetics_stem(name: str, group: int, take: int) -> str:
-    # As in the real dataset, several clips are cut from one upload: here one scene, all classes.
+    # As in the real dataset, several clips come from one upload: here one scene with all classes.
     place = list(KINETICS_CLASSES).index(name) + len(KINETICS_CLASSES) * take
     start_sec = _KINETICS_CLIP_SEC * place
     return f"{_kinetics_id(group)}_{start_sec:06d}_{start_sec + _KINETICS_CLIP_SEC:06d}"
 
 
 def _kinetics_id(group: int) -> str:
-    """Return 11 characters as YouTube makes them; some start with "-" or "_"."""
+    """Return an id of 11 characters like YouTube's; some start with "-" or "_"."""
     digest = hashlib.sha256(f"upload {group}".encode()).digest()
     first = {0: "-", 1: "_"}.get(group % 5, "")
     return (first + base64.urlsafe_b64encode(digest).decode())[:11]

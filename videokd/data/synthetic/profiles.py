@@ -1,10 +1,10 @@
-"""The classes of the three datasets and how large each profile makes them."""
+"""Classes of the three datasets and their sizes in each profile."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# class name -> action. Names are in alphabetical order, so that positions are labels. Some motions
-# are shared by two datasets under different names, none by all three.
+# Class name -> action. Names are in alphabetical order, so that positions are labels. Some motions
+# occur in two datasets under different names, none in all three.
 UCF_CLASSES = {
     "BodyWeightSquats": "squat",
     "HandWaving": "wave",
@@ -56,12 +56,12 @@ UNUSED, TRAIN, TEST = 0, 1, 2  # the numbers of HMDB51's split files
 
 @dataclass(frozen=True, slots=True)
 class GroupCounts:
-    """How the groups of one dataset are shared out; a group is one scene with one actor.
+    """Numbers of groups of one dataset per split; a group is one scene with one actor.
 
     Attributes:
-        num_train: Groups to train on.
-        num_test: Groups to test on.
-        num_unused: Groups in neither (HMDB51 has such clips).
+        num_train: Training groups.
+        num_test: Test groups.
+        num_unused: Groups in neither split (HMDB51 has such clips).
         num_takes: Clips per class and group.
     """
 
@@ -72,11 +72,11 @@ class GroupCounts:
 
     @property
     def num_groups(self) -> int:
-        """All groups."""
+        """Number of all groups."""
         return self.num_train + self.num_test + self.num_unused
 
     def roles(self, split: int) -> list[int]:
-        """Return TRAIN, TEST or UNUSED for each group; the splits rotate the groups.
+        """Return TRAIN, TEST or UNUSED for each group; each split rotates the groups.
 
         Args:
             split: 1, 2 or 3.
@@ -88,7 +88,7 @@ class GroupCounts:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The sizes of the three datasets."""
+    """Sizes of the three datasets."""
 
     ucf_style: GroupCounts
     hmdb_style: GroupCounts
@@ -101,13 +101,14 @@ PROFILES: Mapping[str, Profile] = {
         hmdb_style=GroupCounts(num_train=3, num_test=2, num_unused=1),
         kinetics_style=GroupCounts(num_train=3, num_test=2),
     ),
-    # 36 training clips per class: 30 remain when two groups are held out for validation.
+    # 36 training clips per class; 30 remain when two groups are held out for validation.
     "demo": Profile(
         ucf_style=GroupCounts(num_train=12, num_test=13, num_takes=3),
         hmdb_style=GroupCounts(num_train=12, num_test=10, num_unused=2, num_takes=3),
         kinetics_style=GroupCounts(num_train=36, num_test=30),
     ),
-    # The same training sets in size, more than twice the test clips: smaller differences show.
+    # As many training clips as "demo" and more than twice the test clips, to resolve smaller
+    # differences.
     "full": Profile(
         ucf_style=GroupCounts(num_train=12, num_test=28, num_takes=3),
         hmdb_style=GroupCounts(num_train=12, num_test=23, num_unused=2, num_takes=3),

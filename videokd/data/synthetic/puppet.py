@@ -1,4 +1,4 @@
-"""The puppet: 15 joints, driven by joint angles, standing on a floor. No actions, no pixels here.
+"""Puppet of 15 joints on a floor, driven by joint angles; no actions and no pixels.
 
 Body axes: x forward, y up, z to the puppet's left; the unit of length is about a metre. T is the
 number of frames. Arrays over the two sides have index 0 = right, 1 = left.
@@ -25,7 +25,7 @@ _HEAD_RADIUS = 0.11
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An actor's proportions, each a factor around 1.0 on the default length."""
+    """Proportions of an actor, as factors around 1.0 on the default lengths."""
 
     torso: float = 1.0
     width: float = 1.0
@@ -51,14 +51,14 @@ class JointAngles:
         lean: (T,) forward pitch of the torso.
         rise: (T,) height of the lowest joint above the floor, body units.
         travel: (T,) forward displacement of the whole body, body units.
-        shoulder_pitch: (2, T) upper arm forward and up from hanging.
-        shoulder_roll: (2, T) upper arm sideways and up from hanging.
-        shoulder_twist: (2, T) turns the plane of the elbow outwards: 0 bends forward.
+        shoulder_pitch: (2, T) upper arm forward and up; 0 hangs down.
+        shoulder_roll: (2, T) upper arm sideways and up; 0 hangs down.
+        shoulder_twist: (2, T) outward rotation of the elbow's plane; at 0 the elbow bends forward.
         elbow: (2, T) 0 is a straight arm.
         hip_pitch: (2, T) thigh forward and up.
         hip_roll: (2, T) thigh sideways.
         knee: (2, T) 0 is a straight leg.
-        is_planted: The feet stay where they are and the pelvis moves instead.
+        is_planted: Whether the feet stay in place and the pelvis moves instead.
     """
 
     lean: FloatArray
@@ -95,21 +95,21 @@ class JointAngles:
 
 
 def _pitch(vectors: FloatArray, angle: FloatArray) -> FloatArray:
-    """Turn (T, 3) vectors in the x-y plane: from hanging down towards forward."""
+    """Rotate (T, 3) vectors in the x-y plane; positive angles turn down to forward."""
     cos, sin = np.cos(angle), np.sin(angle)
     x, y, z = vectors.T
     return np.stack([x * cos - y * sin, x * sin + y * cos, z], axis=1)
 
 
 def _roll(vectors: FloatArray, angle: FloatArray) -> FloatArray:
-    """Turn (T, 3) vectors in the y-z plane: from hanging down towards the left."""
+    """Rotate (T, 3) vectors in the y-z plane; positive angles turn down to the left."""
     cos, sin = np.cos(angle), np.sin(angle)
     x, y, z = vectors.T
     return np.stack([x, y * cos + z * sin, z * cos - y * sin], axis=1)
 
 
 def turn(vectors: FloatArray, angle: FloatArray | float) -> FloatArray:
-    """Turn (..., 3) vectors about the vertical axis: from forward towards the left.
+    """Rotate (..., 3) vectors about the vertical axis; positive angles turn forward to the left.
 
     Args:
         vectors: (..., 3) body coordinates.
@@ -143,14 +143,14 @@ def _leg(angles: JointAngles, side: int, body: Body) -> tuple[FloatArray, FloatA
 
 
 def joint_positions(angles: JointAngles, body: Body) -> FloatArray:
-    """Compute where the joints are.
+    """Compute the joint positions.
 
-    Forward kinematics from the pelvis; then the lowest joint is put on the floor (y = 0) plus
-    `rise`, and planted feet are moved back under x = 0.
+    Forward kinematics starts at the pelvis. Then the lowest joint is placed at height `rise` above
+    the floor (y = 0), and planted feet are moved back to x = 0.
 
     Args:
-        angles: T frames of joint angles.
-        body: The proportions.
+        angles: Joint angles of T frames.
+        body: Proportions of the actor.
 
     Returns:
         (T, 15, 3) positions in body units.

@@ -1,7 +1,7 @@
-"""Painting capsules (thick anti-aliased segments) into a stack of frames. No puppet, no scene here.
+"""Rasterisation of capsules (thick anti-aliased segments) into a stack of frames.
 
-Coverage is computed for all frames of one capsule at once, inside a box that just holds it, and
-blended with integers: painting costs a few milliseconds a clip.
+Coverage of a capsule is computed for all frames at once, inside its bounding box, and blended with
+integers. Painting takes a few milliseconds per clip.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def paint(frames: NDArray[np.uint8], capsule: Capsule) -> None:
 
     Args:
         frames: (T, 3, H, W) RGB.
-        capsule: What to paint; parts outside of the frame are cut off.
+        capsule: Capsule to paint; parts outside the frame are clipped.
     """
     corner = np.floor(np.minimum(capsule.start, capsule.end) - capsule.radius_px - 1)
     far_corner = np.ceil(np.maximum(capsule.start, capsule.end) + capsule.radius_px + 1)
@@ -54,7 +54,7 @@ def paint(frames: NDArray[np.uint8], capsule: Capsule) -> None:
 def _distance(
     start: NDArray[np.float32], end: NDArray[np.float32], size: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Return the (T, h, w) distance of each pixel of the boxes to the segments, in pixels."""
+    """Return the (T, h, w) distances of the boxes' pixels to the segments, in pixels."""
     height, width = size
     x = np.arange(width, dtype=np.float32)[None, None, :] - start[:, 0, None, None]
     y = np.arange(height, dtype=np.float32)[None, :, None] - start[:, 1, None, None]

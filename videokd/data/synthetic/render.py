@@ -1,4 +1,4 @@
-"""A clip's description in, its frames out. The same description gives the same frames."""
+"""Deterministic rendering of a clip from its spec."""
 
 from dataclasses import dataclass
 
@@ -25,13 +25,13 @@ _STOOL_ACTIONS = ("sit", "stand")
 
 @dataclass(frozen=True, slots=True)
 class ClipSpec:
-    """Everything that decides the pixels of a clip.
+    """Complete description of a clip.
 
     Attributes:
         action: One of `ACTIONS`.
         domain: One of `DOMAINS`.
-        scene_seed: Non-negative numbers; fix place, actor, clothes and camera.
-        take_seed: Non-negative numbers; fix the performance.
+        scene_seed: Seed of place, actor, clothes and camera; non-negative numbers.
+        take_seed: Seed of the performance and the film grain; non-negative numbers.
         has_actor: False renders the scene alone.
     """
 
@@ -43,10 +43,10 @@ class ClipSpec:
 
 
 def render_clip(spec: ClipSpec) -> NDArray[np.uint8]:
-    """Render a clip, deterministically.
+    """Return the frames of a clip; equal specs give equal frames.
 
     Args:
-        spec: What to render.
+        spec: Description of the clip.
 
     Returns:
         (32, 96, 128, 3) RGB frames, 25 per second.
@@ -72,7 +72,7 @@ def render_clip(spec: ClipSpec) -> NDArray[np.uint8]:
 
 
 def _cut_frames(scene: Scene) -> NDArray[np.uint8]:
-    """Return what the moving camera sees of the backdrop, (T, 3, H, W)."""
+    """Return the backdrop as seen by the moving camera, (T, 3, H, W)."""
     return np.stack(
         [scene.backdrop[:, y : y + HEIGHT_PX, x : x + WIDTH_PX] for x, y in scene.camera]
     )
@@ -90,7 +90,7 @@ def _perform(
     yaw_rad = scene.yaw_rad + rng.uniform(-0.12, 0.12)
     scale = scene.height_px / scene.body.standing_height
     foot = np.array([WIDTH_PX / 2 + rng.uniform(-9.0, 9.0), HEIGHT_PX - rng.uniform(4.0, 8.0)])
-    # The actor stands in the scene: when the camera moves right, the actor moves left.
+    # The actor stays in place in the scene: when the camera moves right, the actor moves left.
     origin = foot - (scene.camera - scene.camera.mean(axis=0))
     capsules = []
     for start, end, radius, colour in segments:
@@ -122,7 +122,8 @@ def _actor_segments(joints: FloatArray) -> list[_Segment]:
         for first, middle, last in limbs:
             segments.append((joints[:, first], joints[:, middle], radius, colour))
             segments.append((joints[:, middle], joints[:, last], radius, colour))
-    # Feet point where the actor faces: without them, walking backwards looks like walking.
+    # Feet show the direction that the actor faces. Without them, walking backwards looks like
+    # walking.
     for _, knee, ankle in LEGS:
         x, y, z = (joints[:, ankle] - joints[:, knee]).T
         toes = joints[:, ankle] + _FOOT_LENGTH * np.stack([-y, x, z], axis=1)
@@ -131,9 +132,9 @@ def _actor_segments(joints: FloatArray) -> list[_Segment]:
 
 
 def _prop_segments(action: str, joints: FloatArray, body: Body) -> list[_Segment]:
-    """Return the box between the hands or the stool under the actor, where there is one.
+    """Return the box between the hands or the stool under the actor, if the action has one.
 
-    Props belong to both actions of a reversed pair: they never tell the direction.
+    Both actions of a reversed pair have the same props, so that props do not reveal the direction.
     """
     if action in _BOX_ACTIONS:
         hands = (joints[:, ARMS[0][2]] + joints[:, ARMS[1][2]]) / 2.0
@@ -148,7 +149,7 @@ def _prop_segments(action: str, joints: FloatArray, body: Body) -> list[_Segment
 
 
 def _add_grain(frames: NDArray[np.uint8], rng: np.random.Generator, deviation: float) -> None:
-    """Add grey noise in place: one plate per clip, cut at another place for each frame."""
+    """Add grey noise in place, from one noise image per clip at a random offset per frame."""
     plate = rng.normal(0.0, deviation, (HEIGHT_PX + 32, WIDTH_PX + 32)).astype(np.int16)
     for frame, (y, x) in zip(frames, rng.integers(0, 33, (len(frames), 2)), strict=True):
         noisy = frame + plate[y : y + HEIGHT_PX, x : x + WIDTH_PX]

@@ -1,7 +1,7 @@
-"""Where and by whom a clip is performed: backdrop, actor, clothes and camera, in three domains.
+"""Scenes: backdrop, actor, clothes and camera of a group, in three domains.
 
-A scene is drawn from the seed of its group and from nothing else. In particular it cannot depend
-on the class: otherwise a network would learn the places instead of the motion.
+A scene depends only on the seed of its group. It must not depend on the class, or a network could
+learn the places instead of the motion.
 """
 
 from collections.abc import Callable
@@ -29,17 +29,17 @@ class Domain:
     """The look of one dataset.
 
     Attributes:
-        draw_backdrop: Draws the (H', W', 3) backdrop, values in 0..255.
+        draw_backdrop: Function that draws the (H', W', 3) backdrop, values in 0..255.
         max_pan_px: Largest speed of a slow pan, pixels per frame.
         shake_px: Standard deviation of the hand-held shake, pixels.
         grain: Standard deviation of the film grain, grey levels.
-        contrast: Least and largest distance of the clothes from the backdrop, grey levels.
-        saturation: How coloured the clothes are, grey levels.
-        shading: 0.0 for flat figures; else how dark the rims of the limbs are.
-        num_movers: Most things that cross the scene behind the actor, >= 0.
-        mover_radius_px: Least and largest half width of such a thing.
-        min_yaw_rad: Least turn of the actor away from the pure side view.
-        max_yaw_rad: Largest turn.
+        contrast: Smallest and largest difference of clothes and backdrop, grey levels.
+        saturation: Largest tint of the clothes, grey levels.
+        shading: Darkening of the rims of the limbs, a share; 0.0 for flat figures.
+        num_movers: Largest number of shapes that move behind the actor, >= 0.
+        mover_radius_px: Smallest and largest half width of such a shape.
+        min_yaw_rad: Smallest rotation of the actor from the pure side view.
+        max_yaw_rad: Largest rotation of the actor from the pure side view.
     """
 
     draw_backdrop: Callable[[np.random.Generator], FloatImage]
@@ -57,16 +57,16 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One group: a place, an actor and a camera.
+    """Scene of one group: a place, an actor and a camera.
 
     Attributes:
         backdrop: (3, H', W') uint8, larger than a frame by the margins.
-        body: The actor's proportions.
-        height_px: The actor's standing height.
-        yaw_rad: Direction that the actor faces: 0 is to the right, pi to the left.
+        body: Proportions of the actor.
+        height_px: Standing height of the actor.
+        yaw_rad: Direction that the actor faces: 0 is right, pi is left.
         colours: (4, 3) RGB in 0..255 of torso, arms, legs and head.
-        camera: (T, 2) whole pixels x, y of the frame's corner on the backdrop.
-        movers: What crosses the scene behind the actor, in pixels of the frames.
+        camera: (T, 2) integer x, y of the frame's corner on the backdrop, in pixels.
+        movers: Shapes that move behind the actor, in frame coordinates.
     """
 
     backdrop: NDArray[np.uint8]
@@ -82,9 +82,9 @@ def draw_scene(domain: Domain, rng: np.random.Generator, *, num_frames: int) -> 
     """Draw a scene.
 
     Args:
-        domain: The look.
-        rng: Seeded by the group.
-        num_frames: Length of the camera's path.
+        domain: Look of the dataset.
+        rng: Generator seeded by the group.
+        num_frames: Length of the camera path.
     """
     torso, width, arm, leg = rng.uniform(0.88, 1.12, 4)
     yaw_rad = rng.choice([-1.0, 1.0]) * rng.uniform(domain.min_yaw_rad, domain.max_yaw_rad)
@@ -104,12 +104,12 @@ def draw_scene(domain: Domain, rng: np.random.Generator, *, num_frames: int) -> 
 
 
 def _draw_colours(domain: Domain, rng: np.random.Generator, backdrop: FloatImage) -> FloatImage:
-    """Draw clothes that are all brighter, or all darker, than the middle of the backdrop."""
+    """Draw (4, 3) colours that are all brighter, or all darker, than the backdrop's centre."""
     middle = backdrop[:, backdrop.shape[1] // 4 : -backdrop.shape[1] // 4].mean()
     room = domain.contrast[1] + 10.0
     signs = [sign for sign in (-1.0, 1.0) if 0.0 <= middle + sign * room <= 255.0]
     sign = rng.choice(signs or [1.0 if middle < 128.0 else -1.0])
-    # Arms, torso and legs differ, so that a limb in front of the body stays visible.
+    # Arms, torso and legs differ in grey, so that a limb in front of the body stays visible.
     steps = rng.permutation(3) / 2.0
     steps = np.append(steps, rng.uniform())
     grey = middle + sign * (domain.contrast[0] + steps * np.ptp(domain.contrast))
@@ -119,7 +119,7 @@ def _draw_colours(domain: Domain, rng: np.random.Generator, backdrop: FloatImage
 
 
 def _draw_camera(domain: Domain, rng: np.random.Generator, num_frames: int) -> NDArray[np.int_]:
-    """Draw a pan at constant speed with a smooth random shake, symmetric in time."""
+    """Draw a pan at constant speed with smooth random shake; its distribution is time-symmetric."""
     speed = rng.uniform(-domain.max_pan_px, domain.max_pan_px)
     pan = speed * (np.arange(num_frames) - (num_frames - 1) / 2.0)
     shake = rng.normal(0.0, 1.0, (num_frames + 4, 2))
@@ -134,9 +134,10 @@ def _draw_camera(domain: Domain, rng: np.random.Generator, num_frames: int) -> N
 def _draw_movers(
     domain: Domain, rng: np.random.Generator, camera: NDArray[np.int_], colours: FloatImage
 ) -> tuple[Capsule, ...]:
-    """Draw upright shapes in the actor's own colours that move sideways at constant speed.
+    """Draw upright shapes in the actor's colours that move sideways at constant speed.
 
-    Their paths are symmetric in time: where they are does not tell how late it is.
+    The distribution of their paths is symmetric in time, so that positions do not reveal the
+    direction of time.
     """
     movers = []
     num_frames = len(camera)
