@@ -42,7 +42,7 @@ def default_config() -> CfgNode:
     cfg.JOINT = _joint()
     cfg.DISTILL = _distill()
     cfg.SOLVER = _solver()
-    cfg.MIXUP = CfgNode()  # mixes clips of one dataset within a batch, alike for teacher and student
+    cfg.MIXUP = CfgNode()  # mixes clips of one dataset in a batch, alike for teacher and student
     cfg.MIXUP.ALPHA = 0.0  # parameter of mixup's beta distribution; 0 = off
     cfg.MIXUP.CUTMIX_ALPHA = 0.0  # the same for cutmix; 0 = off; with both on, each batch draws one
     cfg.TRAIN = CfgNode()
@@ -86,7 +86,7 @@ def _data() -> CfgNode:
     node.NUM_FRAMES = 8  # frames per clip
     node.SAMPLING_RATE = 4  # source frames from one clip frame to the next
     # dense: frames SAMPLING_RATE apart, random start | segments: one frame of each of NUM_FRAMES
-    # equal parts of the video (TSN) | non_local: segments of a window of NUM_FRAMES * SAMPLING_RATE
+    # equal parts of the video (TSN) | non_local: spread over NUM_FRAMES * SAMPLING_RATE frames
     node.SAMPLER = "dense"
     node.TARGET_FPS = 0.0  # > 0: count frames as if every video had this frame rate; 0 = off
     node.SHORT_VIDEO = "clamp"  # clamp (repeat the last frame) | loop (start again)
@@ -126,7 +126,7 @@ def _data() -> CfgNode:
 def _joint() -> CfgNode:
     node = CfgNode()
     node.TOPOLOGY = "pyramid"  # pyramid: fuse experts at every level | trunk: at the lowest only
-    node.SCOPE = "all"  # all: one teacher for all datasets | target: one per dataset, on its clips only
+    node.SCOPE = "all"  # all: one teacher for all datasets | target: one per dataset, on its clips
     node.EXPERTS = []  # datasets whose experts are fused; [] = all
     node.LEVELS = ["stage2", "stage3"]  # fused levels; the embedding is always fused, [] = only it
     node.WIDTH = 64  # channels of every adaptor
@@ -233,7 +233,7 @@ def model_template() -> CfgNode:
     # Initial weights: torchvision:NAME | pytorchvideo:NAME | hf:NAME | timm:NAME | a path, see
     # docs/weights.md; "" = random
     node.WEIGHTS = ""
-    node.WEIGHTS_RENAME = []  # [regular expression, replacement], ..., applied to their tensor names
+    node.WEIGHTS_RENAME = []  # [regular expression, replacement], ... for their tensor names
     node.WEIGHTS_STRICT = True  # stop unless all tensors except the classifier's fit
     node.TRAIN = True  # False: use an expert's WEIGHTS as they are; True for students
     # Input of the network. -1, [] and "" take the input that the published weights of ARCH were

@@ -1,4 +1,4 @@
-"""Config nodes -> models."""
+"""Construction of models from config nodes."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -21,16 +21,16 @@ logger = logging.getLogger(__name__)
 
 
 def fill_model_inputs(cfg: CfgNode) -> CfgNode:
-    """Return the config with numbers where a network is to be fed with its own input.
+    """Return the config with each network's input keys resolved to their values.
 
-    From there on what a network is fed with is data: it stands in the run directory and goes with
-    every export.
+    Values such as -1 and [], which stand for the published input of ARCH, are replaced, so that the
+    run directory and every export record the actual input.
 
     Args:
-        cfg: The whole config; stays as it is.
+        cfg: The whole config; not changed.
 
     Raises:
-        InputError: An architecture is unknown, or its own clips do not fit DATA.
+        InputError: An architecture is unknown, or its published input does not fit DATA.
     """
     filled: list[Any] = []
     for section in ("EXPERTS", "STUDENTS"):
@@ -70,17 +70,17 @@ def build_classifier(
     seed: int,
     clip_name: str = "",
 ) -> VideoClassifier:
-    """Build the model of an EXPERTS or STUDENTS node; its weights depend on ``seed`` only.
+    """Build the model of an EXPERTS or STUDENTS node with random weights drawn from ``seed``.
 
-    WEIGHTS are not read here but by ``load_initial_weights``: shapes are asked for far more often,
-    and where they are, nothing should be downloaded.
+    ``load_initial_weights`` reads WEIGHTS separately, because models are often built only for their
+    shapes, where nothing should be downloaded.
 
     Args:
         cfg: The node.
-        architecture: From ``build_architecture``.
+        architecture: Result of ``build_architecture``.
         num_classes: Dataset name -> number of classes.
-        seed: Of the initial weights.
-        clip_name: Of the shape of its clips.
+        seed: Seed of the initial weights.
+        clip_name: Name of the model's clip shape in a batch.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -109,17 +109,17 @@ def load_initial_weights(
     title: str,
     class_names: Mapping[str, Sequence[str]],
 ) -> LoadReport:
-    """Load the WEIGHTS of an EXPERTS or STUDENTS node into its model, and log what became of them.
+    """Load the WEIGHTS of an EXPERTS or STUDENTS node into its model, and log the report.
 
     Args:
-        cfg: The node; its WEIGHTS are not empty.
-        model: From ``build_classifier``.
-        architecture: From ``build_architecture``.
-        title: The node, for the log and for messages.
+        cfg: The node, with non-empty WEIGHTS.
+        model: Result of ``build_classifier``.
+        architecture: Result of ``build_architecture``.
+        title: Name of the node, for the log and for messages.
         class_names: Dataset name -> its class names.
 
     Raises:
-        InputError: As of ``load_pretrained``.
+        InputError: See ``load_pretrained``.
     """
     try:
         report = load_pretrained(
@@ -132,8 +132,7 @@ def load_initial_weights(
         )
     except InputError as error:
         raise InputError(f"{title}: {error}") from error
-    # An untrained network is checked by nobody: neither adapted kernels nor a classifier whose
-    # class order had to be assumed.
+    # Without training, errors from adapted kernels or an assumed class order would go unnoticed.
     is_usual = report.is_whole and (cfg.TRAIN or not (report.adapted or report.is_order_assumed))
     logger.log(logging.INFO if is_usual else logging.WARNING, "%s: %s", title, report)
     return report

@@ -1,4 +1,4 @@
-"""A backbone with one linear classifier per dataset: experts, students and joint baselines."""
+"""Backbone with one linear classifier per dataset, for experts, students and joint baselines."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -15,12 +15,12 @@ MEMORY_FORMATS = {
     "channels_last_3d": torch.channels_last_3d,
 }
 
-# (B, 3, T, H, W), float32 RGB in [0, 1]; or the same moments in several shapes, by their names.
+# (B, 3, T, H, W), float32 RGB in [0, 1]; or clip shape name -> the same clips in that shape.
 Clips = Tensor | Mapping[str, Tensor]
 
 
 class VideoModel(Protocol):
-    """What tasks and evaluation need: features of clips, and logits per dataset."""
+    """Interface that tasks and evaluation use: features of clips, and logits per dataset."""
 
     def __call__(self, clips: Clips) -> Features:
         """Map clips (B, 3, T, H, W) in [0, 1] to features."""
@@ -30,23 +30,22 @@ class VideoModel(Protocol):
 
 
 class VideoClassifier(nn.Module):
-    """Clips in [0, 1] -> features, and embedding -> logits of a dataset's classes.
+    """Video classifier that maps clips to features, and embeddings to the logits of a dataset.
 
-    The network's own normalisation, precision and memory layout travel with it, and so does the
-    name of the clips that it takes, so that teachers and students of different kinds can be fed
-    with the same batch.
+    The model applies its own normalisation, precision and memory layout and selects its own clip
+    shape, so that different teachers and students can share one batch.
 
     Args:
-        backbone: The network without classifier.
-        num_classes: Dataset name -> number of its classes; one linear classifier each.
-        normalizer: What the backbone's input goes through first; None: nothing is done to it.
-        dropout: Probability before the classifiers.
+        backbone: Network without classifier.
+        num_classes: Dataset name -> number of classes; each dataset gets one linear classifier.
+        normalizer: Preprocessing of the backbone's input; None leaves the input unchanged.
+        dropout: Dropout probability before the classifiers.
         precision: "float32", or "bf16" or "fp16" for autocast of the backbone; classifiers and
-            everything after them stay in float32. The loss of a network that is trained in float16
-            must be scaled, see ``trains_in_fp16``. The first training step on a device and clip
-            size checks the backbone's convolutions, see ``precision.guard_convs``.
+            everything after them stay in float32. Training in float16 needs a scaled loss, see
+            ``trains_in_fp16``. The first training step on a device and clip size checks the
+            backbone's convolutions, see ``precision.guard_convs``.
         memory_format: "contiguous" or "channels_last_3d".
-        clip_name: Which clips it takes where there are several shapes.
+        clip_name: Name of the model's clip shape in batches of several shapes.
     """
 
     def __init__(
@@ -79,13 +78,13 @@ class VideoClassifier(nn.Module):
         """Compute the features of clips (B, 3, T, H, W), float32 RGB in [0, 1].
 
         Raises:
-            ValueError: Clips of several shapes are given, and its own is not among them.
+            ValueError: Several clip shapes are given, without the shape of this model.
         """
         if not isinstance(clips, Tensor):
             clips = _pick(clips, self.clip_name)
         normalised: Tensor = self.normalizer(clips)
         clips = normalised.contiguous(memory_format=self.memory_format)
-        # Only training needs right gradients: frozen experts and evaluation never pay for this.
+        # Only training needs correct gradients, so that frozen experts and evaluation skip this.
         if self.training and torch.is_grad_enabled():
             self.guard(clips)
         dtype = PRECISIONS[self.precision]
@@ -97,12 +96,12 @@ class VideoClassifier(nn.Module):
         return self.heads[dataset](self.dropout(embedding.float()))
 
     def guard(self, clips: Clips) -> None:
-        """Check the convolutions for clips like these, once, where training is in half precision.
+        """Check the convolutions once per device and clip size if the precision is half.
 
-        The first step of a training does it by itself: only there are device and size known.
+        The forward of the first training step calls this, because device and size are known there.
 
         Args:
-            clips: (B, 3, T, H, W), or several shapes by name; of any type, they are not looked at.
+            clips: (B, 3, T, H, W), or shape name -> clips; only shape and device are used.
         """
         clips = clips if isinstance(clips, Tensor) else _pick(clips, self.clip_name)
         key = (clips.device.type, clips.shape[1:])
@@ -114,7 +113,7 @@ class VideoClassifier(nn.Module):
 
 
 def _lay_out_weights(backbone: Backbone, memory_format: torch.memory_format) -> None:
-    # Not Module.to: it wants the format of 3D convolutions for 2D ones too, and fails.
+    # Module.to would apply the format of 3D convolutions to 2D ones too, and fail.
     formats = {5: memory_format, 4: memory_format}
     if memory_format == torch.channels_last_3d:
         formats[4] = torch.channels_last
@@ -124,7 +123,7 @@ def _lay_out_weights(backbone: Backbone, memory_format: torch.memory_format) -> 
 
 
 def trains_in_fp16(task: nn.Module) -> bool:
-    """Say whether a network that ``task`` trains computes in float16: its loss must be scaled."""
+    """Return whether ``task`` trains a network in float16, which needs a scaled loss."""
     return any(
         isinstance(module, VideoClassifier)
         and module.precision == "fp16"
@@ -134,7 +133,7 @@ def trains_in_fp16(task: nn.Module) -> bool:
 
 
 def map_clips(function: Callable[[Tensor], Tensor], clips: Clips) -> Clips:
-    """Apply a function to the clips of each shape."""
+    """Return the clips after applying ``function`` to each shape."""
     if isinstance(clips, Tensor):
         return function(clips)
     return {name: function(each) for name, each in clips.items()}

@@ -1,4 +1,4 @@
-"""What is known of a kind of network before one is built: its sizes, and what they are fed with."""
+"""Descriptions of network families: architectures, their inputs and published figures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from torch import nn
 
 from videokd.models.levels import Backbone
 
-# Of Kinetics-400, as torchvision's video weights have them; and what most others use.
+# KINETICS: of torchvision's video weights; PLAIN: of most other video weights.
 KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
 KINETICS_STD = (0.22803, 0.22145, 0.216989)
 PLAIN_MEAN = (0.45, 0.45, 0.45)
@@ -19,15 +19,15 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class ModelInput:
-    """The clips that the published weights of a network were trained on.
+    """Clip format that the published weights of a network were trained on.
 
     Args:
-        num_frames: Frames of a clip.
+        num_frames: Frames per clip.
         sampling_rate: Source frames from one frame of the clip to the next.
         crop_size: Height and width, px.
-        mean: Per RGB channel (also where ``channels`` is "bgr"), of values in [0, 1].
-        std: The same, > 0.
-        channels: "rgb" or "bgr", in which the network takes its colours.
+        mean: Mean per RGB channel (also where ``channels`` is "bgr"), for values in [0, 1].
+        std: Standard deviation per RGB channel, > 0.
+        channels: Colour order of the network's input, "rgb" or "bgr".
     """
 
     num_frames: int
@@ -40,16 +40,16 @@ class ModelInput:
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of a network as its authors give them.
+    """Published size and cost of a network.
 
     Args:
-        num_params: In millions; 0.0 where none is published.
-        gflops: Multiply-adds of one view, 1e9; 0.0 where none is published.
-        source: Where they stand.
-        remark: Why ours differ, where they do; "" where they do not.
-        num_frames: Of the clip that ``gflops`` counts; 0 for that of the ``ModelInput``.
-        crop_size: Of that clip, px; 0 for that of the ``ModelInput``.
-        num_classes: Of the network that they are of.
+        num_params: Parameters in millions; 0.0 if not published.
+        gflops: Multiply-adds of one view, 1e9; 0.0 if not published.
+        source: Publication of these figures.
+        remark: Reason for a difference from videokd's own counts; "" without a difference.
+        num_frames: Frames of the clip that ``gflops`` counts; 0 = as in ``ModelInput``.
+        crop_size: Crop of the clip that ``gflops`` counts, px; 0 = as in ``ModelInput``.
+        num_classes: Number of classes of the published network.
     """
 
     num_params: float
@@ -63,15 +63,16 @@ class Published:
 
 @dataclass(frozen=True)
 class Size:
-    """One named network of a family.
+    """One named architecture of a family.
 
     Args:
-        model_input: Of its published weights.
-        options: What tells it from the other sizes, read by ``Family.scale``.
-        published: Its figures, where there are any.
+        model_input: Input of its published weights.
+        options: Properties that differ between the sizes of the family; ``Family.scale`` reads
+            them.
+        published: Published figures; None if there are none.
         weights: Names of weights that its library offers, e.g.
             "torchvision:R2Plus1D_18_Weights.KINETICS400_V1".
-        head_name: Dotted name of its classifier where it is not the family's.
+        head_name: Dotted name of the classifier if it differs from ``Family.head_name``.
     """
 
     model_input: ModelInput
@@ -83,13 +84,13 @@ class Size:
 
 @dataclass(frozen=True)
 class Scale:
-    """What the user asks of a network.
+    """Clip size, width and depth that the user requests for a network.
 
     Args:
-        num_frames: Frames of a clip.
+        num_frames: Frames per clip.
         crop_size: Height and width of a clip, px.
-        width_factor: > 0, channels over the network's own.
-        depth_factor: > 0, blocks per stage over the network's own.
+        width_factor: Factor on the network's channels, > 0.
+        depth_factor: Factor on the network's blocks per stage, > 0.
     """
 
     num_frames: int
@@ -98,34 +99,36 @@ class Scale:
     depth_factor: float = 1.0
 
     def channels(self, own: float) -> int:
-        """Scale a number of channels, to a multiple of 8, at least 8."""
+        """Return the scaled number of channels, a multiple of 8, at least 8."""
         return max(8, round(own * self.width_factor / 8) * 8)
 
     def depths(self, own: tuple[int, ...]) -> tuple[int, ...]:
-        """Scale numbers of blocks, rounded up."""
-        # The small slack keeps 0.5 * 2 from becoming 2 by a rounding error.
+        """Return the scaled numbers of blocks, rounded up, at least 1."""
+        # The tolerance keeps a rounding error from turning 0.5 * 2 into 2.
         return tuple(max(1, -int(-(depth * self.depth_factor - 1e-6) // 1)) for depth in own)
 
 
 @dataclass(frozen=True)
 class Family:
-    """Networks of one library that differ in numbers only.
+    """Networks of one library that share code and differ only in numbers.
 
     Args:
-        name: Of its file in ``videokd.models.plain``, and of its file beside this one's.
-        sizes: Architecture name -> what is known of it.
+        name: Name of the family's module in ``videokd.models.plain`` and in
+            ``videokd.models.families``.
+        sizes: Architecture name -> its description.
         head_name: Dotted name of the classifier in the plain network, see ``Backbone``; a size may
-            have another.
-        scale: From (architecture name, its size, what is asked for) to the arguments of
-            ``build_plain``, plain numbers, strings and tuples of them. Raises InputError for a clip
-            that the network cannot take.
-        build_plain: Builds the library's network with random weights from ``num_classes`` and the
-            arguments; takes clips (B, 3, T, H, W) and returns logits (B, K).
-        wrap: Makes a backbone of such a network and its arguments.
-        resolve: From an architecture name that is not in ``sizes`` to what is known of it, for
-            a family whose library has too many networks to list them; None where the name is not
-            one of the family's. Raises InputError for one of its names that its library lacks.
-        open_names: The form of such names, for messages.
+            override it.
+        scale: Function from (architecture name, size, requested scale) to the arguments of
+            ``build_plain``: numbers, strings and tuples of them. Raises InputError for a clip size
+            that the network does not accept.
+        build_plain: Function that builds the library's network with random weights from
+            ``num_classes`` and these arguments. The network maps clips (B, 3, T, H, W) to logits
+            (B, K).
+        wrap: Function that makes a backbone of such a network and its arguments.
+        resolve: Function from an architecture name outside ``sizes`` to its description, for a
+            library with too many networks to list; None if the name does not belong to the family.
+            Raises InputError if the name has the family's form but the library lacks the network.
+        open_names: Forms of the names that ``resolve`` accepts, for messages.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A network that is only looked at: teachers, and the experts inside the joint teacher."""
+"""Frozen networks: teachers, and the experts inside the joint teacher."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,19 +8,19 @@ from torch import Tensor, nn
 
 
 class Frozen(nn.Module):
-    """Hold ``module`` in eval mode and without gradient, whatever is called on the parent.
+    """Holder of a network that stays in eval mode and without gradient.
 
-    The module is not registered: it is absent from ``parameters()`` and ``state_dict()`` of
-    whatever holds it, so that neither an optimizer nor a checkpoint can get at it, and ``train()``
-    does not reach it. ``to()`` and its kin do.
+    The network is not registered as a submodule. It is absent from ``parameters()`` and
+    ``state_dict()`` of the parent, so that optimizers and checkpoints do not include it, and
+    ``train()`` does not reach it. ``to()`` and similar methods do.
 
     Args:
-        module: The network; it is put into eval mode and its parameters stop requiring gradients.
+        module: The network; set to eval mode and to ``requires_grad_(False)``.
     """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        # nn.Module registers attributes that are modules, but does not look into tuples.
+        # nn.Module registers attributes that are modules, but not modules inside a tuple.
         self._hidden = (module.eval().requires_grad_(False),)
 
     @property
@@ -29,8 +29,8 @@ class Frozen(nn.Module):
         return self._hidden[0]
 
     def forward(self, *args: Any) -> Any:
-        """Call the network without gradient."""
-        # Not inference_mode: what is trained on top must be able to save the results for backward.
+        """Return the outputs of the network, without gradient."""
+        # Not inference_mode: trained layers on top must be able to save the outputs for backward.
         with torch.no_grad():
             return self.module(*args)
 

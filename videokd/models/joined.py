@@ -1,4 +1,4 @@
-"""One classifier over the classes of all datasets, as one list (baseline B3)."""
+"""Single classifier over the concatenated classes of all datasets (baseline B3)."""
 
 from collections.abc import Mapping
 from itertools import accumulate
@@ -12,10 +12,10 @@ HEAD = "joined"
 
 
 class JoinedClassifier(nn.Module):
-    """A backbone with one head of sum K_i classes: those of the first dataset, of the second, ...
+    """Backbone with one head of sum K_i classes, concatenated in the order of the datasets.
 
     Args:
-        classifier: With one head, ``HEAD``, of as many classes as all datasets have together.
+        classifier: Classifier with one head, ``HEAD``, for the classes of all datasets.
         num_classes: Dataset name -> number of classes, in the order of the head.
     """
 

@@ -1,4 +1,4 @@
-"""Layer decay: the deeper a layer lies below the classifier, the lower its learning rate."""
+"""Layer decay: learning rates that decrease with the distance from the classifier."""
 
 from collections.abc import Mapping
 
@@ -8,11 +8,11 @@ from videokd.models.levels import LEVEL_NAMES, Backbone
 
 
 def depth_names(backbone: Backbone) -> list[tuple[str, ...]]:
-    """Return what lies at each depth, low to high: names of submodules of ``backbone``.
+    """Return the names of the submodules of ``backbone`` at each depth, low to high.
 
-    The stem is one depth, what follows the last level is one, and in the levels each module that
-    ``parts`` names is one: a block of a transformer (as in the published recipes, from BEiT on), a
-    stage of a network whose stages are modules. What holds no trainable parameter is no depth.
+    The stem is one depth, and so are the layers after the last level. Within the levels, each
+    module that ``parts`` names is a depth: a block of a transformer (as in published recipes from
+    BEiT on), or a stage if stages are modules. Modules without trainable parameters are left out.
     """
     depths: list[tuple[str, ...]] = []
     for part, names in backbone.parts().items():
@@ -26,20 +26,20 @@ def depth_names(backbone: Backbone) -> list[tuple[str, ...]]:
 def layer_lr_scales(
     module: nn.Module, decay: float, scales: Mapping[str, float]
 ) -> dict[str, float]:
-    """Return the factors on the learning rates of the backbones' layers in ``module``.
+    """Return the learning-rate factors of the layers of all backbones in ``module``.
 
-    The highest depth of a backbone has the factor ``decay``, the one below ``decay`` ** 2, and so
-    on down to the stem; what is no backbone (classifiers, projectors, fusion) has 1. Each is
-    multiplied by the factor that ``scales`` gives it.
+    The highest depth of a backbone has the factor ``decay``, the next one ``decay`` ** 2, and so on
+    down to the stem. Other modules (classifiers, projectors, fusion) have 1. Each factor is
+    multiplied by the matching factor in ``scales``.
 
     Args:
-        module: What is trained. Backbones in ``Frozen`` are not in it.
-        decay: In (0, 1]; with 1 the factors are those of ``scales``.
-        scales: Dotted name in ``module`` -> factor; of several that fit, the longest counts. None
-            may lie within a backbone.
+        module: Module to train. Backbones in ``Frozen`` are not part of it.
+        decay: Decay per depth, in (0, 1]; 1 returns ``scales``.
+        scales: Dotted name in ``module`` -> factor. The longest matching name counts. Names must
+            not lie inside a backbone.
 
     Returns:
-        ``scales`` and the dotted names of the layers, for ``build_optimizer``.
+        Dotted name -> factor, including ``scales``, for ``build_optimizer``.
     """
     found = dict(scales)
     if decay == 1:

@@ -1,4 +1,4 @@
-"""What a backbone returns: one feature map per level, and the embedding."""
+"""Backbone interface and its output: one feature map per level, and the embedding."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -18,20 +18,20 @@ LEVEL_NAMES = ("stage1", "stage2", "stage3", "stage4")
 
 @dataclass(frozen=True)
 class Features:
-    """The features of a batch of clips.
+    """Features of a batch of clips.
 
-    They are returned by ``forward`` and not caught by hooks, which a compiled graph would skip.
+    ``forward`` returns them; hooks would not run in a compiled graph.
     """
 
     levels: dict[str, Tensor]
     """Level name ("stage1" ... "stage4", low to high) -> map (B, C, T, H, W)."""
     embedding: Tensor
-    """(B, D), what the classifier sees."""
+    """(B, D), input of the classifier."""
 
 
 @dataclass(frozen=True)
 class LevelShapes:
-    """The shapes of ``Features`` for one clip size, without the batch dimension."""
+    """Shapes of ``Features`` for one clip size, without the batch dimension."""
 
     levels: dict[str, tuple[int, int, int, int]]
     """Level name -> (C, T, H, W)."""
@@ -39,17 +39,17 @@ class LevelShapes:
 
 
 class Backbone(nn.Module, ABC):
-    """A library's network without its classifier: clips (B, 3, T, H, W) -> Features.
+    """Library network without its classifier; maps clips (B, 3, T, H, W) to ``Features``.
 
     Attributes:
         net: The library's network; its classifier is replaced by ``nn.Identity``.
-        head_name: Dotted name of the classifier in ``net``, for export to the plain network; an
-            ``nn.Linear``, or a convolution of one position, which computes the same.
-        embedding_dim: D of the embedding.
+        head_name: Dotted name of the classifier in ``net``, for export to the plain network. The
+            classifier is an ``nn.Linear`` or an equivalent 1x1x1 convolution.
+        embedding_dim: Size D of the embedding.
     """
 
     head_name: str
-    # Typed loosely: each family reads the attributes of its own library's network.
+    # Any: each family reads the attributes of its own library's network.
     net: Any
 
     def __init__(self, net: nn.Module) -> None:
@@ -75,19 +75,19 @@ class Backbone(nn.Module, ABC):
     def parts(self) -> dict[str, tuple[str, ...]]:
         """Return part -> dotted names of its members in ``net``, in the order of the forward.
 
-        Parts are "stem", the levels, and "embedding": what lies between the last level and the
-        embedding, which may be nothing. Together they hold every parameter and buffer once. A
-        member is a submodule, or a parameter that belongs to none.
+        The parts are "stem", the levels, and "embedding": the layers between the last level and the
+        embedding, possibly none. Each parameter and buffer is in exactly one part. A member is a
+        submodule, or a parameter outside all submodules.
         """
 
     def head_state(self, classifier: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a classifier's weights as those of the one that was cut off.
+        """Return a classifier's weights with the names and shapes of the library's classifier.
 
         Args:
-            classifier: The state of an ``nn.Linear`` on the embedding: "weight" (K, D), "bias".
+            classifier: State of an ``nn.Linear`` on the embedding: "weight" (K, D), "bias".
 
         Returns:
-            The same values; names and shapes are those of the library's network with K classes.
+            The same values, named and shaped as in the library's network with K classes.
         """
         weight = classifier["weight"].unflatten(1, self._head_input_shape)
         state = {**classifier, "weight": weight}
@@ -99,15 +99,15 @@ class Backbone(nn.Module, ABC):
 
 
 def tokens_to_grid(tokens: Tensor, thw: tuple[int, int, int]) -> Tensor:
-    """Turn tokens (B, 1 + T*H*W, C) with a class token in front into a map (B, C, T, H, W)."""
+    """Return tokens (B, 1 + T*H*W, C), class token first, as a map (B, C, T, H, W)."""
     time, height, width = thw
     return rearrange(tokens[:, 1:], "b (t h w) c -> b c t h w", t=time, h=height, w=width)
 
 
 def compute_level_shapes(backbone: Backbone, clip_shape: tuple[int, int, int, int]) -> LevelShapes:
-    """Return the shapes that ``backbone`` gives at every level, by a forward on the meta device.
+    """Return the shapes of the features of ``backbone``, found by a forward on the meta device.
 
-    Nothing is computed and no memory is taken; the backbone itself is not touched.
+    This computes no values, takes no memory and does not change the backbone.
 
     Args:
         backbone: The network.
@@ -116,7 +116,7 @@ def compute_level_shapes(backbone: Backbone, clip_shape: tuple[int, int, int, in
     Raises:
         InputError: The network does not accept this clip size.
     """
-    # Module by module: in a network that is tuned in part, the modes differ.
+    # Per module: in a partly fine-tuned network the modes differ.
     modes = [(module, module.training) for module in backbone.modules()]
     try:
         with torch.no_grad():
@@ -126,9 +126,9 @@ def compute_level_shapes(backbone: Backbone, clip_shape: tuple[int, int, int, in
             }
             # Evaluation mode: a batch of one has no batch statistics at a 1x1x1 level.
             clips = torch.empty(1, *clip_shape, device="meta")
-            # The copy is of the outermost module only, and not compiled where the backbone is.
+            # copy.copy gives an uncompiled shallow copy, whose parameters functional_call replaces.
             features = torch.func.functional_call(copy.copy(backbone.eval()), state, (clips,))
-    except (RuntimeError, ValueError, AssertionError) as error:  # the libraries' own
+    except (RuntimeError, ValueError, AssertionError) as error:  # raised by the libraries
         raise InputError(
             f"the network does not accept clips of shape (C, T, H, W) = {clip_shape}: {error}"
         ) from error

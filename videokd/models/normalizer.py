@@ -1,4 +1,4 @@
-"""From clips in [0, 1] to what a network was trained on."""
+"""Normalisation of clips in [0, 1] to a network's input range and colour order."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,15 @@ from torch import Tensor, nn
 
 
 class ClipNormalizer(nn.Module):
-    """Subtract a mean and divide by a standard deviation per colour; turn RGB to BGR if need be.
+    """Normaliser by mean and standard deviation per colour, with optional RGB to BGR conversion.
 
-    Both are preprocessing and no weights: they are absent from ``state_dict()``.
+    Mean and standard deviation are preprocessing, not weights, and are absent from
+    ``state_dict()``.
 
     Args:
-        mean: Per RGB channel, of values in [0, 1].
-        std: Per RGB channel, > 0.
-        channels: "rgb" or "bgr", in which the network takes the colours.
+        mean: Mean per RGB channel, for values in [0, 1].
+        std: Standard deviation per RGB channel, > 0.
+        channels: Colour order of the network's input, "rgb" or "bgr".
     """
 
     mean: Tensor
@@ -34,6 +35,6 @@ class ClipNormalizer(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1, 1), persistent=False)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Normalise clips (B, 3, T, H, W), float RGB in [0, 1]."""
+        """Return normalised clips, from (B, 3, T, H, W) float RGB in [0, 1]."""
         clips = (clips - self.mean) / self.std
         return clips.flip(1) if self.is_bgr else clips

@@ -1,4 +1,4 @@
-"""Networks of libraries that need not be installed: imported when the first one is built."""
+"""Lazy import of networks from optional libraries."""
 
 from collections.abc import Callable
 from importlib import import_module, metadata
@@ -8,19 +8,19 @@ from torch import nn
 
 from videokd.utils.errors import InputError, how_to_install
 
-# As in setup.cfg. Older ones have other weights, or other names for them.
+# As in setup.cfg. Older versions have other weights or other weight names.
 MIN_VERSIONS = {"transformers": (5, 18)}
 
 
 def build_with(library: str, family: str) -> Callable[..., nn.Module]:
-    """Return the ``build`` of ``videokd.models.plain.<family>``, which is imported when called.
+    """Return a function that imports ``videokd.models.plain.<family>`` and calls its ``build``.
 
-    Calling it raises InputError where the library is missing or too old.
+    The function raises InputError if the library is missing or too old.
 
     Args:
-        library: What that file imports, one of ``MIN_VERSIONS``; videokd's extra that installs it
-            has the same name.
-        family: Name of the file.
+        library: Library that the module imports, a key of ``MIN_VERSIONS``. videokd's extra that
+            installs it has the same name.
+        family: Name of the module.
     """
 
     def build(**arguments: Any) -> nn.Module:
