@@ -1,10 +1,10 @@
-"""Precisions, and a guard: finds convolutions whose half-precision kernel is wrong.
+"""Precisions, and a guard against convolutions with wrong half-precision kernels.
 
 oneDNN (torch 2.14 on CPUs with AVX512-BF16) returns uninitialised memory as the weight gradient of
-a convolution with temporal padding whenever its input has more than one frame but fewer than its
-kernel: r2plus1d_18 meets that with clips of 8 frames. Nothing here relies on that rule: what is
-wrong is found by comparing every convolution with float32 at the shapes that the network uses, and
-runs in float32 from then on. float16 is looked at in the same way.
+a convolution with temporal padding if its input has more than one frame but fewer frames than its
+kernel. r2plus1d_18 has this case with clips of 8 frames. The guard does not rely on this rule: it
+compares every convolution with float32 at the network's own input shapes, for bfloat16 and float16,
+and runs wrong convolutions in float32.
 """
 
 import logging
@@ -24,42 +24,42 @@ logger = logging.getLogger(__name__)
 
 ClipShape = tuple[int, int, int, int]
 
-# What the network computes in, under autocast; float32 is no autocast.
+# Config value -> dtype of autocast; float32 runs without autocast.
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# bf16 keeps 8 bits, float16 11: a right kernel is about 0.003 off, what a wrong one returns is
-# unbounded.
+# bf16 keeps 8 bits and float16 11: the error of a correct kernel is about 0.003, that of a wrong
+# kernel is unbounded.
 MAX_RELATIVE_ERROR = 0.05
 
 _NUM_REPEATS = 2
 _BATCH_SIZE = 2
-# Larger layers are checked on a part of their height and width, lest a CPU take minutes.
+# On a CPU, larger layers are checked on smaller inputs; full size would take minutes.
 _MAX_CPU_MULTIPLICATIONS = 200_000_000
-# What was measured stays so while the process lives: networks of one kind come again and again.
+# Cache of errors for this process, which may build many networks with the same convolutions.
 _measured: dict[tuple[Any, ...], dict[str, float]] = {}
 _POISON_BYTES = tuple(2**i for i in range(10, 23))
 
 
 @dataclass(frozen=True)
 class BrokenConv:
-    """Convolutions of one kind whose half-precision results are wrong at one input shape."""
+    """Convolutions of one kind with wrong half-precision results at one input shape."""
 
     names: tuple[str, ...]
     """Dotted names in the backbone, one or more."""
     kernel_size: tuple[int, ...]
-    """Over (T, H, W)."""
+    """Kernel size over (T, H, W)."""
     input_shape: ClipShape
-    """(C, T, H, W) that they see in the network."""
+    """(C, T, H, W) of their input in the network."""
     errors: dict[str, float]
     """"output", "input gradient", "weight gradient" -> worst relative L2 error; inf for NaN."""
 
 
 class Float32Conv3d(nn.Conv3d):
-    """A convolution that computes in float32 under autocast and keeps its input's dtype."""
+    """Convolution that computes in float32 under autocast and returns its input's dtype."""
 
     @classmethod
     def replacing(cls, conv: nn.Conv3d) -> "Float32Conv3d":
-        """Return one that stands for ``conv`` and shares its parameters."""
+        """Return a replacement for ``conv`` that shares its parameters."""
         new = cls(
             conv.in_channels,
             conv.out_channels,
@@ -72,13 +72,13 @@ class Float32Conv3d(nn.Conv3d):
             padding_mode=conv.padding_mode,
             device="meta",
         )
-        # The very same objects: an optimizer may hold them already.
+        # The same objects, because an optimizer may already hold them.
         new.weight, new.bias = conv.weight, conv.bias
         return new.train(conv.training)
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (B, C, T, H, W) of any float dtype; the result has that dtype."""
-        if input.is_meta:  # autocast knows no such device
+        if input.is_meta:  # autocast does not support the meta device
             return super().forward(input)
         with torch.autocast(input.device.type, enabled=False):
             return super().forward(input.to(self.weight.dtype)).to(input.dtype)
@@ -90,24 +90,25 @@ def guard_convs(
     device: torch.device,
     dtype: torch.dtype = torch.bfloat16,
 ) -> list[BrokenConv]:
-    """Make ``backbone`` train correctly in half precision: wrong convolutions run in float32.
+    """Replace convolutions of ``backbone`` that are wrong in half precision by float32 ones.
 
-    Says so in one warning. Parameters, their names and their memory layout stay as they are.
+    Logs one warning if there are any. Parameters, their names and their memory layout do not
+    change.
 
     Args:
         backbone: The network; changed in place.
         clip_shape: (3, T, H, W) of one clip.
-        device: Where it will be trained.
-        dtype: What autocast computes in, bfloat16 or float16.
+        device: Training device.
+        dtype: Autocast dtype, bfloat16 or float16.
 
     Returns:
-        What was found, empty when it is right everywhere.
+        Wrong convolutions; empty if all are correct.
     """
     broken = check_convs(backbone, clip_shape, device, dtype)
     for entry in broken:
         for name in entry.names:
             conv = backbone.get_submodule(name)
-            # A layer can be found at two input shapes.
+            # A layer can be listed for two input shapes.
             if isinstance(conv, nn.Conv3d) and not isinstance(conv, Float32Conv3d):
                 backbone.set_submodule(name, Float32Conv3d.replacing(conv))
     if broken:
@@ -117,7 +118,7 @@ def guard_convs(
 
 @cache
 def _warn(precision: str, device_type: str, text: str) -> None:
-    """Say it once in a process: an experiment trains many networks of one kind."""
+    """Log a warning about wrong convolutions, once per process and text."""
     logger.warning(
         "%s is wrong on this %s (torch %s) for some convolutions, which run in float32: %s",
         precision,
@@ -137,21 +138,21 @@ def check_convs(
     device: torch.device,
     dtype: torch.dtype = torch.bfloat16,
 ) -> list[BrokenConv]:
-    """Compare every Conv3d of ``backbone`` under autocast with float32, on random data.
+    """Check every Conv3d of ``backbone`` under autocast against float32, on random data.
 
-    Output, input gradient and weight gradient are compared with a batch of two, at the input
-    shapes of a clip, in both memory layouts, twice each and over memory that was filled with NaN:
-    a kernel that leaves a part of its result unwritten would otherwise be right by luck. Weights
-    and the global random generators are not touched.
+    Output, input gradient and weight gradient are compared for a batch of two at the input shapes
+    of a clip, twice in each of two memory layouts. Free memory is filled with NaN before, because
+    a kernel that leaves a part of its result unwritten could otherwise be right by chance. Weights
+    and global random generators do not change.
 
     Args:
         backbone: The network.
         clip_shape: (3, T, H, W) of one clip.
-        device: Where to compute.
-        dtype: What autocast computes in.
+        device: Device to compute on.
+        dtype: Autocast dtype.
 
     Returns:
-        The convolutions that are more than ``MAX_RELATIVE_ERROR`` off.
+        Convolutions with a relative error above ``MAX_RELATIVE_ERROR``.
 
     Raises:
         InputError: The network does not accept this clip size.
@@ -179,7 +180,7 @@ def check_convs(
 
 
 def _find_input_shapes(backbone: Backbone, clip_shape: ClipShape) -> dict[str, set[ClipShape]]:
-    """Return Conv3d name -> the (C, T, H, W) of its inputs, by a forward on the meta device."""
+    """Return Conv3d name -> its input shapes (C, T, H, W), found by a forward on the meta device."""
     found: dict[str, set[ClipShape]] = defaultdict(set)
 
     def make_hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -219,21 +220,21 @@ def _measure(
     device: torch.device,
     dtype: torch.dtype,
 ) -> dict[str, float]:
-    """Return the worst relative L2 error of half precision's output and gradients over all repeats.
+    """Return the worst relative L2 errors of half-precision output and gradients over all repeats.
 
     Args:
-        like: The weight whose shape and layout are used, with random values.
+        like: Weight that defines shape and layout; its values are replaced by random ones.
         options: Stride, padding, dilation and groups.
-        input_shape: (C, T, H, W).
-        device: Where to compute.
-        dtype: What autocast computes in.
+        input_shape: (C, T, H, W) of the input.
+        device: Device to compute on.
+        dtype: Autocast dtype.
     """
     rng = torch.Generator(device).manual_seed(0)
     weight = torch.empty_like(like.detach(), device=device).normal_(generator=rng)
     clips = torch.randn(_BATCH_SIZE, *input_shape, generator=rng, device=device)
     expected = _convolve(clips, weight, options, dtype=None)
     worst = dict.fromkeys(expected, 0.0)
-    # The layout of what comes in picks the kernel, and it changes within some networks.
+    # The layout of the input selects the kernel, and it changes within some networks.
     for memory_format in (torch.contiguous_format, torch.channels_last_3d):
         same_clips = clips.to(memory_format=memory_format)
         for _ in range(_NUM_REPEATS):
@@ -262,13 +263,14 @@ def _convolve(
 
 
 def _poison_free_memory(device: torch.device) -> None:
-    """Leave blocks of many sizes full of NaN (in half precision and float32) to the allocator."""
+    """Fill and free blocks of many sizes, with bytes that are NaN in half precision and float32."""
     blocks = [torch.full((size,), 255, dtype=torch.uint8, device=device) for size in _POISON_BYTES]
     del blocks
 
 
 def _relative_error(value: Tensor, expected: Tensor) -> float:
-    # In float64: a wild value must not overflow, and a weight that sees padding only has norm 0.
+    # float64, so that huge wrong values do not overflow. The clamp is for norm 0: a weight that
+    # sees only padding has no gradient.
     scale = expected.double().norm().clamp(min=1e-12)
     error = ((value.double() - expected.double()).norm() / scale).item()
     return error if error < float("inf") else float("inf")

@@ -1,4 +1,4 @@
-"""Transformers without a pyramid: tokens of one size, of which four depths become the levels."""
+"""Helpers for transformers of one resolution, whose levels are tokens at four depths."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from videokd.models.levels import LEVEL_NAMES
 from videokd.utils.errors import InputError
 
 PATCH = 16
-"""Height and width of a patch in px, of all families here."""
+"""Height and width of a patch in px, the same for all families that use this module."""
 
 
 def run_blocks(
@@ -20,16 +20,18 @@ def run_blocks(
     run: Callable[[nn.Module, Tensor], Tensor],
     to_map: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Run all blocks, and keep the tokens after each quarter of them as a level.
+    """Run all blocks and return the last tokens and the levels.
+
+    A level is the map of the tokens after each quarter of the blocks.
 
     Args:
-        blocks: A multiple of four.
-        tokens: (B, N, C), what the first block sees.
-        run: From a block and tokens to the block's tokens.
-        to_map: From tokens (B, N, C) to a map (B, C, T, H, W).
+        blocks: Blocks of the transformer, a multiple of four.
+        tokens: (B, N, C), input of the first block.
+        run: Function from a block and its input tokens to its output tokens.
+        to_map: Function from tokens (B, N, C) to a map (B, C, T, H, W).
 
     Returns:
-        The last block's tokens, and level name -> map.
+        Output tokens of the last block, and level name -> map.
     """
     per_level = len(blocks) // len(LEVEL_NAMES)
     levels = {}
@@ -41,7 +43,7 @@ def run_blocks(
 
 
 def name_blocks(prefix: str, num_blocks: int) -> dict[str, tuple[str, ...]]:
-    """Return level name -> dotted names of the blocks from the level before up to it."""
+    """Return level name -> dotted names of its quarter of the blocks."""
     per_level = num_blocks // len(LEVEL_NAMES)
     return {
         name: tuple(f"{prefix}.{i}" for i in range(level * per_level, (level + 1) * per_level))
@@ -50,16 +52,16 @@ def name_blocks(prefix: str, num_blocks: int) -> dict[str, tuple[str, ...]]:
 
 
 def clip_grid(clips: Tensor, frames_per_token: int) -> tuple[int, int, int]:
-    """Return how many tokens lie along T, H and W of clips (B, 3, T, H, W)."""
+    """Return the numbers of tokens along T, H and W for clips (B, 3, T, H, W)."""
     time, height, width = clips.shape[2:]
     return time // frames_per_token, height // PATCH, width // PATCH
 
 
 def check_clip_divides(name: str, scale: Scale, frames_per_token: int) -> None:
-    """Refuse clips of which a network would cut off a margin or the last frame.
+    """Check that the clip size is a multiple of the token size, so that nothing is cut off.
 
     Raises:
-        InputError: Frames or crop are no multiple of a token's.
+        InputError: The number of frames or the crop size is not a multiple.
     """
     if scale.num_frames % frames_per_token or scale.crop_size % PATCH:
         frames = "any number of" if frames_per_token == 1 else f"a multiple of {frames_per_token}"
@@ -72,16 +74,17 @@ def check_clip_divides(name: str, scale: Scale, frames_per_token: int) -> None:
 def scale_transformer(
     scale: Scale, *, width: int, num_heads: int, num_blocks: int
 ) -> dict[str, Any]:
-    """Scale a transformer: fewer heads of the same width, and a multiple of four blocks.
+    """Return the arguments of a scaled transformer.
 
-    Narrower ones start with larger weights: a layer that sums over fewer channels would otherwise
-    add almost nothing to its residual, and training from scratch would hardly start.
+    The number of heads scales, their width stays; the number of blocks is a multiple of four.
+    Narrower transformers start with larger weights. Otherwise a layer that sums over fewer channels
+    would add almost nothing to its residual, and training from scratch would hardly start.
 
     Args:
-        scale: What is asked for.
-        width: The network's own channels.
-        num_heads: The network's own attention heads.
-        num_blocks: The network's own blocks, a multiple of four.
+        scale: Requested scale.
+        width: Channels at scale 1.
+        num_heads: Attention heads at scale 1.
+        num_blocks: Blocks at scale 1, a multiple of four.
 
     Returns:
         "width", "num_heads", "num_blocks" and "init_std", for ``build`` of the plain network.

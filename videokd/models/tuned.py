@@ -1,4 +1,4 @@
-"""A network trained on in part or as a whole: the experts that a joint teacher fine-tunes."""
+"""Partly trainable networks: the experts that a joint teacher fine-tunes."""
 
 from collections.abc import Iterator
 
@@ -12,17 +12,17 @@ TUNED_PARTS = ("last_stage", "all")
 
 
 class Tuned(nn.Module):
-    """Hold ``model`` with a part of its backbone trainable, and the rest as if frozen.
+    """Holder of a model of which only a part of the backbone is trained.
 
-    The rest, the model's own classifiers included, stays in eval mode (its norms keep their
-    statistics) and without gradient, whatever ``train()`` is called on. Other than in ``Frozen``,
-    the whole model is registered: it is in ``state_dict()`` of whatever holds it.
+    The rest, including the model's own classifiers, stays in eval mode (norms keep their
+    statistics) and without gradient, also after ``train()``. Unlike in ``Frozen``, the whole model
+    is registered and in the ``state_dict()`` of the parent.
 
     Args:
-        model: The network; changed in place. Pass a copy where the original is still wanted.
-        part: "all" of the backbone, or its "last_stage" with what follows it.
-        top: The highest level that is looked at, "stage1" ... "embedding". What lies above it gets
-            no gradient and is therefore not trained; "last_stage" is the stage that ends there.
+        model: The network; changed in place. Pass a copy to keep the original.
+        part: "all" of the backbone, or its "last_stage" and the layers after it.
+        top: Highest level in use, "stage1" ... "embedding". Layers above it get no gradient and are
+            not trained; "last_stage" is the stage that ends at this level.
 
     Raises:
         InputError: Unknown ``part``.
@@ -48,10 +48,10 @@ class Tuned(nn.Module):
         return self.module(clips)
 
     def train(self, mode: bool = True) -> "Tuned":
-        """Set the mode of the trained part; the rest goes to eval mode."""
+        """Set the mode of the trained part; the rest stays in eval mode."""
         super().train(False)
         self.training = mode
-        # The model's own flag switches the guard of bf16 training on, and nothing else.
+        # The flag of the model itself only enables the guard of half-precision training.
         self.module.training = mode
         for member in self._trained():
             if isinstance(member, nn.Module):
@@ -59,6 +59,6 @@ class Tuned(nn.Module):
         return self
 
     def _trained(self) -> Iterator[nn.Module | nn.Parameter]:
-        # Looked up each time: the guard of bf16 training replaces convolutions.
+        # Looked up each time, because the half-precision guard replaces convolutions.
         for part in self._trained_parts:
             yield from self.module.backbone.part_members(part)

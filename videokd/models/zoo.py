@@ -1,4 +1,4 @@
-"""Architecture names -> plain networks and backbones."""
+"""Architecture names, and the plain networks and backbones built from them."""
 
 import difflib
 from collections.abc import Mapping
@@ -48,28 +48,28 @@ FAMILIES: Mapping[str, Family] = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """One named network at one width, depth and clip size.
+    """Named network at one width, depth and clip size.
 
-    ``plain_module`` and ``arguments`` are all that is needed to rebuild the library's network
-    without videokd: ``plain_module.build(num_classes=K, **arguments)``.
+    The module ``videokd.models.plain.<family>`` and ``arguments`` suffice to rebuild the library's
+    network without videokd, by ``build(num_classes=K, **arguments)``.
     """
 
     name: str
     family: str
-    """The file in ``videokd.models.plain``, one of ``FAMILIES``."""
+    """Name of the module in ``videokd.models.plain``, a key of ``FAMILIES``."""
     arguments: dict[str, Any]
 
     def build_plain(self, num_classes: int) -> nn.Module:
-        """Build the library's network, with its own classifier and random weights."""
+        """Build the library's network with a classifier and random weights."""
         return FAMILIES[self.family].build_plain(num_classes=num_classes, **self.arguments)
 
     def build_backbone(self) -> Backbone:
-        """Build the network and wrap it as a backbone, with random weights."""
-        # The classifier is cut off, so its class count does not matter.
+        """Build the network with random weights and wrap it as a backbone."""
+        # The backbone removes the classifier, so that the number of classes does not matter.
         return self.wrap(self.build_plain(num_classes=1))
 
     def wrap(self, net: nn.Module) -> Backbone:
-        """Make a backbone of a network that ``build_plain`` built; it loses its classifier."""
+        """Return a backbone made of a network from ``build_plain``, whose classifier is removed."""
         return FAMILIES[self.family].wrap(net, self.arguments)
 
     @property
@@ -89,14 +89,14 @@ def get_architecture(
     """Return the description of an architecture, scaled in width and depth.
 
     Args:
-        name: One of ``architecture_names()``, or of the form of a family's ``open_names``.
-        num_frames: Frames of a clip; some networks are built for it.
-        crop_size: Height and width of a clip in px; some networks are built for it.
-        width_factor: > 0, channels over the architecture's own (rounded to multiples of 8).
-        depth_factor: > 0, blocks per stage over the architecture's own (rounded up).
+        name: One of ``architecture_names()``, or a name of the form of a family's ``open_names``.
+        num_frames: Frames per clip; fixed in some networks.
+        crop_size: Height and width of a clip in px; fixed in some networks.
+        width_factor: Factor on the architecture's channels, > 0; rounded to multiples of 8.
+        depth_factor: Factor on the architecture's blocks per stage, > 0; rounded up.
 
     Raises:
-        InputError: Unknown name, or a clip size that the architecture cannot take.
+        InputError: Unknown name, or a clip size that the architecture does not accept.
     """
     family, size = _find(name)
     scale = Scale(num_frames, crop_size, width_factor, depth_factor)
@@ -104,7 +104,7 @@ def get_architecture(
 
 
 def get_size(name: str) -> Size:
-    """Return what is known of an architecture, its published input above all.
+    """Return the description of an architecture, such as its published input.
 
     Raises:
         InputError: Unknown name.
@@ -113,7 +113,7 @@ def get_size(name: str) -> Size:
 
 
 def architecture_names() -> list[str]:
-    """Return all architecture names, sorted; without those that a library has beyond them."""
+    """Return all listed architecture names, sorted; names of ``open_names`` are not included."""
     return sorted(name for family in FAMILIES.values() for name in family.sizes)
 
 

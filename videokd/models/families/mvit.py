@@ -14,11 +14,12 @@ from videokd.utils.errors import InputError
 
 
 class MViTBackbone(Backbone):
-    """Levels are the tokens after each stage's last block, as a map without the class token.
+    """MViT backbone whose levels are the tokens after each stage's last block.
 
-    Strides over (T, H, W): (2, 4, 4), (2, 8, 8), (2, 16, 16), (2, 32, 32). In version 1 a stage's
-    last block has the next stage's channels. The embedding is the normalised class token, or the
-    mean of the other normalised tokens for ``GapMViT``.
+    Levels are maps without the class token. Strides over (T, H, W): (2, 4, 4), (2, 8, 8),
+    (2, 16, 16), (2, 32, 32). In version 1 a stage's last block already has the channels of the next
+    stage. The embedding is the normalised class token; for ``GapMViT`` it is the mean of the other
+    normalised tokens.
 
     Args:
         net: The network.

@@ -12,11 +12,12 @@ from videokd.utils.errors import InputError
 
 
 class PtvMViTBackbone(Backbone):
-    """Levels are the tokens after each stage's last block, as a map without the class token.
+    """MViT backbone whose levels are the tokens after each stage's last block.
 
-    Strides over (T, H, W): (2, 4, 4), (2, 8, 8), (2, 16, 16), (2, 32, 32). A stage's last block
-    already has the channels of the next stage, so that the levels of the full size have 192, 384,
-    768 and 768. The embedding is the normalised class token.
+    Levels are maps without the class token. Strides over (T, H, W): (2, 4, 4), (2, 8, 8),
+    (2, 16, 16), (2, 32, 32). A stage's last block already has the channels of the next stage, so
+    that the levels at full size have 192, 384, 768 and 768 channels. The embedding is the
+    normalised class token.
 
     Args:
         net: The network.

@@ -11,15 +11,16 @@ from videokd.models.plain import ptv_resnet
 
 
 class PtvResNetBackbone(Backbone):
-    """Levels are the outputs of the four residual stages, the embedding is their global average.
+    """Residual backbone whose levels are the outputs of the four stages.
 
-    Strides over (T, H, W): slow (1, 4, 4), (1, 8, 8), (1, 16, 16), (1, 32, 32); r2plus1d
+    The embedding is the global average of the last level. Strides over (T, H, W): slow (1, 4, 4),
+    (1, 8, 8), (1, 16, 16), (1, 32, 32); r2plus1d
     (1, 4, 4), (1, 8, 8), (2, 16, 16), (4, 32, 32); csn (1, 4, 4), (2, 8, 8), (4, 16, 16),
     (8, 32, 32).
     """
 
     head_name = "blocks.5.proj"
-    # The blocks of each level.
+    # Indices in ``net.blocks`` of each level.
     level_blocks: tuple[tuple[int, ...], ...] = ((1,), (2,), (3,), (4,))
 
     def forward(self, clips: Tensor) -> Features:
@@ -43,7 +44,7 @@ class PtvResNetBackbone(Backbone):
 
 
 class TimePooledBackbone(PtvResNetBackbone):
-    """c2d and i3d, whose T is halved between the first stage and the second.
+    """Backbone of c2d and i3d, which halve T between the first and the second stage.
 
     Strides over (T, H, W): (1, 4, 4), (2, 8, 8), (2, 16, 16), (2, 32, 32).
     """

@@ -13,11 +13,12 @@ from videokd.utils.errors import InputError
 
 
 class S3DBackbone(Backbone):
-    """Levels are the maps before each of the three later pooling layers, and the last map.
+    """S3D backbone whose levels are the maps before the three later pooling layers, and the last.
 
     Strides over (T, H, W): (2, 4, 4), (2, 8, 8), (4, 16, 16), (8, 32, 32); the last one rounds
-    down. The embedding is the library's pooled map, averaged over its positions: there the
-    classifier, which is a convolution, gives the average of its outputs.
+    down. The embedding is the library's pooled map averaged over its positions. Since the
+    classifier is a 1x1x1 convolution, its output for the embedding is the library's averaged
+    output.
 
     Args:
         net: The network.
@@ -28,7 +29,7 @@ class S3DBackbone(Backbone):
 
     def __init__(self, net: S3D, depths: tuple[int, int, int]) -> None:
         super().__init__(net)
-        # Two layers of stem and two of the first stage; later stages begin with their pooling.
+        # The stem has two layers, and so has the first stage; later stages begin with a pooling.
         ends = list(accumulate((2, 2, *(1 + depth for depth in depths))))
         self._stages = dict(zip(LEVEL_NAMES, zip(ends, ends[1:], strict=False), strict=True))
 
@@ -52,7 +53,7 @@ class S3DBackbone(Backbone):
 
 def _scale(name: str, size: Size, scale: Scale) -> dict[str, Any]:
     if scale.num_frames < 5 or scale.crop_size < 17:
-        # Its last pooling would have nothing left to pool.
+        # The input of the last pooling would be empty.
         raise InputError(
             f"{name} needs at least 5 frames and a crop of at least 17 px, got NUM_FRAMES "
             f"{scale.num_frames} and CROP_SIZE {scale.crop_size}, its own or of DATA"
@@ -64,7 +65,7 @@ FAMILY = Family(
     name="s3d",
     sizes={
         "s3d": Size(
-            # Trained on 64 frames, though torchvision states its accuracy with 128.
+            # The weights were trained on 64 frames; torchvision's stated accuracy is for 128.
             ModelInput(64, 2, 224),
             published=Published(8.32, 17.98, "torchvision's weights", num_frames=16),
             weights=("torchvision:S3D_Weights.KINETICS400_V1",),

@@ -1,4 +1,4 @@
-"""Backbones of pytorchvideo's SlowFast family: one clip, seen at two frame rates."""
+"""Backbones of pytorchvideo's SlowFast family: two paths that see one clip at two frame rates."""
 
 from typing import Any
 
@@ -13,19 +13,22 @@ _ALPHA = 4
 
 
 class SlowFastBackbone(Backbone):
-    """Levels are the outputs of the four residual stages, of the paths that the name says.
+    """SlowFast backbone whose levels are the outputs of the four stages of one or both paths.
 
-    The clip is that of the fast path, which sees every frame with few channels; the slow path sees
-    every fourth with eight times as many, and gets the fast path's maps after each stage. Both
-    halve H and W from stage to stage, and keep their own T. With the slow path's width w = 256:
+    The fast path sees every frame of the clip with few channels. The slow path sees a quarter of
+    the frames with eight times as many channels, and gets the fast path's maps after each stage.
+    Both halve H and W from stage to stage and keep their T. The architecture name selects the path
+    of the levels. With width w = 256 of the slow path:
 
-    - ``slowfast_r50``: both paths. The slow path's map, and behind it the fast path's, averaged
-      over four frames each: (w * 9/8, T/4, H/4, W/4), ... (w * 9, T/4, H/32, W/32).
-    - ``slowfast_r50_slow``: the slow path's only: (w, T/4, H/4, W/4), ... (8 w, T/4, H/32, W/32).
-    - ``slowfast_r50_fast``: the fast path's only: (w/8, T, H/4, W/4), ... (w, T, H/32, W/32). For
-      joint teachers and students that look at motion frame by frame.
+    - ``slowfast_r50``: both paths. The channels of the slow path's map are followed by those of the
+      fast path's map, averaged over groups of four frames: (w * 9/8, T/4, H/4, W/4), ...
+      (w * 9, T/4, H/32, W/32).
+    - ``slowfast_r50_slow``: slow path only, (w, T/4, H/4, W/4), ... (8 w, T/4, H/32, W/32).
+    - ``slowfast_r50_fast``: fast path only, (w/8, T, H/4, W/4), ... (w, T, H/32, W/32). Use it for
+      joint teachers and students that work at the full frame rate.
 
-    The embedding is the same for all three: what the classifier sees, both paths' global averages.
+    The embedding is the same in all cases: the global averages of both paths, as the classifier
+    sees them.
     """
 
     head_name = "blocks.6.proj"
@@ -37,7 +40,7 @@ class SlowFastBackbone(Backbone):
 
     def parts(self) -> dict[str, tuple[str, ...]]:
         """Return part -> dotted names of its submodules in ``net``; see ``Backbone``."""
-        # The connection from the fast to the slow path that follows a stage counts to it.
+        # The fast-to-slow connection after a stage belongs to that stage.
         stages = {name: (f"blocks.{i}",) for i, name in enumerate(LEVEL_NAMES, start=1)}
         return {"stem": ("blocks.0",), **stages, "embedding": ()}
 

@@ -19,10 +19,10 @@ from videokd.models.plain import swin3d
 
 
 class Swin3DBackbone(Backbone):
-    """Levels are the outputs of the four stages, each taken before the next one's patch merging.
+    """Video Swin backbone whose levels are the outputs of the four stages before patch merging.
 
-    Strides over (T, H, W): (2, 4, 4), (2, 8, 8), (2, 16, 16), (2, 32, 32), rounded up: clips of
-    any size are padded. The embedding is the average of the normalised last map.
+    Strides over (T, H, W): (2, 4, 4), (2, 8, 8), (2, 16, 16), (2, 32, 32), rounded up, because the
+    network pads clips of any size. The embedding is the average of the normalised last map.
     """
 
     head_name = "head"
@@ -34,7 +34,7 @@ class Swin3DBackbone(Backbone):
         levels = {}
         for i, layer in enumerate(net.features):
             x = layer(x)
-            if i % 2 == 0:  # the others merge patches
+            if i % 2 == 0:  # odd layers merge patches
                 levels[LEVEL_NAMES[i // 2]] = rearrange(x, "b t h w c -> b c t h w")
         x = rearrange(net.norm(x), "b t h w c -> b c t h w")
         return Features(levels, net.avgpool(x).flatten(1))

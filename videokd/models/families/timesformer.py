@@ -18,10 +18,10 @@ from videokd.models.tokens import (
 
 
 class TimesformerBackbone(Backbone):
-    """Levels are the tokens after each quarter of the blocks, as maps without the class token.
+    """TimeSformer backbone whose levels are the tokens after each quarter of the blocks.
 
-    Of 12 blocks these are the 3rd, 6th, 9th and 12th; strides (1, 16, 16). The embedding is the
-    normalised class token.
+    Levels are maps without the class token, with strides (1, 16, 16); of 12 blocks, the outputs of
+    the 3rd, 6th, 9th and 12th. The embedding is the normalised class token.
     """
 
     head_name = "classifier"
@@ -30,7 +30,7 @@ class TimesformerBackbone(Backbone):
         """Compute the features of normalised clips (B, 3, T, H, W), float.
 
         Raises:
-            ValueError: The clips are of another size than the network was built for.
+            ValueError: The network was built for another clip size.
         """
         self.net.check_size(clips)
         net = self.net.timesformer
@@ -39,7 +39,7 @@ class TimesformerBackbone(Backbone):
             net.encoder.layer,
             net.embeddings(clips.transpose(1, 2)),
             run=lambda block, tokens: block(tokens)[0],
-            # Between the blocks time runs fastest, other than in a frame after frame.
+            # Between the blocks time is the fastest axis of the tokens.
             to_map=lambda tokens: rearrange(
                 tokens[:, 1:], "b (h w t) c -> b c t h w", t=time, h=height, w=width
             ),

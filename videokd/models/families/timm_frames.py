@@ -1,4 +1,4 @@
-"""Backbones of timm's image networks, frame by frame: the mean over time, or a temporal shift."""
+"""Backbones of timm's image networks, applied per frame, optionally with a temporal shift."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -22,24 +22,25 @@ from videokd.models.plain import timm_frames
 from videokd.models.plain.timm_frames import FrameNetwork
 from videokd.utils.errors import InputError, how_to_install
 
-# Prefix of an architecture name "<prefix>:<timm's name>" -> whether frames are shifted in time.
+# Prefix of an architecture name "<prefix>:<timm name>" -> whether it has a temporal shift.
 _PREFIXES = {"timm": False, "timm-tsm": True}
 
 
 class FrameBackbone(Backbone):
-    """Levels are timm's own feature stages; T is kept.
+    """Per-frame image backbone whose levels are timm's feature stages; T is kept.
 
-    A pyramid's levels are the last outputs at its four highest reductions, for most networks (4, 8,
-    16, 32) of H and W. A network of one resolution, such as a ViT, has them after a quarter, half,
-    three quarters (rounded down) and all of its blocks: for ViT-S after blocks 3, 6, 9 and 12 of
-    12; tokens that belong to no place are dropped, and the last norm is not applied. The embedding
-    is what timm's head gives to its classifier, averaged over the frames.
+    In a pyramid, the levels are the last outputs at its four highest reductions, (4, 8, 16, 32) of
+    H and W in most networks. In a network of one resolution, such as a ViT, they are the outputs
+    after a quarter, half, three quarters (rounded down) and all of its blocks; in ViT-S after
+    blocks 3, 6, 9 and 12. Tokens without a position (class tokens) are dropped, and the last norm
+    is not applied. The embedding is the input of timm's classifier, averaged over the frames.
 
     Args:
         net: A ``FrameNetwork``.
 
     Raises:
-        InputError: timm's network has fewer than four stages, or no single linear classifier.
+        InputError: The timm network has fewer than four stages, or not exactly one linear
+            classifier.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -51,7 +52,7 @@ class FrameBackbone(Backbone):
                 f"timm's {name} cannot be a backbone: it needs one linear classifier and "
                 "forward_intermediates, which timm gives most of its networks"
             )
-        # Of the instance, since it is read while the classifier is cut off.
+        # Set per instance and before the base class, which reads it to remove the classifier.
         self.head_name = f"net.{classifier}"
         super().__init__(net)
         stages = library_net.feature_info
@@ -83,16 +84,16 @@ class FrameBackbone(Backbone):
 
 
 def _can_be_backbone(net: Any, classifier: Any) -> bool:
-    """Say whether timm's network has stages, and a classifier of that name that can be cut off."""
+    """Return whether a timm network has stages and one linear classifier named ``classifier``."""
     modules = dict(net.named_modules())
     head = modules.get(classifier) if isinstance(classifier, str) else None
-    # Where timm calls several layers the classifier, the last of them does not see the embedding.
+    # If timm's classifier has several layers, the input of the last one is not the embedding.
     is_whole = isinstance(head, nn.Linear) and net.get_classifier() is head
     return is_whole and hasattr(net, "forward_intermediates")
 
 
 def _choose_levels(name: str, reductions: Sequence[int]) -> list[int]:
-    """Return the indices of four stages, given the reduction of H and W at each."""
+    """Return the indices of the four level stages, given the reduction of H and W at each stage."""
     last_of = {reduction: i for i, reduction in enumerate(reductions)}
     if len(last_of) >= len(LEVEL_NAMES):
         return list(last_of.values())[-len(LEVEL_NAMES) :]
@@ -104,19 +105,19 @@ def _choose_levels(name: str, reductions: Sequence[int]) -> list[int]:
 
 
 def _divide(net: nn.Module, ends: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Divide the parameters of timm's network among the parts.
+    """Return part -> dotted names of the members of a timm network.
 
     Args:
-        net: timm's network.
-        ends: The module at whose output each level is.
+        net: The timm network.
+        ends: Name of the last module of each level.
 
     Raises:
-        ValueError: There is no such module.
+        ValueError: The network has no module of one of these names.
     """
     members = list(_members(net, ends))
     start = members.index(ends[0])
     container = ends[0].rpartition(".")[0]
-    # The first stage has all that comes before its end in the same list of blocks.
+    # The first stage begins with the first block of the list that contains its end.
     while container and start > 0 and members[start - 1].startswith(f"{container}."):
         start -= 1
     bounds = [0, start, *(members.index(end) + 1 for end in ends), len(members)]
@@ -128,7 +129,7 @@ def _divide(net: nn.Module, ends: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _members(module: nn.Module, ends: Sequence[str], prefix: str = "") -> Iterator[str]:
-    """Yield names of modules and parameters in order; what ``ends`` lie in is taken apart."""
+    """Yield member names in order; modules that contain one of ``ends`` are split into members."""
     own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
     yield from (f"{prefix}{name}" for name, _ in own)
     for name, child in module.named_children():
@@ -169,7 +170,7 @@ def _build(**arguments: Any) -> FrameNetwork:
 
 
 def _resolve(name: str) -> Size | None:
-    """Return what timm knows of "timm:NAME" and "timm-tsm:NAME"."""
+    """Return the description of "timm:NAME" or "timm-tsm:NAME"; None for other forms of names."""
     prefix, colon, model = name.partition(":")
     if not colon or prefix not in _PREFIXES:
         return None
@@ -203,7 +204,7 @@ def _import_timm() -> Any:
 def _image_input(
     crop_size: int, mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> ModelInput:
-    # Images have neither frames nor rate: 8 frames, 8 apart, are TSM's and cover two seconds.
+    # Image weights define no frames or rate. 8 frames at rate 8, as in TSM, cover two seconds.
     return ModelInput(8, 8, crop_size, mean, std)
 
 
@@ -216,7 +217,7 @@ def _size(
     is_shifted: bool = False,
     published: Published,
 ) -> Size:
-    # Written down rather than asked of timm, which takes seconds to import.
+    # Listed here because importing timm takes seconds.
     return Size(
         _image_input(224, mean, std),
         options={"model": model, "is_shifted": is_shifted},

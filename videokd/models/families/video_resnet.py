@@ -10,10 +10,10 @@ from videokd.models.plain import video_resnet
 
 
 class VideoResNetBackbone(Backbone):
-    """Levels are the outputs of ``layer1`` to ``layer4``, the embedding is their global average.
+    """VideoResNet backbone whose levels are the outputs of ``layer1`` to ``layer4``.
 
-    Strides over (T, H, W): (1, 2, 2), (2, 4, 4), (4, 8, 8), (8, 16, 16) for r3d and r2plus1d;
-    mc3 keeps T.
+    The embedding is the global average of the last level. Strides over (T, H, W): (1, 2, 2),
+    (2, 4, 4), (4, 8, 8), (8, 16, 16) for r3d and r2plus1d; mc3 keeps T.
     """
 
     head_name = "fc"

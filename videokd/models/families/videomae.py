@@ -26,12 +26,12 @@ from videokd.models.tokens import (
 
 
 class VideoMAEBackbone(Backbone):
-    """Levels are the tokens after each quarter of the blocks, as maps of strides (2, 16, 16).
+    """VideoMAE backbone whose levels are the tokens after each quarter of the blocks.
 
-    Of 12 blocks these are the 3rd, 6th, 9th and 12th, of 24 the 6th, 12th, 18th and 24th. There is
-    no class token; the embedding is the normalised mean of the last block's tokens. Positions are
-    sines of a token's place in the flattened grid: a network built for another clip size codes the
-    same place differently.
+    Levels are maps of strides (2, 16, 16): of 12 blocks, the outputs of the 3rd, 6th, 9th and 12th;
+    of 24 blocks, of the 6th, 12th, 18th and 24th. There is no class token; the embedding is the
+    normalised mean of the last block's tokens. Position embeddings are sines of the token index in
+    the flattened grid, so that networks for different clip sizes encode a position differently.
     """
 
     head_name = "classifier"

@@ -17,10 +17,10 @@ from videokd.models.tokens import (
 
 
 class VivitBackbone(Backbone):
-    """Levels are the tokens after each quarter of the blocks, as maps without the class token.
+    """ViViT backbone whose levels are the tokens after each quarter of the blocks.
 
-    Of 12 blocks these are the 3rd, 6th, 9th and 12th; strides (2, 16, 16). The embedding is the
-    normalised class token.
+    Levels are maps without the class token, with strides (2, 16, 16); of 12 blocks, the outputs of
+    the 3rd, 6th, 9th and 12th. The embedding is the normalised class token.
     """
 
     head_name = "classifier"
@@ -56,7 +56,7 @@ FAMILY = Family(
     name="vivit",
     sizes={
         "vivit_b": Size(
-            # Trained on values in [-1, 1]. The library's own processor centres them twice over.
+            # Trained on values in [-1, 1]. The library's own processor subtracts the mean twice.
             ModelInput(32, 2, 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
             published=Published(
                 88.9, 455.2, "ViViT, table 2", "the paper does not say what its count holds"

@@ -26,12 +26,13 @@ from videokd.models.tokens import (
 
 
 class VJEPA2Backbone(Backbone):
-    """Levels are the tokens after each quarter of the blocks, as maps of strides (2, 16, 16).
+    """V-JEPA 2 backbone whose levels are the tokens after each quarter of the blocks.
 
-    Of 24 blocks these are the 6th, 12th, 18th and 24th, of 40 the 10th, 20th, 30th and 40th. The
-    embedding is what the attentive pooler, four blocks of its own, makes of the last block's
-    normalised tokens. ``vjepa2.predictor`` belongs to the pre-training, is never run and has no
-    gradient. Positions are rotary: the number of frames is free.
+    Levels are maps of strides (2, 16, 16): of 24 blocks, the outputs of the 6th, 12th, 18th and
+    24th; of 40 blocks, of the 10th, 20th, 30th and 40th. The embedding is the output of the
+    attentive pooler (four blocks) for the normalised tokens of the last block.
+    ``vjepa2.predictor`` belongs to the pre-training, never runs and has no gradient. Position
+    embeddings are rotary, so that clips may have any number of frames.
     """
 
     head_name = "classifier"
@@ -40,7 +41,7 @@ class VJEPA2Backbone(Backbone):
         """Compute the features of normalised clips (B, 3, T, H, W), float.
 
         Raises:
-            ValueError: H and W are not those that the network was built for.
+            ValueError: The network was built for another H or W.
         """
         self.net.check_size(clips)
         encoder = self.net.vjepa2.encoder

@@ -10,10 +10,10 @@ from videokd.models.plain import x3d
 
 
 class X3DBackbone(Backbone):
-    """Levels are the outputs of the four residual stages; T is kept, H and W halve at each.
+    """X3D backbone whose levels are the outputs of the four residual stages.
 
     Strides over (T, H, W): (1, 4, 4), (1, 8, 8), (1, 16, 16), (1, 32, 32). The embedding is the
-    head's projected pool.
+    pooled and projected output of the head, before its classifier.
     """
 
     head_name = "blocks.5.proj"
@@ -52,7 +52,7 @@ def _size(
     *,
     depth_factor: float = 2.2,
 ) -> Size:
-    # x3d_xs, x3d_s and x3d_m are one network at three clip sizes.
+    # x3d_xs, x3d_s and x3d_m are the same network at three clip sizes.
     return Size(
         ModelInput(*clip, PLAIN_MEAN, PLAIN_STD),
         options={"depth_factor": depth_factor},
