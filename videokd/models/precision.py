@@ -180,7 +180,7 @@ def check_convs(
 
 
 def _find_input_shapes(backbone: Backbone, clip_shape: ClipShape) -> dict[str, set[ClipShape]]:
-    """Return Conv3d name -> its input shapes (C, T, H, W), found by a forward on the meta device."""
+    """Return Conv3d name -> its input shapes (C, T, H, W), from a forward on the meta device."""
     found: dict[str, set[ClipShape]] = defaultdict(set)
 
     def make_hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

@@ -56,7 +56,8 @@ FAMILY = Family(
     name="vivit",
     sizes={
         "vivit_b": Size(
-            # Trained on values in [-1, 1]. The library's own processor subtracts the mean twice.
+            # Trained on values in [-1, 1]. The library's processor maps to [-1, 1] and then applies
+            # this mean and deviation again.
             ModelInput(32, 2, 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
             published=Published(
                 88.9, 455.2, "ViViT, table 2", "the paper does not say what its count holds"

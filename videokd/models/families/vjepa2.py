@@ -32,7 +32,7 @@ class VJEPA2Backbone(Backbone):
     24th; of 40 blocks, of the 10th, 20th, 30th and 40th. The embedding is the output of the
     attentive pooler (four blocks) for the normalised tokens of the last block.
     ``vjepa2.predictor`` belongs to the pre-training, never runs and has no gradient. Position
-    embeddings are rotary, so that clips may have any number of frames.
+    embeddings are rotary, so that clips may have any even number of frames.
     """
 
     head_name = "classifier"

@@ -1,5 +1,5 @@
-"""The libraries' own networks, built by files that import nothing of videokd.
+"""Builders of the libraries' own networks; these modules do not import videokd.
 
-Export copies such a file beside a student's weights: whoever has torch and the library, but not
-videokd, rebuilds the network from it and loads the weights with ``strict=True``.
+Export copies such a file next to a student's weights. It rebuilds the network with torch and the
+library but without videokd, so that the weights load with ``strict=True``.
 """

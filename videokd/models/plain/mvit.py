@@ -11,8 +11,9 @@ from torchvision.models.video.mvit import MSBlockConfig, MViT
 class GapMViT(MViT):
     """MViT that classifies the mean of the last block's tokens instead of the class token.
 
-    The parameters and their names are MViT's own. On small datasets the class token is learnt from
-    so slowly that training does not start; the mean is the usual way out for small transformers.
+    The parameters and their names are those of ``MViT``. On small datasets, training through the
+    class token is so slow that it hardly starts; the mean is the usual remedy for small
+    transformers.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -26,7 +27,7 @@ class GapMViT(MViT):
 
 
 _NUM_HEADS = (1, 2, 4, 8)
-_KV_STRIDES = (8, 4, 2, 1)  # of the attention's keys and values in space, per stage
+_KV_STRIDES = (8, 4, 2, 1)  # spatial strides of the attention's keys and values, per stage
 
 
 def build(
@@ -46,13 +47,14 @@ def build(
         num_classes: Outputs of ``head.1``.
         num_frames: Frames of a clip, a multiple of 2.
         crop_size: Height and width of a clip in px, a multiple of 4.
-        width: Channels of the first stage, a multiple of 8; each later stage doubles them, in
-            version 2 at its first block, in version 1 at the last block of the stage before.
+        width: Channels of the first stage, a multiple of 8. Each later stage doubles them: version
+            2 in its first block, version 1 in the last block of the previous stage.
         depths: Blocks of the four stages, each >= 1.
         stochastic_depth: Probability of dropping the last block's branches in training.
-        pool: "class_token" as torchvision has it, or "mean" over the other tokens.
-        version: 2, or 1: with absolute positions, which are learnt for this clip size, and queries
-            pooled at the start of a stage only.
+        pool: Input of the classifier: "class_token" as in torchvision, or "mean" over the other
+            tokens.
+        version: 1 or 2. Version 1 has absolute position embeddings, learnt for this clip size, and
+            pools queries only at the start of a stage.
     """
     is_v2 = version == 2
     net = (GapMViT if pool == "mean" else MViT)(
@@ -73,8 +75,8 @@ def build(
 
 
 def _widen_init(net: MViT) -> None:
-    # MViT starts every linear layer with std 0.02, which suits hundreds of channels. With a few
-    # dozen the branches would add almost nothing to their residuals, and training would not start.
+    # MViT initialises linear layers with std 0.02, which suits hundreds of channels. With a few
+    # dozen, the branches would add almost nothing to their residuals and training would not start.
     for module in net.blocks.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)

@@ -1,7 +1,7 @@
 """pytorchvideo's MViT at any clip size, width and depth.
 
-Needs torch and pytorchvideo only. At width 96, depths (1, 2, 11, 2) and 224 px it has the
-parameters of ``mvit_base_16x4`` for 16 frames, and of ``mvit_base_32x3`` for 32.
+Needs only torch and pytorchvideo. At width 96, depths (1, 2, 11, 2) and 224 px the network has the
+parameters of ``mvit_base_16x4`` for 16 frames, and of ``mvit_base_32x3`` for 32 frames.
 """
 
 import warnings
@@ -31,7 +31,7 @@ def build(
         stochastic_depth: Probability of dropping the last block's branches in training.
     """
     with warnings.catch_warnings():
-        # pytorchvideo imports fvcore.nn, which scripts a function: torch warns that it is old.
+        # pytorchvideo imports fvcore.nn, which uses torch.jit.script; torch warns that it is old.
         warnings.simplefilter("ignore")
         from pytorchvideo.models.vision_transformers import create_multiscale_vision_transformers
 
@@ -56,8 +56,8 @@ def build(
 
 
 def _widen_init(blocks: nn.Module) -> None:
-    # MViT starts every linear layer with std 0.02, which suits hundreds of channels. With a few
-    # dozen the branches would add almost nothing to their residuals, and training would not start.
+    # MViT initialises linear layers with std 0.02, which suits hundreds of channels. With a few
+    # dozen, the branches would add almost nothing to their residuals and training would not start.
     for module in blocks.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)

@@ -1,11 +1,13 @@
 """pytorchvideo's residual networks (c2d, i3d, slow, r2plus1d, csn) at any width and depth.
 
-Needs torch and pytorchvideo only. At width 64 and the published depths the modules, their names and
-their order are those of ``pytorchvideo.models.hub.<arch>``; the fixed pooling window of its head is
-replaced by global pooling, and the softmax of r2plus1d's head is left out, so that the network
-returns logits. (Both pools are the same for the clips that the published weights were trained on;
-on larger ones the library averages overlapping windows.) The hub's builders know three depths only,
-hence the network is put together here from the stems, stages and heads that they use.
+Needs only torch and pytorchvideo. At width 64 and the published depths the modules, their names and
+their order equal ``pytorchvideo.models.hub.<arch>``, with two changes. Global pooling replaces the
+fixed pooling window of the head; both are equal for the clip size of the published weights, while
+on larger clips the library averages overlapping windows. The softmax of r2plus1d's head is left
+out, so that the network returns logits.
+
+The hub's builders support only three depths. This module therefore assembles the network from the
+same stems, stages and heads.
 """
 
 import warnings
@@ -17,10 +19,10 @@ from torch import nn
 
 @dataclass(frozen=True)
 class _Recipe:
-    """What tells one architecture from another; kernels and strides are of time unless named."""
+    """Properties of one architecture; kernels and strides are temporal unless named otherwise."""
 
     stem_kernel: int
-    # conv_a's kernel per stage; where there are several, the blocks of a stage take turns.
+    # Kernels of conv_a per stage; the blocks of a stage cycle through several kernels.
     a_kernels: tuple[tuple[int, ...], ...] = ((1,),) * 4
     b_kernel: int = 1
     b_strides: tuple[int, ...] = (1, 1, 1, 1)
@@ -28,7 +30,7 @@ class _Recipe:
     is_depthwise: bool = False
     is_factored: bool = False
     has_stem_pool: bool = True
-    # A max pool that halves T behind the first stage, a block of its own without parameters.
+    # Max pooling that halves T after the first stage; a block of its own without parameters.
     has_time_pool: bool = False
 
 
@@ -64,7 +66,7 @@ def build(
         depths: Residual blocks of the four stages, each >= 1; (3, 4, 23, 3) for csn_r101.
     """
     with warnings.catch_warnings():
-        # pytorchvideo imports fvcore.nn, which scripts a function: torch warns that it is old.
+        # pytorchvideo imports fvcore.nn, which uses torch.jit.script; torch warns that it is old.
         warnings.simplefilter("ignore")
         from pytorchvideo.models.head import create_res_basic_head
         from pytorchvideo.models.net import Net
@@ -102,7 +104,7 @@ def build(
     net = Net(blocks=nn.ModuleList([*blocks, head]))
     for module in net.modules():
         if isinstance(module, nn.Conv3d):
-            # pytorchvideo leaves numpy integers here, which torch.compile and export reject.
+            # pytorchvideo sets numpy integers, which torch.compile and export reject.
             module.stride = tuple(int(s) for s in module.stride)
     return net
 

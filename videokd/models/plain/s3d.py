@@ -1,7 +1,7 @@
 """torchvision's S3D at any clip size, width and depth.
 
-Needs torch and torchvision only. At width factor 1 and depths (2, 5, 2) the modules, their names
-and their order are those of ``torchvision.models.video.s3d``.
+Needs only torch and torchvision. At width factor 1 and depths (2, 5, 2) the modules, their names
+and their order equal ``torchvision.models.video.s3d``.
 """
 
 from contextlib import nullcontext
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torchvision.models.video.s3d import S3D, SepInceptionBlock3D, TemporalSeparableConv
 from torchvision.ops.misc import Conv3dNormActivation
 
-# Per stage after the first, per block: channels of branch 0, of branch 1 before and after its
-# separable convolution, of branch 2 likewise, and of branch 3.
+# Channels per block, for each stage after the first: branch 0, branch 1 before and after its
+# separable convolution, branch 2 before and after, branch 3.
 _BLOCKS = (
     ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),
     (
@@ -30,10 +30,10 @@ _DEPTHS = tuple(len(blocks) for blocks in _BLOCKS)
 
 
 class ClippedAvgPool3d(nn.AvgPool3d):
-    """The library's pooling, with a window that is cut to the size of a smaller map.
+    """Average pooling of the library, with the window clipped to the size of a smaller map.
 
-    On all maps that torchvision's network accepts it gives the library's own result: of a longer
-    clip's map the first and the last position count less than those between.
+    The result equals the library's on all maps that torchvision's network accepts. As there, the
+    first and the last position of a longer map have less weight than the others.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -52,14 +52,14 @@ def build(
 
     Args:
         num_classes: Outputs of ``classifier.1``.
-        width_factor: > 0, channels over the network's own, rounded to multiples of 8.
+        width_factor: Factor on the network's channels, > 0; rounded to multiples of 8.
         depths: Inception blocks of the second to fourth stage, each >= 1.
     """
-    # torchvision's momentum of 0.001 is meant for its 45 epochs on Kinetics: after the few thousand
-    # steps on a small dataset the running statistics would still be made of their initial values.
+    # torchvision's momentum of 0.001 suits its 45 epochs on Kinetics. After a few thousand steps on
+    # a small dataset, running statistics would still be dominated by their initial values.
     norm = partial(nn.BatchNorm3d, eps=0.001, momentum=0.1)
     is_own_size = width_factor == 1.0 and tuple(depths) == _DEPTHS
-    # At another size the layers are replaced below: no need to draw their weights first.
+    # At another size the layers are replaced below, so that their weights need not be drawn.
     with nullcontext() if is_own_size else torch.device("meta"):
         net = S3D(num_classes=num_classes, dropout=0.0, norm_layer=norm)
     if not is_own_size:
@@ -91,7 +91,8 @@ def _features(
     )
     for pool, blocks, depth in zip(pools, _BLOCKS, depths, strict=True):
         layers.append(pool)
-        # The last blocks of a stage, so that its output keeps its channels; more of the last one.
+        # Fewer blocks: keep the last ones, which define the output channels. More blocks: repeat
+        # the last one.
         deeper = (*blocks, *(depth - len(blocks)) * blocks[-1:])
         for widths in deeper[-depth:]:
             branch0, mid1, branch1, mid2, branch2, branch3 = map(scaled, widths)

@@ -1,9 +1,9 @@
-"""pytorchvideo's SlowFast at any clip size, width and depth, fed with one clip.
+"""pytorchvideo's SlowFast for a single input clip, at any clip size, width and depth.
 
-Needs torch and pytorchvideo only. Parameters and their names are those of ``create_slowfast``.
-Four things differ: it takes the fast path's clip and picks the slow path's frames itself; the fixed
-pooling windows are replaced by global pooling; dropout is left out; and a list of clips is never
-changed, as the library's is by its forward.
+Needs only torch and pytorchvideo. Parameters and their names are those of ``create_slowfast``. Four
+things differ: the network takes the clip of the fast path and selects the slow path's frames
+itself; global pooling replaces the fixed pooling windows; there is no dropout; and blocks do not
+change the list that they are given.
 """
 
 import warnings
@@ -13,18 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_BETA_INV = 8  # channels of the slow path over those of the fast path
-# Temporal kernels of the first convolution of the blocks, per path and stage.
+_BETA_INV = 8  # channels of the slow path relative to the fast path
+# Temporal kernel size of the first convolution of a block, per path and stage.
 _TEMPORAL_KERNELS = ((1, 1, 3, 3), (3, 3, 3, 3))
 
 
 class SlowFast(nn.Module):
-    """The library's blocks, for one clip instead of a list of two.
+    """SlowFast network made of the library's blocks, for one clip instead of a list of two.
 
     Args:
         blocks: Stem, four stages, pooling of both paths, head.
-        alpha: Frames of the fast path over those of the slow path.
-        paths: Which maps ``features`` returns: "fused", "slow" or "fast". Logits are the same.
+        alpha: Frames of the fast path per frame of the slow path.
+        paths: Maps that ``features`` returns: "fused", "slow" or "fast". Logits do not depend on
+            it.
     """
 
     def __init__(self, blocks: nn.ModuleList, *, alpha: int, paths: str) -> None:
@@ -43,9 +44,9 @@ class SlowFast(nn.Module):
     def features(self, clips: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the maps (B, C, T, H, W) after each stage, and the head's input (B, D).
 
-        The slow path's map is taken before the fast path's channels for the next stage are
-        appended. "fused" is that map and the fast path's, averaged over alpha frames each, behind
-        one another: the mean of the last one over T, H and W is the head's input.
+        The slow path's map does not include the fast path's channels that are appended for the next
+        stage. "fused" concatenates the slow path's map and the fast path's map averaged over groups
+        of alpha frames. The mean of the last fused map over T, H and W is the head's input.
         """
         stem, *stages, pool, _ = self.blocks
         x = stem(self.split(clips))
@@ -58,18 +59,18 @@ class SlowFast(nn.Module):
     def split(self, clips: Tensor) -> list[Tensor]:
         """Return the clips of the slow and of the fast path.
 
-        The T / alpha slow frames are spread from the first to the last one, as the published
-        weights were trained; for alpha = 4 and 32 frames 0, 4, 8, 13, 17, 22, 26, 31.
+        The T / alpha slow frames are spread from the first to the last frame, as in the training of
+        the published weights. For alpha = 4 and 32 frames: 0, 4, 8, 13, 17, 22, 26, 31.
 
         Raises:
-            RuntimeError: T is no multiple of alpha.
+            RuntimeError: T is not a multiple of alpha.
         """
         num_frames = clips.shape[2]
         if num_frames % self.alpha:
             raise RuntimeError(
                 f"SlowFast needs a multiple of {self.alpha} frames, got {num_frames}"
             )
-        # Plain integers, and no tensor of indices, keep the network free of data on the device.
+        # Python integers instead of an index tensor avoid constant data on the device.
         num_steps = num_frames // self.alpha - 1
         frames = [i * (num_frames - 1) // max(1, num_steps) for i in range(num_steps + 1)]
         return [torch.stack([clips[:, :, i] for i in frames], dim=2), clips]
@@ -95,13 +96,13 @@ def build(
     Args:
         num_classes: Outputs of ``blocks.6.proj``.
         width: Channels of the slow path's stem, a multiple of 8; the fast path has an eighth.
-        depths: Blocks of the four stages of either path, each >= 1.
-        alpha: Frames of the fast path over those of the slow path.
-        fusion_kernel: Frames that a connection from the fast to the slow path sees.
-        paths: Which maps ``SlowFast.features`` returns: "fused", "slow" or "fast".
+        depths: Blocks of the four stages, the same in both paths, each >= 1.
+        alpha: Frames of the fast path per frame of the slow path.
+        fusion_kernel: Temporal kernel size of the fast-to-slow connections.
+        paths: Maps that ``SlowFast.features`` returns: "fused", "slow" or "fast".
     """
     with warnings.catch_warnings():
-        # pytorchvideo imports fvcore.nn, which scripts a function: torch warns that it is old.
+        # pytorchvideo imports fvcore.nn, which uses torch.jit.script; torch warns that it is old.
         warnings.simplefilter("ignore")
         from pytorchvideo.models.slowfast import create_slowfast
         from pytorchvideo.models.weight_init import init_net_weights
@@ -122,15 +123,15 @@ def build(
     init_net_weights(net)
     for module in net.modules():
         if hasattr(module, "multipathway_blocks"):
-            module.inplace = False  # or it changes the list that it is given
+            module.inplace = False  # otherwise its forward changes the input list
         elif isinstance(module, nn.Conv3d):
-            # pytorchvideo leaves numpy integers here, which torch.compile and export reject.
+            # pytorchvideo sets numpy integers, which torch.compile and export reject.
             module.stride = tuple(int(s) for s in module.stride)
     return SlowFast(net.blocks, alpha=alpha, paths=paths)
 
 
 def _append_blocks(blocks: Any, count: int, kernel: int) -> None:
-    """Append blocks to a stage of one path; each keeps the shape of the first block's output."""
+    """Append ``count`` blocks to a stage of one path; they keep the shape of its output."""
     from pytorchvideo.models.resnet import create_bottleneck_block, create_res_stage
 
     last_conv = blocks[0].branch2.conv_c

@@ -1,7 +1,8 @@
 """torchvision's Video Swin Transformer at any clip size, width and depth.
 
-Needs torch and torchvision only. At widths 96, 96, 128 and depths (2, 2, 6, 2), (2, 2, 18, 2),
-(2, 2, 18, 2) it has the parameters of ``torchvision.models.video.swin3d_t``, ``_s`` and ``_b``.
+Needs only torch and torchvision. At widths 96, 96, 128 and depths (2, 2, 6, 2), (2, 2, 18, 2),
+(2, 2, 18, 2) the network has the parameters of ``torchvision.models.video.swin3d_t``, ``_s`` and
+``_b``.
 """
 
 from torch import nn
@@ -20,7 +21,7 @@ def build(
     Args:
         num_classes: Outputs of ``head``.
         width: Channels of the first stage; each later stage doubles them. Attention heads have 32
-            channels, or the next larger number that divides the width.
+            channels, or the next larger number that divides the width evenly.
         depths: Blocks of the four stages, each >= 1.
         stochastic_depth: Probability of dropping the last block's branches in training.
     """
@@ -40,8 +41,8 @@ def build(
 
 
 def _widen_init(net: SwinTransformer3d) -> None:
-    # The library starts every linear layer with std 0.02, which suits hundreds of channels: with a
-    # few dozen the branches would add almost nothing to their residuals.
+    # torchvision initialises linear layers with std 0.02, which suits hundreds of channels. With a
+    # few dozen, the branches would add almost nothing to their residuals.
     for module in net.features.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)

@@ -1,8 +1,8 @@
 """Hugging Face's TimeSformer (divided attention) at any clip size, width and depth.
 
-Needs torch and transformers >= 5.18 only. Parameters and their names are those of
-``TimesformerForVideoClassification``; at width 768 with 12 heads and 12 blocks, 8 frames and
-224 px it has those of "facebook/timesformer-base-finetuned-k400".
+Needs only torch and transformers >= 5.18. Parameters and their names are those of
+``TimesformerForVideoClassification``. At width 768 with 12 heads and 12 blocks, 8 frames and 224 px
+they equal those of "facebook/timesformer-base-finetuned-k400".
 """
 
 from torch import Tensor
@@ -10,7 +10,7 @@ from transformers import TimesformerConfig, TimesformerForVideoClassification
 
 
 class ClipTimesformer(TimesformerForVideoClassification):
-    """TimeSformer that takes clips with the channels before the frames and returns plain logits."""
+    """TimeSformer that takes clips (B, 3, T, H, W) and returns logits as a tensor."""
 
     def forward(self, clips: Tensor) -> Tensor:
         """Map clips (B, 3, T, H, W) to logits (B, K)."""
@@ -18,7 +18,7 @@ class ClipTimesformer(TimesformerForVideoClassification):
         return super().forward(clips.transpose(1, 2)).logits
 
     def check_size(self, clips: Tensor) -> None:
-        """Refuse clips of other sizes than it was built for: their tokens would be mixed up.
+        """Check that clips have the size of the network; other sizes would mix up tokens.
 
         Raises:
             ValueError: T, H or W differs.

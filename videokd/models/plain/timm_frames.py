@@ -1,10 +1,10 @@
-"""timm's image networks on clips: frame by frame, with the mean over time before the classifier.
+"""timm's image networks applied to each frame of a clip, averaged before the classifier.
 
-Needs torch and timm only. ``FrameNetwork.net`` is timm's own network: its weights go into
-``timm.create_model(<model>, num_classes=K)`` and back. The logits are the classifier's of the mean
-embedding, which for a linear classifier is the mean of the frames' logits, as in TSN (Wang et al.
-2016), but for rounding. Optionally the frames see their neighbours by a temporal shift, as in TSM
-(Lin et al. 2019), which has no weights.
+Needs only torch and timm. ``FrameNetwork.net`` is timm's own network; its weights are
+interchangeable with ``timm.create_model(<model>, num_classes=K)``. The classifier sees the mean
+embedding of the frames. With a linear classifier this gives, except for rounding, the mean of the
+frames' logits, as in TSN (Wang et al. 2016). An optional temporal shift without weights mixes
+neighbouring frames, as in TSM (Lin et al. 2019).
 """
 
 from typing import Any
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 
 class FrameNetwork(nn.Module):
-    """An image network that sees every frame of a clip.
+    """Image network applied to every frame of a clip.
 
     Args:
-        net: timm's network.
-        shift_frames: The number of frames that its temporal shift was built for; 0 without one.
+        net: The timm network.
+        shift_frames: Frames per clip that the temporal shift was built for; 0 without a shift.
     """
 
-    # Typed loosely: the attributes are timm's.
+    # Any: the attributes depend on timm's network.
     net: Any
 
     def __init__(self, net: nn.Module, shift_frames: int = 0) -> None:
@@ -35,7 +35,7 @@ class FrameNetwork(nn.Module):
         return self.net.get_classifier()(self.pool(features, clips.shape[2]))
 
     def split(self, clips: Tensor) -> Tensor:
-        """Turn clips (B, 3, T, H, W) into frames (B*T, 3, H, W), those of a clip in a row.
+        """Return clips (B, 3, T, H, W) as frames (B*T, 3, H, W), clip after clip.
 
         Raises:
             ValueError: The temporal shift was built for another number of frames.
@@ -48,22 +48,22 @@ class FrameNetwork(nn.Module):
         return clips.transpose(1, 2).flatten(0, 1)
 
     def pool(self, features: Tensor, num_frames: int) -> Tensor:
-        """Turn the network's last features of B*T frames into the mean embedding (B, D)."""
+        """Return the mean embeddings (B, D) for the network's last features of B*T frames."""
         embeddings = self.net.forward_head(features, pre_logits=True)
         return embeddings.unflatten(0, (-1, num_frames)).mean(dim=1)
 
 
 class ShiftedConv2d(nn.Conv2d):
-    """A convolution of frames, the first of a residual branch, that shifts its input in time.
+    """First convolution of a residual branch, with a temporal shift of its input.
 
-    It has the parameters of an ``nn.Conv2d``, under their names.
+    Parameters and their names are those of ``nn.Conv2d``.
     """
 
     num_frames: int
 
     @classmethod
     def replacing(cls, conv: nn.Conv2d, num_frames: int) -> "ShiftedConv2d":
-        """Return one that stands for ``conv`` and shares its parameters."""
+        """Return a replacement for ``conv`` that shares its parameters."""
         new = cls(
             conv.in_channels,
             conv.out_channels,
@@ -86,20 +86,20 @@ class ShiftedConv2d(nn.Conv2d):
 
 
 def shift_in_time(frames: Tensor, num_frames: int) -> Tensor:
-    """Give every frame an eighth of the channels of the next and of the previous frame.
+    """Return frames in which an eighth of the channels comes from each neighbouring frame.
 
     For channel c of C, frame t of a clip and n = C // 8 (TSM, section 4):
         result[t, c] = frames[t + 1, c] where c < n
                        frames[t - 1, c] where n <= c < 2n
                        frames[t, c] elsewhere; 0 for frames before the first and after the last.
-    A clip of one frame keeps its own channels but for the 2n that become 0.
+    In a clip of one frame, the 2n shifted channels become 0.
 
     Args:
-        frames: (B*T, C, H, W), those of a clip in a row.
-        num_frames: T of a clip.
+        frames: (B*T, C, H, W), clip after clip.
+        num_frames: Frames per clip T.
     """
     n = frames.shape[1] // 8
-    # Written into a copy of its kind, for cat would lose the memory layout of the frames.
+    # zeros_like keeps the memory layout of the frames; torch.cat would not.
     result = torch.zeros_like(frames)
     old, new = (x.unflatten(0, (-1, num_frames)) for x in (frames, result))
     new[:, :-1, :n] = old[:, 1:, :n]
@@ -112,13 +112,13 @@ def build(*, num_classes: int, model: str, crop_size: int, shift_frames: int = 0
     """Build the network with random weights.
 
     Args:
-        num_classes: Outputs of its classifier.
-        model: timm's name of it, with or without a tag: "resnet50.a1_in1k".
-        crop_size: Height and width of a frame in px, for networks that are built for one.
-        shift_frames: Frames of a clip, for a temporal shift in every residual branch; 0 for none.
+        num_classes: Outputs of the classifier.
+        model: timm's name of the network, with or without a tag: "resnet50.a1_in1k".
+        crop_size: Height and width of a frame in px, for networks with a fixed input size.
+        shift_frames: Frames per clip, for a temporal shift in residual branches; 0 for no shift.
 
     Raises:
-        ValueError: There are no residual branches to shift.
+        ValueError: The network has no residual branches to shift.
     """
     import timm
 
@@ -134,17 +134,17 @@ def build(*, num_classes: int, model: str, crop_size: int, shift_frames: int = 0
 
 
 def _shifted_convs(net: Any) -> list[str]:
-    """Return the names of the first convolutions of residual branches, as TSM chooses them."""
+    """Return the names of the convolutions that TSM shifts: the first of residual branches."""
     from timm.models._efficientnet_blocks import InvertedResidual
     from timm.models.resnet import ResNet
 
     if isinstance(net, ResNet):
-        # Those of 101 layers and more shift in every other block only.
+        # ResNets of 101 and more layers shift only in every other block.
         step = 2 if len(net.layer3) >= 23 else 1
         layers = {f"layer{i}": net.get_submodule(f"layer{i}") for i in range(1, 5)}
         return [
             f"{k}.{i}.conv1" for k, blocks in layers.items() for i in range(0, len(blocks), step)
         ]
-    # In a block without a shortcut the channels that are shifted away would be lost.
+    # Without a shortcut, a block would lose the channels that are shifted away.
     blocks = [(k, m) for k, m in net.named_modules() if isinstance(m, InvertedResidual)]
     return [f"{name}.conv_pw" for name, block in blocks if block.has_skip]

@@ -1,7 +1,7 @@
 """torchvision's VideoResNet (r3d_18, mc3_18, r2plus1d_18) at any width and depth.
 
-Needs torch and torchvision only. At width 64 and depths (2, 2, 2, 2) the modules, their names and
-their order are those of ``torchvision.models.video.<arch>``.
+Needs only torch and torchvision. At width 64 and depths (2, 2, 2, 2) the modules, their names and
+their order equal ``torchvision.models.video.<arch>``.
 """
 
 from contextlib import nullcontext
@@ -43,7 +43,7 @@ def build(
     convs = _CONVS[arch]
     factored = arch == "r2plus1d_18"
     stem = R2Plus1dStem if factored else BasicStem
-    # At another width all layers are replaced below: no need to draw millions of weights first.
+    # At another width all layers are replaced below, so that their weights need not be drawn.
     with torch.device("meta") if width != 64 else nullcontext():
         net = VideoResNet(BasicBlock, convs, depths, stem, num_classes=num_classes)
     if width != 64:
@@ -66,7 +66,7 @@ def _plain_stem(width: int) -> nn.Sequential:
 
 
 def _factored_stem(width: int) -> nn.Sequential:
-    # torchvision's stem goes through 45 channels for a width of 64.
+    # torchvision's stem has 45 middle channels at width 64.
     middle = max(8, round(45 * width / 64))
     return nn.Sequential(
         nn.Conv3d(3, middle, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False),
@@ -79,7 +79,7 @@ def _factored_stem(width: int) -> nn.Sequential:
 
 
 def _init_weights(net: nn.Module) -> None:
-    # The same initialisation as VideoResNet gives itself before the layers are replaced.
+    # Same initialisation as in the constructor of VideoResNet.
     for module in net.modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,7 +1,7 @@
 """Hugging Face's VideoMAE at any clip size, width and depth.
 
-Needs torch and transformers >= 5.18 only. Parameters and their names are those of
-``VideoMAEForVideoClassification``; at width 768 with 12 heads and 12 blocks it has those of
+Needs only torch and transformers >= 5.18. Parameters and their names are those of
+``VideoMAEForVideoClassification``. At width 768 with 12 heads and 12 blocks they equal those of
 "MCG-NJU/videomae-base-finetuned-kinetics".
 """
 
@@ -12,12 +12,12 @@ from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
 
 class ClipVideoMAE(VideoMAEForVideoClassification):
-    """VideoMAE that takes clips with the channels before the frames and returns plain logits."""
+    """VideoMAE that takes clips (B, 3, T, H, W) and returns logits as a tensor."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ClipVideoMAE":
-        # The table of positions is neither weight nor buffer in the library, which copies it from
-        # the CPU in every forward. Here it moves with the weights. As a buffer it would be filled
-        # with whatever lies in memory by `from_pretrained`.
+        # The library keeps position embeddings as a plain tensor and copies them from the CPU in
+        # every forward; here they move with the weights. As a buffer, `from_pretrained` would leave
+        # them uninitialised.
         super()._apply(fn, recurse)
         embeddings = self.videomae.embeddings
         embeddings.position_embeddings = fn(embeddings.position_embeddings)

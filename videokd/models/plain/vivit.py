@@ -1,8 +1,8 @@
 """Hugging Face's ViViT (unfactorised) at any clip size, width and depth.
 
-Needs torch and transformers >= 5.18 only. Parameters and their names are those of
-``VivitForVideoClassification``; at width 768 with 12 heads and 12 blocks, 32 frames and 224 px it
-has those of "google/vivit-b-16x2-kinetics400".
+Needs only torch and transformers >= 5.18. Parameters and their names are those of
+``VivitForVideoClassification``. At width 768 with 12 heads and 12 blocks, 32 frames and 224 px they
+equal those of "google/vivit-b-16x2-kinetics400".
 """
 
 from torch import Tensor
@@ -10,7 +10,7 @@ from transformers import VivitConfig, VivitForVideoClassification
 
 
 class ClipVivit(VivitForVideoClassification):
-    """ViViT that takes clips with the channels before the frames and returns plain logits."""
+    """ViViT that takes clips (B, 3, T, H, W) and returns logits as a tensor."""
 
     def forward(self, clips: Tensor) -> Tensor:
         """Map clips (B, 3, T, H, W) to logits (B, K)."""

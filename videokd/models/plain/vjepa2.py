@@ -1,7 +1,7 @@
 """Hugging Face's V-JEPA 2 classifier at any clip size, width and depth.
 
-Needs torch and transformers >= 5.18 only. Parameters and their names are those of
-``VJEPA2ForVideoClassification``; at width 1024 with 16 heads and 24 blocks it has those of
+Needs only torch and transformers >= 5.18. Parameters and their names are those of
+``VJEPA2ForVideoClassification``. At width 1024 with 16 heads and 24 blocks they equal those of
 "facebook/vjepa2-vitl-fpc16-256-ssv2".
 """
 
@@ -10,10 +10,10 @@ from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
 
 class ClipVJEPA2(VJEPA2ForVideoClassification):
-    """V-JEPA 2 that takes clips with the channels before the frames and returns plain logits.
+    """V-JEPA 2 classifier that takes clips (B, 3, T, H, W) and returns logits as a tensor.
 
-    The library's classifier holds the predictor of the pre-training and never runs it: it is kept,
-    so that weights go to the library and back, and does not ask for gradients.
+    The library's classifier contains the predictor of the pre-training, but never runs it. This
+    class keeps it without gradients, so that weights stay interchangeable with the library.
     """
 
     def __init__(self, config: VJEPA2Config) -> None:
@@ -26,7 +26,7 @@ class ClipVJEPA2(VJEPA2ForVideoClassification):
         return super().forward(clips.transpose(1, 2)).logits
 
     def check_size(self, clips: Tensor) -> None:
-        """Refuse crops of another size than it was built for: rotary positions would be wrong.
+        """Check that crops have the size of the network; others would get wrong positions.
 
         Raises:
             ValueError: H or W differs.
@@ -58,8 +58,8 @@ def build(
         width: Channels, a multiple of ``num_heads``.
         num_heads: Attention heads.
         num_blocks: Transformer blocks.
-        mlp_ratio: Hidden channels of a block's two-layer network over ``width``.
-        predictor: Channels, heads and blocks of the predictor, which is never run.
+        mlp_ratio: Hidden channels of a block's MLP relative to ``width``.
+        predictor: Channels, heads and blocks of the predictor, which never runs.
         init_std: Standard deviation of the initial weights.
     """
     return ClipVJEPA2(

@@ -1,9 +1,9 @@
 """pytorchvideo's X3D at any clip size, width and depth.
 
-Needs torch and pytorchvideo only. Parameters and their names are those of ``create_x3d``; the
-fixed pooling window is replaced by global pooling, which is the same for the clip size that the
-library builds it for, and the softmax that pytorchvideo puts into the network is left out, so that
-the network returns logits. Its Swish is rebuilt in a form that torch.compile takes.
+Needs only torch and pytorchvideo. Parameters and their names are those of ``create_x3d``. Three
+things differ: global pooling replaces the fixed pooling window, with equal results at the clip size
+of the library's network; there is no softmax, so that the network returns logits; and Swish has a
+form that torch.compile supports.
 """
 
 import warnings
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 
 class Swish(nn.Module):
-    """x * sigmoid(x), bit for bit as pytorchvideo computes it; ``nn.SiLU`` rounds differently."""
+    """x * sigmoid(x), bit for bit as in pytorchvideo; ``nn.SiLU`` rounds differently."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map values of any shape."""
+        """Return x * sigmoid(x) for a tensor of any shape."""
         return _Swish.apply(x)
 
 
 class _Swish(torch.autograd.Function):
-    # Only x is kept for the backward, as autograd by itself would not do.
+    # Saves only x for the backward; autograd would also save the sigmoid.
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
@@ -55,13 +55,13 @@ def build(
         head_dim: Width of the embedding, 2048 in the paper's networks.
     """
     with warnings.catch_warnings():
-        # pytorchvideo imports fvcore.nn, which scripts a function: torch warns that it is old.
+        # pytorchvideo imports fvcore.nn, which uses torch.jit.script; torch warns that it is old.
         warnings.simplefilter("ignore")
         from pytorchvideo.models.x3d import create_x3d
 
     net = create_x3d(
         input_clip_length=num_frames,
-        input_crop_size=max(crop_size, 32),  # only sizes the pooling window, replaced below
+        input_crop_size=max(crop_size, 32),  # only sets the pooling window, replaced below
         model_num_class=num_classes,
         dropout_rate=0.0,
         width_factor=width_factor,
@@ -75,6 +75,6 @@ def build(
     head.output_pool = nn.AdaptiveAvgPool3d(1)
     for module in net.modules():
         if isinstance(module, nn.Conv3d):
-            # pytorchvideo leaves numpy integers here, which torch.compile and export reject.
+            # pytorchvideo sets numpy integers, which torch.compile and export reject.
             module.stride = tuple(int(s) for s in module.stride)
     return net
