@@ -1,6 +1,6 @@
 """torchvision's MViT, versions 1 and 2, at any clip size, width and depth.
 
-Needs torch and torchvision only. At width 96, depths (1, 2, 11, 2), 16 frames and 224 px it has
+Needs only torch and torchvision. At width 96, depths (1, 2, 11, 2), 16 frames and 224 px it has
 the parameters of ``torchvision.models.video.mvit_v1_b`` and ``mvit_v2_s``.
 """
 

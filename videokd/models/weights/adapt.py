@@ -1,4 +1,4 @@
-"""One tensor of another shape -> the shape that the network has, where it is known how."""
+"""Adaptation of a pretrained tensor to the shape of the network's tensor."""
 
 import re
 from typing import NamedTuple
@@ -9,11 +9,11 @@ from videokd.models.weights.positions import Clip, resample_positions
 
 
 class Adapted(NamedTuple):
-    """A tensor in its new shape."""
+    """Tensor in its new shape."""
 
     value: Tensor
     how: str
-    """In a few words, for the report."""
+    """Short description of the change, for the report."""
 
 
 def adapt(
@@ -25,23 +25,23 @@ def adapt(
     clip: Clip | None = None,
     trained_clip: Clip | None = None,
 ) -> Adapted | None:
-    """Return a tensor in another shape, or None where nothing is known to do.
+    """Return a tensor adapted to another shape, or None if no rule applies.
 
-    - Shapes that differ by ones at the end (a linear layer and a convolution of one position).
-    - Kernels (O, I, h, w) -> (O, I, t, h, w): repeated over t and divided by it, so that a clip of
-      equal frames gives what one frame gave (inflation, Carreira and Zisserman 2017, section 2.2);
-      and t -> 1: summed over it, which is the same for a clip of equal frames.
-    - Kernels of the first layer with another number of colours: their mean over them for each of
-      the three, scaled so that equal channels give what they gave.
-    - Tables of positions, see ``positions``.
+    - Shapes that differ by trailing ones (a linear layer and a 1x1x1 convolution): reshaped.
+    - Kernels (O, I, h, w) -> (O, I, t, h, w): repeated t times and divided by t, so that a clip of
+      equal frames gives the output of one frame (inflation, Carreira and Zisserman 2017, section
+      2.2). Kernels t -> 1: summed over t, which gives the same output for a clip of equal frames.
+    - First-layer kernels with a number of input channels other than 3: the mean over them for each
+      of the three, scaled so that equal channels give the same output.
+    - Position embeddings: see ``positions``.
 
     Args:
-        name: In the network; tables of positions are known by theirs.
-        value: Any float dtype.
-        shape: What the network has.
-        patch: Kernel of the network's first layer, (t, h, w) or (h, w), for tables of positions.
-        clip: What the network is built for, where that is known.
-        trained_clip: What the weights were probably trained on.
+        name: Name in the network; identifies position embeddings.
+        value: Tensor of any float dtype.
+        shape: Shape in the network.
+        patch: Kernel of the network's first layer, (t, h, w) or (h, w), for position embeddings.
+        clip: Clip size of the network, if known.
+        trained_clip: Clip size that the weights were probably trained on.
     """
     if _without_last_ones(value.shape) == _without_last_ones(shape):
         return Adapted(value.reshape(shape), "reshaped")
@@ -77,7 +77,7 @@ def _adapt_kernel(value: Tensor, shape: tuple[int, ...]) -> Adapted | None:
 
 
 def _own_name(name: str) -> str:
-    """Return what a tensor is called, without what it is in: timesformer.positions -> positions."""
+    """Return the last part of a dotted name: "timesformer.positions" -> "positions"."""
     *_, last = name.removesuffix(".weight").split(".")
     return last
 

@@ -1,7 +1,7 @@
-"""Weights that libraries offer by name, fetched by their own loaders.
+"""Download of named weights through the libraries' own loaders.
 
-A file that is there already is not fetched again. torchvision's files carry a part of their
-SHA-256 in their names, which is checked; pytorchvideo's have no published hash.
+Existing files are not downloaded again. torchvision's file names contain a part of their SHA-256,
+which is checked; pytorchvideo publishes no hashes.
 """
 
 import importlib
@@ -28,26 +28,26 @@ _PYTORCHVIDEO = ("csn", "r2plus1d", "resnet", "slowfast", "vision_transformers",
 
 
 class Fetched(NamedTuple):
-    """What a library gave."""
+    """Weights from a library or a file."""
 
     state: dict[str, Tensor]
     note: str = ""
-    """What it did to them that the report should say."""
+    """Changes made by the library's loader, for the report."""
     clip: Clip | None = None
-    """What they are for, where it says so."""
+    """Clip size of the weights, if their config states it."""
     class_names: ClassNames = MappingProxyType({})
-    """Of its classifiers; ``ONLY_HEAD`` for that of a library's network."""
+    """Class names per classifier; ``ONLY_HEAD`` is the classifier of a library's network."""
 
 
 class _Library(NamedTuple):
     example: str
     find: Callable[[str], str]
-    """Name -> its one spelling; raises InputError where the library does not know it."""
+    """Function from a name to its canonical spelling; raises InputError for an unknown name."""
     fetch: Callable[[str], Fetched]
 
 
 def identify(library: str, name: str) -> str:
-    """Return the one spelling of a library's weights, "library:name"; fetches nothing.
+    """Return the canonical "library:name" of a library's weights, without downloading.
 
     Raises:
         InputError: Unknown library or name, or the library is not installed.
@@ -56,10 +56,10 @@ def identify(library: str, name: str) -> str:
 
 
 def fetch(library: str, name: str) -> Fetched:
-    """Return the weights of a library, on the CPU.
+    """Return named weights of a library, on the CPU; downloads them if needed.
 
     Raises:
-        InputError: As of ``identify``; or they cannot be downloaded or read.
+        InputError: As in ``identify``; or the weights cannot be downloaded or read.
     """
     found = _get_library(library, name)
     return found.fetch(found.find(name))
@@ -117,7 +117,7 @@ def _fetch_pytorchvideo(name: str) -> Fetched:
 def _pytorchvideo_urls() -> dict[str, str]:
     urls: dict[str, str] = {}
     with warnings.catch_warnings():
-        # pytorchvideo imports fvcore.nn, which scripts a function: torch warns that it is old.
+        # pytorchvideo imports fvcore.nn, which uses torch.jit.script; torch warns that it is old.
         warnings.simplefilter("ignore")
         for module in _PYTORCHVIDEO:
             hub = importlib.import_module(f"pytorchvideo.models.hub.{module}")
@@ -131,7 +131,7 @@ def _fetch_url(url: str, load: Callable[..., Any]) -> Fetched:
     try:
         content = load(progress=True, check_hash=True, map_location="cpu", weights_only=True)
     except Exception as error:
-        # What is not there after a failure was not fetched; what is there was not readable.
+        # No file after a failure means that the download failed; a file means that it is unreadable.
         if is_there or kept.exists():
             raise InputError(
                 f"weights {kept} {explain_failure(error, kept)}; they came from {url}"
@@ -163,19 +163,19 @@ def _fetch_hugging_face(name: str) -> Fetched:
 
 
 def load_hugging_face(source: str, **options: Any) -> Fetched:
-    """Return the weights of a video classifier of Hugging Face, as its own loader gives them.
+    """Return the weights of a Hugging Face video classifier, read by transformers.
 
-    It is read by the library, because names on disk are not always those of its networks. Its
-    code alone is run, never that of a repository.
+    transformers reads the file, because names in the file can differ from names in the network.
+    Code from the repository is never run.
 
     Args:
         source: A repository or a folder.
-        **options: Of ``from_pretrained``.
+        **options: Options of ``from_pretrained``.
 
     Raises:
         InputError: transformers is not installed.
-        OSError: It cannot be read or downloaded.
-        ValueError: It is of another kind of network.
+        OSError: The weights cannot be read or downloaded.
+        ValueError: The network is not a video classifier.
     """
     _require("transformers", source)
     from transformers import AutoModelForVideoClassification
@@ -183,7 +183,7 @@ def load_hugging_face(source: str, **options: Any) -> Fetched:
     net, info = AutoModelForVideoClassification.from_pretrained(
         source, output_loading_info=True, trust_remote_code=False, **options
     )
-    # Where the file has none, the library draws weights at random: those are not the file's.
+    # transformers initialises tensors at random that the file lacks; leave these out.
     drawn = set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
     state = {name: value for name, value in net.state_dict().items() if name not in drawn}
     ignored = sorted(info["unexpected_keys"])

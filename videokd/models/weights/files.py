@@ -1,4 +1,4 @@
-"""Files of weights -> state dicts. Tensors only: no file can make this run code."""
+"""Reading of weight files as state dicts of tensors, without running code from the files."""
 
 import json
 import pickle
@@ -16,11 +16,11 @@ from torch import Tensor
 from videokd.utils.errors import InputError
 from videokd.utils.io import read_json, sha256_file, sha256_json
 
-# What toolkits put their state dict under: SlowFast, MMAction2 and most others, VideoMAE,
-# timm and DeepSpeed.
+# Keys of the state dict in files of SlowFast, MMAction2 and most others, VideoMAE, timm and
+# DeepSpeed.
 _WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model", "module")
-# Of a trained model of a run and of Hugging Face; of exported students; of Hugging Face in parts,
-# and of its older versions.
+# File names in folders: trained models of a run and Hugging Face; exported students; Hugging Face
+# in several parts; older versions of Hugging Face.
 _IN_FOLDERS = (
     *("model.safetensors", "student.safetensors", "student.pth"),
     *("model-*-of-*.safetensors", "pytorch_model*.bin"),
@@ -33,16 +33,16 @@ _KINDS = (
 
 
 def find_files(path: Path) -> tuple[Path, ...]:
-    """Return the files that hold the weights at a path: the file itself, or those of a folder.
+    """Return the weight files at a path: the file itself, or the files in a folder.
 
-    Folders are those of one model in a run directory (trained, or cut off: then its newest whole
-    checkpoint), exported students, and Hugging Face's.
+    A folder is one model of a run directory (for an unfinished training its newest intact
+    checkpoint is used), an exported student, or a Hugging Face folder.
 
     Args:
-        path: As the user wrote it.
+        path: File or folder.
 
     Raises:
-        InputError: There is nothing, or nothing that is known.
+        InputError: The path does not exist, or its folder holds no known weights.
     """
     if path.is_file():
         return (path,)
@@ -63,7 +63,7 @@ def find_files(path: Path) -> tuple[Path, ...]:
 
 
 def is_hugging_face(path: Path) -> bool:
-    """Say whether a folder is one that Hugging Face's ``save_pretrained`` wrote."""
+    """Return whether Hugging Face's ``save_pretrained`` wrote a folder."""
     try:
         config = read_json(path / "config.json")
     except (OSError, ValueError):
@@ -75,7 +75,7 @@ def hash_files(path: Path) -> str:
     """Return the SHA-256 of the weights at a path.
 
     Raises:
-        InputError: As of ``find_files``.
+        InputError: As in ``find_files``.
     """
     hashes = []
     for file in find_files(path):
@@ -88,8 +88,8 @@ def read_files(path: Path) -> dict[str, Tensor]:
     """Return the state dict of the weights at a path, on the CPU.
 
     Raises:
-        InputError: No such file, a damaged one, one that holds more than tensors and plain
-            values, or one without weights.
+        InputError: The file does not exist, is damaged, has no weights, or holds more than tensors
+            and plain values.
     """
     state: dict[str, Tensor] = {}
     for file in find_files(path):
@@ -117,11 +117,11 @@ def read_file(path: Path) -> dict[str, Tensor]:
 
 
 def explain_failure(error: Exception, path: Path) -> str:
-    """Return why ``torch.load`` refused a file and what to do, to be put after its name."""
+    """Return why ``torch.load`` failed and the remedy, to append to the file's name."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
     text = " ".join(str(error).split())
-    # torch quotes what the file would have called.
+    # torch's message names the function or class that the file refers to.
     wanted = re.search(r"(?:GLOBAL|Unsupported class) (\S+)", text)
     if isinstance(error, pickle.UnpicklingError) and wanted:
         return (
@@ -134,14 +134,14 @@ def explain_failure(error: Exception, path: Path) -> str:
 
 
 def unwrap(content: Any, origin: Any) -> dict[str, Tensor]:
-    """Return the state dict inside what a file holds; numbers and texts in it are left out.
+    """Return the tensors of the state dict inside the content of a file.
 
     Args:
-        content: Dicts, tensors and plain values.
-        origin: What to call it in messages.
+        content: Content of the file: dicts, tensors and plain values.
+        origin: Name of the file in messages.
 
     Raises:
-        InputError: There is none.
+        InputError: The content has no state dict.
     """
     while isinstance(content, Mapping):
         inner = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
@@ -166,7 +166,7 @@ def _newest_checkpoint(folder: Path) -> Path | None:
         if (match := re.fullmatch(r"step-(\d+)", path.name))
     }
     for _, step in sorted(steps.items(), reverse=True):
-        # What is tested is the average, where there is one.
+        # Prefer the averaged weights, which are the tested ones.
         for name in ("average.safetensors", "model.safetensors"):
             file = step / name
             try:
@@ -180,5 +180,5 @@ def _newest_checkpoint(folder: Path) -> Path | None:
 
 @lru_cache(maxsize=64)
 def _hash_file(path: Path, mtime_ns: int, size: int) -> str:
-    # A study makes a hundred plans of the same files. Time and size are there for the cache alone.
+    # Cached because a study hashes the same files for each plan. Time and size only serve as keys.
     return sha256_file(path)

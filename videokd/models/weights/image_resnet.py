@@ -1,4 +1,4 @@
-"""Names of torchvision's and timm's image ResNets -> those of video ResNets, to be inflated."""
+"""Renaming of torchvision's and timm's image ResNet weights for inflation into video ResNets."""
 
 import re
 from collections.abc import Mapping
@@ -25,19 +25,19 @@ _PYTORCHVIDEO = [
 def rename_image_resnet(
     state: Mapping[str, Tensor], *, family: str, architecture: str
 ) -> tuple[dict[str, Tensor], str] | None:
-    """Return an image ResNet's state dict under the names of a video ResNet, and whose they were.
+    """Return an image ResNet's state dict renamed for a video ResNet, and its name convention.
 
-    Those of r3d_18 and mc3_18 are ResNet-18's (which has a max pooling behind its stem that they
-    do not have), those of c2d, i3d and slow ResNet-50's.
+    r3d_18 and mc3_18 take weights of ResNet-18 (but lack the max pooling after its stem); c2d, i3d
+    and slow take weights of ResNet-50.
 
     Args:
-        state: Of a file.
-        family: Of the network that it is for.
-        architecture: The same.
+        state: State dict of a file.
+        family: Family of the target network.
+        architecture: Architecture of the target network.
 
     Returns:
-        None where the state dict is not of an image ResNet, or the family has none that is built
-        like one.
+        (state dict, convention); None if the state dict is not from an image ResNet, or the target
+        network is not built like one.
     """
     stem = state.get("conv1.weight")
     if stem is None or stem.ndim != 4 or "layer1.0.conv1.weight" not in state:
@@ -45,7 +45,7 @@ def rename_image_resnet(
     if architecture in ("r3d_18", "mc3_18"):
         rules = _TORCHVISION
     elif family == "ptv_resnet" and architecture in ("c2d_r50", "i3d_r50", "slow_r50"):
-        # pytorchvideo counts c2d's and i3d's pooling behind the first stage as a block of its own.
+        # In c2d and i3d of pytorchvideo, the pooling after the first stage is a block of its own.
         shift = int(architecture != "slow_r50")
         stages = [
             (rf"^layer{i}\.(\d+)\.", rf"blocks.{i + shift * (i > 1)}.res_blocks.\1.")

@@ -1,4 +1,4 @@
-"""Weights from elsewhere -> a model: renamed, adapted, checked tensor by tensor, and reported."""
+"""Loading of pretrained weights into a model: renaming, adaptation, checks and a report."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from videokd.models.zoo import Architecture, get_size
 from videokd.utils.class_names import LABELS_NAME, ONLY_HEAD, describe_difference, match_rows
 from videokd.utils.errors import InputError
 
-# Of batch norms: how often they were updated, which nothing of ours reads.
+# Update counters of batch norms, which videokd does not use.
 _COUNTERS = "num_batches_tracked"
 
 
@@ -30,25 +30,25 @@ def load_pretrained(
     patterns: Sequence[Sequence[str]] = (),
     is_strict: bool = True,
 ) -> LoadReport:
-    """Load weights from elsewhere into a model.
+    """Load pretrained weights into a model.
 
-    The file's classifier goes to each of the model's classifiers that has the same classes, its
-    rows matched by class name; where the file names no classes, that has as many. Other
-    classifiers stay as they are, and the report says so.
+    The file's classifier is copied to each classifier of the model with the same classes, with rows
+    matched by class name. If the file has no class names, it is copied to classifiers with the same
+    number of classes. Other classifiers do not change, and the report lists this.
 
     Args:
-        model: On the CPU; changed in place, and not at all when this raises.
-        architecture: What its backbone was built from.
-        source: See ``source.identify_weights``.
-        class_names: Name of each of the model's classifiers -> its classes; None if unknown.
-        patterns: (regular expression, replacement) for the file's names, one after the other; a
-            name that becomes empty is left out.
-        is_strict: Raise when a tensor is missing, unexpected or of a shape that cannot be adapted,
-            the classifier aside.
+        model: Model on the CPU; changed in place, but not if this raises.
+        architecture: Architecture of the model's backbone.
+        source: Name or path of the weights, see ``source.identify_weights``.
+        class_names: Classifier name -> its classes; None if unknown.
+        patterns: (regular expression, replacement) pairs, applied in order to the file's names; a
+            tensor whose name becomes empty is left out.
+        is_strict: Whether to raise if a tensor, except the classifier's, is missing, unexpected or
+            of a shape that cannot be adapted.
 
     Raises:
-        InputError: As of ``read_weights``; names that the patterns make equal; not one tensor of
-            the file fits; or, if ``is_strict``, not all of them do.
+        InputError: As in ``read_weights``; the patterns give two tensors one name; no tensor of the
+            file fits; or, if ``is_strict``, not all tensors fit.
     """
     fetched = read_weights(source)
     state, note, head = _unwrap_ours(fetched.state, model)
@@ -95,18 +95,18 @@ def load_pretrained(
 
 @dataclass
 class _Fit:
-    """A model's tensors, and which of a file's go there."""
+    """Assignment of a file's tensors to the tensors of a model."""
 
     model: VideoClassifier
     architecture: Architecture
     trained_clip: Clip
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Name of a classifier of the model -> its classes."""
+    """Classifier name in the model -> its classes."""
     found_names: Sequence[str] = ()
     """Classes of the file's classifier; empty if unknown."""
     state: dict[str, Tensor] = field(default_factory=dict)
     heads: dict[str, list[int]] = field(default_factory=dict)
-    """Name of a classifier that takes the file's -> row of the file for each of its rows."""
+    """Name of a classifier to fill -> for each of its rows, the row in the file."""
     head_state: dict[str, Tensor] = field(default_factory=dict)
     head: str = ""
     is_order_assumed: bool = False
@@ -123,7 +123,7 @@ class _Fit:
         }
 
     def take(self, state: Mapping[str, Tensor]) -> None:
-        """Sort a file's tensors, under the network's names."""
+        """Assign a file's tensors, renamed to the network's names, to the model."""
         head = {key: state[name] for name, key in self._head_names.items() if name in state}
         self._take_head(head)
         for name, target in self.wanted.items():
@@ -154,7 +154,7 @@ class _Fit:
         first = self.model.heads[next(iter(self.heads))]
         shapes = {k: v.shape for k, v in first.state_dict().items()}
         for key, value in head.items():
-            # Some libraries classify by a convolution of one position.
+            # In some libraries the classifier is a 1x1x1 convolution.
             fitted = value if key == "bias" else value.flatten(1)
             if fitted.shape != shapes[key]:
                 name = f"{self.architecture.head_name}.{key}"
@@ -176,7 +176,7 @@ class _Fit:
             )
 
     def _match_heads(self, fitting: Sequence[str], count: int) -> dict[str, list[int]]:
-        """Return the classifiers that take the file's, and the file's row for each of theirs."""
+        """Return name of a classifier to fill -> for each of its rows, the row in the file."""
         if len(self.found_names) != count:
             self.is_order_assumed = any(name in self.class_names for name in fitting)
             return {name: list(range(count)) for name in fitting}
@@ -207,7 +207,7 @@ class _Fit:
             self.adapted.append(Changed(name, tuple(value.shape), shape, adapted.how))
 
     def _patch(self) -> tuple[int, ...]:
-        """Return the kernel of the layer that sees the three colours."""
+        """Return the kernel size of the first layer, the one with three input channels."""
         for value in self.wanted.values():
             if value.ndim in (4, 5) and value.shape[1] == 3:
                 return tuple(value.shape[2:])
@@ -245,13 +245,13 @@ def _apply_patterns(
 def _unwrap_ours(
     state: Mapping[str, Tensor], model: VideoClassifier
 ) -> tuple[dict[str, Tensor], str, str]:
-    """Turn a state dict of videokd's into one under the network's names; others stay as they are.
+    """Rename a state dict of videokd to the network's names; other state dicts do not change.
 
     Returns:
-        The state dict, a note about its classifiers, and the prefix of the one that was taken.
+        The state dict, a note about its classifiers, and the prefix of the selected classifier.
     """
     if all(name.startswith(("model.", "objective.")) for name in state):
-        # A checkpoint holds a training's task, which learns with parts of its own.
+        # A checkpoint also holds trained parts of the task, under "objective.".
         ours = {n.removeprefix("model."): v for n, v in state.items() if n.startswith("model.")}
     else:
         ours = dict(state)
@@ -260,7 +260,7 @@ def _unwrap_ours(
     datasets = sorted({name.split(".")[1] for name in ours if name.startswith("heads.")})
     known = [name for name in datasets if name in model.heads] or datasets
     unwrapped = {n.removeprefix("backbone.net."): v for n, v in ours.items() if n[0] == "b"}
-    # Of several, none is the file's own classifier.
+    # With several classifiers, none of them can be selected.
     if len(known) == 1:
         for key in ("weight", "bias"):
             unwrapped[f"{model.backbone.head_name}.{key}"] = ours[f"heads.{known[0]}.{key}"]
@@ -272,7 +272,7 @@ def _unwrap_ours(
 
 
 def _match_prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state dict with the name in front under which the network holds a library's."""
+    """Return the state dict with a prefix added if the network's names need one to match."""
     if not wanted.keys() & state.keys():
         for prefix in {name.split(".")[0] for name in wanted}:
             inside = {f"{prefix}.{name}": value for name, value in state.items()}

@@ -1,23 +1,23 @@
-"""MMAction2's names -> those of pytorchvideo's and torchvision's networks.
+"""Renaming of MMAction2 weights to names of pytorchvideo's, torchvision's and timm's networks.
 
-Of the files that open-mmlab/mmaction2 writes (``.pth``, under "state_dict": "backbone." and
-"cls_head.") for ResNet3d and ResNet3dSlowOnly of depth 50, C2D, ResNet3dSlowFast, X3D, and the
-image networks of TSN and TSM. Checked with random weights against the classes of mmaction2 1.2.0,
+Supports files of open-mmlab/mmaction2 (``.pth``, "backbone." and "cls_head." under "state_dict")
+for ResNet3d and ResNet3dSlowOnly of depth 50, C2D, ResNet3dSlowFast, X3D, and the image networks
+of TSN and TSM. The rules were checked with random weights against the classes of mmaction2 1.2.0,
 not with its published files: SlowOnly and TSN give the same logits bit for bit, SlowFast and X3D
-within 4e-6 of the largest. What to know before they are used:
+within 4e-6 of the largest logit. Differences to consider before use:
 
-- It feeds most of its networks with RGB in 0 ... 255, mean (123.675, 116.28, 103.53) and deviation
-  (58.395, 57.12, 57.375), which in [0, 1] are ImageNet's; X3D with mean 114.75 and deviation 57.38,
-  which are 0.45 and 0.225.
-- SlowOnly is pytorchvideo's ``slow_r50``. I3D halves T at the stem and at the first pooling, where
-  ``i3d_r50`` does not, and C2D does not pad its first pooling, where ``c2d_r50`` does: their
-  weights load, C2D's as 2D kernels, but the logits are others.
-- SlowFast is ours only when built with ``lateral_norm=True``. Without (its default) there are no
-  norms between the paths, which the report lists as missing. Its head appends the slow path's
-  channels to the fast path's, so the classifier's columns are exchanged here. Its slow path takes
-  every fourth frame from the first, ours spreads them up to the last.
-- R(2+1)D (depth 34, factored shortcuts) and CSN (depths 50 and 152) are networks that ours are not,
-  and of its transformers the names stay as they are.
+- Most networks of MMAction2 take RGB in 0 ... 255 with mean (123.675, 116.28, 103.53) and deviation
+  (58.395, 57.12, 57.375); scaled to [0, 1] these are ImageNet's. X3D has mean 114.75 and deviation
+  57.38, that is, 0.45 and 0.225.
+- SlowOnly equals pytorchvideo's ``slow_r50``. I3D halves T at the stem and at the first pooling,
+  unlike ``i3d_r50``. C2D does not pad its first pooling, unlike ``c2d_r50``. The weights of both
+  load (C2D's as 2D kernels), but the logits differ.
+- SlowFast matches only if built with ``lateral_norm=True``. With the default there are no norms
+  between the paths, and the report lists them as missing. MMAction2's head has the fast path's
+  channels first, so this module exchanges the classifier's columns. Its slow path takes every
+  fourth frame from the first on; the slow path here spreads them up to the last frame.
+- R(2+1)D (depth 34, factored shortcuts) and CSN (depths 50 and 152) have no counterpart here. Names
+  of transformers do not change.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ _RESIDUAL: list[Rule] = [
     *((rf"\.conv{i}\.bn\.", f".branch2.norm_{part}.") for i, part in enumerate("abc", start=1)),
 ]
 _X3D: list[Rule] = [
-    # pytorchvideo calls the convolution over space "conv_t", and that over time "conv_xy".
+    # pytorchvideo calls the spatial convolution "conv_t" and the temporal one "conv_xy".
     (r"^conv1_s\.conv\.", "blocks.0.conv.conv_t."),
     (r"^conv1_t\.conv\.", "blocks.0.conv.conv_xy."),
     (r"^conv1_t\.bn\.", "blocks.0.norm."),
@@ -62,14 +62,14 @@ _IMAGE: list[Rule] = [
 
 
 def is_mmaction2(state: Mapping[str, Tensor]) -> bool:
-    """Say whether these are names of MMAction2's convolutional networks."""
+    """Return whether the names are those of MMAction2's convolutional networks."""
     return has_name(state, r"(?:^|\.)layer1\.0\.(?:net\.)?conv1\.conv\.")
 
 
 def rename_mmaction2(
     state: Mapping[str, Tensor], *, family: str, architecture: str
 ) -> tuple[dict[str, Tensor], str]:
-    """Return the state dict under the family's names, and what was done beyond renaming."""
+    """Return the state dict under the family's names, and a note on changes of values."""
     state = substitute(state, [(r"^backbone\.", "")])
     if family == "ptv_resnet":
         return substitute(state, _one_path(architecture)), ""
@@ -87,7 +87,7 @@ def rename_mmaction2(
 
 
 def _one_path(architecture: str) -> list[Rule]:
-    # pytorchvideo counts c2d's and i3d's pooling behind the first stage as a block of its own.
+    # In c2d and i3d of pytorchvideo, the pooling after the first stage is a block of its own.
     shift = int(architecture.startswith(("c2d", "i3d")))
     stages = [
         (rf"^layer{i}\.(\d+)\.", rf"blocks.{i + shift * (i > 1)}.res_blocks.\1.")

@@ -1,4 +1,4 @@
-"""Parameter names of other toolkits -> those of the libraries' networks."""
+"""Renaming of other toolkits' parameters to the names of the libraries' networks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,36 +9,36 @@ from videokd.models.weights.mmaction2 import is_mmaction2, rename_mmaction2
 from videokd.models.weights.pyslowfast import is_pyslowfast, rename_pyslowfast
 from videokd.models.weights.rules import substitute
 
-# Of modules that held the whole network when it was saved; "n_averaged" is the count that torch's
-# AveragedModel keeps beside it.
+# Prefixes from wrappers around the whole network at saving; torch's AveragedModel also saves the
+# counter "n_averaged".
 _PREFIXES = ("module.", "model.", "net.", "network.", "backbone.", "ema.", "ema_model.")
 _COUNTS = ("n_averaged",)
-# Of wrappers that can also sit inside: compiled, checkpointed and sharded modules.
+# Wrappers that can also be inside the network: compiled, checkpointed and sharded modules.
 _WRAPPER = r"(^|\.)(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\."
 
 
 @dataclass(frozen=True)
 class Renamed:
-    """A state dict under the names of the library's network, as far as they were known."""
+    """State dict under the names of the library's network, as far as the names were known."""
 
     state: dict[str, Tensor]
     convention: str
-    """Whose names they were, and what was done beyond renaming; for the report."""
+    """Toolkit of the original names, and a note on changes of values; for the report."""
 
 
 def rename(state: Mapping[str, Tensor], *, family: str, architecture: str) -> Renamed:
-    """Return a state dict under the names that the library's network has.
+    """Return a state dict renamed to the names of the library's network.
 
-    Whose names they are is told by the names alone. Names that are not known stay as they are, and
-    so do those of a toolkit's networks that the family has no counterpart of.
+    The names themselves identify the toolkit. Unknown names do not change, and neither do names of
+    a toolkit's networks without a counterpart in the family.
 
     Args:
-        state: Of a file. Tensors are copied only where their values change.
-        family: Of the network that it is for.
-        architecture: The same.
+        state: State dict of a file. Tensors are copied only if their values change.
+        family: Family of the target network.
+        architecture: Architecture of the target network.
 
     Raises:
-        InputError: Two tensors would have one name, or a part of a norm is missing.
+        InputError: Two tensors would get the same name, or a part of a norm is missing.
     """
     state = strip_wrappers(state)
     if is_pyslowfast(state):
@@ -53,9 +53,9 @@ def rename(state: Mapping[str, Tensor], *, family: str, architecture: str) -> Re
 
 
 def strip_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state dict of the network inside distributed, averaged and compiled modules.
+    """Return the state dict without the names of distributed, averaged and compiled wrappers.
 
-    A prefix goes only where all names have it.
+    A prefix is removed only if all names have it.
     """
     stripped = substitute(state, [(_WRAPPER, r"\1")])
     while prefix := next((p for p in _PREFIXES if _all_start(stripped, p)), ""):

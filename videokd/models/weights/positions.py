@@ -1,6 +1,6 @@
-"""Tables of positions, learnt for one number of tokens, resampled for another.
+"""Resampling of learnt position embeddings for another number of tokens.
 
-Along time linearly, in space bicubically. The class token's row stays as it is.
+Interpolation is linear along time and bicubic in space. The class token's row does not change.
 """
 
 import re
@@ -15,7 +15,7 @@ _ALONG_TIME = re.compile(r"temporal|time")
 
 
 class Clip(NamedTuple):
-    """What a network with positions is built for."""
+    """Clip size of a network with position embeddings."""
 
     num_frames: int
     crop_size: int
@@ -39,21 +39,21 @@ def resample_positions(
     clip: Clip | None,
     trained_clip: Clip | None,
 ) -> tuple[Tensor, str] | None:
-    """Return a table of positions for another number of tokens, and how, or None.
+    """Return position embeddings for another number of tokens, and a note; None if unsupported.
 
-    What a table's rows are is known by its name: relative positions (``rel_pos_h``), frames
-    ("temporal", "time"), places in a square frame ("spatial"); else they are the places of a
-    square frame where the network's first layer sees one frame, and those of a clip, frame by
-    frame, where it sees several.
+    The name of the table defines its rows: relative positions (``rel_pos_h``), frames ("temporal",
+    "time"), or positions in a square frame ("spatial"). With any other name the rows are the
+    positions of a square frame if the first layer sees one frame, or the positions of a clip, frame
+    by frame, if it sees several.
 
     Args:
-        name: Its own, without those of the modules that it is in.
+        name: Last part of the table's dotted name.
         table: (N, C) or (1, N, C).
-        shape: (M, C) or (1, M, C).
+        shape: Wanted shape, (M, C) or (1, M, C).
         patch: Kernel and stride of the first layer, (h, w) or (t, h, w).
-        clip: What the network is built for.
-        trained_clip: What the table was probably made for; where that does not fit its number
-            of rows, T is taken to be the same, and else H and W.
+        clip: Clip size of the network.
+        trained_clip: Clip size that the table was probably trained for. If it does not match the
+            number of rows, the table is assumed to have the network's T, or else its H and W.
     """
     is_table = table.ndim == len(shape) in (2, 3) and table.shape[-1] == shape[-1]
     if not is_table or (table.ndim == 3 and not table.shape[0] == shape[0] == 1):
@@ -116,7 +116,7 @@ def _grid_of(clip: Clip, patch: tuple[int, ...]) -> _Grid:
 
 
 def _side(num_places: int) -> int:
-    """Return the side of a square of so many places, 0 where there is none."""
+    """Return the side of a square with ``num_places`` positions, 0 if there is none."""
     side = isqrt(max(0, num_places))
     return side if side * side == num_places else 0
 
@@ -130,7 +130,7 @@ def _resample_grid(rows: Tensor, old: _Grid, new: _Grid) -> Tensor:
     channels = rows.shape[1]
     places = rows.float()
     if old.time != new.time:
-        # Each place in space is a line along time.
+        # Interpolate along time at each spatial position.
         lines = _resample_line(places.reshape(old.time, -1), new.time)
         places = lines.reshape(-1, channels)
     if old[1:] != new[1:]:

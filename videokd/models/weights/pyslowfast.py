@@ -1,15 +1,15 @@
-"""PySlowFast's names -> those of pytorchvideo's and torchvision's networks.
+"""Renaming of PySlowFast weights to names of pytorchvideo's and torchvision's networks.
 
-Of the files that facebookresearch/SlowFast writes (``.pyth``, under "model_state") for its models
-ResNet (c2d, i3d, slow), SlowFast, X3D and MViT. Worked out from its ``models`` folder and tested on
-networks with these names, not on its published files. Its own PTV* models hold pytorchvideo's names
-behind "model.", which ``names`` takes off. Of non-local blocks, reversible MViT, detection heads
-and self-supervised models the names stay as they are.
+Supports files of facebookresearch/SlowFast (``.pyth``, under "model_state") for its models ResNet
+(c2d, i3d, slow), SlowFast, X3D and MViT. The rules follow its ``models`` folder and are tested on
+networks with these names, not on its published files. PySlowFast's PTV* models have pytorchvideo's
+names with the prefix "model.", which ``names`` removes. Names of non-local blocks, reversible MViT,
+detection heads and self-supervised models do not change.
 
-As read there, kernels, strides and the order of the classifier's input are pytorchvideo's, but for:
-SlowFast with another SLOWFAST.ALPHA than 4, and the architectures "c2d_nopool" and "i3d_nopool",
-whose weights load and whose logits are others. They were trained with RGB in [0, 1] of mean 0.45
-and deviation 0.225, unless DATA in the file's "cfg" says otherwise.
+According to its code, kernels, strides and the order of the classifier's input equal pytorchvideo's
+except for SlowFast with a SLOWFAST.ALPHA other than 4 and for "c2d_nopool" and "i3d_nopool". The
+weights of these load, but their logits differ. The models were trained on RGB in [0, 1] with mean
+0.45 and deviation 0.225, unless DATA in the file's "cfg" has other values.
 """
 
 from collections.abc import Mapping
@@ -25,12 +25,12 @@ _RESIDUAL: list[Rule] = [
     (r"\.branch2\.([abc])\.", r".branch2.conv_\1."),
     (r"\.branch2\.([abc])_bn\.", r".branch2.norm_\1."),
 ]
-# Some versions call the stems of paths "s0_stem" and not "pathway0_stem".
+# Some versions name the stems of the paths "s0_stem" instead of "pathway0_stem".
 _STEM = r"^s1\.(?:pathway|s)(\d)_stem\."
 
 
 def is_pyslowfast(state: Mapping[str, Tensor]) -> bool:
-    """Say whether these are names of PySlowFast."""
+    """Return whether the names are those of PySlowFast."""
     if has_name(state, _STEM):
         return True
     return has_name(state, r"^patch_embed\.proj\.") and has_name(state, r"^head\.projection\.")
@@ -39,10 +39,11 @@ def is_pyslowfast(state: Mapping[str, Tensor]) -> bool:
 def rename_pyslowfast(
     state: Mapping[str, Tensor], *, family: str, architecture: str
 ) -> tuple[dict[str, Tensor], str]:
-    """Return the state dict under the family's names, and what was done beyond renaming.
+    """Return the state dict under the family's names, and a note on changes of values.
 
-    Two things are: X3D's norm that pytorchvideo lacks is folded away, see ``fold_shortcut_norms``;
-    and MViT's projections to queries, keys and values are joined or split as the library has them.
+    In X3D, a norm that pytorchvideo lacks is folded into other layers, see
+    ``fold_shortcut_norms``. In MViT, the projections to queries, keys and values are joined or
+    split as in the library.
     """
     if family == "mvit":
         return _join_projections(substitute(state, _TORCHVISION_MVIT)), ""
@@ -59,7 +60,7 @@ def rename_pyslowfast(
 
 
 def _one_path(architecture: str) -> list[Rule]:
-    # pytorchvideo counts c2d's and i3d's pooling behind the first stage as a block of its own.
+    # In c2d and i3d of pytorchvideo, the pooling after the first stage is a block of its own.
     shift = int(architecture.startswith(("c2d", "i3d")))
     stages = [
         (rf"^s{i + 1}\.pathway0_res(\d+)\.", rf"blocks.{i + shift * (i > 1)}.res_blocks.\1.")
@@ -95,7 +96,7 @@ def _two_paths() -> list[Rule]:
 
 def _x3d() -> list[Rule]:
     return [
-        # pytorchvideo calls the convolution over space "conv_t", and that over time "conv_xy".
+        # pytorchvideo calls the spatial convolution "conv_t" and the temporal one "conv_xy".
         (_STEM + r"conv_xy\.", "blocks.0.conv.conv_t."),
         (_STEM + r"conv\.", "blocks.0.conv.conv_xy."),
         (r"^head\.conv_5\.", "blocks.5.pool.pre_conv."),
@@ -134,7 +135,7 @@ def _join_projections(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     joined = {}
     for name, value in state.items():
         if name.startswith("pos_encoding."):
-            # PySlowFast's have axes of size 1 in front: of the batch, of the class token.
+            # PySlowFast's tensors have leading axes of size 1 (batch, class token).
             is_of_class = name.startswith("pos_encoding.class")
             joined[name] = value.flatten() if is_of_class else value.flatten(0, -2)
         elif ".attn.q." in name:

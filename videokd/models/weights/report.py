@@ -1,4 +1,4 @@
-"""What was loaded into a network from where, for the log and for the error that refuses it."""
+"""Report on loaded weights, for the log and for error messages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ _NUM_SHOWN = 5
 
 @dataclass(frozen=True)
 class Changed:
-    """One tensor whose shape in the file is not the network's."""
+    """Tensor whose shapes in the file and in the network differ."""
 
     name: str
-    """In the network."""
+    """Name in the network."""
     shape: tuple[int, ...]
-    """In the file."""
+    """Shape in the file."""
     wanted: tuple[int, ...]
-    """In the network."""
+    """Shape in the network."""
     how: str = ""
-    """What was done about it; "" for nothing."""
+    """Adaptation of the tensor; "" if it was not adapted."""
 
     def __str__(self) -> str:
         shapes = f"{self.name} {_shape(self.shape)} -> {_shape(self.wanted)}"
@@ -26,32 +26,32 @@ class Changed:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every tensor of a file and of a network. Names are the network's."""
+    """Outcome of loading for every tensor of a file and of a network, by names in the network."""
 
     source: str
     convention: str
-    """Whose names the file had."""
+    """Toolkit whose names the file had."""
     loaded: tuple[str, ...]
-    """As they were, bit for bit."""
+    """Tensors loaded unchanged."""
     adapted: tuple[Changed, ...]
     missing: tuple[str, ...]
-    """In the network and not in the file: left as initialised."""
+    """Tensors only in the network: left as initialised."""
     unexpected: tuple[str, ...]
-    """In the file and not in the network: not read."""
+    """Tensors only in the file: not read."""
     mismatched: tuple[Changed, ...]
-    """In both, but of shapes that nothing is known to do about: left as initialised."""
+    """Tensors in both, with a shape that cannot be adapted: left as initialised."""
     head: str
-    """What became of the classifier."""
+    """Outcome for the classifier."""
     has_head: bool
     """Whether a classifier of the network has the file's weights."""
     is_order_assumed: bool = False
-    """Whether the classifier was taken without knowing the file's class names."""
+    """Whether the classifier was loaded without known class names of the file."""
     note: str = ""
-    """What else there is to say, of how the file was read."""
+    """Further remarks on how the file was read."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether file and network have the same tensors, the classifier aside."""
+        """Whether file and network have the same tensors, except for the classifier."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:

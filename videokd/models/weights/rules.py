@@ -1,4 +1,4 @@
-"""Renaming by regular expressions, and what the tables of several toolkits share."""
+"""Renaming by regular expressions, and helpers shared by the renaming rules of toolkits."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,23 +8,23 @@ from torch import Tensor
 
 from videokd.utils.errors import InputError
 
-# (pattern, replacement), as of ``re.sub``.
+# (pattern, replacement) of ``re.sub``.
 Rule = tuple[str, str]
 
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-_EPS = 1e-5  # of the batch norms of PySlowFast, MMAction2 and pytorchvideo
+_EPS = 1e-5  # eps of batch norms in PySlowFast, MMAction2 and pytorchvideo
 
 
 def has_name(state: Mapping[str, Tensor], pattern: str) -> bool:
-    """Say whether any of the names contains the pattern."""
+    """Return whether the pattern matches in any of the names."""
     return any(re.search(pattern, name) for name in state)
 
 
 def substitute(state: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str, Tensor]:
-    """Return the tensors under names that went through all rules, one after the other.
+    """Return the tensors with all rules applied to their names in order.
 
     Raises:
-        InputError: Two tensors would have one name.
+        InputError: Two tensors would get the same name.
     """
     renamed: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -38,18 +38,22 @@ def substitute(state: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str, 
 
 
 def fold_shortcut_norms(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Fold the norms of shortcuts that keep their channels into the layers beside them.
+    """Fold the norms of shortcuts with equal input and output channels into neighbouring layers.
 
-    pytorchvideo's X3D has none there, in the first stage, where others do. In evaluation a norm is
-    y = a x + b per channel: a goes into the shortcut's convolution, and b, as both branches are
-    added, into the bias of the other branch's last norm. The logits in evaluation stay the same but
-    for rounding; in training these statistics are no longer learnt.
+    Other toolkits have such a norm in the first stage of X3D, pytorchvideo does not. In evaluation
+    a norm is y = a x + b per channel. The factor a goes into the shortcut's convolution. The offset
+    b goes into the bias of the other branch's last norm, because both branches are added. Except
+    for rounding, evaluation logits do not change; in training the norm's statistics are no longer
+    learnt.
 
     Args:
-        state: Under pytorchvideo's names.
+        state: State dict under pytorchvideo's names.
 
     Returns:
-        The state dict without these norms, and the blocks that had one.
+        The state dict without these norms, and the names of the blocks that had one.
+
+    Raises:
+        InputError: A part of a norm is missing.
     """
     folded = dict(state)
     blocks = []

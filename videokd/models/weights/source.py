@@ -1,4 +1,4 @@
-"""What the user writes for weights -> the weights: a library's name for them, or a path."""
+"""Lookup of weights by the WEIGHTS key: "library:name" or a path."""
 
 import re
 from pathlib import Path
@@ -9,28 +9,29 @@ from videokd.utils.class_names import ONLY_HEAD, read_class_names
 from videokd.utils.errors import InputError
 from videokd.utils.io import read_json, sha256_json
 
-# One letter and a colon would be a drive.
+# At least two letters before the colon: one letter would be a drive.
 _NAMED = re.compile(r"([A-Za-z_]{2,}):(.*)", re.DOTALL)
 
 
 def identify_weights(source: str) -> str:
-    """Return what tells weights from others; fetches nothing and loads nothing.
+    """Return a string that identifies weights, without downloading or loading them.
 
-    For a path, the SHA-256 of what lies there: another file under the same name is other weights.
-    For a library's name, the name.
+    For a path it contains the SHA-256 of the files and of their class names, so that a changed file
+    counts as other weights. For a library's weights it is "library:name".
 
     Args:
         source: "library:name", or a path.
 
     Raises:
-        InputError: There is nothing, the library does not know the name, or is not installed.
+        InputError: The path holds no weights, the library does not know the name, or it is not
+            installed.
     """
     named = _NAMED.fullmatch(source)
     if named:
         return download.identify(named[1], named[2])
     path = Path(source)
     digest = files.hash_files(path)
-    # Class names outside the file decide where the rows of its classifier go.
+    # Class names outside the file also count, because rows of the classifier are matched by them.
     if files.is_hugging_face(path):
         labels = read_json(path / "config.json").get("id2label")
     else:
@@ -42,8 +43,8 @@ def read_weights(source: str) -> Fetched:
     """Return the state dict that ``source`` names, on the CPU.
 
     Raises:
-        InputError: As of ``identify_weights``; or the weights cannot be downloaded, are damaged,
-            hold anything but tensors and plain values, or are not finite.
+        InputError: As in ``identify_weights``; or the weights cannot be downloaded, are damaged,
+            hold more than tensors and plain values, or are not finite.
     """
     fetched = _read(source)
     for name, value in fetched.state.items():
