@@ -1,9 +1,9 @@
-"""Named arrays in one memory-mapped file: whole or absent, and checked when they are opened.
+"""Named arrays in one memory-mapped file, written atomically and checked on opening.
 
-A folder holds arrays-<hash>.bin, the arrays one after the other, and manifest.json, which says
-where each begins. The manifest is written last, over the old one: a reader finds the old arrays or
-the new ones. A process of this machine that has mapped the old file keeps it; one of another
-machine, through a network disk, may lose it.
+A folder holds arrays-<hash>.bin with the concatenated arrays and manifest.json with their offsets.
+The manifest is replaced last, so that a reader finds either the old or the new arrays. A process on
+this machine that has mapped the old file keeps it; a process on another machine that maps it over a
+network disk may lose it.
 """
 
 from collections.abc import Mapping
@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from videokd.utils.errors import InputError
 from videokd.utils.io import atomic_write_bytes, read_json, sha256_file, sha256_json, write_json
 
-_ALIGNMENT = 64  # Bytes; every array begins at a multiple.
+_ALIGNMENT = 64  # Bytes; every array begins at a multiple of it.
 _MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
 class StoredArrays:
-    """What a folder holds.
+    """Content of a folder.
 
     Args:
-        arrays: By name, one-dimensional, read-only, mapped from the file.
-        about: What was saved with them.
-        sha256: Of the file of the arrays, hexadecimal.
+        arrays: Name -> one-dimensional, read-only array, mapped from the file.
+        about: JSON values saved with the arrays.
+        sha256: SHA-256 of the array file, hexadecimal.
     """
 
     arrays: Mapping[str, NDArray[Any]]
@@ -41,13 +41,13 @@ class StoredArrays:
 def save_arrays(
     folder: Path, arrays: Mapping[str, NDArray[Any]], *, kind: str, about: Mapping[str, Any]
 ) -> None:
-    """Write arrays into a folder, in place of those it held.
+    """Write arrays into a folder, replacing its previous arrays.
 
     Args:
-        folder: Made when missing.
-        arrays: By name, one-dimensional; numbers, of any type.
-        kind: What the arrays are, with the version of their layout, e.g. "records 1".
-        about: Plain JSON values to keep with them.
+        folder: Target folder; created if missing.
+        arrays: Name -> one-dimensional array of any numeric type.
+        kind: Content type with the version of its layout, e.g. "records 1".
+        about: Plain JSON values to save with the arrays.
     """
     parts = [_padded(array.tobytes()) for array in arrays.values()]
     data = b"".join(parts)
@@ -71,16 +71,16 @@ def save_arrays(
 
 
 def open_arrays(folder: Path, *, kind: str, known_sha256: str = "") -> StoredArrays:
-    """Map the arrays of a folder.
+    """Return the memory-mapped arrays of a folder.
 
     Args:
-        folder: Written by `save_arrays`.
-        kind: As they were saved.
-        known_sha256: Hash of the arrays that another process has opened and checked: the same are
-            wanted, and their bytes are not read again. "" for whatever the folder holds.
+        folder: Folder written by `save_arrays`.
+        kind: Expected content type, as given to `save_arrays`.
+        known_sha256: Expected hash of arrays that another process has already checked; their bytes
+            are then not read again. "" accepts any arrays and checks their hash.
 
     Raises:
-        InputError: the folder holds no arrays, others, or damaged ones.
+        InputError: The folder holds no arrays, arrays of another kind or hash, or damaged arrays.
     """
     try:
         manifest = read_json(folder / _MANIFEST)
@@ -130,7 +130,7 @@ def _data_name(digest: str) -> str:
 
 
 def _find_data(folder: Path) -> Path | None:
-    """Find the file that the manifest names, if there is a manifest."""
+    """Return the array file that the manifest names; None without a readable manifest."""
     try:
         return folder / _data_name(read_json(folder / _MANIFEST)["sha256"])
     except (OSError, ValueError, TypeError, KeyError):

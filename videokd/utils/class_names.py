@@ -1,4 +1,4 @@
-"""Class names kept beside the weights of a classifier, and the mapping of its rows by name."""
+"""Class names stored with weights, and reordering of classifier rows by class name."""
 
 import json
 import re
@@ -17,29 +17,29 @@ ClassNames = Mapping[str, Sequence[str]]
 LABELS_NAME = "labels.txt"
 TRAINING_NAME = "training.json"
 ONLY_HEAD = ""
-"""Prefix for a file with a single classifier whose tensor names belong to its library."""
+"""Prefix for the single classifier of a file with a library's tensor names."""
 
 _KEY = "class_names"
 _NUM_SHOWN = 3
 
 
 def class_names_to_metadata(class_names: ClassNames) -> dict[str, str]:
-    """Return the class names as metadata of a safetensors file."""
+    """Return class names as metadata of a safetensors file."""
     return {_KEY: json.dumps({prefix: list(names) for prefix, names in class_names.items()})}
 
 
 def read_class_names(path: Path) -> dict[str, tuple[str, ...]]:
-    """Read the class names that belong to a file of weights.
+    """Return the class names that belong to a weights file.
 
-    They are in its safetensors metadata; for a checkpoint of a training, in the training's own
-    record; for an exported student or weights from elsewhere, in a ``labels.txt`` in the same
-    folder, one name per line, which stands for ``ONLY_HEAD``.
+    Sources are the metadata of a safetensors file; for a checkpoint, ``training.json`` of its
+    training; for an exported student or other weights, ``labels.txt`` in the same folder with one
+    name per line, returned for ``ONLY_HEAD``.
 
     Returns:
-        Prefix -> names; empty where nothing names the classes.
+        Prefix -> names; empty if no source exists.
 
     Raises:
-        InputError: ``labels.txt`` or the record cannot be read.
+        InputError: ``labels.txt`` or ``training.json`` cannot be read.
     """
     if path.suffix == ".safetensors":
         try:
@@ -63,9 +63,9 @@ def read_class_names(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def match_rows(found: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
-    """Return, for each wanted class, its position in ``found``; None when the sets differ.
+    """Return the position in ``found`` of each wanted class; None if the sets of names differ.
 
-    Case, spaces, underscores and hyphens do not count, unless names differ in them alone.
+    Case, spaces, underscores and hyphens are ignored, unless two names differ only in these.
     """
     for spell in (str, _plain):
         places = {spell(name): place for place, name in enumerate(found)}
@@ -91,21 +91,21 @@ def describe_difference(found: Sequence[str], wanted: Sequence[str], *, dataset:
 def order_rows(
     state: Mapping[str, Tensor], found: ClassNames, wanted: ClassNames, *, origin: Path
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Put the rows of the classifiers in a state dict into the wanted order.
+    """Return a state dict with the rows of its classifiers in the wanted order of classes.
 
-    Classifiers that ``found`` does not name stay as they are.
+    Classifiers that are not in ``found`` do not change.
 
     Args:
-        state: Of a model.
+        state: State dict of a model.
         found: Class names of the state dict.
         wanted: Class names of the model.
-        origin: File of the weights, for the error.
+        origin: Weights file, for the error message.
 
     Returns:
-        The state dict, and the prefixes of the classifiers whose rows were moved.
+        The state dict, and the prefixes of the classifiers whose rows changed order.
 
     Raises:
-        InputError: A classifier has other classes.
+        InputError: The classes of a classifier differ.
     """
     ordered, moved = dict(state), []
     for prefix, names in wanted.items():
@@ -122,7 +122,7 @@ def order_rows(
         if rows != sorted(rows):
             moved.append(prefix)
             for key in (f"{prefix}.weight", f"{prefix}.bias"):
-                if key in state:  # a missing tensor is the caller's to report
+                if key in state:  # the caller reports missing tensors
                     ordered[key] = state[key][rows]
     return ordered, tuple(moved)
 

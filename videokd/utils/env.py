@@ -1,4 +1,4 @@
-"""Environment of the process: cores, threads, device, memory, versions, commit, command."""
+"""Properties of the process and machine: cores, device, memory, versions, commit, command."""
 
 import os
 import platform
@@ -21,31 +21,31 @@ _REPORTED_PACKAGES = ("torch", "torchvision", "pytorchvideo", "av", "decord", "f
 
 
 def num_available_cores() -> int:
-    """Return how many cores this process may use (its affinity mask, not the machine's count)."""
+    """Return the number of cores that this process may use, by its affinity mask if there is one."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def plan_threads(num_workers: int, num_threads: int, *, num_processes: int = 1) -> tuple[int, int]:
-    """Share the cores between loader workers and the trainer.
+    """Return the numbers of loader workers and trainer threads.
 
-    Each worker runs one thread; workers and trainer threads together never exceed the cores, but
-    for a worker beside a single thread: OpenMP barriers spin, and one thread too many makes a step
-    several times slower.
+    Each worker runs one thread. Workers and threads together do not exceed the cores, because
+    OpenMP barriers spin and one thread too many makes a step several times slower. The only
+    exception is the default on a single core, where one worker and one thread share the core.
 
     Args:
-        num_workers: Wanted loader workers; -1 picks a quarter of the cores, at least one, or
-            fewer where the trainer's threads leave fewer. Without a worker, a video that hangs
-            or ends its process stops the run. The one of a single core shares it.
-        num_threads: Wanted trainer threads; 0 picks all cores that the workers leave.
-        num_processes: Trainers on this machine; each has its share of the cores.
+        num_workers: Requested loader workers; -1 picks a quarter of the cores, at least one, but
+            no more than the trainer's threads leave free. Without a worker, a video that hangs or
+            crashes its process stops the run.
+        num_threads: Requested trainer threads; 0 picks all cores that the workers do not use.
+        num_processes: Trainers on this machine; each gets an equal share of the cores.
 
     Returns:
-        (num_workers, num_threads), both to be used as they are.
+        (num_workers, num_threads) to use.
 
     Raises:
-        InputError: The two add up to more than the cores.
+        InputError: The sum exceeds the cores.
     """
     cores = max(1, num_available_cores() // num_processes)
     if num_workers < 0:
@@ -62,14 +62,14 @@ def plan_threads(num_workers: int, num_threads: int, *, num_processes: int = 1) 
 
 
 def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
-    """Return the device called ``name``: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
+    """Return a device by name.
 
     Args:
-        name: The name.
-        local_rank: Of one of several trainers on a machine: each has the GPU of its number.
+        name: "auto" (CUDA if available, else CPU), "cpu", "cuda" or "cuda:N".
+        local_rank: Rank among several trainers on this machine; selects the GPU of that number.
 
     Raises:
-        InputError: Another name, or a CUDA device that is not there.
+        InputError: The name is invalid, or the CUDA device does not exist.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -85,28 +85,28 @@ def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
 
 
 def allow_tf32(is_allowed: bool) -> None:
-    """Allow or forbid GPUs to round the factors of float32 products to TF32 (10 bits for 23).
+    """Set whether GPUs may round the factors of float32 products to TF32 (10 instead of 23 bits).
 
-    The setting holds for convolutions and matrix products in the whole process and changes nothing
-    on CPUs.
+    The setting holds for convolutions and matrix products in the whole process and has no effect on
+    CPUs.
     """
-    # Not by ``fp32_precision``: after that, torch raises where a library reads these flags, as
-    # torch.compile does in torch 2.10. Nor by set_float32_matmul_precision, which includes CPUs.
+    # After setting ``fp32_precision``, torch raises when a library reads these flags, as
+    # torch.compile does in torch 2.10. set_float32_matmul_precision would also affect CPUs.
     torch.backends.cuda.matmul.allow_tf32 = is_allowed
     torch.backends.cudnn.allow_tf32 = is_allowed
 
 
 def device_memory_bytes(device: torch.device) -> int:
-    """Return the memory of a GPU, or of this machine for the CPU."""
+    """Return the total memory of a GPU, or of this machine for the CPU."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def used_memory_bytes(device: torch.device) -> int:
-    """Return the most that tensors have had on a GPU, or what this process has on the CPU now.
+    """Return the peak memory of tensors on a GPU, or the current memory of this process on a CPU.
 
-    Where the system does not tell what a process has, it is the most that it has had.
+    On systems without /proc, the CPU value is the peak of this process.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
@@ -117,7 +117,7 @@ def used_memory_bytes(device: torch.device) -> int:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Start measuring ``peak_memory_gib`` anew, where the system allows it."""
+    """Reset the peaks of ``peak_memory_gib``; the peak of host memory only on Linux."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with suppress(OSError):  # Linux only
@@ -128,8 +128,8 @@ def peak_memory_gib(device: torch.device) -> dict[str, float]:
     """Return the peak memory of this process since ``reset_peak_memory``, in GiB.
 
     Returns:
-        "host": resident memory of this process, without its loader workers; on systems other than
-        Linux since the process began. On CUDA also "gpu": memory of the tensors on ``device``.
+        "host": resident memory of this process without its loader workers; since the start of the
+        process on systems other than Linux. On CUDA also "gpu": memory of tensors on ``device``.
     """
     peak = {"host": _peak_host_bytes() / 2**30}
     if device.type == "cuda":
@@ -142,13 +142,13 @@ def _peak_host_bytes() -> int:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
         if found:
             return int(found[1]) * 1024
-    # macOS counts in bytes, others in KiB.
+    # ru_maxrss is in bytes on macOS and in KiB elsewhere.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def command_line() -> str:
-    """Return the command that started this process, as a shell would take it."""
+    """Return the command that started this process, quoted for a shell."""
     return shlex.join(["python", *sys.argv])
 
 
@@ -156,7 +156,7 @@ def collect_environment(device: torch.device) -> dict[str, Any]:
     """Return versions, machine and commit as plain JSON values.
 
     Args:
-        device: The one that is trained on.
+        device: Training device.
     """
     versions = {}
     for package in _REPORTED_PACKAGES:
@@ -179,16 +179,16 @@ def collect_environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-@cache  # the code of this process is that of its start
+@cache  # the code of a process does not change after its start
 def find_commit(folder: Path) -> dict[str, Any]:
-    """Return the commit of a checkout of videokd, and whether its tracked files were changed.
+    """Return the commit of a checkout of videokd, and whether its tracked files have changes.
 
     Args:
-        folder: Parent of the package.
+        folder: Parent folder of the package.
 
     Returns:
-        "commit", "none" where ``folder`` is not the root of videokd's own checkout (installed
-        packages may lie inside somebody else's), and "has_local_changes".
+        "commit" and "has_local_changes". The commit is "none" unless ``folder`` is the root of a
+        videokd checkout; installed packages may lie inside another repository.
     """
     nothing = {"commit": "none", "has_local_changes": False}
     try:

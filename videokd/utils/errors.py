@@ -1,26 +1,28 @@
-"""Errors that every package may raise. No module of videokd is imported here."""
+"""Errors that all packages of videokd raise. This module imports no other module of videokd."""
 
 
 class InputError(ValueError):
-    """The user's input is wrong: a config key, a folder, an annotation row, a checkpoint.
+    """Error in the user's input, such as a config key, folder, annotation row or checkpoint.
 
-    The message is one line: what is wrong, the value, what is allowed, what to do. The tools
-    print it without a traceback and exit with code 2.
+    The message is one line that states the error, the value, the allowed values and the remedy. The
+    tools print it without a traceback and exit with code 2.
     """
 
 
 def how_to_install(extra: str) -> str:
     """Return the command that installs an extra of setup.cfg, for messages."""
-    # Of this checkout: the project does not own its name on PyPI.
+    # Installs from this checkout, because the project does not own its name on PyPI.
     return f"run pip install -e '.[{extra}]' in the folder of videokd"
 
 
 class VideoError(RuntimeError):
-    """One video cannot be used. Training skips and counts it; it never becomes another video.
+    """Error for one unusable video.
+
+    Training skips and counts the video, and does not replace it by another one.
 
     Args:
-        path: The video, as the user named it.
-        cause: A few words: "no video stream", "frame 12 cannot be decoded".
+        path: Path of the video as given by the user.
+        cause: Short cause, such as "no video stream" or "frame 12 cannot be decoded".
     """
 
     def __init__(self, path: str, cause: str) -> None:
@@ -33,15 +35,15 @@ class VideoError(RuntimeError):
 
 
 class ReadError(VideoError):
-    """A file could not be read: the disk, the network or a right failed, not the video.
+    """Error while reading a video file: disk, network or permissions failed, not the video.
 
-    Nothing is known about the video then: it is tried again and never recorded as unusable.
+    The video may be intact. It is tried again and never recorded as unusable.
     """
 
 
 class RunError(RuntimeError):
-    """A run cannot go on, for a reason that is neither the user's input nor a defect.
+    """Error that stops a run and is caused neither by wrong input nor by a defect.
 
-    Too many unreadable videos, a loss that is not finite. The message says what was seen and what
-    to try. The tools print it without a traceback and exit with code 1.
+    Examples are too many unreadable videos and a non-finite loss. The message states the
+    observation and a remedy. The tools print it without a traceback and exit with code 1.
     """

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and their hashes."""
+"""Atomic file writing, and hashes of files."""
 
 import csv
 import hashlib
@@ -13,13 +13,14 @@ from videokd.utils.temporary import temporary_beside
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` so that a reader sees the old file or the new one, never a part.
+    """Write ``data`` so that a reader sees either the old or the new file, never a part.
 
-    The bytes go to a temporary file beside ``path``, are flushed to disk, and replace it.
+    The bytes are written to a temporary file next to ``path`` and flushed to disk; then the
+    temporary file replaces ``path``.
 
     Args:
-        path: Target; its folder is made when missing.
-        data: The whole content.
+        path: Target; its folder is created if missing.
+        data: Whole content of the file.
     """
     try:
         with temporary_beside(path) as (file, place):
@@ -28,7 +29,8 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
             os.replace(place, path)
     except OSError as error:
-        # A full disk does not say for which file. An error without a number has nowhere to say it.
+        # The error of a full disk has no file name, so add it. An OSError without errno does not
+        # show a file name.
         if error.errno and error.filename is None:
             error.filename = str(path)
         raise
@@ -40,19 +42,19 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, atomically. NaN and infinity are refused."""
+    """Write ``value`` as indented JSON, atomically; NaN and infinity raise ValueError."""
     atomic_write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a header and rows as CSV, atomically; names of files need not be UTF-8."""
+    """Write a header and rows as CSV, atomically; file names in rows need not be UTF-8."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([columns, *rows])
     atomic_write_bytes(path, buffer.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file written by ``write_json``."""
+    """Return the content of a JSON file written by ``write_json``."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -71,10 +73,10 @@ def sha256_json(value: Any) -> str:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk.
+    """Flush a file, or the names in a folder, to disk.
 
-    A rename can reach the disk before what was written: after a power cut the name would be there
-    and the content not.
+    Without this, a rename can reach the disk before the content, so that a file is empty after a
+    power cut.
     """
     handle = os.open(path, os.O_RDONLY)
     try:

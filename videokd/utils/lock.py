@@ -1,4 +1,4 @@
-"""Locks on folders, which end with the process that holds them, however that ends."""
+"""Folder locks that the kernel releases when their process ends."""
 
 import fcntl
 import json
@@ -16,22 +16,22 @@ LOCK_NAME = "lock"
 def lock_folder(folder: Path) -> Iterator[str | None]:
     """Lock a folder while the body runs.
 
-    The kernel holds the lock (flock on ``folder/lock``, a file that stays) and lets go of it when
-    the process ends, kill -9 included: nothing is ever left over to be deleted by hand. On NFS it
-    holds between machines where both mount it with locking, as Linux does by default; mounted with
-    ``nolock`` or ``local_lock=flock`` it holds within each machine only.
+    The lock is a flock on ``folder/lock``, a file that is kept. The kernel releases it when the
+    process ends, even by kill -9, so that no stale lock has to be deleted. On NFS the lock works
+    between machines that mount the folder with locking, the default of Linux; with ``nolock`` or
+    ``local_lock=flock`` it works only within each machine.
 
     Args:
-        folder: Made when missing.
+        folder: Folder to lock; created if missing.
 
     Yields:
-        None when the lock is held; else who holds it already: "process 12 on host7 since 10:00".
+        None if the lock was acquired, else its holder: "process 12 on host7 since 10:00".
 
     Raises:
-        OSError: The folder cannot be made or written, or its file system has no locks.
+        OSError: The folder cannot be created or written, or its file system has no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # Not truncated on opening: the words of the holder are wanted when there is one.
+    # Open without truncation to keep the text of a current holder.
     handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     with os.fdopen(handle, "r+", encoding="utf-8", errors="replace") as file:
         try:
@@ -47,7 +47,7 @@ def _write_holder(handle: int) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
     data = (json.dumps(holder) + "\n").encode()
-    # A full disk does not keep a run from going on; what a second one is told is poorer then.
+    # A full disk should not stop the run; only the message for a second process has less detail.
     with suppress(OSError):
         os.pwrite(handle, data, 0)
         os.ftruncate(handle, len(data))

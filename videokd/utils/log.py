@@ -1,6 +1,6 @@
-"""Logging set-up: short lines on the terminal, everything in ``run.log``.
+"""Logging set-up: short lines on the terminal, all lines in ``run.log``.
 
-Lines of level DEBUG go to the file only.
+Lines of level DEBUG go only to the file.
 """
 
 import io
@@ -16,7 +16,7 @@ from rich.logging import RichHandler
 
 
 def setup_logging(console: Console, log_file: Path | None = None) -> None:
-    """Send the package's log to ``console`` and, when given, to ``log_file`` (appended).
+    """Send the package's log to ``console`` and, if given, to ``log_file`` (appended).
 
     Args:
         console: The console that also draws the progress bars, so that lines do not break them.
@@ -39,7 +39,7 @@ def setup_logging(console: Console, log_file: Path | None = None) -> None:
 def show(console: Console, content: RenderableType, *, logger: logging.Logger) -> None:
     """Print text or a table on the terminal, and write it to the log file."""
     console.print(content, soft_wrap=isinstance(content, str))
-    # Without colours and with a width of its own: the terminal may be narrow, or silent.
+    # Fixed width and no colours: the terminal may be narrow or silent.
     text = io.StringIO()
     plain = Console(file=text, width=120, color_system=None)
     plain.print(content, soft_wrap=isinstance(content, str))
@@ -48,7 +48,7 @@ def show(console: Console, content: RenderableType, *, logger: logging.Logger) -
 
 @contextmanager
 def log_duration(title: str, *, logger: logging.Logger) -> Iterator[None]:
-    """Write start and end of the body to the log file, with its duration or its error."""
+    """Log start and end of the body to the log file, with its duration and any error."""
     logger.debug("%s: started", title)
     start = time.monotonic()
     try:
@@ -62,9 +62,9 @@ def log_duration(title: str, *, logger: logging.Logger) -> Iterator[None]:
 
 
 class _LogFile(logging.FileHandler):
-    """Loses a line rather than the terminal's order when the disk is full."""
+    """File handler that drops lines on an OSError, such as a full disk, without a traceback."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's own name)
-        """Leave out what cannot be written: the terminal has it, and what matters raises."""
+        """Ignore an OSError: the line is on the terminal, and other writes to the disk raise."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)

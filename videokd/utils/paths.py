@@ -1,4 +1,4 @@
-"""Paths as users write them, with ``~`` and environment variables."""
+"""Expansion of ``~`` and environment variables in paths."""
 
 import os
 import re
@@ -14,7 +14,7 @@ def expand_path(text: str) -> str:
     ``$$`` stands for a dollar sign.
 
     Raises:
-        InputError: A variable is not set or empty, or there is no such user.
+        InputError: A variable is not set or empty, or the user does not exist.
     """
     path = _VARIABLE.sub(lambda match: _find_value(match, text), text)
     expanded = os.path.expanduser(path)
@@ -28,7 +28,7 @@ def expand_path(text: str) -> str:
 
 
 def escape_path(path: str) -> str:
-    """Return the text that ``expand_path`` turns into ``path``."""
+    """Return the text that ``expand_path`` expands to ``path``."""
     text = path.replace("$", "$$")
     return f"./{text}" if text.startswith("~") else text
 

@@ -1,4 +1,4 @@
-"""Sums over the processes of one training. In a training of one process they change nothing."""
+"""Sum and broadcast over the ranks of a training; without effect if there is only one."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 def num_ranks() -> int:
-    """Return how many processes share the training."""
+    """Return the number of ranks of the training."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """Return the sum over all ranks of ``value``, the same bits on each, without gradient.
+    """Return the sum of ``value`` over all ranks, bitwise equal on each rank, without gradient.
 
-    All ranks must call it, with one shape.
+    All ranks must call this with tensors of the same shape.
     """
     total = value.detach().clone()
     if num_ranks() > 1:
@@ -26,7 +26,7 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 def broadcast_from_first(value: Tensor) -> Tensor:
     """Return rank 0's ``value`` on every rank, without gradient.
 
-    All ranks must call it, with one shape.
+    All ranks must call this with tensors of the same shape.
     """
     first = value.detach().clone()
     if num_ranks() > 1:
@@ -35,14 +35,14 @@ def broadcast_from_first(value: Tensor) -> Tensor:
 
 
 class SumOverRanks(torch.autograd.Function):
-    """The sum over all ranks with its gradient, which is the sum of the ranks' gradients."""
+    """Differentiable sum over all ranks; its gradient is the sum of the ranks' gradients."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
-        """Sum the values (any shape, the same on all ranks)."""
+        """Return the sum over all ranks of ``value``, of any shape that is equal on all ranks."""
         return sum_over_ranks(value)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        """Sum the gradients."""
+        """Return the sum over all ranks of the gradient."""
         return sum_over_ranks(grads[0])

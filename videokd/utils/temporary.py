@@ -1,7 +1,7 @@
-"""Files that are written beside their place, and are nobody's once their process has gone.
+"""Temporary files next to their target, with locks that identify leftovers of ended processes.
 
-Each is locked while its process works on it, and the kernel lets go of locks when a process ends,
-``kill -9`` included: what is not locked was left behind.
+A process locks its temporary file while it writes. The kernel releases locks when a process ends,
+even by ``kill -9``, so that an unlocked temporary file is a leftover.
 """
 
 import fcntl
@@ -18,17 +18,17 @@ _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """Make an empty file in the folder of ``path``, for the body to write, and to rename.
+    """Create an empty file in the folder of ``path``, which the body writes and renames.
 
-    It is ``.NAME.tmp``, and takes the place of one that a killed process left: of such files there
-    is one at most, until the same file is written again. While another process or thread writes the
-    same file, or where the file system has no locks, it is ``.NAME.`` and eight letters.
+    The file is ``.NAME.tmp`` and reuses a leftover of a killed process, so that at most one
+    leftover exists. If another process or thread is writing the same target, or the file system has
+    no locks, the file is ``.NAME.`` followed by eight hexadecimal digits.
 
     Args:
-        path: What it is to become. Its folder is made when missing.
+        path: Final path of the file; its folder is created if missing.
 
     Yields:
-        The file, and where it is. It is deleted when the body fails before it has another name.
+        The open file and its path. The file is deleted if the body raises before renaming it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, place = _open_usual(path) or _open_another(path)
@@ -36,14 +36,14 @@ def temporary_beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
         try:
             yield file, place
         except BaseException:
-            # While it is locked; after it was renamed, the name may be another's.
+            # Delete while the file is locked. After a rename the name may belong to another file.
             if _has_name(handle, place):
                 place.unlink()
             raise
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete what processes that are gone left of ``temporary_beside(path)``."""
+    """Delete leftovers of ``temporary_beside(path)`` from ended processes."""
     for place in path.parent.glob(f".{glob.escape(path.name)}.*"):
         try:
             handle = os.open(place, _FLAGS)
@@ -69,7 +69,7 @@ def _open_usual(path: Path) -> tuple[int, Path] | None:
             os.ftruncate(handle, 0)
             return handle, place
     except OSError:
-        # No locks here: nobody works on a file of this name.
+        # Without locks, no process uses a file of this name.
         place.unlink(missing_ok=True)
     os.close(handle)
     return None
@@ -86,13 +86,13 @@ def _open_another(path: Path) -> tuple[int, Path]:
             if _is_ours(handle, place):
                 return handle, place
         except OSError:
-            # No locks here: then nobody takes it for a leftover either.
+            # Without locks, no process can mistake this file for a leftover.
             return handle, place
         os.close(handle)
 
 
 def _is_ours(handle: int, place: Path) -> bool:
-    """Lock a file; say whether that was possible, and it has not lost its name meanwhile.
+    """Lock a file and return whether this succeeded and the file still has its name.
 
     Raises:
         OSError: The file system has no locks.

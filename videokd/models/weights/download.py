@@ -131,7 +131,7 @@ def _fetch_url(url: str, load: Callable[..., Any]) -> Fetched:
     try:
         content = load(progress=True, check_hash=True, map_location="cpu", weights_only=True)
     except Exception as error:
-        # No file after a failure means that the download failed; a file means that it is unreadable.
+        # Without a file the download failed; an existing file is unreadable.
         if is_there or kept.exists():
             raise InputError(
                 f"weights {kept} {explain_failure(error, kept)}; they came from {url}"
