@@ -1,15 +1,16 @@
-"""Measure this machine: model variants, the price of teachers, the data path, checkpoints.
+"""Benchmark this machine: model variants, cost of teachers, data loading, checkpoints.
 
     python tools/benchmark.py models|distill|data|engine [--device cpu|cuda] [--json FILE] [--quick]
 
 `models` times a training and an evaluation step per family in float32 and bf16, contiguous and
-channels_last_3d, on a GPU the fastest of them compiled too: choose PRECISION, MEMORY_FORMAT and
-COMPILE by it. `distill` compares a student's step
-with and without teachers. `data` reads generated videos against pytorchvideo, decord and the least
-that any decoder could do, and measures test views, workers, their memory, and the frame cache.
-`engine` measures what the trainer adds to a step, how soon the tools answer, a checkpoint against
-torch.save and fsync, what of it the training waits for, and going on after 10,000 steps against 10.
-Alternatives run in turn; a value is a median with its 95 % interval. On a CPU one thread is used.
+channels_last_3d. On a GPU it also times the fastest variant compiled. Use it to choose PRECISION,
+MEMORY_FORMAT and COMPILE. `distill` compares a student's step with and without teachers. `data`
+reads generated videos with videokd, pytorchvideo and decord, counts decoded frames against the
+minimum, and measures test views, workers, their memory, and the frame cache. `engine` measures the
+trainer's overhead per step, the start-up of the tools, checkpoint writing against torch.save with
+fsync, the time that a checkpoint blocks the training, and resuming after 10,000 steps against 10.
+
+Alternatives run in turn. A value is a median with its 95 % interval. On a CPU one thread is used.
 """
 
 import argparse
@@ -38,7 +39,7 @@ _NUM_QUICK_ROUNDS = 6
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse, measure, show, write."""
+    """Parse the arguments, run a benchmark, print and write its figures."""
     args = parse_args(arguments)
     device = pick_device("cpu" if args.what in ("data", "engine") else args.device)
     torch.manual_seed(0)
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read the words of the command line."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -76,7 +77,7 @@ def measure(
 ) -> list[Figure]:
     """Run one of the benchmarks."""
     if what == "models":
-        # Compiling pays on a GPU only, and takes minutes on a CPU.
+        # Compilation pays off only on a GPU, and takes minutes on a CPU.
         has_compiled = device.type == "cuda"
         return benchmark_models(device, num_rounds=num_rounds, has_compiled=has_compiled)
     if what == "distill":
@@ -88,7 +89,7 @@ def measure(
 
 
 def format_figure(figure: Figure) -> str:
-    """Return one line: name, value, interval, unit, and what is promised."""
+    """Return one line: name, value, interval, unit and requirement."""
     line = f"{figure.name:<55} {figure.value:9.3f}"
     if figure.low < figure.high:
         line += f"  [{figure.low:.3f} .. {figure.high:.3f}]"

@@ -1,4 +1,4 @@
-"""Export a trained student to files that need no videokd.
+"""Export a trained student to files that work without videokd.
 
 python tools/export_student.py --run runs/demo --dataset UCF --output exported/ucf
 """
@@ -15,7 +15,7 @@ from videokd.utils.paths import escape_path
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse, build, export."""
+    """Parse the arguments, load the student, export it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--run", required=True, type=path_argument, help="run directory")
     parser.add_argument("--dataset", required=True, help="whose student, as in DATASETS")
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     config = args.run / "config.yaml"
     if not config.exists():
         raise InputError(f"{args.run} is not a run directory: it has no config.yaml")
-    # Imported here: --help and a wrong key answer at once, and the processes that generate and
+    # Imported late: --help and wrong keys answer at once, and the processes that generate and
     # decode videos, which import this file again, stay small.
     from videokd.pipeline.experiment import export_unit
     from videokd.pipeline.prepare import prepare_run
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
 
     console = make_console()
     setup_logging(console)
-    # A training may have been started with other values than the run's first call.
+    # The student's training may have used other values than the run's first call.
     calls = read_calls(args.run).get(f"students/{args.dataset}", [])
     overrides = calls[-1]["overrides"] if calls else {}
     words = [word for key, value in overrides.items() for word in (key, value)]

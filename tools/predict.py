@@ -2,8 +2,10 @@
 
     python tools/predict.py --model runs/demo/export/UCF VIDEO [VIDEO ...]
 
-A file that cannot be used is named on stderr with the cause, and the tool goes on.
-Exit codes: 0 all files predicted; 1 some could not be; 2 the input is wrong (no such model ...).
+A video that cannot be read is reported on stderr with the cause; the other videos are predicted.
+
+Exit codes: 0 all videos predicted; 1 some videos failed; 2 wrong input (for example, no such
+model).
 """
 
 import argparse
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
-    """Read the words of the command line."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -41,7 +43,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """Run the tool and return its exit code."""
     args = parse_args(argv)
-    # Imported here: torch reads its thread settings when it is imported, and --help is quick.
+    # Imported late: torch reads its thread settings at import, and --help stays fast.
     from videokd.export import Predictor
 
     predictor = Predictor(args.model, runtime=args.runtime, num_clips=args.num_clips)
@@ -59,8 +61,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def format_prediction(prediction: "Prediction") -> str:
-    """Return a line with the path, and one line per class with its probability in percent."""
-    # A file name need not be valid text; what is not is replaced.
+    """Return a line with the path, then one line per class with its probability in percent."""
+    # A file name may not be valid text; invalid bytes are replaced.
     lines = [prediction.path.encode(errors="surrogateescape").decode(errors="replace")]
     for label, prob in zip(prediction.labels, prediction.probs, strict=True):
         lines.append(f"  {100 * prob:5.1f} %  {label}")

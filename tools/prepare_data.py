@@ -1,4 +1,4 @@
-"""Prepare datasets: generate the embedded ones, count lists, scan, check, rewrite, look at videos.
+"""Prepare datasets: generate the demo data, count, index, check, resize, convert or preview videos.
 
 python tools/prepare_data.py demo --output data/demo
 python tools/prepare_data.py count --format ucf101 --annotations DIR --split 1
@@ -18,7 +18,7 @@ from videokd.utils.log import setup_logging
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse, do one command."""
+    """Parse the arguments and run one command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

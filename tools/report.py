@@ -2,7 +2,7 @@
 
     python tools/report.py runs/demo [--output report.html]
 
-It can be made again at any time, also of a run that is not finished.
+The report can be written again at any time, also for an unfinished run.
 """
 
 import argparse

@@ -1,12 +1,13 @@
-"""Compare the variants of a config over several seeds; train what they have in common once.
+"""Train and compare the variants of a config over several seeds; equal trainings run only once.
 
     python tools/run_study.py --config-file configs/demo/study.yaml --seeds 0 1 2 3 4 --jobs 2
     python tools/run_study.py --config-file configs/demo/study.yaml --seeds 0 1 2 3 4 \
         --split test --output docs/results/demo
 
-The first command trains, and scores on the held-out part, which choices are made on; the second
-scores on the test split and writes docs/results/demo.json, .md and pictures. What is finished in
-OUTPUT_DIR is skipped, what was cut off goes on; a second call beside the first one helps it.
+The first command trains and scores on the held-out videos, on which choices are made. The second
+scores on the test split and writes docs/results/demo.json, .md and pictures. Finished trainings are
+skipped and interrupted ones resume. Start the same command again in another terminal to add
+workers.
 """
 
 import argparse
@@ -32,11 +33,11 @@ logger = logging.getLogger("videokd.tools.run_study")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse, plan, work, write."""
+    """Parse the arguments, plan the study, run its jobs, write the results."""
     start = time.monotonic()
     args = _parse(arguments)
     cfg = load_config_of(args)
-    # Imported here: --help and a wrong key answer at once, and the processes that generate and
+    # Imported late: --help and wrong keys answer at once, and the processes that generate and
     # decode videos, which import this file again, stay small.
     from videokd.pipeline.study.jobs import make_study
     from videokd.pipeline.study.pool import LOG_NAME, run_jobs

@@ -1,7 +1,9 @@
-"""Score one model of an experiment on its test splits, from any checkpoint; write nothing.
+"""Evaluate one trained model with several clips and crops per test video; print its accuracies.
 
 python tools/test_net.py --config-file configs/demo/mlfd.yaml --model students/UCF \
     --checkpoint runs/demo/students/UCF/model.safetensors TEST.NUM_ENSEMBLE_VIEWS 10
+
+Nothing is written to the run directory.
 """
 
 import argparse
@@ -19,7 +21,7 @@ from videokd.utils.log import setup_logging
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse, build, score."""
+    """Parse the arguments, load the model, print its accuracies."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_config_arguments(parser)
     parser.add_argument("--model", required=True, help="like experts/UCF, joint, students/UCF")
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     args = parser.parse_intermixed_args(arguments)
     cfg = load_config_of(args)
-    # Imported here: --help and a wrong key answer at once, and the processes that generate and
+    # Imported late: --help and wrong keys answer at once, and the processes that generate and
     # decode videos, which import this file again, stay small.
     from videokd.pipeline.prepare import open_ranks, prepare_run
     from videokd.pipeline.scoring import predict_part

@@ -1,11 +1,11 @@
-"""Run a whole experiment, or one part of it.
+"""Train, test, export and report an experiment, or run one of its stages.
 
     python tools/train_net.py --config-file configs/demo/mlfd.yaml [KEY VALUE ...]
     torchrun --standalone --nproc-per-node 8 tools/train_net.py --config-file ...
     python tools/train_net.py --list-models ['x3d*']
 
-What is finished in OUTPUT_DIR is skipped, what was cut off goes on: after Ctrl-C or a preemption,
-run the same command again.
+Finished trainings in OUTPUT_DIR are skipped and interrupted ones resume: after Ctrl-C or a
+preemption, run the same command again.
 """
 
 import argparse
@@ -32,8 +32,8 @@ logger = logging.getLogger("videokd.tools.train_net")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse, build, run."""
-    # Apart from the others: it needs no config.
+    """Parse the arguments, prepare the run, run its stages."""
+    # A separate parser, because --list-models needs no config.
     listing = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     listing.add_argument(
         "--list-models",
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     if args.print_config:
         sys.stdout.write(dump_config(cfg))
         return 0
-    # Imported here: --help and a wrong key answer at once, and the processes that generate and
+    # Imported late: --help and wrong keys answer at once, and the processes that generate and
     # decode videos, which import this file again, stay small.
     from videokd.pipeline.dry_run import show_dry_run
     from videokd.pipeline.experiment import read_subsets, run_experiment
@@ -69,8 +69,9 @@ def main(arguments: Sequence[str]) -> int:
     part = "test" if args.eval_only else args.stage
     console = make_console()
     folder = Path(cfg.OUTPUT_DIR)
-    # Taken before the first line of its log, and before minutes go into videos.
-    # Ranks that wait for each other hear no signal: until they have met, it ends them.
+    # Locked before the log's first line and before minutes of video work. StopRequest follows
+    # open_ranks: ranks that wait for each other do not handle signals, so until then a signal ends
+    # them.
     own_directory = nullcontext() if args.dry_run else own_run_directory(folder)
     writes_log = is_first_rank() and not args.dry_run
     with own_directory, ExitStack() as stack:
