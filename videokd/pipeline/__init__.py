@@ -1,1 +1,1 @@
-"""The whole experiment: the stages in order, what they leave on disk, and the page about it."""
+"""Stages of one experiment, their files on disk, and the report page."""

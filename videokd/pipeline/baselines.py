@@ -1,9 +1,9 @@
-"""The baselines that give a comparison its meaning (METHOD): B1 to B5 and B7.
+"""Baselines for the comparison with MLFD (METHOD): B1 to B5 and B7.
 
-B1 the student alone, B2 trained jointly with one head per dataset, B3 with one head for all
-classes, B4 taught by its own expert's logits, B5 by the average of all experts, each through a
-linear head fitted on the dataset, B7 by a joint teacher that was never trained. B6 is the joint
-teacher itself and the experts, which are rows of every result.
+B1 is the student alone. B2 is trained jointly with one head per dataset, B3 with one head for all
+classes. B4 is distilled from its own expert's logits, and B5 from the average of all experts, each
+with a linear head fitted on the dataset. B7 is distilled from an untrained joint teacher. B6 is the
+joint teacher and the experts, which are rows of every result.
 """
 
 from functools import partial
@@ -20,16 +20,16 @@ from videokd.utils.io import sha256_json
 
 
 def make_baselines(maker: UnitMaker, experts: dict[str, Unit]) -> list[Unit]:
-    """Return the units of the baselines that the config names.
+    """Return the trainings of the baselines that the config names.
 
     Args:
-        maker: Of the config.
-        experts: Dataset name -> its expert.
+        maker: Builder of the config's trainings.
+        experts: Dataset name -> the training of its expert.
     """
     wanted, names = maker.cfg.BASELINES, maker.names
     units: list[Unit] = []
     if "B1" in wanted:
-        # A student of its expert's architecture and training is that expert.
+        # A student with the architecture and training of its expert is that expert.
         units += [
             maker.alone("B1", "baselines", f"baselines/B1/{name}", "STUDENTS", name)
             for name in names
@@ -51,12 +51,12 @@ def make_baselines(maker: UnitMaker, experts: dict[str, Unit]) -> list[Unit]:
 
 
 def expert_is_student(maker: UnitMaker, name: str) -> bool:
-    """Say whether a dataset's expert and its student alone are one training."""
+    """Return whether a dataset's expert and its student alone are the same training."""
     return bool(maker.cfg.EXPERTS[name] == maker.cfg.STUDENTS[name])
 
 
 def _shared(maker: UnitMaker, key: str) -> list[Unit]:
-    # Students of one architecture share one jointly trained network.
+    # Students of the same architecture share one jointly trained network.
     owners: dict[str, list[str]] = {}
     for name in maker.names:
         owners.setdefault(sha256_json(maker.cfg.STUDENTS[name]), []).append(name)

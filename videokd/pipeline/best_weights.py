@@ -1,4 +1,4 @@
-"""``best.safetensors``: the weights that did best in validation, where those are not the last."""
+"""``best.safetensors``: weights with the best validation score, if they are not the last ones."""
 
 import logging
 from collections.abc import Callable
@@ -27,25 +27,27 @@ def save_best(
     class_names: ClassNames,
     ranks: Ranks = ONE_RANK,
 ) -> dict[str, Any]:
-    """Write the weights of the best validation, if it was before the last step.
+    """Write the weights of the best validation, unless it was at the last step.
 
     Args:
-        folder: Of a training that has ended, with its ``model.safetensors`` and its checkpoints.
-        model: Whose weights those are; it has them again afterwards.
-        num_steps: Of the training.
-        measure: Makes of weights what was validated, see ``SOLVER.PRECISE_BN_BATCHES``.
-        class_names: Of the model's classifiers, kept with the weights.
-        ranks: Processes that call it alike; the first chooses and writes.
+        folder: Folder of a finished training, with ``model.safetensors`` and the checkpoints.
+        model: The trained model; its weights are the same again on return.
+        num_steps: Number of steps of the training.
+        measure: Function that recomputes batch norms as before validation, see
+            ``SOLVER.PRECISE_BN_BATCHES``.
+        class_names: Class names of the model's classifiers, stored with the weights.
+        ranks: All ranks must call this function; the first chooses and writes.
 
     Returns:
-        For ``training.json``: ``best``, with its ``step`` and ``val_top1``, percent, mean over the
-        datasets; or nothing, where the last weights are the best or none were validated.
+        The entry ``best`` of ``training.json`` with ``step`` and ``val_top1`` (percent, mean over
+        the datasets). Empty if the last weights are the best or no weights were validated.
 
     Raises:
-        RunError: They cannot be written.
-        Stopped: A signal came.
+        RunError: The file cannot be written.
+        Stopped: A signal arrived.
     """
-    # What the others see of a file that was written just now may be older.
+    # The first rank decides for all: other ranks may still see an older state of a file just
+    # written.
     best = ranks.first_says(_choose(folder, num_steps) if ranks.is_first else None)
     if best is None:
         return {}
@@ -62,14 +64,14 @@ def save_best(
 
 
 def _choose(folder: Path, num_steps: int) -> tuple[int, float] | None:
-    """Return step and score of the best validation, if its checkpoint is worth a file."""
+    """Return step and score of the best validation; None if it needs no file or is damaged."""
     best = find_best(read_metrics(folder / "metrics.jsonl"))
     if best is None or best[0] == num_steps:
         return None
     checkpoint = folder / "checkpoints" / f"step-{best[0]}"
     damage = find_damage(checkpoint)
     if damage is not None:
-        # The result does not depend on it.
+        # A missing best.safetensors does not affect the results.
         logger.warning("%s: no %s, since %s is damaged (%s)", folder, _NAME, checkpoint, damage)
         return None
     return best

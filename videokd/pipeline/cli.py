@@ -1,6 +1,6 @@
-"""What the command-line tools share: config arguments and exit codes.
+"""Config arguments and exit codes shared by the command-line tools.
 
-0 done; 1 failed; 2 the user's input is wrong; 75 stopped by a signal with a checkpoint.
+Exit codes: 0 done; 1 failed; 2 wrong input from the user; 75 stopped by a signal with a checkpoint.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from videokd.utils.errors import InputError, RunError, VideoError
 from videokd.utils.lock import lock_folder
 from videokd.utils.paths import expand_path
 
-# Stages of training, in order, and the parts of an experiment: what --stage chooses from.
+# Training stages in order, and all parts of an experiment that --stage accepts.
 STAGES = ("experts", "joint", "students", "baselines")
 PARTS = (*STAGES, "test", "export", "report")
 
@@ -41,12 +41,13 @@ EXIT_STOPPED = 75
 
 
 def run_tool(main: Callable[[Sequence[str]], int]) -> None:
-    """Run a tool's ``main`` on the command line's words and exit with its code.
+    """Run a tool's ``main`` on the command-line arguments and exit with its return code.
 
-    Expected failures are one line on stderr; a traceback means a defect.
+    Expected failures print one line on stderr. A traceback means a defect.
     """
-    # Read when torch is imported, which tools leave to main(). OpenMP threads that spin while they
-    # wait make a step ten times slower as soon as another process is busy on the same cores.
+    # torch reads this variable when it is imported, which tools leave to main(). OpenMP threads
+    # that spin while they wait make a step ten times slower as soon as another process uses the
+    # same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = main(sys.argv[1:])
@@ -64,11 +65,11 @@ def run_tool(main: Callable[[Sequence[str]], int]) -> None:
 
 
 def path_argument(text: str) -> Path:
-    """Return the path that an option names; shells leave the ``~`` of ``--option=~/x`` alone."""
+    """Return the path of an option with ``~`` expanded; shells do not expand ``--option=~/x``."""
     try:
         return Path(expand_path(text))
     except InputError as error:
-        # argparse hides the message of any other error.
+        # argparse hides the message of any other exception type.
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
@@ -98,26 +99,26 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _NotNeeded(argparse.Action):
-    """An option of other tools that there is no need of here."""
+    """Option of another training tool that videokd does not need."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
-        """Raise InputError with what to do instead, which is the option's ``const``."""
+        """Raise InputError with the replacement, which is the option's ``const``."""
         raise InputError(f"{self.option_strings[0]} is no option here: {self.const}")
 
 
 def load_config_of(args: argparse.Namespace) -> CfgNode:
-    """Return the frozen config that parsed ``add_config_arguments`` ask for."""
+    """Return the frozen config of arguments parsed with ``add_config_arguments``."""
     return load_config(args.config_file, [*args.overrides, *args.opts])
 
 
 @contextmanager
 def own_run_directory(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of OUTPUT_DIR while the body runs; reading it stays free.
+    """Lock OUTPUT_DIR against other trainings while the body runs; reading stays possible.
 
-    Of the processes of one distributed training the first holds the directory for all.
+    In a distributed training the first rank holds the lock for all ranks.
 
     Raises:
-        InputError: Another process is at work there.
+        InputError: Another process is using the directory.
     """
     if not is_first_rank():
         yield
@@ -132,14 +133,14 @@ def own_run_directory(folder: Path) -> Iterator[None]:
 
 
 def is_first_rank() -> bool:
-    """Say whether this is the process that writes, of those that torchrun started."""
+    """Return whether this process has rank 0, the only rank that writes files."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def make_console() -> Console:
-    """Return the console of a tool: wide enough for its tables when it is a file.
+    """Return a tool's console, 120 columns wide when the output is not a terminal.
 
-    Of several processes that share the work, only the first says something.
+    In a distributed run only the first rank prints.
     """
     if not is_first_rank():
         return Console(quiet=True)

@@ -1,4 +1,4 @@
-"""A picture of clips: one strip of frames under the other, each with what made it."""
+"""Contact sheet: a picture of clips, one strip of frames below the other, with captions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Strip:
     """The frames of one clip.
 
     Args:
-        label: A word or two in front of them.
+        label: One or two words in front of the frames.
         frames: (T, H, W, 3) uint8 RGB.
     """
 
@@ -33,10 +33,10 @@ class Row:
     """One video.
 
     Args:
-        title: What it is.
-        detail: What was drawn for it, or why there are no frames.
-        numbers: What stands above each frame; () for nothing.
-        strips: Its clips.
+        title: Dataset, class and path of the video.
+        detail: Drawn augmentation parameters, or the reason for missing frames.
+        numbers: Frame numbers, printed above the frames; () for none.
+        strips: Clips of the video.
     """
 
     title: str
@@ -48,12 +48,12 @@ class Row:
 def draw_sheet(rows: Sequence[Row], heading: str) -> Any:
     """Draw rows below each other.
 
-    Frames of 80 to 160 pixels are drawn as they are. Smaller ones are enlarged pixel by pixel and
-    larger ones reduced; of clips too long for 2400 pixels, frames are left out evenly.
+    Frames of 80 to 160 pixels keep their size. Smaller frames are enlarged by repeating pixels,
+    larger frames are reduced. Clips wider than 2400 pixels are subsampled evenly.
 
     Args:
-        rows: At least one.
-        heading: One line above all.
+        rows: At least one row.
+        heading: One line of text at the top.
 
     Returns:
         A PIL image.
@@ -80,10 +80,10 @@ def draw_sheet(rows: Sequence[Row], heading: str) -> Any:
 
 
 class _Sheet:
-    """Sizes that all parts of a sheet share, and the parts as images of its width.
+    """Common sizes of a sheet, and methods that draw its parts at full width.
 
     Args:
-        strips: All that will be drawn.
+        strips: All strips of the sheet.
     """
 
     def __init__(self, strips: Sequence[Strip]) -> None:
@@ -151,7 +151,7 @@ class _Sheet:
 
 
 def _font(size: int) -> Any:
-    """Return a font with most of the world's letters; matplotlib brings it along."""
+    """Return DejaVu Sans, which covers most scripts and comes with matplotlib."""
     from matplotlib import get_data_path
     from PIL import ImageFont
 

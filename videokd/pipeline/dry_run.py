@@ -1,4 +1,4 @@
-"""What an experiment would do: sizes, shapes, steps and their cost, without training anything."""
+"""Dry run of an experiment: sizes, shapes, number of steps and their cost, without training."""
 
 from typing import cast
 
@@ -16,10 +16,10 @@ from videokd.utils.errors import RunError
 
 
 def show_dry_run(run: Run) -> None:
-    """Build every network of the experiment and print what would be trained on what.
+    """Build every network of the experiment and print its data, shapes and cost.
 
-    A step of each training is done on generated clips: whether it runs is seen before a night is
-    spent on it.
+    One step of each training runs on generated clips, so that a failing step is found before the
+    real training starts.
 
     Raises:
         RunError: A training does not fit into the memory of the device, or its step fails.
@@ -98,7 +98,7 @@ def _show_costs(run: Run) -> None:
     num_classes = {name: parts.num_classes for name, parts in run.datasets.items()}
     too_large = {}
     for unit in run.plan.units:
-        if not unit.num_steps:  # used as it is loaded
+        if not unit.num_steps:  # a ready-made expert, which is not trained
             continue
         run.stop.raise_if_set()
         try:

@@ -1,4 +1,4 @@
-"""One experiment from start to end, or one part of it."""
+"""One experiment from start to end, or one of its stages."""
 
 import logging
 from pathlib import Path
@@ -22,25 +22,25 @@ logger = logging.getLogger(__name__)
 
 
 def run_experiment(run: Run, part: str = "all") -> None:
-    """Do one part of the experiment, or all of them in order.
+    """Run one stage of the experiment, or all stages in order.
 
     Args:
         run: From ``prepare_run``.
-        part: "all" or one of ``PARTS``. A training stage needs the stages before it finished.
+        part: "all" or one of ``PARTS``. A training stage needs the earlier stages to be finished.
 
     Raises:
-        InputError: A stage before is not finished, or a package that the export needs is missing.
+        InputError: An earlier stage is not finished, or a package that the export needs is missing.
         RunError: A training or an export failed.
-        Stopped: A signal came; the same call goes on.
+        Stopped: A signal arrived; the same call resumes.
     """
     if part in ("all", "export") and "onnx" in run.cfg.EXPORT.FORMATS:
-        # Said now and not after hours of training.
+        # Fail before hours of training rather than after them.
         require_onnx("onnx", "onnxscript", "onnxruntime")
     for name in PARTS if part == "all" else (part,):
         if name in STAGES or name == "test":
             run.raise_if_stopped()
         elif not run.ranks.is_first:
-            return  # the first process alone exports and reports
+            return  # only the first rank exports and writes the report
         else:
             run.stop.raise_if_set()
         with log_duration(f"stage {name}", logger=logger):
@@ -69,7 +69,7 @@ def _do_part(run: Run, name: str) -> None:
 
 
 def read_subsets(part: str) -> tuple[str, ...]:
-    """Return the subsets whose frames a part of the experiment reads: "train", "test", or both."""
+    """Return the subsets whose frames a stage reads: "train", "test", both or neither."""
     if part == "all":
         return ("train", "test")
     if part in STAGES:
@@ -93,12 +93,12 @@ def show_results(run: Run) -> None:
 
 
 def export_unit(run: Run, unit: Unit, folder: Path, formats: tuple[str, ...] | None = None) -> None:
-    """Export a trained student, or skip it when these weights are exported already.
+    """Export a trained student, or skip it if the same weights are already exported.
 
     Args:
         run: The run.
-        unit: A student of one dataset.
-        folder: Where to write.
+        unit: Training of a student.
+        folder: Output folder.
         formats: Some of "pth", "safetensors", "onnx"; None for EXPORT.FORMATS.
     """
     dataset = unit.tested_on[0]

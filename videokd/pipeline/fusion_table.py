@@ -1,4 +1,4 @@
-"""The shapes of a joint teacher's adaptors and levels, as a table for the terminal."""
+"""Terminal table of the shapes of a joint teacher's adaptors and levels."""
 
 from rich.table import Table
 
@@ -7,7 +7,7 @@ from videokd.fusion.joint_teacher import JointTeacher
 
 
 def make_fusion_table(teacher: JointTeacher, title: str) -> Table:
-    """Return one row per adaptor, fused level and embedding: shapes in and out, parameters."""
+    """Build a table with one row per adaptor, fused level and embedding: shapes and parameters."""
     table = Table(title=f"{title}: {teacher.options.topology}, adaptors and fused levels")
     for column in ("level", "expert", "in (C x T x H x W)", "out", "parameters"):
         table.add_column(column, justify="left" if column in ("level", "expert") else "right")

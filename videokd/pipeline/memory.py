@@ -1,4 +1,4 @@
-"""What to lower where a step does not fit into the memory, and what is known of where it goes."""
+"""Advice and a memory breakdown for a step that does not fit into the device's memory."""
 
 import gc
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ GIB = 2**30
 
 
 def count_clips_at_once(cfg: CfgNode) -> int:
-    """Return how many clips go through a network together: the largest part of a step."""
+    """Return the number of clips in one forward: the largest part of a step."""
     return int(-(-cfg.TRAIN.BATCH_SIZE // cfg.TRAIN.ACCUMULATE))
 
 
 def advise(num_clips: int) -> str:
-    """Say what to do for ``num_clips`` at once; 0 where the weights alone are too much."""
+    """Return advice for a step that fits ``num_clips`` clips; 0 if the weights alone do not fit."""
     smaller = "or the size of their clips; PRECISION bf16 and CHECKPOINT_ACTIVATIONS help, too"
     if num_clips < 2:
         return f"lower the size of the networks, {smaller}"
@@ -35,16 +35,16 @@ def advise(num_clips: int) -> str:
 def explain_out_of_memory(
     unit: Unit, cfg: CfgNode, console: Console, *, device: torch.device, classes: Mapping[str, int]
 ) -> RunError:
-    """Return the error of a training whose step did not fit, and print where the memory goes.
+    """Return the error of a training that ran out of memory, and print its memory breakdown.
 
-    To be called when the training's own tensors are gone: a step of few clips is done again to see
-    what each of them takes.
+    Call this after the training's tensors are freed: it runs a small step to measure the memory per
+    clip.
 
     Args:
         unit: The training.
         cfg: The whole config.
-        console: For the table.
-        device: Where it ran.
+        console: Console of the table.
+        device: Device of the training.
         classes: Dataset name -> number of its classes.
     """
     num_clips, memory = count_clips_at_once(cfg), device_memory_bytes(device)
@@ -56,10 +56,10 @@ def explain_out_of_memory(
         torch.cuda.empty_cache()
     try:
         cost = rehearse(unit, num_classes=classes, device=device, optimizer=cfg.SOLVER.OPTIMIZER)
-    except RuntimeError:  # not even those fit: another process may hold the rest
+    except RuntimeError:  # even the small step fails: another process may hold the memory
         return RunError(f"{title}, and so it is with two: {advise(0)}")
     console.print(_memory_table(cost, num_clips, f"Memory of a step of {unit.folder}"))
-    # It did not fit, whatever the estimate says of it.
+    # The step did not fit, even if the estimate claims that it does.
     fitting = min(cost.largest_batch(memory), num_clips - 1)
     return RunError(f"{title}: {advise(fitting)}")
 

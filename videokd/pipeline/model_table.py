@@ -1,4 +1,4 @@
-"""The page on all architectures: levels, parameters and multiply-adds, beside published figures."""
+"""Page of all architectures: levels, parameters and multiply-adds, beside the published figures."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _COLUMNS: tuple[str, ...] = (
     *("architecture", "clip", *LEVEL_NAMES, "embedding"),
     *("params", "published", "GFLOPs", "published"),
 )
-# Published figures are rounded; smaller differences say nothing.
+# Published figures are rounded; smaller differences are ignored.
 _TOLERANCE = 0.01
 
 _Clip = tuple[int, int]  # frames, px
@@ -38,20 +38,20 @@ _Clip = tuple[int, int]  # frames, px
 
 @dataclass(frozen=True)
 class ModelRow:
-    """What is measured of one architecture at its published clip, and what is published of it."""
+    """Measured and published figures of one architecture at its published clip size."""
 
     name: str
     size: Size
     shapes: LevelShapes
     num_params: float
-    """Millions, classifier included."""
+    """Parameters in millions, with the classifier."""
     gflops: float
     """1e9 multiply-adds of one clip."""
     compared_gflops: float
-    """The same of the clip that the published figure counts."""
+    """1e9 multiply-adds of one clip of the size that the published figure counts."""
 
     def differences(self) -> list[str]:
-        """Return the figures that are not the published ones, within rounding, in words."""
+        """Return a text for each figure that differs from the published one beyond rounding."""
         published = self.size.published
         if published is None:
             return []
@@ -67,9 +67,9 @@ class ModelRow:
 
 
 def list_models(pattern: str = "*") -> str:
-    """Return the page of the architectures whose names match a shell pattern, as Markdown.
+    """Return the Markdown page of the architectures whose names match a shell pattern.
 
-    Nothing is computed: networks are built and run on the meta device.
+    Networks are built and run on the meta device, without computation.
 
     Raises:
         InputError: No name matches.
@@ -82,7 +82,7 @@ def list_models(pattern: str = "*") -> str:
     for name in names:
         try:
             rows.append(describe_model(name))
-        except InputError as error:  # its library is not installed
+        except InputError as error:  # the library of the architecture is not installed
             missing.append(f"- `{name}`: {error}")
     parts = [_HEADER, _format_table(rows), *_format_notes(rows)]
     if missing:
@@ -94,7 +94,7 @@ def describe_model(name: str) -> ModelRow:
     """Build an architecture at its published size on the meta device and measure it.
 
     Raises:
-        InputError: Its library is not installed.
+        InputError: The architecture's library is not installed.
     """
     size = get_size(name)
     published = size.published or Published(0.0, 0.0, "")
@@ -104,7 +104,7 @@ def describe_model(name: str) -> ModelRow:
     num_params = sum(p.numel() for p in net.parameters()) / 1e6
     gflops = compared = _count_gflops(net, clip)
     if counted != clip:
-        # Another network: some are built for their clip.
+        # A new network, since some architectures are built for one clip size.
         compared = _count_gflops(_build(name, counted, published.num_classes)[0], counted)
     with torch.device("meta"):
         shapes = compute_level_shapes(wrap(net), _shape(clip))
@@ -114,7 +114,7 @@ def describe_model(name: str) -> ModelRow:
 def _build(
     name: str, clip: _Clip, num_classes: int
 ) -> tuple[nn.Module, Callable[[nn.Module], Backbone]]:
-    """Return the network of an architecture on the meta device, and what wraps it."""
+    """Return the network of an architecture on the meta device, and its wrapping function."""
     architecture = get_architecture(name, num_frames=clip[0], crop_size=clip[1])
     try:
         with torch.device("meta"):
@@ -169,7 +169,7 @@ def _format_published(ours: float, theirs: float) -> str:
 
 
 def _format_notes(rows: Sequence[ModelRow]) -> list[str]:
-    """Return the sections below the table, those with nothing to say left out."""
+    """Return the non-empty sections below the table."""
     remarks: dict[str, list[str]] = {}
     sources: dict[str, list[str]] = {}
     weights = []

@@ -1,4 +1,4 @@
-"""What is trained in an experiment, in which order, and where it is kept."""
+"""Plan of an experiment: its trainings, their order and their folders."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,19 +19,19 @@ from videokd.utils.errors import InputError
 
 
 class ExperimentPlan:
-    """All units of a config.
+    """All trainings of a config.
 
     Args:
         cfg: The whole config.
-        datasets: Dataset name -> its parts, in the order of DATASETS.
+        datasets: Dataset name -> its splits, in the order of DATASETS.
         run: The run directory.
-        store: Where units are kept by their fingerprint, so that experiments that have a unit in
-            common train it once; None keeps them in the run directory.
-        is_dry: Models are not loaded but built with fresh weights, which have the same shapes.
+        store: Folder of trainings keyed by fingerprint, so that experiments share equal trainings;
+            None keeps trainings in the run directory.
+        is_dry: Whether models are built with fresh weights of the same shapes instead of loaded.
 
     Raises:
-        InputError: An unknown architecture, one that does not take the clips, or a dataset that
-            does not fill a batch: at once and not when the stage is reached.
+        InputError: An architecture is unknown or does not accept the clips, or a dataset does not
+            fill a batch. The error is raised at once, not when its stage begins.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class ExperimentPlan:
         ]
 
     def path(self, unit: Unit) -> Path:
-        """Return the folder that keeps a unit."""
+        """Return the folder of a training."""
         if self._store is None:
             return self._run / unit.folder
         return self._store / unit.fingerprint[:16]
 
     def row(self, key: str) -> dict[str, Unit]:
-        """Return dataset name -> the unit that stands in row ``key`` of the table.
+        """Return dataset name -> the training in row ``key`` of the result table.
 
-        A student alone (B1) of an expert's architecture is that expert; it is not trained twice.
+        A student alone (B1) with the config of its expert is that expert; it is not trained twice.
         """
         found = {name: unit for unit in self.units if unit.key == key for name in unit.tested_on}
         if key == "B1":
@@ -94,10 +94,10 @@ class ExperimentPlan:
         return ["experts", *baselines, "joint", "students"]
 
     def load_model(self, unit: Unit) -> nn.Module:
-        """Build the model of a unit that is trained, with its weights.
+        """Build the model of a finished training with its weights.
 
         Raises:
-            InputError: It is not trained yet, or from another config.
+            InputError: The training is not finished, or its folder holds another config.
         """
         if self._is_dry:
             return unit.make_model()
@@ -107,37 +107,37 @@ class ExperimentPlan:
         return self.load_checkpoint(unit, folder / "model.safetensors")
 
     def load_checkpoint(self, unit: Unit, path: Path) -> nn.Module:
-        """Build the model of a unit with the weights of a file.
+        """Build the model of a training with the weights of a file.
 
         Raises:
-            InputError: The file cannot be read, or is of another architecture or other classes.
+            InputError: The file cannot be read, or has another architecture or other classes.
         """
         model = unit.make_model()
         load_weights(model, path, self.workshop.head_classes(model))
         return model
 
     def is_finished(self, unit: Unit) -> bool:
-        """Say whether a unit is trained.
+        """Return whether a training is finished.
 
         Raises:
-            InputError: Its folder holds something else.
+            InputError: The folder holds another training.
         """
         return bool(read_stage(self.path(unit), unit.inputs)["is_finished"])
 
     def check_folders(self) -> None:
-        """Check that what is trained in the run directory, or was begun, is of this config.
+        """Check that all trainings begun in the run directory belong to this config.
 
         Raises:
-            InputError: A folder holds something else.
+            InputError: A folder holds another training.
         """
         for unit in self.units:
             read_stage(self.path(unit), unit.inputs)
 
     def find(self, folder: str) -> Unit:
-        """Return the unit kept in ``folder`` of a run directory.
+        """Return the training in ``folder`` of the run directory.
 
         Raises:
-            InputError: There is none.
+            InputError: No training has this folder.
         """
         for unit in self.units:
             if unit.folder == folder:

@@ -1,4 +1,4 @@
-"""Batch norms measured anew over training clips, as SOLVER.PRECISE_BN_BATCHES asks for."""
+"""Precise batch norms: statistics recomputed over training clips (SOLVER.PRECISE_BN_BATCHES)."""
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -24,21 +24,21 @@ def measure_norms(
     raise_if_stopped: Callable[[], None],
     ranks: Ranks = ONE_RANK,
 ) -> None:
-    """Measure the batch norms of a model over all batches of a loader.
+    """Recompute the batch norm statistics of a model over all batches of a loader.
 
-    Clips are augmented as in training, and not mixed. They are the first of the training, whenever
-    this is called: a training that was cut off ends with the numbers of one that was not.
+    Clips are augmented as in training, without mixup. They are always the first clips of the
+    training, so an interrupted training ends with the same statistics as an uninterrupted one.
 
     Args:
-        model: On ``device``.
-        make_loader: First step -> the batches from there on.
-        device: Where the model is.
-        name: For the log.
+        model: The model, on ``device``.
+        make_loader: Function from the first step to the batches from that step on.
+        device: Device of the model.
+        name: Name for the log.
         raise_if_stopped: Called before every batch; raises ``Stopped`` on all ranks or on none.
-        ranks: Processes whose loaders give a part of each batch.
+        ranks: Ranks that each load a part of every batch.
 
     Raises:
-        Stopped: A signal came.
+        Stopped: A signal arrived.
     """
     with closing(make_loader(0)) as batches:
         parts = (ranks.share_step(batch) for batch in _asking(raise_if_stopped, batches))

@@ -1,4 +1,4 @@
-"""From a config to a Run: data generated, read and cached, threads set, the plan made."""
+"""Preparation of a run: check the config, generate, read and cache data, build the plan."""
 
 import logging
 from collections.abc import Collection, Iterator
@@ -48,17 +48,17 @@ def prepare_run(
 
     Args:
         cfg: The whole config.
-        console: For the progress bars.
-        stop: Asked between videos.
-        is_dry: Decode no videos and load no weights; datasets need not be there.
-        frames_of: "train" (with its held-out part), "test", both or neither: what is decoded
-            ahead, where the config has a frame cache.
+        console: Console of the progress bars.
+        stop: Stop request, checked between videos.
+        is_dry: Whether to decode no videos and load no weights; datasets may be absent then.
+        frames_of: Splits to decode into the frame cache, if the config has one: "train" (includes
+            held-out videos), "test", both or none.
         store: See ``ExperimentPlan``.
-        ranks: The processes that share the work; the first alone generates and decodes ahead.
+        ranks: Ranks of the run; the first generates and decodes before the others continue.
 
     Raises:
-        InputError: Something in the config does not fit the data, the machine or the networks.
-        Stopped: A signal came.
+        InputError: The config does not fit the data, the machine or the networks.
+        Stopped: A signal arrived.
     """
     cfg = fill_model_inputs(cfg)
     _check_parts(cfg, ranks.num_ranks)
@@ -75,7 +75,7 @@ def prepare_run(
     device = pick_rank_device(cfg)
     with ranks.first_alone():
         datasets = prepare_datasets(cfg, console, stop, allows_absent=is_dry)
-    # The plan is checked before minutes go into decoding.
+    # Build the plan first: it finds errors before minutes of decoding.
     plan = ExperimentPlan(cfg, datasets, folder, store=store, is_dry=is_dry)
     if not is_dry:
         with ranks.first_alone():
@@ -97,10 +97,10 @@ def prepare_run(
 
 @contextmanager
 def open_ranks(cfg: CfgNode) -> Iterator[Ranks]:
-    """Meet the other processes that torchrun or SLURM started, if any, and part at the end.
+    """Join the other processes started by torchrun or SLURM, if any, and leave at the end.
 
     Raises:
-        RunError: They do not come.
+        RunError: The other processes do not join in time.
     """
     device = pick_rank_device(cfg)
     with join_ranks(device, timeout_sec=cfg.TRAIN.RANK_TIMEOUT_SEC) as ranks:
@@ -108,20 +108,20 @@ def open_ranks(cfg: CfgNode) -> Iterator[Ranks]:
 
 
 def pick_rank_device(cfg: CfgNode) -> torch.device:
-    """Return the device of this process: of several on a machine, each has a GPU of its own."""
+    """Return the device of this rank; several ranks on a machine use one GPU each."""
     place = read_place()
     return pick_device(cfg.DEVICE, local_rank=None if place.num_ranks == 1 else place.local_rank)
 
 
 def open_run_directory(run: Run) -> None:
-    """Make OUTPUT_DIR the directory of this run: write config.yaml, unless a training is there.
+    """Check OUTPUT_DIR for this run and write config.yaml, unless a training has begun there.
 
-    Where one is, config.yaml stays as the call that began it wrote it, and the log names the keys
-    in which this call differs.
+    After that config.yaml stays as the first call wrote it, and the log lists the keys whose values
+    differ in this call.
 
     Raises:
-        InputError: It holds trainings of another config, or the package of one of TRAIN.LOGGERS
-            is missing; nothing is written then.
+        InputError: The directory holds trainings of another config, or the package of one of
+            TRAIN.LOGGERS is missing. Nothing is written then.
     """
     check_loggers(run.cfg.TRAIN.LOGGERS)
     run.plan.check_folders()
@@ -154,8 +154,8 @@ def _check_parts(cfg: CfgNode, num_ranks: int) -> None:
 
 
 def _check_cache(cfg: CfgNode, num_ranks: int) -> None:
-    # Each epoch deals the videos to other ranks: on 8 of them a cache answered a third of the
-    # batches, and kept nearly every view on every rank.
+    # Each epoch assigns the videos to other ranks. On 8 ranks the cache answered a third of the
+    # batches and kept nearly every view on every rank.
     if cfg.DISTILL.CACHE_GIB > 0 and num_ranks > 1:
         raise InputError(
             f"DISTILL.CACHE_GIB {cfg.DISTILL.CACHE_GIB} keeps what one process computed, and each "
@@ -184,17 +184,17 @@ def _check_sharding(cfg: CfgNode) -> None:
 def prepare_datasets(
     cfg: CfgNode, console: Console, stop: StopRequest, *, allows_absent: bool = False
 ) -> dict[str, DatasetParts]:
-    """Return the datasets of a config; the embedded ones are generated first.
+    """Return the datasets of a config; embedded datasets are generated first.
 
     Args:
         cfg: The whole config.
-        console: For the progress bars.
-        stop: Asked between videos.
+        console: Console of the progress bars.
+        stop: Stop request, checked between videos.
         allows_absent: See ``build_datasets``.
 
     Raises:
-        InputError: Something is wrong with folders or lists.
-        Stopped: A signal came.
+        InputError: Folders or lists are missing or wrong.
+        Stopped: A signal arrived.
     """
     if cfg.SYNTHETIC.ROOT:
         node = cfg.SYNTHETIC
@@ -206,10 +206,10 @@ def prepare_datasets(
 def generate_synthetic(
     root: str, profile: str, console: Console, stop: StopRequest, *, seed: int = 0
 ) -> None:
-    """Generate the embedded datasets under ``root``, unless they are there already.
+    """Generate the embedded datasets under ``root``, unless they exist.
 
     Raises:
-        Stopped: A signal came; the same call goes on.
+        Stopped: A signal arrived; the same call resumes.
     """
     with _lazy_bar(console, stop) as bar:
         generate_datasets(
@@ -244,13 +244,13 @@ def _lazy_bar(console: Console, stop: StopRequest) -> Iterator["_LazyBar"]:
         try:
             yield _LazyBar(console, stop, stack)
         except (BrokenProcessPool, KeyboardInterrupt):
-            # The signal reached the processes too.
+            # The signal also reached the worker processes.
             stop.raise_if_set()
             raise
 
 
 class _LazyBar:
-    """A progress bar that appears with the first report, and anew when the name changes."""
+    """Progress bar that appears at the first update and restarts when the name changes."""
 
     def __init__(self, console: Console, stop: StopRequest, stack: ExitStack) -> None:
         self._console = console
@@ -260,7 +260,7 @@ class _LazyBar:
         self._bar: Bar | None = None
 
     def update(self, name: str, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` are done in the part called ``name``."""
+        """Show ``done`` of ``total`` for the phase ``name``; raise Stopped after a signal."""
         if self._bar is None or name != self._name:
             self._stack.close()
             self._name = name

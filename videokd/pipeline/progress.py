@@ -16,12 +16,12 @@ from rich.progress import (
 
 
 class Bar:
-    """One line of progress.
+    """One progress bar.
 
     Args:
-        progress: The live display it belongs to.
-        name: Shown in front.
-        total: Steps in all.
+        progress: The live display of the bar.
+        name: Text in front of the bar.
+        total: Total number of steps.
     """
 
     def __init__(self, progress: Progress, name: str, total: int) -> None:
@@ -29,7 +29,7 @@ class Bar:
         self._task = progress.add_task(name, total=total, text="")
 
     def update(self, step: int, text: str) -> None:
-        """Show that ``step`` steps are done; an empty ``text`` leaves the old one."""
+        """Show ``step`` finished steps; an empty ``text`` keeps the previous one."""
         if text:
             self._progress.update(self._task, completed=step, text=text)
         else:
@@ -38,7 +38,7 @@ class Bar:
 
 @contextmanager
 def progress_bar(console: Console, name: str, total: int) -> Iterator[Bar]:
-    """Show a bar while the body runs; what it cost stays as one line on the terminal."""
+    """Show a bar while the body runs; its last state stays on the terminal."""
     columns = (
         TextColumn("{task.description:24s}"),
         BarColumn(bar_width=24),
@@ -48,7 +48,7 @@ def progress_bar(console: Console, name: str, total: int) -> Iterator[Bar]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    # Into a file or a pipe a live display would only draw its last frame.
+    # In a file or a pipe a live display would print only its last frame.
     if not console.is_terminal:
         yield _LineBar(console, name, total)
         return
@@ -57,7 +57,7 @@ def progress_bar(console: Console, name: str, total: int) -> Iterator[Bar]:
 
 
 class _LineBar(Bar):
-    """For logs: one line about every ten seconds, and one at the end."""
+    """Progress as log lines: one about every ten seconds and one at the end."""
 
     def __init__(self, console: Console, name: str, total: int) -> None:
         self._console = console
@@ -70,7 +70,8 @@ class _LineBar(Bar):
     def update(self, step: int, text: str) -> None:
         self._text = text or self._text
         now = time.monotonic()
-        # What is done at the first report may have been done by an earlier process.
+        # An earlier process may have done the steps before the first report, so they do not count
+        # for the speed.
         first, since = self._first = self._first or (step, now)
         if now - self._last > 10 or step == self._total:
             self._last = now

@@ -1,4 +1,4 @@
-"""Provenance of a training: command, environment and peak memory of each call that worked on it."""
+"""Provenance of a training: command, environment and peak memory of each call that ran it."""
 
 from datetime import datetime, timezone
 from typing import Any
@@ -19,11 +19,11 @@ CONFIG_NAME = "config.yaml"
 
 
 def begin_call(run: Run) -> dict[str, Any]:
-    """Return the record of a call that begins to work on a training, and measure from now on.
+    """Return the record of a new call on a training, and reset the peak memory counters.
 
     Returns:
-        command, started (UTC), environment, and overrides: the config keys whose values are not
-        those of the run directory's ``config.yaml``.
+        command, started (UTC), environment, and overrides: the config values that differ from the
+        run directory's ``config.yaml``.
     """
     reset_peak_memory(run.device)
     environment = {
@@ -41,18 +41,18 @@ def begin_call(run: Run) -> dict[str, Any]:
 
 
 def end_call(call: dict[str, Any], run: Run, seconds: float) -> None:
-    """Add the time and the peak memory to the record of a call; the record changes in place."""
+    """Add time and peak memory to the record of a call, in place."""
     call["seconds"] = round(seconds, 3)
     call["peak_memory_gib"] = peak_memory_gib(run.device)
 
 
 def config_differences(run: Run) -> dict[str, tuple[Any, Any]]:
-    """Return key -> (value in the run directory's ``config.yaml``, value of this call).
+    """Return key -> (value in the run directory's ``config.yaml``, value in this call).
 
-    Empty where there is no such file.
+    The result is empty without that file.
 
     Raises:
-        InputError: It is not YAML.
+        InputError: The file is not valid YAML.
     """
     path = run.folder / CONFIG_NAME
     if not path.exists():

@@ -1,4 +1,4 @@
-"""How long a unit is trained, and everything that its weights depend on: parts of a ``Unit``."""
+"""Schedules and fingerprint inputs of the trainings of a config."""
 
 import json
 from collections.abc import Mapping
@@ -12,25 +12,26 @@ from videokd.data.synthetic.generate import GENERATOR_VERSION
 from videokd.models.weights.source import identify_weights
 from videokd.utils.errors import InputError
 
-# Where frames and indexes are kept, which videos are held out (their digest says it), how many may
-# be missing and where clips are cut: no weight depends on these.
+# These keys do not affect weights: storage of frames and indexes, the number of missing videos
+# allowed, and the device that cuts clips. The digest of the training videos covers VAL_FRACTION.
 _NOT_LEARNT_FROM = (
     *("FRAME_CACHE", "FRAME_CACHE_MAX_GIB", "INDEX_DIR"),
     *("VAL_FRACTION", "MAX_BAD_FRACTION", "AUGMENT_ON"),
 )
 _SCHEDULE_KEYS = ("BASE_LR", "MAX_EPOCH")
-# Of a network: what it starts from stands for these, and a training of no steps for TRAIN.
+# Keys of a network. The identity of the initial weights replaces the first three in the
+# fingerprint; a schedule without steps replaces TRAIN.
 _WEIGHT_KEYS = ("WEIGHTS", "WEIGHTS_RENAME", "WEIGHTS_STRICT", "TRAIN")
-# Of a network: these stand for those of DATA where they are not 0.
+# Keys of a network that override those of DATA unless they are 0.
 _CLIP_KEYS = ("NUM_FRAMES", "SAMPLING_RATE", "CROP_SIZE")
 
 
 class Recipe:
-    """Schedules and fingerprints of a config's trainings.
+    """Schedules and fingerprint inputs of a config's trainings.
 
     Args:
         cfg: The whole config.
-        datasets: Dataset name -> its parts, in the order of DATASETS.
+        datasets: Dataset name -> its splits, in the order of DATASETS.
     """
 
     def __init__(self, cfg: CfgNode, datasets: Mapping[str, DatasetParts]) -> None:
@@ -39,12 +40,13 @@ class Recipe:
         self._places = {name: place for place, name in enumerate(datasets)}
 
     def fields(self, trained_on: tuple[str, ...], node: CfgNode, **parts: Any) -> dict[str, Any]:
-        """Return a unit's trained_on, schedule and inputs.
+        """Return trained_on, schedule and inputs of a ``Unit``.
 
         Args:
-            trained_on: Datasets.
-            node: Its BASE_LR and MAX_EPOCH, where not 0, stand for those of SOLVER.
-            **parts: What the weights depend on beside seed, data, solver and schedule.
+            trained_on: Names of the training datasets.
+            node: Config node whose BASE_LR and MAX_EPOCH override those of SOLVER unless they are
+                0.
+            **parts: Further inputs of the weights beside seed, data, solver and schedule.
         """
         cfg = self._cfg
         plan = build_batch_plan(cfg, [self._datasets[name] for name in trained_on])
@@ -70,19 +72,20 @@ class Recipe:
             **schedule,
             **parts,
         }
-        # As it will be read back: without tuples and config nodes.
+        # In the form that is read back from JSON: without tuples and config nodes.
         plain: dict[str, Any] = json.loads(json.dumps(inputs))
         return {"trained_on": trained_on, **schedule, "inputs": plain}
 
     def _scaled(self, base_lr: float) -> float:
-        """Return a learning rate for the batch size that there is (Goyal et al. 2017)."""
+        """Return a learning rate scaled linearly to the batch size (Goyal et al. 2017)."""
         base_batch_size = self._cfg.SOLVER.BASE_BATCH_SIZE
         if not base_batch_size:
             return base_lr
         return float(base_lr * self._cfg.TRAIN.BATCH_SIZE / base_batch_size)
 
     def _solver_keys(self) -> dict[str, Any]:
-        # What BASE_BATCH_SIZE does is in the rate that the fingerprint holds.
+        # The scaled learning rate in the fingerprint already contains the effect of
+        # BASE_BATCH_SIZE.
         elsewhere = (*_SCHEDULE_KEYS, "BASE_BATCH_SIZE")
         return {k: v for k, v in self._cfg.SOLVER.items() if k not in elsewhere}
 
@@ -92,7 +95,7 @@ class Recipe:
         return {k: v for k, v in data.items() if k not in (*_NOT_LEARNT_FROM, *unread)}
 
     def _augmentation(self) -> dict[str, Any]:
-        """Return the keys of AUG that do something, if any."""
+        """Return the keys of AUG that have an effect, under "AUG"; {} without any."""
         aug, defaults = self._cfg.AUG, default_config().AUG
         keys = {k: v for k, v in aug.items() if v != defaults[k]}
         if not aug.RAND_NUM_OPS:
@@ -100,48 +103,48 @@ class Recipe:
         return {"AUG": keys} if keys else {}
 
     def _mirror_labels(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """Return what mirroring does to classes, of the datasets where it does something."""
+        """Return the label changes under mirroring, for the datasets that have any."""
         known = {name: self._datasets[name].train.mirror_labels for name in names}
         changing = {name: labels for name, labels in known.items() if labels != ()}
         is_mirrored = self._cfg.DATA.RANDOM_FLIP and changing
         return {"mirror_labels": changing} if is_mirrored else {}
 
     def network(self, section: str, name: str, *, is_random: bool = False) -> dict[str, Any]:
-        """Return what a network of ``section`` depends on before it is trained.
+        """Return the fingerprint inputs of a network before training.
 
         Args:
             section: "EXPERTS" or "STUDENTS".
-            name: Of its dataset.
-            is_random: It is never loaded with the section's WEIGHTS.
+            name: Name of the network's dataset.
+            is_random: Whether the network is never loaded with the section's WEIGHTS.
 
         Raises:
-            InputError: Its WEIGHTS are not there, or no library knows them.
+            InputError: The WEIGHTS do not exist and no library knows them.
         """
         known = (*_SCHEDULE_KEYS, *_CLIP_KEYS, *_WEIGHT_KEYS, "CHECKPOINT_ACTIVATIONS")
         node = {k: v for k, v in self._cfg[section][name].items() if k not in known}
         weights = {} if is_random else self._weights(section, name)
-        # The place seeds the initial weights.
+        # The position of the dataset seeds the initial weights.
         model = {**node, **self.clip_keys(section, name), **weights}
         return {"model": model, "place": self._places[name]}
 
     def ready_made(self, name: str, **parts: Any) -> dict[str, Any]:
-        """Return what ``fields`` does, of an expert that is used as it is loaded.
+        """Return the same as ``fields`` for an expert that is used without training.
 
         Args:
-            name: Its dataset.
-            **parts: What its weights depend on.
+            name: Name of the expert's dataset.
+            **parts: Inputs of the expert's weights.
         """
-        # Its classifier's rows are put into the order of the dataset's classes.
+        # The rows of the loaded classifier are reordered to the dataset's classes.
         inputs = {"class_names": self._datasets[name].train.class_names, **parts}
         if not self._cfg.EXPERTS[name].WEIGHTS_STRICT:
-            # What is missing then is drawn.
+            # Weights missing from the file are then initialised at random.
             inputs["SEED"] = self._cfg.SEED
         plain: dict[str, Any] = json.loads(json.dumps(inputs))
         schedule = {"num_epochs": 0, "num_steps_per_epoch": 0, "base_lr": 0.0}
         return {"trained_on": (), **schedule, "inputs": plain}
 
     def _weights(self, section: str, name: str) -> dict[str, Any]:
-        """Return what a network starts from, {} for random weights."""
+        """Return the identity of a network's initial weights; {} for random weights."""
         node = self._cfg[section][name]
         if not node.WEIGHTS:
             return {}
@@ -152,10 +155,10 @@ class Recipe:
         return {**found, "WEIGHTS_RENAME": node.WEIGHTS_RENAME} if node.WEIGHTS_RENAME else found
 
     def clip_keys(self, section: str, name: str) -> dict[str, int]:
-        """Return the keys of a network's clips where they are not those of DATA."""
+        """Return the clip keys of a network that differ from those of DATA."""
         node, data = self._cfg[section][name], self._cfg.DATA
         return {key: node[key] for key in _CLIP_KEYS if node[key] not in (0, data[key])}
 
     def loss_weights(self, names: tuple[str, ...]) -> dict[str, float]:
-        """Return dataset name -> w_i of a training on several datasets."""
+        """Return dataset name -> loss weight w_i for a training on several datasets."""
         return {name: self._cfg.DATASETS[name].LOSS_WEIGHT for name in names}

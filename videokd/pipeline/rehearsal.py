@@ -1,4 +1,4 @@
-"""One step of a training on generated clips: what it costs, and whether it runs at all."""
+"""Rehearsal of a training: one step on generated clips, to measure its cost and find errors."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -23,25 +23,26 @@ from videokd.models.classifier import VideoClassifier
 from videokd.models.frozen import Frozen
 from videokd.pipeline.unit import Unit
 
-# Two: a batch of one has no batch statistics where a level has one position.
+# Two clips: with one, a level with a single position would have no batch statistics.
 NUM_CLIPS = 2
-# Beside a weight: its gradient, and what the optimizer keeps of it.
+# Number of optimizer states per weight.
 _NUM_STATES = {"sgd": 1, "adamw": 2}
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """What a step of a training costs.
+    """Cost of one training step.
 
     Args:
-        seconds: Of the step on the generated clips; the first one, so more than of later ones.
-        num_clips: How many these were.
-        trained_bytes: Weights that are trained, their gradients and what the optimizer keeps.
-        frozen_bytes: Weights that are only looked at.
+        seconds: Time of the first step on the generated clips; later steps are faster.
+        num_clips: Number of generated clips.
+        trained_bytes: Trained weights, their gradients and their optimizer states.
+        frozen_bytes: Weights of frozen networks, and buffers.
         cast_bytes: Copies of weights in the precision of the step, kept for the backward.
-        kept_bytes_per_clip: What the forward keeps of a clip for the backward.
-        flops: Of the step, counted by torch: 2 per multiply-add, matrix products and convolutions.
-        frozen_flops: Of these, what networks cost that are only looked at.
+        kept_bytes_per_clip: Memory that the forward keeps for the backward, per clip.
+        flops: Operations of the step as counted by torch, 2 per multiply-add, of matrix products
+            and convolutions.
+        frozen_flops: Operations of frozen networks, included in ``flops``.
     """
 
     seconds: float
@@ -55,15 +56,15 @@ class StepCost:
 
     @property
     def frozen_share(self) -> float:
-        """Share of the step that networks take that are only looked at, 0 .. 1."""
+        """Share of the step's operations that frozen networks take, from 0 to 1."""
         return self.frozen_flops / max(self.flops, 1)
 
     def memory_bytes(self, batch_size: int) -> float:
-        """Estimate the memory of a step with so many clips, without what libraries keep."""
+        """Estimate the memory of a step of ``batch_size`` clips, without that of libraries."""
         return self._weight_bytes + batch_size * self.kept_bytes_per_clip
 
     def largest_batch(self, memory_bytes: float) -> int:
-        """Estimate how many clips fit into a memory; 0 where not even the weights do."""
+        """Estimate the number of clips that fit into a memory; 0 if not even the weights fit."""
         return max(0, int((memory_bytes - self._weight_bytes) / max(self.kept_bytes_per_clip, 1)))
 
     @property
@@ -74,16 +75,16 @@ class StepCost:
 def rehearse(
     unit: Unit, *, num_classes: Mapping[str, int], device: torch.device, optimizer: str
 ) -> StepCost:
-    """Do the forward and the backward of one step on random clips; nothing is changed by it.
+    """Run forward and backward of one step on random clips; nothing is updated.
 
     Args:
         unit: The training.
         num_classes: Dataset name -> number of its classes.
-        device: Where to compute.
-        optimizer: "sgd" or "adamw", for the memory that it takes.
+        device: Device of the step.
+        optimizer: "sgd" or "adamw", for its memory.
 
     Raises:
-        RuntimeError: A network does not take the clips, or the device has not enough memory.
+        RuntimeError: A network does not accept the clips, or the device is out of memory.
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -91,7 +92,7 @@ def rehearse(
         batch = make_batch(unit, num_classes).to(device)
         for module in task.modules():
             if isinstance(module, VideoClassifier):
-                module.guard(batch.all_clips)  # which is no part of a step
+                module.guard(batch.all_clips)  # not a part of the step
         counter, kept = _FlopCounter(), _KeptBytes(task)
         start = time.perf_counter()
         with counter:
@@ -103,7 +104,7 @@ def rehearse(
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - start
     trained = [p for p in task.parameters() if p.requires_grad]
-    # What is frozen is hidden from ``parameters()``, see ``Frozen``.
+    # ``parameters()`` does not list frozen weights, see ``Frozen``.
     every = _all_tensors(task)
     num_trained = sum(p.numel() * p.element_size() for p in trained)
     return StepCost(
@@ -119,9 +120,9 @@ def rehearse(
 
 
 def make_batch(unit: Unit, num_classes: Mapping[str, int]) -> ClipBatch:
-    """Generate the clips of a step, one dataset after the other: (NUM_CLIPS, 3, T, H, W) uint8.
+    """Generate the clips of a step: (NUM_CLIPS, 3, T, H, W) uint8, datasets in turn.
 
-    Every shape that the models of the unit take is there; the labels are random.
+    The batch has every clip spec that the models of the training use; the labels are random.
 
     Args:
         unit: The training.
@@ -156,10 +157,10 @@ def _random_clip(spec: ClipSpec) -> Tensor:
 
 
 class _FlopCounter(TorchDispatchMode):
-    """Counts the operations of a step, and those of the forward that keep nothing for a backward.
+    """Counter of a step's operations, and of those in forwards without gradient.
 
-    torch's FlopCounterMode tells modules apart by their place in a tree that frozen networks are
-    not part of.
+    torch's FlopCounterMode assigns operations to modules of one module tree, which does not contain
+    the frozen networks.
     """
 
     def __init__(self) -> None:
@@ -182,14 +183,14 @@ class _FlopCounter(TorchDispatchMode):
 
 
 def _count_flops(op: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> int:
-    # The attention of a CPU is not in torch's table.
+    # torch's table lacks the attention kernels of the CPU.
     if op is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:
         return int(sdpa_flop_count(*(tensor.shape for tensor in args[:3])))
     if op is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward:
         return int(sdpa_backward_flop_count(*(tensor.shape for tensor in args[:4])))
     if op is torch.ops.aten.convolution_backward:
-        # torch's table takes the backward of grouped convolutions for that of whole ones. Each of
-        # the two gradients costs what the forward does.
+        # torch's table counts the backward of grouped convolutions as if they were ungrouped. Each
+        # of the two gradients costs as much as the forward.
         forward = conv_flop_count(args[1].shape, args[2].shape, args[0].shape, args[7])
         return int(forward) * sum(args[10][:2])
     count = flop_registry.get(op)
@@ -197,14 +198,14 @@ def _count_flops(op: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> in
 
 
 class _KeptBytes:
-    """Counts the bytes that a forward keeps for the backward, weights and buffers left out."""
+    """Counter of the bytes that a forward keeps for the backward, without weights and buffers."""
 
     def __init__(self, task: nn.Module) -> None:
         every = _all_tensors(task)
         self._seen = {tensor.untyped_storage().data_ptr() for tensor in every}
-        # Under autocast the backward needs weights as they were cast, whatever the batch.
+        # Under autocast the backward needs cast copies of the weights, whatever the batch size.
         self._weight_shapes = {tuple(tensor.shape) for tensor in every if tensor.ndim > 1}
-        # Kept alive, so that no address comes twice.
+        # The storages are kept alive so that no address is reused.
         self._storages: list[Any] = []
         self.num_bytes = 0
         self.num_cast_bytes = 0
@@ -229,7 +230,7 @@ class _KeptBytes:
 
 
 def _all_tensors(module: nn.Module) -> list[Tensor]:
-    """List parameters and buffers, each once, also of the frozen networks, which are hidden."""
+    """List parameters and buffers without duplicates, including hidden frozen networks."""
     found = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     for part in module.modules():
         if isinstance(part, Frozen):

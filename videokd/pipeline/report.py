@@ -1,7 +1,7 @@
-"""``report.html``: everything a run directory says about a run, on one page that needs no network.
+"""``report.html``: a run directory summarised on one page that needs no network.
 
-It is made from files alone and can be made again at any time, also of a run that is not finished:
-what is missing is said on the page.
+The page is built from files only, at any time, also for an unfinished run. It names the missing
+parts.
 """
 
 from collections.abc import Mapping
@@ -27,18 +27,18 @@ from videokd.utils.io import atomic_write_text
 _NUM_CARDS_EACH = 4
 _NUM_CONFUSIONS = 6
 _METRICS = (("Top-1", "top1"), ("Top-5", "top5"), ("Mean over classes", "mean_class"))
-_MAX_PICTURE_BYTES = 4_000_000  # of all clips together, in the page's base64
+_MAX_PICTURE_BYTES = 4_000_000  # total of all clips, in the page's base64
 
 
 def write_report(run_dir: Path, output: Path | None = None) -> Path:
     """Write the report of a run.
 
     Args:
-        run_dir: The run directory; only files in it and the test videos it names are read.
-        output: Where to write; None for ``run_dir/report.html``.
+        run_dir: The run directory; only its files and the test videos that they name are read.
+        output: Output path; None for ``run_dir/report.html``.
 
     Returns:
-        The file written.
+        The path of the written file.
 
     Raises:
         InputError: ``run_dir`` is not a run directory.
@@ -63,7 +63,7 @@ def _render(context: Mapping[str, Any]) -> str:
 
 
 def _describe(run: RunFiles) -> dict[str, Any]:
-    """Return everything that the template shows."""
+    """Return the template's variables."""
     datasets = [str(name) for name in run.summary["datasets"]]
     models = {model["key"]: model for model in run.summary["models"]}
     top1 = make_rows(run.summary, "top1")
@@ -88,10 +88,11 @@ def _describe(run: RunFiles) -> dict[str, Any]:
 def _describe_curves(
     run: RunFiles, model: Mapping[str, Any], colors: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the curves of the trainings behind one row of the table; {} when there are none."""
+    """Return the curves of the trainings behind one row of the table; {} without any log."""
     logs = {}
     for folder in dict.fromkeys(model["folders"].values()):
-        # B1 is the expert itself where the two have one architecture: shown once is enough.
+        # A B1 student that equals its expert (same architecture and training) is shown with the
+        # experts.
         if model["key"] == "B1" and folder.startswith("experts/"):
             continue
         log = read_metrics(run.folder / folder / "metrics.jsonl")
@@ -109,7 +110,7 @@ def _describe_curves(
 def _describe_test(
     run: RunFiles, models: Mapping[str, Any], colors: Mapping[str, str], name: str
 ) -> dict[str, Any]:
-    """Return what the page says about the test of one dataset."""
+    """Return the template's variables for the test of one dataset."""
     scored: dict[str, Scored] = {}
     result: dict[str, Any] = {}
     for key in ("experts", "students"):
@@ -143,7 +144,7 @@ def _describe_test(
 
 
 def _describe_calls(calls: Mapping[str, list[dict[str, Any]]]) -> list[tuple[str, str]]:
-    """List how the trainings were made: each fact once, with its trainings where these differ."""
+    """List commands and environments of the trainings; names the trainings where values differ."""
     owners: dict[str, dict[str, list[str]]] = {}
     for training, records in calls.items():
         for record in records:

@@ -1,4 +1,4 @@
-"""Test videos on the report page: moving pictures with what the models said about them."""
+"""Animated test videos for the report page, with the predictions of student and expert."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ _QUALITY = 55  # of WebP, 0 to 100
 
 @dataclass(frozen=True)
 class ClipCard:
-    """One video on the page."""
+    """Data of one video on the page."""
 
     path: str
     label: str
@@ -28,23 +28,26 @@ class ClipCard:
     top: tuple[tuple[str, float], ...]
     """The student's most probable classes and their percentages."""
     expert: str
-    """The expert's most probable class; "" when it did not see this video."""
+    """The expert's most probable class; "" when the expert did not score this video."""
     image: str
-    """Data URI of an animated WebP; "" when there is none."""
+    """Data URI of an animated WebP; "" without a picture."""
     problem: str
-    """Why there is no picture; "" when there is one."""
+    """Reason for a missing picture; "" when there is one."""
 
 
 def make_cards(
     student: Scored, expert: Scored | None, *, num_each: int, max_bytes: int
 ) -> list[ClipCard]:
-    """Choose videos that the student got right and wrong, at random but always the same.
+    """Return cards of videos that the student classified correctly and wrongly.
+
+    The random choice is the same in every call.
 
     Args:
-        student: Its predictions.
-        expert: Those of the dataset's expert, if it was tested.
-        num_each: How many right ones and wrong ones to show, at most.
-        max_bytes: Of all pictures together; videos beyond it are shown without one.
+        student: The student's predictions.
+        expert: Predictions of the dataset's expert, if it was tested.
+        num_each: Maximum number of correct videos, and of wrong videos.
+        max_bytes: Size limit of all pictures together; videos beyond it are shown without a
+            picture.
     """
     expert_says = {}
     if expert is not None:
@@ -71,7 +74,7 @@ def make_cards(
 
 
 def _choose(scored: Scored, mask: NDArray[np.bool_], limit: int) -> list[int]:
-    """Choose rows of a mask, of different labels as far as possible."""
+    """Draw up to ``limit`` rows of a mask, with different labels as far as possible."""
     rows = np.random.default_rng(0).permutation(np.flatnonzero(mask)).tolist()
     seen: set[int] = set()
     first: list[int] = []
@@ -89,7 +92,7 @@ def _top_classes(scored: Scored, row: int, k: int = 3) -> tuple[tuple[str, float
 
 
 def _try_to_draw(scored: Scored, row: int, max_bytes: int) -> tuple[str, str]:
-    """Return (data URI, problem), one of them empty."""
+    """Return (data URI, problem); one of them is empty."""
     try:
         with open_video(open_video_file(scored.paths[row], root=scored.root)) as reader:
             wanted = np.linspace(0, reader.num_frames - 1, _NUM_SHOWN_FRAMES).round().astype(int)
@@ -102,7 +105,7 @@ def _try_to_draw(scored: Scored, row: int, max_bytes: int) -> tuple[str, str]:
 
 
 def _encode_webp(frames: Sequence[NDArray[np.uint8]], seconds: float) -> str:
-    """Return a looping animation (H, W, 3) x T as a data URI; it lasts 1 to 4 seconds."""
+    """Return T frames (H, W, 3) as the data URI of a looping animation of 1 to 4 seconds."""
     from PIL import Image
 
     pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]

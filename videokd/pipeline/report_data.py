@@ -1,4 +1,4 @@
-"""What the report reads from a run directory, and the numbers that it makes of it."""
+"""Report data: files of a run directory, and the numbers computed from them."""
 
 import json
 import math
@@ -21,19 +21,19 @@ _Z_95 = 1.959964  # quantile of the normal distribution
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The files that say what a run is; what is missing is empty."""
+    """Files that describe a run; missing files are empty."""
 
     folder: Path
     summary: dict[str, Any]
-    """``results.json``, or what stands in for it: always has datasets, models and stages."""
+    """``results.json``, or a substitute: always has datasets, models and stages."""
     calls: dict[str, list[dict[str, Any]]]
-    """Training -> the calls that worked on it, see ``read_stage``."""
+    """Folder of a training -> the calls that worked on it, see ``read_stage``."""
     config: str
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What one model said about the videos of one test split, N videos of K classes."""
+    """Predictions of one model on a test split, N videos of K classes."""
 
     class_names: tuple[str, ...]
     probs: NDArray[np.float64]
@@ -41,7 +41,7 @@ class Scored:
     labels: NDArray[np.int64]
     """(N,)"""
     paths: tuple[str, ...]
-    """N paths under ``root``."""
+    """N paths relative to ``root``."""
     root: Path
 
     @property
@@ -56,7 +56,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the accuracy table; ``value`` of None was not measured."""
+    """One number of the accuracy table; ``value`` is None if it was not measured."""
 
     value: float | None
     interval: tuple[float, float] | None = None
@@ -72,10 +72,10 @@ class Row:
 
 
 def read_run(folder: Path) -> RunFiles:
-    """Read what there is in a run directory.
+    """Read the files of a run directory.
 
     Raises:
-        InputError: It holds neither ``config.yaml`` nor ``results.json``.
+        InputError: The folder holds neither ``config.yaml`` nor ``results.json``.
     """
     config, results = folder / "config.yaml", folder / "results.json"
     if not config.is_file() and not results.is_file():
@@ -87,12 +87,12 @@ def read_run(folder: Path) -> RunFiles:
 
 
 def read_scores(folder: Path, dataset: str, part: str = "test") -> Scored | None:
-    """Read a model's predictions on a test split; None where there are none, or no whole ones.
+    """Read a model's predictions on a split; None if they are missing or incomplete.
 
     Args:
-        folder: Of the model.
+        folder: Folder of the model.
         dataset: Name of the dataset.
-        part: "test", or "val" for the held-out part.
+        part: "test", or "val" for the held-out videos.
     """
     result = read_result(folder, dataset, part)
     if result is None:
@@ -114,14 +114,15 @@ def read_scores(folder: Path, dataset: str, part: str = "test") -> Scored | None
 
 
 def make_rows(summary: Mapping[str, Any], metric: str) -> list[Row]:
-    """Make the accuracy table of one metric.
+    """Build the accuracy table of one metric.
 
     Args:
         summary: ``RunFiles.summary``.
-        metric: "top1", "top5" or "mean_class". Only the first two count videos and get intervals.
+        metric: "top1", "top5" or "mean_class". The first two are shares of videos and get
+            intervals.
 
     Returns:
-        One row per model that was tested on some dataset; the best cells of each column marked.
+        One row per model tested on at least one dataset, with the best cells of each column marked.
     """
     rows = [_make_row(model, summary["datasets"], metric) for model in summary["models"]]
     rows = [row for row in rows if any(cell.value is not None for cell in row.cells)]
@@ -142,10 +143,10 @@ def make_rows(summary: Mapping[str, Any], metric: str) -> list[Row]:
 
 
 def compare_students(summary: Mapping[str, Any]) -> list[Row]:
-    """Return what the students' top-1 is above that of every other model, in points.
+    """Return the students' top-1 minus that of every other model, in percentage points.
 
     Returns:
-        One row per other model with a dataset in common; no cell is marked.
+        One row per other model that shares a dataset; no cell is marked as best.
     """
     models = {model["key"]: model for model in summary["models"]}
     own = models.pop("students", {}).get("top1", {})
@@ -162,11 +163,11 @@ def compare_students(summary: Mapping[str, Any]) -> list[Row]:
 def wilson_interval(percent: float, num_videos: int) -> tuple[float, float]:
     """Return the 95 % Wilson score interval of a share of videos, in percent.
 
-    It covers the choice of test videos, not the spread over seeds.
+    The interval covers the choice of test videos, not the spread over seeds.
 
     Args:
         percent: The share, 0 to 100.
-        num_videos: That it is a share of, > 0.
+        num_videos: Total number of videos, > 0.
     """
     share, n = percent / 100, num_videos
     denominator = 1 + _Z_95**2 / n
@@ -203,7 +204,7 @@ def _make_row(model: Mapping[str, Any], datasets: list[str], metric: str) -> Row
 
 
 def _find_trainings(folder: Path) -> list[dict[str, Any]]:
-    """List the trainings of a run without results as models that were not tested."""
+    """List the trainings of a run without results as untested models."""
     models: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.rglob("metrics.jsonl")):
         name = path.parent.relative_to(folder)

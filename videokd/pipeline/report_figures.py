@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Readable on white and on near-black; told apart with common colour blindness.
+# Readable on white and on near-black, and distinct under common colour blindness.
 COLORS = ("#3b82c4", "#d97706", "#2f9e6e", "#c2528b", "#8b6fd0", "#8a8f98")
-# Stands for the page's text colour; replaced by currentColor in the SVG.
+# Placeholder for the page's text colour; replaced by currentColor in the SVG.
 _INK = "#123456"
 _LINE_STYLES = ("-", "--", ":", "-.")
 _MAX_POINTS = 200
@@ -38,7 +38,7 @@ _STYLE: dict[Any, Any] = {
     "grid.alpha": 0.18,
     "lines.linewidth": 1.6,
     "legend.frameon": False,
-    # Names of classes and datasets are text, whatever signs they hold.
+    # Class and dataset names are plain text, even if they contain "$".
     "text.parse_math": False,
     **dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
@@ -57,10 +57,10 @@ def dataset_colors(datasets: Sequence[str]) -> dict[str, str]:
 def draw_accuracies(rows: Sequence[Row], colors: Mapping[str, str]) -> str:
     """Draw top-1 with its interval: one panel per dataset, one line per model.
 
-    The best model's dot is filled, the others are hollow.
+    The dot of the best model is filled, the others are hollow.
 
     Args:
-        rows: The models.
+        rows: Rows of the accuracy table.
         colors: Dataset -> its color, in the order of the cells.
     """
     with _style():
@@ -86,10 +86,10 @@ def draw_curves(logs: Mapping[str, Log], colors: Mapping[str, str], name: str) -
     """Draw loss, training top-1 and validation top-1 of several trainings.
 
     Args:
-        logs: Name of the training -> lines of its ``metrics.jsonl``. A training of one dataset has
-            that one's name.
-        colors: Dataset -> its color. Curves over several datasets have the text's.
-        name: Of the figure, unique on the page.
+        logs: Name of the training -> lines of its ``metrics.jsonl``. A training on one dataset has
+            the name of that dataset.
+        colors: Dataset -> its color. Curves over several datasets have the text colour.
+        name: Name of the figure, unique on the page.
     """
     with _style():
         figure, (loss, train, val) = _panels(3, height=2.5)
@@ -108,12 +108,12 @@ def draw_curves(logs: Mapping[str, Log], colors: Mapping[str, str], name: str) -
 
 
 def draw_terms(logs: Mapping[str, Log], colors: Mapping[str, str], name: str) -> str:
-    """Draw what a training logs besides its loss, unweighted, on a log scale; one panel each.
+    """Draw the logged terms of each training, unweighted, on a log scale; one panel per training.
 
     Args:
         logs: Name of the training -> lines of its ``metrics.jsonl``.
         colors: Dataset -> its color, for terms of one dataset such as ``ce_UCF``.
-        name: Of the figure, unique on the page.
+        name: Name of the figure, unique on the page.
 
     Returns:
         The SVG, or "" when no training logs more than one term.
@@ -131,10 +131,10 @@ def draw_terms(logs: Mapping[str, Log], colors: Mapping[str, str], name: str) ->
             for key, (color, line) in _style_terms(keys, colors).items():
                 _plot(axis, logs[title], key, color=color, label=key, line=line)
             axis.set(title=f"logged terms: {title}", xlabel="step", yscale="log")
-            # The usual labels of a log scale are formulas, which are switched off.
+            # The default labels of a log scale are math formulas, which are switched off.
             axis.yaxis.set_major_formatter("{x:g}")
             axis.yaxis.set_minor_formatter(_label_2_and_5)
-            # Below the panel: eight curves leave no free corner inside.
+            # Below the panel: with eight curves no corner inside is free.
             axis.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
         return _to_svg(figure, name)
 
@@ -143,9 +143,9 @@ def draw_confusions(scored: Mapping[str, Scored], color: str, name: str) -> str:
     """Draw one confusion matrix per model, side by side; rows are labels and sum to 1.
 
     Args:
-        scored: Title -> predictions; all on the same classes.
-        color: Of the dataset.
-        name: Of the figure, unique on the page.
+        scored: Title -> predictions; all for the same classes.
+        color: Color of the dataset.
+        name: Name of the figure, unique on the page.
     """
     class_names = next(iter(scored.values())).class_names
     num_classes = len(class_names)
@@ -174,14 +174,14 @@ def _write_counts(axis: "Axes", counts: NDArray[np.int64], shares: NDArray[np.fl
 
 
 def _shade(shares: NDArray[np.float64], color: str) -> NDArray[np.float64]:
-    """Turn shares (K, K) into RGBA (K, K, 4): the more, the less transparent."""
+    """Convert shares (K, K) to RGBA (K, K, 4); larger shares are more opaque."""
     red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
     rgb = np.broadcast_to(np.array([red, green, blue]), (*shares.shape, 3))
     return np.concatenate([rgb, shares[..., None]], axis=2)
 
 
 def _style_terms(keys: Sequence[str], colors: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return the color and line style of each term: its dataset's, or one that no dataset has."""
+    """Return the color and line style of each term: its dataset's color, or an unused one."""
     styles = {
         key: (color, "-")
         for key in keys
@@ -210,14 +210,14 @@ def _plot(
     if not points:
         return
     steps, values = np.array(points, dtype=np.float64).T
-    # Means over runs of lines: a page needs no more points than it has pixels.
+    # Averages over groups of lines, since a page needs no more points than pixels.
     parts = np.array_split(np.arange(len(steps)), min(len(steps), _MAX_POINTS))
     x, y = ([float(series[part].mean()) for part in parts] for series in (steps, values))
     axis.plot(x, y, line, color=color, label=label, marker=marker, markersize=3)
 
 
 def _label_2_and_5(value: float, position: float | None) -> str:
-    """Label minor ticks of a log scale whose first digit is 2 or 5."""
+    """Return labels for the minor ticks of a log scale whose first digit is 2 or 5."""
     return f"{value:g}" if f"{value:e}"[0] in "25" else ""
 
 
@@ -242,7 +242,7 @@ def _style(changes: Mapping[Any, Any] | None = None) -> Any:
 
 
 def _panels(count: int, *, height: float, width: float = 3.4) -> tuple["Figure", list["Axes"]]:
-    # Not pyplot: it keeps figures in global state and picks a window system.
+    # pyplot would keep figures in global state and choose a window system.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * count, height), layout="constrained")
@@ -253,11 +253,11 @@ def _to_svg(figure: "Figure", name: str) -> str:
     import matplotlib as mpl
 
     buffer = io.StringIO()
-    # The salt keeps ids of different figures on one page apart.
+    # The salt keeps the ids of different figures on one page distinct.
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    # Names such as "axes_1" come back in every figure and nothing refers to them.
+    # Ids such as "axes_1" repeat in every figure and are never referenced.
     svg = re.sub(r' id="[a-z0-9.]+_\d+"', "", svg)
     return svg.replace(_INK, "currentColor")

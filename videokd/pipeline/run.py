@@ -1,4 +1,4 @@
-"""One run: its config, its data, what is to be trained, and the means to do it."""
+"""One run: config, datasets, plan, device and ranks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from videokd.pipeline.plan import ExperimentPlan
 
 @dataclass(frozen=True)
 class Run:
-    """One run directory and the means to work on it."""
+    """A run directory and everything needed to work on it."""
 
     cfg: CfgNode
     datasets: dict[str, DatasetParts]
@@ -29,7 +29,7 @@ class Run:
 
     @property
     def loader_place(self) -> LoaderPlace:
-        """Where batches are made, and this process's part of them."""
+        """Loader workers of this process, and its share of each batch."""
         return LoaderPlace(
             self.num_workers,
             ignore_signals,
@@ -39,6 +39,6 @@ class Run:
         )
 
     def raise_if_stopped(self) -> None:
-        """Raise ``Stopped`` on all ranks when a signal has come to any; all must call it."""
+        """Raise ``Stopped`` on all ranks if any rank received a signal; all ranks must call it."""
         if any(self.ranks.any(self.stop.is_set)):
             raise Stopped

@@ -1,4 +1,4 @@
-"""Score the units of a plan; what is scored is skipped."""
+"""Scoring of a plan's trainings. Existing scores are kept."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -23,15 +23,15 @@ logger = logging.getLogger(__name__)
 
 
 def score_unit(run: Run, unit: Unit, part: str = "test") -> None:
-    """Score a trained unit on one part of its datasets, or skip what is scored already.
+    """Score a trained unit on one split of its datasets; existing scores are kept.
 
     Args:
         run: The run.
-        unit: Of its plan.
-        part: "test", or "val" for the held-out part, which choices are made on.
+        unit: A unit of the run's plan.
+        part: "test", or "val" for the held-out videos, on which choices are made.
 
     Raises:
-        InputError: A dataset has no held-out part, or more of its videos are unreadable than
+        InputError: A dataset has no held-out videos, or more unreadable videos than
             DATA.MAX_BAD_FRACTION allows.
     """
     model: nn.Module | None = None
@@ -61,10 +61,10 @@ def score_unit(run: Run, unit: Unit, part: str = "test") -> None:
 
 
 def is_scored(run: Run, unit: Unit, part: str = "test") -> bool:
-    """Say whether ``score_unit`` has nothing to do.
+    """Return whether all scores of a unit exist.
 
     Raises:
-        InputError: A dataset has no such part.
+        InputError: A dataset has no such split.
     """
     return all(_has_result(run, unit, name, part) for name in unit.tested_on)
 
@@ -72,15 +72,15 @@ def is_scored(run: Run, unit: Unit, part: str = "test") -> bool:
 def predict_part(
     run: Run, unit: Unit, model: nn.Module, name: str, part: str = "test", *, title: str = "test"
 ) -> Predictions:
-    """Return what a model says about all test views of a dataset, with a progress bar.
+    """Return a model's predictions for all test views of a dataset, with a progress bar.
 
     Args:
         run: The run.
-        unit: Whose clips the model takes.
-        model: On its device.
-        name: The dataset.
+        unit: The unit whose clip specs the model uses.
+        model: The model, on the run's device.
+        name: Name of the dataset.
         part: "test" or "val".
-        title: Of the progress bar.
+        title: Title of the progress bar.
 
     Raises:
         InputError: More videos are unreadable than DATA.MAX_BAD_FRACTION allows.
@@ -102,9 +102,9 @@ def predict_part(
 
 
 def validate_unit(run: Run, unit: Unit, model: nn.Module) -> dict[str, float]:
-    """Return the ``val_top1_<dataset>`` of a model that is being trained, in percent.
+    """Return the ``val_top1_<dataset>`` of a model during training, in percent.
 
-    Of one centre view: the curve is for looking at, the test uses all views.
+    Validation uses one centre view per video; the test uses all views.
     """
     line = {}
     for name in unit.tested_on or unit.trained_on:
@@ -140,7 +140,7 @@ def _predict(
     *,
     after_batch: Callable[[int], None] = lambda _: None,
 ) -> Predictions:
-    """Predict, each rank its batches; a signal to any rank stops all."""
+    """Predict a split, each rank its own batches; a signal to any rank stops all ranks."""
     batches = build_view_loader(
         run.cfg,
         run.datasets[name],
@@ -164,7 +164,10 @@ def _predict(
 
 
 def _in_rounds(run: Run, batches: Iterator[ViewBatch], num_rounds: int) -> Iterator[ViewBatch]:
-    """Yield the batches; the ranks agree after each, also those that have one batch less."""
+    """Yield this rank's batches and synchronise all ranks after each.
+
+    Ranks with one batch less take part in the last round too.
+    """
     for _ in range(num_rounds):
         batch = next(batches, None)
         if batch is not None:

@@ -1,4 +1,4 @@
-"""``training.json``: record of a training, that is its inputs, progress and provenance."""
+"""``training.json``: inputs, progress and provenance of a training."""
 
 import json
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ _NUM_DIFFERENCES = 3
 
 
 def read_stage(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``training.json`` says, or what it says of a training that has not begun.
+    """Return the content of ``training.json``, or that of a training that has not begun.
 
     Args:
-        folder: The model's folder.
-        inputs: Everything that its weights depend on, as plain JSON values.
+        folder: Folder of the training.
+        inputs: Everything that the weights depend on, as plain JSON values.
 
     Returns:
-        inputs, is_finished, seconds, calls (see ``provenance``); of one that has begun also
-        class_names; of a finished one num_steps, num_parameters, and what ``save_best`` returns.
+        inputs, is_finished, seconds and calls (see ``provenance``). A training that has begun also
+        has class_names; a finished one num_steps, num_parameters and the entry of ``save_best``.
 
     Raises:
         InputError: The folder holds a training from other inputs.
@@ -45,17 +45,17 @@ def read_stage(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_stage(folder: Path, stage: Mapping[str, Any]) -> None:
-    """Write ``training.json``; what was there stays when that fails.
+    """Write ``training.json``; after a failure the old file is intact.
 
     Raises:
-        RunError: It cannot be written, for example because the disk is full.
+        RunError: The file cannot be written, for example because the disk is full.
     """
     with naming_failures(folder / TRAINING_NAME):
         write_json(folder / TRAINING_NAME, dict(stage))
 
 
 def peak_memory(calls: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the largest peak memory of the calls of a training, by "host" and "gpu", GiB."""
+    """Return the largest peak memory of a training's calls in GiB, by "host" and "gpu"."""
     peak: dict[str, float] = {}
     for call in calls:
         for name, value in call.get("peak_memory_gib", {}).items():
@@ -64,19 +64,19 @@ def peak_memory(calls: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def read_calls(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the calls of every training in a run directory, by the training's folder."""
+    """Return the calls of every training in a run directory, keyed by the training's folder."""
     calls = {}
     for path in sorted(folder.rglob(TRAINING_NAME)):
         try:
             found = read_json(path)["calls"]
         except (OSError, json.JSONDecodeError, KeyError, TypeError):
-            continue  # a report is made of what can be read
+            continue  # the report uses the files that can be read
         calls[path.parent.relative_to(folder).as_posix()] = found
     return calls
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return the values of nested mappings under dotted keys."""
+    """Return the values of nested mappings with dotted keys."""
     found: list[tuple[str, Any]] = []
     for key, value in values.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The result table: read from the run directory, shown on the terminal, kept as results.json."""
+"""Result table of a run: collected from test results, printed, and stored as results.json."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ TITLES = {
 
 
 def write_summary(run: Run) -> dict[str, Any]:
-    """Collect all test results and stage times of a run into ``results.json``; return them."""
+    """Write all test results and training times of a run to ``results.json``; return them."""
     summary = {
         "datasets": list(run.datasets),
         "seed": run.cfg.SEED,
@@ -37,7 +37,7 @@ def write_summary(run: Run) -> dict[str, Any]:
 
 
 def accuracy_table(summary: dict[str, Any]) -> Table:
-    """Return top-1 in percent of every model (rows) on every dataset (columns)."""
+    """Build the table of top-1 in percent, models in rows and datasets in columns."""
     table = Table(title="Top-1 (%) on the test splits")
     table.add_column("model")
     for name in summary["datasets"]:
@@ -54,7 +54,7 @@ def accuracy_table(summary: dict[str, Any]) -> Table:
 
 
 def time_table(summary: dict[str, Any]) -> Table:
-    """Return the time and the peak memory of each training."""
+    """Build the table of time and peak memory of each training."""
     table = Table(title="Training time and peak memory")
     memories = [stage["peak_memory_gib"] for stage in summary["stages"]]
     kinds = [kind for kind in ("host", "gpu") if any(kind in memory for memory in memories)]
@@ -75,7 +75,7 @@ def time_table(summary: dict[str, Any]) -> Table:
 
 
 def _describe_gaps(summary: dict[str, Any]) -> str | None:
-    """Say on which datasets some model was scored on fewer videos than the test list has."""
+    """Return a note on datasets where a model was scored on fewer videos than listed, or None."""
     gaps = []
     for name in summary["datasets"]:
         models = [model for model in summary["models"] if name in model["num_videos"]]

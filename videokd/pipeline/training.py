@@ -1,4 +1,4 @@
-"""Train the units of a plan; what is finished is skipped, what was cut off goes on."""
+"""Training of a plan's units. Finished trainings are skipped, interrupted ones resume."""
 
 import gc
 import logging
@@ -51,19 +51,19 @@ logger = logging.getLogger(__name__)
 
 
 def train_unit(run: Run, unit: Unit) -> None:
-    """Train one unit, or skip it when it is finished.
+    """Train one unit, or skip it if it is finished.
 
-    A ready-made one, of no steps, is kept as it is loaded.
+    The weights of a ready-made unit, which has no steps, are saved as loaded.
 
     Raises:
-        InputError: The folder holds a training of another config, or a model that this one needs
-            is not trained yet.
-        RunError: The training cannot go on, see ``train``; or the GPU has not enough memory.
+        InputError: The folder holds a training of another config, or a model that this training
+            needs is not trained yet.
+        RunError: The training cannot continue, see ``train``, or the GPU is out of memory.
     """
     stage = read_stage(run.plan.path(unit), unit.inputs)
     if run.ranks.first_says(stage["is_finished"]):
         logger.info("%s: finished before, skipped", unit.folder)
-        if run.ranks.is_first:  # there are some when it was killed as soon as it had finished
+        if run.ranks.is_first:  # left over if the process was killed right after finishing
             _delete_checkpoints(run.plan.path(unit))
         return
     try:
@@ -73,9 +73,9 @@ def train_unit(run: Run, unit: Unit) -> None:
         logger.warning("%s: %s", unit.folder, str(error).splitlines()[0])
     else:
         if run.cfg.TRAIN.SHARD_WEIGHTS:
-            gc.collect()  # FSDP2 is a ring of objects, which would keep the device's memory
+            gc.collect()  # FSDP2 has reference cycles, which keep device memory allocated
         return
-    # Not in the handler, whose traceback keeps the tensors of the training alive.
+    # Not in the except block: the traceback there keeps the tensors of the training alive.
     classes = {name: parts.num_classes for name, parts in run.datasets.items()}
     raise explain_out_of_memory(unit, run.cfg, run.console, device=run.device, classes=classes)
 
@@ -92,20 +92,20 @@ def _train_unit(run: Run, unit: Unit, stage: dict[str, Any]) -> None:
     result = _result_of(learner, model)
     stage["class_names"] = run.plan.workshop.head_classes(model)
     stage["calls"].append(call)
-    if run.ranks.is_first:  # checkpoints may only lie beside what says of which config they are
+    if run.ranks.is_first:  # checkpoints need training.json beside them, which holds their inputs
         write_stage(folder, stage)
     try:
         if unit.num_steps:
             _train_learner(run, unit, learner, result)
         with explain_lost_ranks(run.ranks), learner.whole_weights():
-            if unit.num_steps:  # a ready-made one stays as it was loaded
+            if unit.num_steps:  # a ready-made unit keeps the loaded statistics
                 _measure_norms(run, unit, result)
             best = _save_weights(run, unit, result, stage["class_names"])
     except BaseException:
         stage["seconds"] += time.monotonic() - start
         end_call(call, run, time.monotonic() - start)
         if run.ranks.is_first:
-            # Why the training ended matters more than that its time cannot be written too.
+            # The original error matters more than a failure to write the elapsed time.
             with suppress(RunError):
                 write_stage(folder, stage)
         raise
@@ -120,15 +120,15 @@ def _train_unit(run: Run, unit: Unit, stage: dict[str, Any]) -> None:
     if run.ranks.is_first:
         write_stage(folder, stage)
         with naming_failures(folder):
-            sync(folder)  # a power cut must leave the checkpoints or what they led to
+            sync(folder)  # after a power cut either the checkpoints or the final weights exist
         _delete_checkpoints(folder)
-    run.ranks.wait()  # what is trained next may need this one
+    run.ranks.wait()  # the next training may load this model
 
 
 def _save_weights(
     run: Run, unit: Unit, result: nn.Module, class_names: ClassNames
 ) -> dict[str, Any]:
-    """Write the last and the best weights; return the best ones' entry of ``training.json``."""
+    """Write the last and the best weights; return the entry of the best for ``training.json``."""
     path = run.plan.path(unit) / "model.safetensors"
     if run.ranks.is_first:
         with naming_failures(path):
@@ -142,7 +142,7 @@ def _save_weights(
         class_names=class_names,
         ranks=run.ranks,
     )
-    run.ranks.wait()  # all have read the checkpoint
+    run.ranks.wait()  # all ranks have read the checkpoint
     return best
 
 
@@ -181,7 +181,7 @@ def _shard(run: Run, unit: Unit, task: nn.Module, model: nn.Module) -> Sharding:
     batch = make_batch(unit, classes).to(run.device)
     for module in task.modules():
         if isinstance(module, VideoClassifier):
-            module.guard(batch.all_clips)  # which replaces convolutions: later it would be too late
+            module.guard(batch.all_clips)  # replaces convolutions, so it must run before sharding
     backbones = [module for module in task.modules() if isinstance(module, Backbone)]
     return Sharding(
         task,
@@ -192,7 +192,7 @@ def _shard(run: Run, unit: Unit, task: nn.Module, model: nn.Module) -> Sharding:
 
 
 def _result_of(learner: Learner, model: nn.Module) -> nn.Module:
-    """Return what is evaluated and kept of a training of ``model``."""
+    """Return the module to evaluate and save: the sharded model, the average, or ``model``."""
     if learner.sharding is not None:
         return learner.sharding.model
     return model if learner.average is None else learner.average.module
@@ -205,7 +205,7 @@ def _train_learner(run: Run, unit: Unit, learner: Learner, result: nn.Module) ->
         loaders = stack.enter_context(ExitStack())
 
         def start_loader(step: int) -> Iterator[ClipBatch]:
-            loaders.close()  # that of before the training went back to a checkpoint
+            loaders.close()  # closes the loader from before a rollback to a checkpoint
             return loaders.enter_context(closing(make_loader(step)))
 
         def evaluate() -> dict[str, float]:
@@ -225,7 +225,7 @@ def _train_learner(run: Run, unit: Unit, learner: Learner, result: nn.Module) ->
 
 
 def _validate_measured(run: Run, unit: Unit, model: nn.Module) -> dict[str, float]:
-    # The statistics that the training goes on with stay its own.
+    # The measured statistics are used for validation only; training continues with its own.
     with statistics_kept(model):
         _measure_norms(run, unit, model)
         return validate_unit(run, unit, model)

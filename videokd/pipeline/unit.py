@@ -1,4 +1,4 @@
-"""One training of an experiment: what is trained on what, from what, and where it is kept."""
+"""Description of one training: model, task, data, inputs and folder."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,42 +12,43 @@ from videokd.utils.io import sha256_json
 
 @dataclass(frozen=True)
 class Unit:
-    """One training: a model, its task, and the folder that keeps it."""
+    """One training: a model, its task and its folder."""
 
     key: str
     """Row of the result table: experts, joint, students, B1 ... B7; or B5_teachers."""
     stage: str
     """One of ``videokd.pipeline.cli.STAGES``."""
     folder: str
-    """Relative to the run directory, like "experts/UCF"."""
+    """Path relative to the run directory, for example "experts/UCF"."""
     trained_on: tuple[str, ...]
     """Datasets, in the order of the batches' ``dataset_ids``."""
     tested_on: tuple[str, ...]
     clips: ClipSet
-    """What is cut of each moment for its model."""
+    """Clip specs of the model."""
     num_epochs: int
     num_steps_per_epoch: int
     base_lr: float
     inputs: dict[str, Any] = field(repr=False)
-    """Everything that its weights depend on, as plain JSON values."""
+    """Everything that the weights depend on, as plain JSON values."""
     make_model: Callable[[], nn.Module] = field(repr=False)
-    """The model with random weights."""
+    """Builds the model with random weights."""
     make_task: Callable[[Any], nn.Module] = field(repr=False)
-    """model -> task."""
+    """Builds the task of a model."""
     needs: tuple["Unit", ...] = field(default=(), repr=False)
-    """What must be trained before."""
+    """Trainings that must be finished before."""
     task_clips: ClipSet | None = None
-    """What is cut of each moment for its training; None for ``clips``, where nobody teaches."""
+    """Clip specs of student and teacher; None when there is no teacher."""
     load_initial: Callable[[Any], None] | None = field(default=None, repr=False)
-    """Loads into that model what its training begins from; None for random weights.
+    """Loads the initial weights into the model; None for random weights.
 
-    Apart from making it: a trained model is made too, and nothing should be downloaded for that."""
+    Separate from ``make_model``, because a model that receives trained weights needs no download.
+    """
     lr_scales: Mapping[str, float] = field(default_factory=dict)
-    """Prefix of the task's parameter names -> factor on their learning rate."""
+    """Prefix of the task's parameter names -> factor of their learning rate."""
 
     @property
     def num_steps(self) -> int:
-        """Steps of the whole training."""
+        """Total number of steps."""
         return self.num_epochs * self.num_steps_per_epoch
 
     @property

@@ -1,4 +1,4 @@
-"""The units of a config: METHOD's three stages. Baselines are in ``baselines.py``."""
+"""The trainings of METHOD's three stages. The baselines are in ``baselines.py``."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from videokd.pipeline.recipe import Recipe
 from videokd.pipeline.unit import Unit
 from videokd.pipeline.workshop import Workshop, join_clips
 
-# Of DISTILL: what logits are compared by, and what keeps time only.
+# Keys of DISTILL that affect logit distillation, and keys that only affect speed.
 LOGIT_KEYS = (
     *("W_KD", "W_CE", "TEMPERATURE", "LOGIT_LOSS", "STANDARDISE_LOGITS", "DKD_ALPHA", "DKD_BETA"),
     *("DIST_BETA", "DIST_GAMMA", "TEACHING", "TEACHER_DROP", "CLIPS"),
@@ -23,14 +23,14 @@ _JOINT_TIME_KEYS = ("BASE_LR", "MAX_EPOCH", "SHAPES_FROM", "EXPERTS")
 
 
 class UnitMaker:
-    """Makes the units of a config.
+    """Builder of the ``Unit`` objects of a config.
 
     Args:
         cfg: The whole config.
         names: The datasets, in the order of DATASETS.
-        recipe: Schedules and fingerprints.
-        workshop: Builds models and tasks.
-        load_model: Unit -> its trained model.
+        recipe: Schedules and fingerprint inputs.
+        workshop: Builder of models and tasks.
+        load_model: Function from a training to its trained model.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class UnitMaker:
         self.load_model = load_model
 
     def expert(self, name: str) -> Unit:
-        """Return the expert of a dataset."""
+        """Return the training of a dataset's expert."""
         return self.alone("experts", "experts", f"experts/{name}", "EXPERTS", name)
 
     def alone(self, key: str, stage: str, folder: str, section: str, name: str) -> Unit:
-        """Return a network of ``section`` that is trained on its dataset's labels alone.
+        """Return the training of a network of ``section`` on the labels of its dataset only.
 
-        An expert with TRAIN False is used as it is loaded: a training of no steps.
+        An expert with TRAIN False is used as loaded: its training has no steps.
         """
         network, node = self.recipe.network(section, name), self.cfg[section][name]
         if node.TRAIN:
@@ -75,10 +75,10 @@ class UnitMaker:
         )
 
     def joints(self, experts: dict[str, Unit]) -> dict[str, Unit]:
-        """Return dataset name -> its joint teacher: the same one, or one each (scope target).
+        """Return dataset name -> its joint teacher: one for all, or one each if SCOPE is "target".
 
         Args:
-            experts: Dataset name -> its expert.
+            experts: Dataset name -> the training of its expert.
         """
         if self.cfg.JOINT.SCOPE == "target":
             return {
@@ -90,14 +90,14 @@ class UnitMaker:
         return dict.fromkeys(self.names, joint)
 
     def joint_inputs(self, reference: str) -> dict[str, Any]:
-        """Return what a joint teacher depends on beside its experts and its training."""
+        """Return the fingerprint inputs of a joint teacher beside its experts and its schedule."""
         joint = {k: v for k, v in self.cfg.JOINT.items() if k not in _JOINT_TIME_KEYS}
         architecture = self.workshop.architecture("STUDENTS", reference)
         clip = self.recipe.clip_keys("STUDENTS", reference)
         return {"joint": joint, "student": {**asdict(architecture), **clip}}
 
     def student(self, name: str, joint: Unit) -> Unit:
-        """Return the student of a dataset that a joint teacher teaches."""
+        """Return the training of a dataset's student under its joint teacher."""
         return self.distilled(
             "students",
             f"students/{name}",
@@ -110,7 +110,11 @@ class UnitMaker:
         )
 
     def reference(self, name: str) -> str:
-        """Return the dataset whose student has the shapes of the joint teacher of ``name``."""
+        """Return the dataset whose student defines the level shapes of a joint teacher.
+
+        Args:
+            name: Dataset that the joint teacher is for.
+        """
         is_target = self.cfg.JOINT.SCOPE == "target"
         return name if is_target else self.workshop.reference_student()
 
@@ -126,16 +130,16 @@ class UnitMaker:
         needs: tuple[Unit, ...],
         reference: str | None,
     ) -> Unit:
-        """Return a student that is taught.
+        """Return the training of a student with a teacher.
 
         Args:
             key: Row of the result table.
-            folder: Of the unit.
+            folder: Folder of the training, relative to the run directory.
             name: The student's dataset.
-            make_teacher: Returns the teacher with its weights.
-            teacher: What the teacher's weights depend on.
-            teacher_clips: What the teacher takes.
-            needs: What must be trained before.
+            make_teacher: Function that returns the teacher with its weights.
+            teacher: Fingerprint inputs of the teacher's weights.
+            teacher_clips: Clip specs of the teacher.
+            needs: Trainings that must be finished before.
             reference: See ``Workshop.student_task``; None to distil logits only.
         """
         distill = self.cfg.DISTILL
@@ -175,7 +179,7 @@ class UnitMaker:
     ) -> Unit:
         fused = {name: experts[name] for name in self.workshop.fused_experts}
         weights = self.recipe.loss_weights(heads)
-        # One weight says nothing.
+        # A single head gets the weight 1, so that LOSS_WEIGHT does not change its fingerprint.
         weights = weights if len(heads) > 1 else dict.fromkeys(heads, 1.0)
         is_tuned = self.cfg.JOINT.FINE_TUNE != "none"
         return Unit(

@@ -1,4 +1,4 @@
-"""Builds the models of an experiment with fresh weights; knows nothing of training or disks."""
+"""Builder of an experiment's models and tasks, with fresh weights; it does not train or write."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -23,15 +23,15 @@ from videokd.models.levels import LevelShapes, compute_level_shapes
 from videokd.models.zoo import Architecture
 from videokd.utils.errors import InputError
 
-# Beside the places of the datasets, which seed experts and students.
+# Seed offsets beside those of experts and students, which are the datasets' positions.
 _UNTRAINED_PLACE, _ENSEMBLE_PLACE, _PROJECTOR_PLACE, _JOINT_PLACE = 500, 997, 998, 999
 
 
 class Workshop:
-    """The models and tasks that a config describes.
+    """Builder of the models and tasks that a config describes.
 
-    Initial weights depend on the seed and the dataset's place in DATASETS only: a student and the
-    baselines it is compared with start from the same weights.
+    Initial weights depend only on the seed and the dataset's position in DATASETS. A student and
+    the baselines that it is compared with therefore start from the same weights.
 
     Args:
         cfg: The whole config.
@@ -49,15 +49,15 @@ class Workshop:
         return list(self._cfg.JOINT.EXPERTS) or list(self._num_classes)
 
     def clip(self, section: str, dataset: str) -> ClipSpec:
-        """Return the shape of the clips that a model in ``section`` takes."""
+        """Return the clip spec of a model in ``section``."""
         return build_clip_spec(self._cfg, self._cfg[section][dataset])
 
     def expert_clips(self) -> ClipSet:
-        """Return what is cut of each moment for the experts that are fused."""
+        """Return the clip specs of the fused experts."""
         return join_clips([self.clip("EXPERTS", name) for name in self.fused_experts])
 
     def taught_clips(self, dataset: str, teacher: ClipSet) -> ClipSet:
-        """Return what is cut of each moment for the student of ``dataset`` and its teacher."""
+        """Return the clip specs of the student of ``dataset`` and its teacher."""
         student, theirs = self.clip("STUDENTS", dataset), teacher.specs
         if self._cfg.DISTILL.TEACHING == "fixed":
             return ClipSet(student, plain=theirs)
@@ -74,7 +74,7 @@ class Workshop:
         """Return the shapes of the levels of a model in ``section``.
 
         Raises:
-            InputError: Its architecture is unknown, or does not take the clips.
+            InputError: The architecture is unknown or does not accept the clips.
         """
         clip = self.clip(section, dataset)
         clip_shape = (3, clip.num_frames, clip.crop_size, clip.crop_size)
@@ -83,15 +83,15 @@ class Workshop:
         return _level_shapes(architecture.name, architecture.family, arguments, clip_shape)
 
     def classifier(self, section: str, dataset: str) -> VideoClassifier:
-        """Build an expert or a student, with the classes of its dataset."""
+        """Build an expert or a student for the classes of its dataset."""
         return self._classifier(section, dataset, {dataset: self._num_classes[dataset]})
 
     def initial_weights(self, section: str, dataset: str) -> Callable[[Any], None] | None:
-        """Return what loads the WEIGHTS of a node into its model, None where there are none.
+        """Return a function that loads a network's WEIGHTS into its model; None without WEIGHTS.
 
         Args:
             section: "EXPERTS" or "STUDENTS".
-            dataset: Of the node.
+            dataset: Name of the network's dataset.
         """
         node, title = self._cfg[section][dataset], f"{section}.{dataset}"
         if not node.WEIGHTS:
@@ -114,12 +114,12 @@ class Workshop:
         return load
 
     def head_classes(self, model: nn.Module) -> dict[str, tuple[str, ...]]:
-        """Return the class names of every classifier of a model, by the prefix of its tensors."""
+        """Return the class names of each classifier of a model, by the prefix of its tensors."""
         known = self._class_names
         if isinstance(model, JoinedClassifier):
             joined = [f"{name}/{label}" for name in model.num_classes for label in known[name]]
             return {f"classifier.heads.{HEAD}": tuple(joined)}
-        if isinstance(model, ExpertEnsemble):  # one classifier per expert, all for one dataset
+        if isinstance(model, ExpertEnsemble):  # one classifier per expert, all for the same dataset
             return {f"heads.{expert}": tuple(known[model.dataset]) for expert in model.heads}
         assert isinstance(model, VideoClassifier | JointTeacher)
         return {f"heads.{name}": tuple(known[name]) for name in model.heads}
@@ -139,9 +139,9 @@ class Workshop:
         """Build the joint teacher over trained experts.
 
         Args:
-            experts: Those that are fused.
-            reference: Dataset whose student gives the levels their shapes.
-            heads: Datasets that it classifies.
+            experts: The fused experts.
+            reference: Dataset whose student defines the shapes of the levels.
+            heads: Datasets that the teacher classifies.
         """
         return build_joint_teacher(
             self._cfg.JOINT,
@@ -153,13 +153,14 @@ class Workshop:
         )
 
     def untrained_teacher(self, reference: str, heads: tuple[str, ...]) -> JointTeacher:
-        """Build a joint teacher over experts that were never trained either (control B7)."""
+        """Build a joint teacher over untrained experts (control B7)."""
         experts = {
             name: self._classifier(
                 "EXPERTS",
                 name,
                 {name: self._num_classes[name]},
-                # Not the weights that the students start from, which they would know already.
+                # Not the students' initial weights: a student would already match a teacher built
+                # from them.
                 first_place=_UNTRAINED_PLACE,
             )
             for name in self.fused_experts
@@ -167,7 +168,7 @@ class Workshop:
         return self.joint_teacher(experts, reference, heads)
 
     def ensemble(self, experts: Mapping[str, VideoClassifier], dataset: str) -> ExpertEnsemble:
-        """Build the experts' average for a dataset, heads unfitted (baseline B5)."""
+        """Build the average of the experts for a dataset, with untrained heads (baseline B5)."""
         dims = {name: self.shapes("EXPERTS", name).embedding_dim for name in experts}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed(_ENSEMBLE_PLACE))
@@ -178,7 +179,7 @@ class Workshop:
     def classification_task(
         self, model: VideoModel, weights: Mapping[str, float]
     ) -> ClassificationTask:
-        """Build the task of a model that is trained on labels alone."""
+        """Build the task of a model that is trained on labels only."""
         has_frozen = isinstance(model, JointTeacher) and self._cfg.JOINT.FINE_TUNE == "none"
         return ClassificationTask(
             model,
@@ -193,11 +194,11 @@ class Workshop:
         """Build the task of a student.
 
         Args:
-            student: Of ``dataset``.
-            teacher: Classifies ``dataset``.
-            dataset: What is taught.
-            reference: Dataset whose student has the shapes of the teacher's levels; None to
-                distil logits only.
+            student: Student of ``dataset``.
+            teacher: A model that classifies ``dataset``.
+            dataset: Name of the student's dataset.
+            reference: Dataset whose student has the shapes of the teacher's levels; None to distil
+                logits only.
         """
         shapes = None
         if reference is not None:
@@ -221,11 +222,11 @@ class Workshop:
         )
 
     def taught_on(self, dataset: str) -> tuple[str, ...]:
-        """Return the datasets whose clips the student of ``dataset`` is taught with."""
+        """Return the datasets whose clips are used to distil the student of ``dataset``."""
         return (dataset,) if self._cfg.DISTILL.CLIPS == "own" else tuple(self._num_classes)
 
     def reference_student(self) -> str:
-        """Return the dataset whose student gives a shared teacher's levels their shapes."""
+        """Return the dataset whose student defines the level shapes of a shared teacher."""
         return self._cfg.JOINT.SHAPES_FROM or next(iter(self._num_classes))
 
     def _classifier(
@@ -249,7 +250,7 @@ class Workshop:
 
 
 def join_clips(specs: Sequence[ClipSpec]) -> ClipSet:
-    """Return a set of the shapes, each once; the first is the main one."""
+    """Return the clip specs as a set without duplicates; the first is the main spec."""
     main, *others = dict.fromkeys(specs)
     return ClipSet(main, tuple(others))
 
@@ -258,7 +259,8 @@ def join_clips(specs: Sequence[ClipSpec]) -> ClipSet:
 def _level_shapes(
     name: str, family: str, arguments: str, clip_shape: tuple[int, int, int, int]
 ) -> LevelShapes:
-    # Needs a network built and run on the meta device: a study of a hundred plans does it once per
-    # kind. The arguments come as JSON because they are a dict, which cannot be a key.
+    # Building and running the network on the meta device is done once per architecture and clip
+    # shape, since a study has about a hundred plans. The arguments are JSON because a dict cannot
+    # be a cache key.
     architecture = Architecture(name, family, json.loads(arguments))
     return compute_level_shapes(architecture.build_backbone(), clip_shape)

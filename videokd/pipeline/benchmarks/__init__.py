@@ -1,4 +1,4 @@
-"""Measurements behind ``tools/benchmark.py``: ratios with intervals, and exact counts."""
+"""Measurements of ``tools/benchmark.py``: ratios with intervals, and exact counts."""
 
 from videokd.pipeline.benchmarks.data import benchmark_data
 from videokd.pipeline.benchmarks.distill import benchmark_distill

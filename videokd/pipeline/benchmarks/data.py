@@ -1,7 +1,7 @@
-"""The data path: against other libraries, against the least possible, and with its frame cache.
+"""Benchmark of the data path: other libraries, the minimum of decoding, and the frame cache.
 
-Every ratio is of two sides that ran in turn in this process, or of the same loader; every count is
-exact. What each side does is said where it is made: `data_rivals.py`, `data_views.py`.
+The two sides of a ratio are measured in turn in this process, or with the same loader. Counts are
+exact. `data_rivals.py` and `data_views.py` describe the work of each side.
 """
 
 from pathlib import Path
@@ -15,15 +15,15 @@ from videokd.pipeline.benchmarks.figures import Figure
 
 
 def benchmark_data(folder: Path, *, num_rounds: int, is_quick: bool = False) -> list[Figure]:
-    """Measure the data path on videos that are generated first.
+    """Measure the data path on generated videos.
 
     Args:
-        folder: Where videos and frame caches are written.
+        folder: Output folder of videos and frame caches.
         num_rounds: Timings of each side.
-        is_quick: Fewer clips and batches too, for a look at whether it works.
+        is_quick: Whether to use fewer clips and batches too, as a functional check.
 
     Raises:
-        RunError: A video that was just generated cannot be read.
+        RunError: A generated video cannot be read.
     """
     num_clips = 2 if is_quick else 4
     videos = generate_videos(folder)

@@ -1,4 +1,4 @@
-"""What the demo's clips and test videos cost the decoder, and what the frame cache saves."""
+"""Decoding cost of the demo's clips and test videos, and the speedup of the frame cache."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,16 +27,16 @@ _NUM_CLIPS, _NUM_CROPS = 10, 3
 def benchmark_frame_cache(folder: Path, *, num_rounds: int, num_videos: int = 12) -> list[Figure]:
     """Count opens and decoded frames, and time decoding against the frame cache.
 
-    Works on the tiny profile of the embedded datasets: MPEG-4 AVI without B-frames (as UCF101),
-    with B-frames (as HMDB51), and H.264 MP4 (as Kinetics).
+    Uses the tiny profile of the embedded datasets: MPEG-4 AVI without B-frames (as UCF101), with
+    B-frames (as HMDB51), and H.264 MP4 (as Kinetics).
 
     Args:
-        folder: Where videos and frame cache are written.
-        num_rounds: Timings.
-        num_videos: Videos of each dataset that are read.
+        folder: Output folder of videos and frame caches.
+        num_rounds: Number of timings.
+        num_videos: Number of videos to read per dataset.
 
     Raises:
-        RunError: A video that was just generated cannot be read.
+        RunError: A generated video cannot be read.
     """
     root = generate_datasets(folder / "videos", profile="tiny", num_processes=1)
     figures = []

@@ -1,4 +1,4 @@
-"""Training clips: what they cost against other libraries, and against the least possible."""
+"""Cost of training clips compared with other libraries and with the minimum of decoding."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from videokd.pipeline.benchmarks.data_videos import BenchmarkVideo
 from videokd.pipeline.benchmarks.figures import Figure
 from videokd.pipeline.benchmarks.timing import paired_ratios, time_interleaved
 
-# Name of the rival -> how many times as fast we have to be, and want to be.
+# Rival -> required speed of videokd relative to it, and the goal.
 _PROMISES: dict[str, tuple[float | None, float | None]] = {
     "bare_pyav": (None, None),
     "pytorchvideo": (1.8, 2.5),
@@ -26,7 +26,7 @@ _PROMISES: dict[str, tuple[float | None, float | None]] = {
 
 
 def count_clips(video: BenchmarkVideo, *, num_clips: int) -> list[Figure]:
-    """Count opens per clip, and decoded frames over the least that any decoder needs."""
+    """Count opens per clip, and decoded frames relative to the minimum of any decoder."""
     with count_decoding() as counts:
         samples = make_clip_reader(make_index([video]), num_clips=num_clips)()
     least = sum(video.least_decoded(s.frame_indices.numpy()) for s in samples)
@@ -42,9 +42,9 @@ def count_clips(video: BenchmarkVideo, *, num_clips: int) -> list[Figure]:
 
 
 def time_clips(video: BenchmarkVideo, *, num_clips: int, num_rounds: int) -> list[Figure]:
-    """Time whole clips of `ClipDataset` against the same clips of other libraries.
+    """Time the clips of `ClipDataset` against the same clips read by other libraries.
 
-    CPU time of the process and all its threads, the sides in turn.
+    Times are CPU times of the process with all its threads; the sides are measured in turn.
     """
     read = make_clip_reader(make_index([video]), num_clips=num_clips)
     samples = read()

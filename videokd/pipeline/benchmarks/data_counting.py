@@ -1,4 +1,4 @@
-"""Counts of what a decoder is asked for: exact, whatever else the machine does."""
+"""Exact counts of file opens and decoded frames, independent of the machine's load."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,17 +13,17 @@ from videokd.utils.errors import RunError
 
 @dataclass
 class DecodingCounts:
-    """What the decoder was asked for."""
+    """Work done by decoders."""
 
     num_opens: int = 0
-    """Openings of a file."""
+    """Number of times a file was opened."""
     num_frames: int = 0
-    """Frames that came out of the decoder, wanted or not."""
+    """Number of frames that the decoder returned, wanted or not."""
 
 
 @contextmanager
 def count_decoding() -> Iterator[DecodingCounts]:
-    """Add up what the readers that are opened inside count; complete at the end."""
+    """Count the work of all readers opened in the body; the counts are complete at its end."""
     counts = DecodingCounts()
     readers: list[VideoReader] = []
     open_video = dataset.open_video
@@ -44,6 +44,6 @@ def count_decoding() -> Iterator[DecodingCounts]:
 
 
 def check_sample(sample: object) -> None:
-    """Raise RunError when a generated video could not be read: nothing would be measured."""
+    """Raise RunError for an unreadable generated video, which would make the measurement void."""
     if isinstance(sample, BadVideo):
         raise RunError(f"generated video {sample.path} cannot be read: {sample.cause}")

@@ -1,17 +1,17 @@
-"""The same clips read by other libraries, each in the way its own documentation shows.
+"""Readers of the same clips with other libraries, used as their documentation shows.
 
-pytorchvideo: `LabeledVideoDataset` with its PyAV reader and without sound. Its own transforms do
-not import with the torchvision of today, so plain functions do their work, in the cheaper order
-(frames are picked before they are scaled). What it does before that is its own: the whole file is
-read into memory, every frame of the clip's span is converted to RGB and to float32 at full size,
-and a container without a duration (WebM) is decoded from end to end to find it.
+pytorchvideo: `LabeledVideoDataset` with its PyAV reader and without sound. Its transforms do not
+import with current torchvision, so plain functions replace them, in the cheaper order (frames are
+picked before they are scaled). The steps before that are pytorchvideo's own: it reads the whole
+file into memory, converts every frame of the clip's span to RGB and to float32 at full size, and
+decodes a container without a duration (WebM) from end to end to find it.
 
-decord: `VideoReader(path, num_threads=1).get_batch`, frames at full size or scaled by decord
-itself. No checks, no crop, no tensors.
+decord: `VideoReader(path, num_threads=1).get_batch`, frames at full size or scaled by decord. No
+checks, no crop, no tensors.
 
 Bare PyAV: open, seek by time, decode up to the last wanted frame, convert and scale the wanted
-ones. It trusts every time in the file and looks for no damage: what is left of our time above
-this is the price of knowing, of the crop and of Python.
+frames. It trusts all times in the file and does not check for damage. The additional time of
+videokd is spent on checks, the crop and Python.
 """
 
 import importlib.util
@@ -34,30 +34,31 @@ from videokd.utils.errors import RunError
 
 
 def has_decord() -> bool:
-    """Say whether decord is installed: it has no wheels for some platforms."""
+    """Return whether decord is installed; it has no wheels for some platforms."""
     return importlib.util.find_spec("decord") is not None
 
 
 def make_pytorchvideo_reader(
     path: Path, samples: Sequence[ClipSample]
 ) -> Callable[[], list[Tensor]]:
-    """Return a function that makes the clips of ``samples`` from a file: (3, T, H, W) float32.
+    """Return a function that reads the clips of ``samples`` from a file: (3, T, H, W) float32.
 
     Raises:
-        RunError: By the function, when fewer clips come: pytorchvideo skips what it cannot read.
+        RunError: From the returned function, if clips are missing: pytorchvideo skips unreadable
+            videos.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what its imports say to its own developers
+        warnings.simplefilter("ignore")  # warnings of its imports for its own developers
         from pytorchvideo.data import LabeledVideoDataset
         from pytorchvideo.data.clip_sampling import ClipInfo, ClipSampler
     if has_decord():
         import decord
 
-        # The import above makes decord return torch tensors in the whole process.
+        # The pytorchvideo import makes decord return torch tensors in the whole process.
         decord.bridge.reset_bridge()
 
     class SameClips(ClipSampler):
-        """Take the place of the clip from its row in the list, not from chance."""
+        """Sampler that takes the clip's position from the row instead of drawing it."""
 
         def __call__(self, last_sec: Any, duration_sec: Any, row: dict[str, Any]) -> ClipInfo:
             start, stop = row["span"]
@@ -85,7 +86,7 @@ def make_pytorchvideo_reader(
 def make_decord_reader(
     path: Path, samples: Sequence[ClipSample], *, resized: bool
 ) -> Callable[[], None]:
-    """Return a function that reads the frames of ``samples``, scaled by decord or not at all."""
+    """Return a function that reads the frames of ``samples`` with decord, scaled if ``resized``."""
     import decord
 
     size = {"height": FRAME_SIZE[0], "width": FRAME_SIZE[1]} if resized else {}
@@ -99,7 +100,7 @@ def make_decord_reader(
 
 
 def make_bare_reader(path: Path, samples: Sequence[ClipSample]) -> Callable[[], int]:
-    """Return a function that reads the frames of ``samples`` and returns how many there were."""
+    """Return a function that reads the frames of ``samples`` with PyAV and returns their number."""
     clips = [s.frame_indices.tolist() for s in samples]
     return lambda: sum(_read_barely(path, wanted) for wanted in clips)
 
@@ -129,7 +130,7 @@ def _row_of(sample: ClipSample) -> dict[str, Any]:
 
 
 def _cut(row: dict[str, Any]) -> dict[str, Any]:
-    """Pick every fourth frame, scale the short side to 128 px, cut the crop."""
+    """Pick every fourth frame, scale the short side to 128 px and crop."""
     top, left, height, width = row["crop"]
     frames = row["video"][:, :: CLIP.sampling_rate].transpose(0, 1)
     frames = F.interpolate(frames, FRAME_SIZE, mode="bilinear", align_corners=False)

@@ -1,8 +1,8 @@
-"""The videos that the data path is measured on: three kinds of files, three key frame distances.
+"""Videos of the data path benchmark: three kinds of files, three key frame distances.
 
-320x240, 10 seconds, 25 frames per second, 500 kbit/s (what UCF101 and the small copies of Kinetics
-have): a textured plane that drifts and turns in brightness, with textured squares moving over it.
-A flat or a still picture would cost a decoder next to nothing.
+320x240, 10 seconds, 25 frames per second, 500 kbit/s (as in UCF101 and the small copies of
+Kinetics): a textured plane that drifts and varies in brightness, with textured squares moving over
+it. Flat or still pictures would be too cheap to decode.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _HEIGHT, _WIDTH = 240, 320
 _BIT_RATE = 500_000
 _GOPS = (12, 60, 250)
 _NUM_SQUARES, _SQUARE_PX = 8, 48
-# Encoder and what it needs to put key frames where it is told, and nowhere else.
+# Encoder, and its options for key frames at the given distance and nowhere else.
 _KINDS: dict[str, tuple[str, dict[str, str]]] = {
     "mp4_h264": ("libx264", {"preset": "fast", "sc_threshold": "0"}),
     "avi_mpeg4": ("mpeg4", {"sc_threshold": "1000000000"}),
@@ -35,21 +35,22 @@ class BenchmarkVideo:
     """A generated file."""
 
     name: str
-    """Container, codec and distance of key frames, e.g. "mp4_h264_gop12"."""
+    """Container, codec and key frame distance, for example "mp4_h264_gop12"."""
     path: Path
     gop: int
-    """Frames from one key frame to the next; frame 0 is one, groups are closed."""
+    """Frames from one key frame to the next. Frame 0 is a key frame and groups are closed."""
 
     def least_decoded(self, indices: NDArray[np.int64]) -> int:
-        """Count the frames that must come out of any decoder for some frames of this video.
+        """Return the minimum number of frames that any decoder must decode to return ``indices``.
 
-        For every wanted frame, those from its key frame up to itself; each once.
+        These are the frames from the key frame of each wanted frame up to that frame, each counted
+        once.
         """
         return len({i for k in indices.tolist() for i in range(k - k % self.gop, k + 1)})
 
 
 def generate_videos(folder: Path, *, num_frames: int = NUM_FRAMES) -> list[BenchmarkVideo]:
-    """Write one file per kind and distance of key frames into an existing folder.
+    """Write one file per kind and key frame distance into an existing folder.
 
     Raises:
         RunError: An encoder put key frames elsewhere.
@@ -86,7 +87,10 @@ def _draw_frames(num_frames: int) -> list[NDArray[np.uint8]]:
 
 
 def _draw_texture(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Add noise at scales of 32, 16, ... 2 pixels, the coarse ones stronger; (H, W, 3), 0..255."""
+    """Return noise added up over scales of 32, 16, ... 2 pixels, (H, W, 3) in 0..255.
+
+    Coarse scales are stronger.
+    """
     picture = np.full((height, width, 3), 128.0)
     for scale in (32, 16, 8, 4, 2):
         noise = rng.normal(size=(height // scale + 1, width // scale + 1, 3))

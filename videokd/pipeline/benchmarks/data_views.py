@@ -1,4 +1,4 @@
-"""Test views: all of a video's from one decode, against one decode for each of them."""
+"""Test views: all views of a video from one decode, against one decode per view."""
 
 import torch
 from torch import Tensor
@@ -14,12 +14,12 @@ from videokd.pipeline.benchmarks.figures import Figure
 from videokd.pipeline.benchmarks.timing import paired_ratios, time_interleaved
 
 NUM_CLIPS, NUM_CROPS = 10, 3
-# GOP -> what is promised there. Between two key frames far apart, a lone clip wastes most.
+# GOP -> required speed ratio. The larger the key frame distance, the more a separate clip wastes.
 _PROMISES = {12: 5.0, 250: 12.0}
 
 
 def measure_views(video: BenchmarkVideo, *, num_rounds: int) -> list[Figure]:
-    """Count opens per test video, and time 10 x 3 views against decoding for each view."""
+    """Count opens per test video, and time 10 x 3 views against one decode per view."""
     with count_decoding() as counts:
         read_at_once(video)
     name = f"data/{video.name}"
@@ -40,7 +40,7 @@ def measure_views(video: BenchmarkVideo, *, num_rounds: int) -> list[Figure]:
 
 
 def read_at_once(video: BenchmarkVideo) -> Tensor:
-    """Return the views as a test makes them, (30, 3, T, H, W) uint8."""
+    """Return the views of a video as the test does, (30, 3, T, H, W) uint8."""
     views = ViewDataset(
         make_index([video]), dataset_id=0, clip=CLIP, num_clips=NUM_CLIPS, num_crops=NUM_CROPS
     )
@@ -51,10 +51,10 @@ def read_at_once(video: BenchmarkVideo) -> Tensor:
 
 
 def read_per_view(video: BenchmarkVideo) -> Tensor:
-    """Return the same views, each from a file opened for it alone.
+    """Return the same views, each decoded from a newly opened file.
 
-    That is how toolkits work whose datasets list (video, view) pairs, as PySlowFast's does. Seeking
-    and decoding are ours here: only the repetition is measured.
+    Toolkits whose datasets list (video, view) pairs, such as PySlowFast, work this way. Seeking and
+    decoding are videokd's here, so that only the repetition is measured.
     """
     index = make_index([video])
     shape = {"num_frames": CLIP.num_frames, "sampling_rate": CLIP.sampling_rate}

@@ -1,4 +1,4 @@
-"""The training loader as a whole: what a second worker adds, and what a worker's memory does."""
+"""Benchmark of the whole training loader: speedup of a second worker, memory growth of a worker."""
 
 import os
 import statistics
@@ -19,23 +19,23 @@ from videokd.pipeline.benchmarks.timing import paired_ratios
 
 _BATCH_SIZE = 8
 _DEADLINE_SEC = 60.0
-_NUM_SETTLING_BATCHES = 8  # workers start, and fill what they may prepare ahead
+_NUM_SETTLING_BATCHES = 8  # workers start and fill their prefetch queues
 _NUM_MACHINE_CLIPS = 16
-_MACHINE_SHARE = 0.95  # of two whole cores; with less, nothing can be said about the loader
+_MACHINE_SHARE = 0.95  # of two whole cores; below it the loader has no requirement
 
 
 def measure_workers(
     videos: Sequence[BenchmarkVideo], *, num_batches: int, num_rounds: int
 ) -> list[Figure]:
-    """Time two workers against one by the clock, and what two lone processes reach here.
+    """Time two workers against one in wall time, and two independent processes against one.
 
-    Without two free cores no loader can be twice as fast with a second worker. So the same clips
-    are also made by one and by two processes that share nothing: where these do not scale, nothing
-    is promised of the loader.
+    Without two free cores no loader can be twice as fast with a second worker. One and two
+    independent processes therefore read the same clips; if they do not scale, the loader has no
+    requirement.
 
     Args:
-        videos: Read in turn by all workers.
-        num_batches: Timed, of 8 clips, after 8 that are not.
+        videos: Videos, read in turn by all workers.
+        num_batches: Timed batches of 8 clips; 8 untimed batches come first.
         num_rounds: Timings of each.
     """
     speeds: dict[int, list[float]] = {1: [], 2: []}
@@ -66,10 +66,10 @@ def measure_workers(
 
 
 def measure_memory(videos: Sequence[BenchmarkVideo], *, num_clips: int) -> list[Figure]:
-    """Measure by how much a worker's own memory grows while it makes ``num_clips`` clips.
+    """Measure the growth of a worker's memory while it makes ``num_clips`` clips.
 
-    Its anonymous memory (what a leak would fill) is read from /proc after every batch. The medians
-    of the second and of the last tenth are compared: the first tenth is the start.
+    The worker's anonymous memory, which a leak would fill, is read from /proc after every batch.
+    The medians of the second and the last tenth are compared; the first tenth is the start-up.
     """
     if not Path("/proc/self/status").exists():
         return []
@@ -88,7 +88,7 @@ def measure_memory(videos: Sequence[BenchmarkVideo], *, num_clips: int) -> list[
 
 
 def _time_loader(videos: Sequence[BenchmarkVideo], num_workers: int, num_batches: int) -> float:
-    """Return clips per second of the clock, once the workers are under way."""
+    """Return clips per second of wall time after the workers have started up."""
     batches = _iterate(
         videos, num_workers=num_workers, num_batches=_NUM_SETTLING_BATCHES + num_batches
     )
@@ -119,7 +119,7 @@ def _iterate(
 
 
 def _time_processes(video: BenchmarkVideo, num_processes: int) -> float:
-    """Return clips per second of the clock of processes that have nothing to do with each other."""
+    """Return clips per second of wall time of independent processes."""
     context = get_context("fork")
     barrier, done = context.Barrier(num_processes + 1), context.Barrier(num_processes + 1)
     processes = [

@@ -1,4 +1,4 @@
-"""What a teacher costs: a student's step alone, under one expert, under the joint teacher."""
+"""Cost of a teacher: a student's step alone, with one expert, and with the joint teacher."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ from videokd.pipeline.benchmarks.workloads import (
     make_train_step,
 )
 
-# Teacher and students see the same clips, so that all networks run at the student's clip size.
+# Teacher and student use the same clips, so all networks run at the student's clip size.
 _LEVELS = ("stage2", "stage3")
 _TEACHERS = ("alone", "expert_logits", "joint_teacher")
 _MIB = 2**20
@@ -31,21 +31,21 @@ def benchmark_distill(
 ) -> list[Figure]:
     """Time a student's training step without a teacher, with one expert's logits, and with T*.
 
-    On a GPU everything runs in bf16 and channels_last_3d and the peak memory of a step is given
-    too: weights, optimizer and activations of that task alone.
+    On a GPU everything runs in bf16 and channels_last_3d. The peak memory of a step is measured
+    there too: weights, optimizer and activations of one task.
 
     Args:
-        device: Where to run.
+        device: Device of the measurement.
         num_rounds: Measurements of each.
-        cases: The experts, the first also the student; by default the demo's on a CPU,
-            full-sized ones on a GPU.
+        cases: The experts; the first is also the student. Default: the demo's on a CPU, full-sized
+            ones on a GPU.
     """
     experts = cases or (CPU_CASES if device.type == "cpu" else CUDA_CASES)
     works: dict[str, Callable[[], None]] = {}
     figures = []
     batch = experts[0].random_batch(device)
     for teacher in _TEACHERS:
-        # Counted from here: what the tasks before hold is none of this one's.
+        # Memory is counted from here, without the memory of the earlier tasks.
         before = _start_counting(device)
         works[teacher] = make_train_step(_make_task(teacher, experts, device).to(device), batch)
         if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""The engine: what the trainer adds to a step, what checkpoints cost, how soon the tools answer."""
+"""Benchmark of the engine: trainer overhead per step, checkpoint cost, start-up time."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def benchmark_engine(folder: Path, *, num_rounds: int) -> list[Figure]:
     """Measure the engine on the CPU.
 
     Args:
-        folder: Where trainings write.
+        folder: Output folder of the trainings.
         num_rounds: Measurements of each side.
     """
     return [

@@ -1,4 +1,4 @@
-"""What checkpoints cost a training: to write, to wait for, and to go on from."""
+"""Cost of checkpoints: writing, blocking the training, and resuming."""
 
 import gc
 import json
@@ -42,13 +42,13 @@ Works = Mapping[str, Callable[[], float]]
 def benchmark_checkpoints(
     folder: Path, *, num_rounds: int, case: ModelCase = _LARGE_CASE
 ) -> list[Figure]:
-    """Time writing against torch.save with fsync, the wait for the copy, and going on.
+    """Time writing against torch.save with fsync, the blocking copy, and resuming.
 
-    Writing is wall time, for the disk and several threads take part; going on is CPU time, which
-    other processes do not lengthen much. Rounds alternate.
+    Writing is measured in wall time, since the disk and several threads take part. Resuming is
+    measured in CPU time, which other processes affect little. The order alternates between rounds.
 
     Args:
-        folder: On the disk to measure; what is written there is deleted.
+        folder: Temporary folder on the disk to measure; its files are deleted.
         num_rounds: Measurements of each.
         case: The network whose checkpoint is written.
     """
@@ -145,7 +145,7 @@ def _time_resuming(folder: Path, num_rounds: int) -> list[Figure]:
 
 
 class _Begun(Exception):  # noqa: N818  (it ends a measurement)
-    """The first step after a stop is done."""
+    """Signal that the first step after resuming is done."""
 
 
 class _EndAtFirstStep:
@@ -159,10 +159,10 @@ def _resuming(
     make_loader: Callable[[int], Any],
     settings: TrainSettings,
 ) -> Callable[[], float]:
-    """Return a function that goes on with a training, and returns the CPU seconds of that.
+    """Return a function that resumes a training and returns the CPU seconds until its first step.
 
-    The checkpoint is found, verified and loaded, the log read, the loader started, the first batch
-    decoded, and a step done.
+    The checkpoint is found, verified and loaded, the log is read, the loader is started, the first
+    batch is decoded, and one step is done.
     """
 
     def resume() -> float:
@@ -202,7 +202,7 @@ def _prepare_data(folder: Path, case: ModelCase) -> tuple[Callable[[int], Any], 
         "TRAIN": {"BATCH_SIZE": case.batch_size},
     }
     path = folder / "config.yaml"
-    atomic_write_text(path, json.dumps(config))  # which is YAML too
+    atomic_write_text(path, json.dumps(config))  # JSON is valid YAML
     cfg = load_config(path)
     settings = TrainSettings(
         num_steps=2 * _MANY_STEPS,
@@ -227,7 +227,7 @@ def _prepare_data(folder: Path, case: ModelCase) -> tuple[Callable[[int], Any], 
 
 
 def _make_learner(case: ModelCase) -> Learner:
-    """Return a network and an optimizer that have done a step: the moments are there."""
+    """Build a network and an optimizer and do one step, so that the optimizer state exists."""
     task = ClassificationTask(case.build("float32", "contiguous"), {"a": 1.0})
     optimizer = build_optimizer(task, name="adamw", base_lr=1e-3, weight_decay=0.05)
     task(case.random_batch(torch.device("cpu"))).loss.backward()
@@ -236,7 +236,7 @@ def _make_learner(case: ModelCase) -> Learner:
 
 
 def _leave_off(folder: Path, learner: Learner, step: int) -> None:
-    """Write what a training leaves that was stopped after so many steps."""
+    """Write the files of a training that was stopped after ``step`` steps."""
     lines = []
     for at in range(_LOG_PERIOD, step + 1, _LOG_PERIOD):
         lines.append({"step": at, "lr": 1e-3, "bad_videos": 0, "loss": 1 / 3, "top1": 100 / 3})
@@ -259,7 +259,7 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 
 def _time_in_turn(works: Works, num_rounds: int) -> dict[str, list[float]]:
-    """Return name -> seconds of each round; the order turns around from round to round."""
+    """Return name -> seconds of each round; the order is reversed in every other round."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
         work()

@@ -1,4 +1,4 @@
-"""How long it takes until the package, and the help of its main tool, are there."""
+"""Start-up time of the package, and of the help of its main tool."""
 
 import resource
 import subprocess
@@ -13,8 +13,8 @@ _TOOL = Path(__file__).parents[3] / "tools" / "train_net.py"
 def benchmark_start(*, num_rounds: int) -> list[Figure]:
     """Time `import videokd` beyond `import torch`, and `tools/train_net.py --help`, on the CPU.
 
-    Each runs in a fresh process, in turn; a value is the CPU time that the process took, user and
-    system. The help does not import torch: it is given beyond a bare Python.
+    Each runs in a new process, in turn. A value is the CPU time of the process, user and system.
+    The help does not import torch, so its time is measured beyond that of bare Python.
 
     Args:
         num_rounds: Measurements of each.

@@ -1,4 +1,4 @@
-"""What the training loop adds to a step: the trainer against a loop written by hand."""
+"""Overhead of the training loop: the trainer's step against a handwritten loop."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,11 +19,11 @@ from videokd.pipeline.benchmarks.figures import Figure
 from videokd.pipeline.benchmarks.timing import paired_ratios
 from videokd.pipeline.benchmarks.workloads import CPU_CASES, ModelCase
 
-# A round: as many steps of both, in turn, and one line of the trainer's log.
+# Steps of the trainer and of the handwritten loop per round; the trainer logs once per round.
 _NUM_STEPS = 10
 _NUM_WARMUP_ROUNDS = 1
 _MUST, _GOAL = 1.05, 1.02
-# So small that what the trainer adds stands out.
+# A tiny network, so that the trainer's overhead stands out.
 _TINY = ModelCase("r3d_18", 2, 16, 2, width_factor=0.125, depth_factor=0.5)
 _BASE_LR = 1e-3
 
@@ -31,18 +31,18 @@ _BASE_LR = 1e-3
 def benchmark_step(
     folder: Path, *, num_rounds: int, cases: Sequence[ModelCase] = ()
 ) -> list[Figure]:
-    """Time the trainer's step over that of a loop that one would write by hand, on the CPU.
+    """Time the trainer's step against that of a handwritten loop, on the CPU.
 
-    Both have the same network with the same weights, the same batch in memory and the same
-    optimizer. The hand-written loop is: bytes to floats, network, cross-entropy,
-    backward, step, and every ten steps the loss is read. The trainer also checks every loss, counts
-    terms and hits, seeds its step, and writes a line of its log every ten steps. Loading,
-    evaluation and checkpoints are in neither; it is the process's CPU time of all its threads.
+    Both use the same network with the same weights, the same batch in memory and the same
+    optimizer. The handwritten loop converts bytes to floats and does network, cross-entropy,
+    backward and optimizer step; it reads the loss every ten steps. The trainer also checks every
+    loss, counts terms and hits, seeds its step, and writes a log line every ten steps. Neither side
+    loads, evaluates or writes checkpoints. Times are CPU times of the process with all its threads.
 
-    The difference is measured with a tiny network, beside which noise is small.
+    The difference is measured with a tiny network, where noise is small.
 
     Args:
-        folder: Of the trainer's log and last checkpoint.
+        folder: Folder of the trainer's log and last checkpoint.
         num_rounds: Measurements of each.
         cases: Models; by default the first expert of the demo.
     """
@@ -60,7 +60,7 @@ def benchmark_step(
 
 
 def _time_both(case: ModelCase, folder: Path, num_rounds: int) -> tuple[list[float], list[float]]:
-    """Return the CPU seconds of each round: the trainer's and those of the loop by hand."""
+    """Return the CPU seconds of each round: trainer, handwritten loop."""
     model = _build(case)
     batch = case.random_batch(torch.device("cpu"))
     task = ClassificationTask(model, {"a": 1.0})
@@ -93,10 +93,10 @@ def _time_both(case: ModelCase, folder: Path, num_rounds: int) -> tuple[list[flo
 
 
 class _InTurn:
-    """Stands where the progress bar does: after each step of the trainer it does one by hand.
+    """Progress bar that does one step of the handwritten loop after each step of the trainer.
 
     Args:
-        step_by_hand: Does a step; it is told how many are done.
+        step_by_hand: Function that does one step; its argument is the number of finished steps.
     """
 
     def __init__(self, step_by_hand: Callable[[int], None]) -> None:
@@ -107,7 +107,7 @@ class _InTurn:
         self._start = time.process_time()
 
     def update(self, step: int, text: str) -> None:
-        """Take the time of the trainer's step, and that of one by hand."""
+        """Record the time of the trainer's step, and do and time one step by hand."""
         end = time.process_time()
         self._sums[0] += end - self._start
         self._step_by_hand(step)

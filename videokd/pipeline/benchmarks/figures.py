@@ -1,4 +1,4 @@
-"""One measured number with its interval, and what it is compared with."""
+"""Measured numbers with interval, unit and requirement."""
 
 import math
 import statistics
@@ -18,34 +18,34 @@ class Figure:
     """One number of a benchmark."""
 
     name: str
-    """Parts from the general to the special, joined by "/"."""
+    """Parts from general to specific, joined by "/"."""
     value: float
     low: float
-    """Ends of the interval; both equal ``value`` for a count."""
+    """Lower end of the interval; ``low`` and ``high`` equal ``value`` for a count."""
     high: float
     unit: str
     better: str = "lower"
     """"lower" or "higher"."""
     must: float | None = None
-    """What is promised, None where nothing is."""
+    """Required bound of the value; None without a requirement."""
     goal: float | None = None
 
     @classmethod
     def of_count(cls, name: str, value: float, unit: str, **options: Any) -> "Figure":
-        """Return an exact number."""
+        """Build the figure of an exact number."""
         return cls(name, value, value, value, unit, **options)
 
     @classmethod
     def of_samples(cls, name: str, samples: Sequence[float], unit: str, **options: Any) -> "Figure":
-        """Return the median of repeated measurements with its interval."""
+        """Build the figure of repeated measurements: their median with its interval."""
         return cls(name, statistics.median(samples), *median_interval(samples), unit, **options)
 
 
 def median_interval(samples: Sequence[float]) -> tuple[float, float]:
-    """Return the narrowest pair of order statistics that holds the median with 95 %.
+    """Return the narrowest pair of order statistics that contains the median with 95 %.
 
-    P(x_(k+1) <= median <= x_(n-k)) = 1 - 2 P(Binomial(n, 1/2) <= k), whatever the distribution.
-    Fewer than 6 samples do not reach 95 %: their smallest and largest are returned.
+    P(x_(k+1) <= median <= x_(n-k)) = 1 - 2 P(Binomial(n, 1/2) <= k) for every distribution. Fewer
+    than 6 samples do not reach 95 %: their smallest and largest are returned.
 
     Args:
         samples: At least one.
@@ -59,12 +59,12 @@ def median_interval(samples: Sequence[float]) -> tuple[float, float]:
 
 
 def to_rows(figures: Iterable[Figure], hardware: str) -> list[dict[str, Any]]:
-    """Return figures as plain JSON values, each with the hardware that it was measured on."""
+    """Return figures as plain JSON values, each with the name of the hardware."""
     return [{**asdict(figure), "hardware": hardware} for figure in figures]
 
 
 def describe_hardware(device: torch.device) -> str:
-    """Return the GPU's or the CPU's name with torch's version."""
+    """Return the name of the GPU or CPU, with torch's version."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     lines = _CPU_INFO.read_text().splitlines() if _CPU_INFO.exists() else []

@@ -1,4 +1,4 @@
-"""What is fastest for each family: its PRECISION, MEMORY_FORMAT and COMPILE."""
+"""Benchmark of each model family: the fastest PRECISION, MEMORY_FORMAT and COMPILE."""
 
 import logging
 import statistics
@@ -36,17 +36,17 @@ def benchmark_models(
 ) -> list[Figure]:
     """Time a training step and an evaluation step of each family in four variants.
 
-    float32 means what torch does by default: on a GPU, convolutions in TF32. A family whose library
-    is not installed is left out, with a warning.
+    float32 is torch's default, which uses TF32 in convolutions on a GPU. A family whose library is
+    not installed is skipped with a warning.
 
     Args:
-        device: Where to run.
+        device: Device of the measurement.
         num_rounds: Measurements of each.
-        cases: Models; by default one of every family, small on a CPU and of full size on a GPU.
-        has_compiled: Time the fastest variant compiled, too: a minute each.
+        cases: Models; by default one of every family, small on a CPU and full-sized on a GPU.
+        has_compiled: Whether to time the fastest variant compiled too, a minute each.
 
     Returns:
-        Two figures for each: ``.../ms`` and ``.../ratio`` to float32 contiguous, round by round.
+        Two figures for each: ``.../ms``, and ``.../ratio`` to float32 contiguous, round by round.
     """
     figures = []
     for case, mode in product(cases or cases_of_families(device), ("train", "eval")):
@@ -59,7 +59,8 @@ def benchmark_models(
         if has_compiled:
             fastest = min(times, key=lambda variant: statistics.median(times[variant]))
             compiled = f"{fastest}/{COMPILED}"
-            # Apart from the others: each variant holds a model, and the reference must be near.
+            # Measured separately: each variant holds a model, and the reference must run close in
+            # time.
             again = _time(case, mode, (REFERENCE, compiled), device=device, num_rounds=num_rounds)
             figures += _to_figures(case, mode, {compiled: again[compiled]}, again[REFERENCE])
     return figures
@@ -85,9 +86,9 @@ def _to_figures(
 
 
 def describe_winners(figures: Iterable[Figure]) -> list[str]:
-    """Return one line per family and mode: the fastest variant that beats the reference for sure.
+    """Return one line per family and mode: the fastest variant with a clear gain.
 
-    For sure: its whole interval lies below 1.
+    A gain is clear if the whole interval of the ratio to the reference lies below 1.
     """
     best: dict[str, Figure | None] = {}
     for figure in figures:

@@ -1,24 +1,24 @@
-"""Timing of alternatives side by side, so that what disturbs the machine disturbs them all."""
+"""Interleaved timing of alternatives, so that disturbances of the machine affect all of them."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-_NUM_WARMUPS = 3  # the first steps pick kernels, check bf16, and make the optimizer's state
+_NUM_WARMUPS = 3  # the first steps choose kernels, check bf16 and create the optimizer state
 
 
 def time_interleaved(
     works: Mapping[str, Callable[[], object]], *, device: torch.device, num_rounds: int
 ) -> dict[str, list[float]]:
-    """Run every work once per round, and return name -> milliseconds of each round.
+    """Run every work once per round; return name -> milliseconds of each round.
 
-    The order is turned around from round to round. On a CPU it is this process's CPU time, which
-    other processes do not lengthen much; on a GPU it is wall time, the device's work included.
+    The order is reversed in every other round. On a CPU the time is this process's CPU time, which
+    other processes affect little. On a GPU it is wall time with the device's work included.
 
     Args:
-        works: What to time.
-        device: Where it runs.
+        works: Name -> function to time.
+        device: Device that the functions use.
         num_rounds: Measurements of each.
     """
     for work in works.values():
@@ -32,7 +32,7 @@ def time_interleaved(
 
 
 def paired_ratios(times: Sequence[float], reference: Sequence[float]) -> list[float]:
-    """Return times over reference, round by round."""
+    """Return times divided by the reference, round by round."""
     return [a / b for a, b in zip(times, reference, strict=True)]
 
 

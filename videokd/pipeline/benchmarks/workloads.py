@@ -1,4 +1,4 @@
-"""Training and evaluation steps of the models that are measured, on random clips."""
+"""Training and evaluation steps of benchmark models on random clips."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class ModelCase:
     def build(
         self, precision: str, memory_format: str, *, is_compiled: bool = False
     ) -> VideoClassifier:
-        """Build the model with random weights and classes for a dataset called "a"."""
+        """Build the model with random weights and a head for a dataset called "a"."""
         architecture = get_architecture(
             self.arch,
             num_frames=self.num_frames,
@@ -57,7 +57,7 @@ class ModelCase:
         return compute_level_shapes(model.backbone, shape)
 
     def random_batch(self, device: torch.device) -> ClipBatch:
-        """Return a batch of noise: zeros would be faster than videos on some hardware."""
+        """Return a batch of noise; zeros would be faster than real videos on some hardware."""
         size, side = self.batch_size, self.crop_size
         shape = (size, 3, self.num_frames, side, side)
         return ClipBatch(
@@ -83,15 +83,15 @@ CUDA_CASES = (
     ModelCase("mvit_v2_s", 16, 224, 8),
 )
 
-# timm's networks come in one width and depth.
+# timm's networks have a fixed width and depth.
 _CPU_FACTORS = {"timm_frames": (1.0, 1.0)}
 
 
 def cases_of_families(device: torch.device) -> list[ModelCase]:
-    """Return a model of every family: those above, and the first of each family that they lack.
+    """Return one or more models of every family: the cases above, then one per missing family.
 
-    On a CPU it is a quarter as wide and half as deep, for clips of 8 frames and 48 px; on a GPU it
-    is of full size, for the clips of its published weights.
+    On a CPU an added model has a quarter of the width and half of the depth, for clips of 8 frames
+    and 48 px. On a GPU it has full size, for the clips of its published weights.
     """
     cases = list(CPU_CASES if device.type == "cpu" else CUDA_CASES)
     known = {case.arch for case in cases}
@@ -109,7 +109,7 @@ def cases_of_families(device: torch.device) -> list[ModelCase]:
 
 
 def make_train_step(task: nn.Module, batch: ClipBatch) -> Callable[[], None]:
-    """Return a function that does one step of a task, optimizer included."""
+    """Return a function that does one training step of a task, with the optimizer."""
     optimizer = build_optimizer(task, name="adamw", base_lr=1e-4, weight_decay=0.05)
     task.train()
 
@@ -122,7 +122,7 @@ def make_train_step(task: nn.Module, batch: ClipBatch) -> Callable[[], None]:
 
 
 def make_eval_step(model: VideoClassifier, batch: ClipBatch) -> Callable[[], None]:
-    """Return a function that scores a batch once."""
+    """Return a function that classifies a batch once."""
     model.eval()
 
     @torch.inference_mode()

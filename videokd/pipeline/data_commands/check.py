@@ -1,4 +1,4 @@
-"""`prepare_data.py check`: read every frame of datasets and say what is wrong with them."""
+"""`prepare_data.py check`: decode every frame of the datasets and report problems."""
 
 import argparse
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Check, write the report, say where it is; 1 when something is bad."""
+    """Check the videos, write the report and print its path; return 1 if a problem was found."""
     from videokd.data.doctor import CheckResult, find_all, summarise, write_report
     from videokd.data.formats.build import read_lists
     from videokd.engine.stop import StopRequest
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         indexes = {(d, p): i for d in cfg.DATASETS for p, i in read_lists(cfg, d).items()}
         reports = _survey(args, cfg.DATA.DECODER, indexes, console, stop)
         parts = _put_together(cfg, indexes, reports)
-        # Without a config nothing is known of clips and sizes.
+        # Clip lengths and sizes are known only with a config.
         needs = _find_needs(cfg) if args.config_file else {}
         result = CheckResult(parts, tuple(find_all(parts, **needs)))
         write_report(args.output, result)
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _find_needs(cfg: CfgNode) -> dict[str, int]:
-    """Return what the longest clip needs of a video: frames, and pixels of its short side."""
+    """Return the requirements of the longest clip: frames of a video, and px of its short side."""
     from videokd.data.build import build_clip_spec
 
     networks = [*cfg.EXPERTS.values(), *cfg.STUDENTS.values()]
@@ -79,7 +79,7 @@ def _survey(
     console: Console,
     stop: "StopRequest",
 ) -> "dict[VideoPath, VideoReport]":
-    """Examine the videos that the output folder does not know yet."""
+    """Examine the videos that have no report in the output folder yet."""
     from videokd.data.doctor import Examine, Survey, VideoPath, VideoReport
     from videokd.engine.stop import ignore_signals
     from videokd.pipeline.progress import progress_bar
@@ -137,6 +137,6 @@ def _put_together(
 def _list_files(index: "VideoIndex") -> "list[VideoPath]":
     from videokd.data.doctor import VideoPath
 
-    # Workers may be in another folder than this process.
+    # The working directory of a worker may differ from that of this process.
     root = str(index.root.absolute())
     return [VideoPath(root, record.path) for record in index.records]

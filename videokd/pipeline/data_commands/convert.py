@@ -1,4 +1,4 @@
-"""`prepare_data.py convert`: the videos of a folder in another container, codec or frame rate."""
+"""`prepare_data.py convert`: convert videos to another container, codec or frame rate."""
 
 import argparse
 
@@ -10,7 +10,7 @@ HELP = "write videos anew in another container, codec or frame rate (without sou
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the folders, --to, --codec, --fps and what all encoding has."""
+    """Add the folders, --to, --codec, --fps and the common encoding options."""
     add_common_arguments(parser)
     parser.add_argument(
         "--to",
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Convert; sizes stay, but for the last line of odd heights and widths."""
+    """Convert the videos; odd heights and widths lose their last line, other sizes stay."""
     from videokd.data.encode_spec import EncodeSpec
 
     spec = EncodeSpec(

@@ -1,4 +1,4 @@
-"""`prepare_data.py count`: count the videos of a dataset's lists, and those that are missing."""
+"""`prepare_data.py count`: count the listed videos of a dataset, and the missing ones."""
 
 import argparse
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Print `train=9537 test=3783 classes=101`, and `missing=12` where there is a root."""
+    """Print `train=9537 test=3783 classes=101`, and `missing=12` if --root is given."""
     spec = DatasetSpec(
         args.format,
         root=args.root,

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Generate what is not there yet."""
+    """Generate the datasets that do not exist yet."""
     from videokd.engine.stop import StopRequest
     from videokd.pipeline.prepare import generate_synthetic
 

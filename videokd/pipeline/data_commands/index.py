@@ -1,4 +1,4 @@
-"""`prepare_data.py index`: find out what the files of datasets are, and keep it for trainings."""
+"""`prepare_data.py index`: scan the video files of datasets and store the result for trainings."""
 
 import argparse
 from pathlib import Path
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Scan what is new or has changed, write the indexes, say what there is."""
+    """Scan new and changed files, write the indexes and print a summary."""
     from videokd.engine.stop import StopRequest
     from videokd.pipeline.data_commands.index_summary import show_summary
     from videokd.pipeline.prepare import generate_synthetic

@@ -1,4 +1,4 @@
-"""What the scanned files of datasets are, on the terminal."""
+"""Terminal summary of the scanned files of datasets."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
@@ -15,11 +15,11 @@ _NUM_NAMED = 10
 
 
 def show_summary(tables: Mapping[str, MediaTable], console: Console) -> None:
-    """Print a table of the datasets, and which files cannot be used.
+    """Print a table of the datasets, and the reasons of unusable files.
 
     Args:
-        tables: By name of the dataset.
-        console: Where to.
+        tables: Dataset name -> table of its files.
+        console: Output console.
     """
     columns = ("videos", "GiB", "hours", "frames", "fps", "size", "codec", "cannot be used")
     table = Table("", *columns)
@@ -63,7 +63,7 @@ def _describe_problems(files: MediaTable) -> Iterable[str]:
     causes = Counter(cause for (cause,) in bad.select("cause"))
     first = {info.cause: info.path for info in reversed(bad)}
     for cause, count in causes.most_common(_NUM_NAMED):
-        # A name that is not UTF-8 cannot be printed as it is.
+        # A file name that is not valid UTF-8 cannot be printed unchanged.
         name = first[cause].encode("utf-8", "backslashreplace").decode("utf-8")
         yield f"{count} cannot be used: {cause} (first: {name})"
     if len(causes) > _NUM_NAMED:

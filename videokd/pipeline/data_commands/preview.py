@@ -1,4 +1,4 @@
-"""`prepare_data.py preview`: a picture of the clips that a config gives, before any training."""
+"""`prepare_data.py preview`: draw the clips of a config before any training."""
 
 import argparse
 from collections.abc import Generator, Iterator, Sequence
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Draw what students are trained on at first, or by what views they are tested."""
+    """Draw the first training clips of the students, or the views of their test videos."""
     from videokd.config import override_config
     from videokd.engine.stop import StopRequest
     from videokd.models.build import fill_model_inputs
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _draw_training(
     cfg: CfgNode, parts: "DatasetParts", *, num_videos: int
 ) -> "Generator[Row, None, None]":
-    """Draw the first clips that a student is trained on when it is trained alone."""
+    """Draw the first clips that a student sees when it is trained alone."""
     from videokd.data.build import LoaderPlace, build_clip_spec, build_train_loader
     from videokd.data.cutting import ClipSet
     from videokd.engine.stop import ignore_signals
@@ -94,7 +94,7 @@ def _draw_training(
     )
     with closing(make_loader(0)) as batches:
         for loaded in batches:
-            batch = loaded.to("cpu")  # where cutting is left to the device, it is done now
+            batch = loaded.to("cpu")  # if the device cuts the clips, it happens here
             for n, view in enumerate(batch.views):
                 plain = Strip("plain", _to_frames(batch.plain_clips[spec.name][n]))
                 augmented = Strip("augmented", _to_frames(batch.clips[n]))
@@ -111,7 +111,7 @@ def _draw_training(
 def _draw_views(
     cfg: CfgNode, parts: "DatasetParts", *, num_videos: int, part: str
 ) -> "Generator[Row, None, None]":
-    """Draw the views by which a student is scored; what videos, the seed decides."""
+    """Draw the views that score a student, of videos chosen by the seed."""
     import numpy as np
 
     from videokd.data.build import (
@@ -145,7 +145,7 @@ def _draw_views(
 
 
 def _draw_video(title: str, clips: "Tensor", plan: "ViewPlan") -> "Row":
-    """Draw up to nine of the views of a video, (V, 3, T, H, W)."""
+    """Draw up to nine views of a video, (V, 3, T, H, W)."""
     import numpy as np
 
     from videokd.pipeline.contact_sheet import Row, Strip
@@ -172,7 +172,7 @@ def _describe_bad(bad: "Sequence[BadVideo]", dataset: str) -> "Iterator[Row]":
 
 
 def _describe_view(view: "ViewParams") -> str:
-    """Name all parameters of a view that do something."""
+    """Return a text with the parameters of an augmentation that have an effect."""
     top, left, height, width = view.crop
     texts = [f"crop {width}x{height} at x {left}, y {top}"]
     if view.flip:
@@ -187,6 +187,6 @@ def _describe_view(view: "ViewParams") -> str:
 
 
 def _to_frames(clip: "Tensor") -> "NDArray[np.uint8]":
-    """Turn (3, T, H, W) into (T, H, W, 3)."""
+    """Convert (3, T, H, W) to (T, H, W, 3)."""
     frames: NDArray[np.uint8] = clip.permute(1, 2, 3, 0).numpy()
     return frames

@@ -1,4 +1,4 @@
-"""`prepare_data.py resize`: make the videos of a folder small and quick to read."""
+"""`prepare_data.py resize`: make the videos of a folder smaller and faster to read."""
 
 import argparse
 
@@ -10,7 +10,7 @@ HELP = "write videos anew with a short side and key frames close together (H.264
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the folders, --short-side and what all encoding has."""
+    """Add the folders, --short-side and the common encoding options."""
     add_common_arguments(parser)
     parser.add_argument(
         "--short-side",
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Resize; names stay, but for extensions of containers that cannot hold H.264 (.webm)."""
+    """Resize the videos; the extension changes only if the container cannot hold H.264 (.webm)."""
     from videokd.data.encode_spec import EncodeSpec
 
     spec = EncodeSpec(short_side=args.short_side, crf=args.crf, gop_frames=args.gop)

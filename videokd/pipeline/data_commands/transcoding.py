@@ -1,4 +1,4 @@
-"""What `resize` and `convert` share: a folder of videos written anew into another folder."""
+"""Common part of `resize` and `convert`: re-encoding of a folder of videos into a new folder."""
 
 import argparse
 from contextlib import closing
@@ -38,12 +38,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def transcode_folder(args: argparse.Namespace, spec: "EncodeSpec", console: Console) -> int:
-    """Write what is not written yet, list what cannot be; 1 when there is such a video.
+    """Write the videos that are not written yet and list the failed ones; return 1 if any failed.
 
     Args:
-        args: Of ``add_common_arguments``.
-        spec: How to write them.
-        console: For the progress bar.
+        args: Parsed arguments of ``add_common_arguments``.
+        spec: Encoding options.
+        console: Console of the progress bar.
     """
     from videokd.data.file_names import describe_other_files
     from videokd.data.transcode_tree import TreeTranscoder
@@ -113,6 +113,6 @@ def _report(
 
 
 def _show_line(console: Console, line: str) -> None:
-    # A name that is not UTF-8 cannot be printed as it is.
+    # A file name that is not valid UTF-8 cannot be printed unchanged.
     text = line.encode("utf-8", "backslashreplace").decode("utf-8")
     console.print(text, highlight=False, markup=False, soft_wrap=True)

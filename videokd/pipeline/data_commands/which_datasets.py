@@ -1,4 +1,4 @@
-"""Which datasets a command is about: those of a config, or one that its arguments describe."""
+"""Selection of a command's datasets: those of a config, or one described by arguments."""
 
 import argparse
 
@@ -26,10 +26,10 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_datasets(args: argparse.Namespace) -> CfgNode:
-    """Return the frozen config that parsed ``add_dataset_arguments`` ask for.
+    """Return the frozen config of arguments parsed with ``add_dataset_arguments``.
 
     Raises:
-        InputError: They name a config and a folder, or neither.
+        InputError: The arguments have both a config and a folder, or neither.
     """
     from videokd.config import override_config
     from videokd.config.defaults import TEMPLATES, default_config
@@ -39,7 +39,7 @@ def load_datasets(args: argparse.Namespace) -> CfgNode:
     if args.config_file:
         return load_config_of(args)
     cfg = default_config()
-    # A config has a network for each dataset.
+    # A config needs a network for each dataset.
     for section in ("DATASETS", "EXPERTS", "STUDENTS"):
         cfg[section][args.name] = TEMPLATES[section]()
     node = cfg.DATASETS[args.name]

@@ -1,1 +1,1 @@
-"""Many variants of one experiment under several seeds: trained once each, scored, compared."""
+"""Studies: many variants of one experiment under several seeds, with statistics and a page."""

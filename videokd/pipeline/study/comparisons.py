@@ -1,4 +1,4 @@
-"""The reference of a study against every other variant: differences, intervals, p values."""
+"""Comparison of a study's reference with every other variant: differences, intervals, p values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,28 +18,28 @@ from videokd.pipeline.study.outcomes import Outcome, Outcomes
 from videokd.pipeline.study.variants import Variant
 from videokd.utils.errors import InputError
 
-# Of the random draws: with the same results the page is the same.
+# Seed of the random draws, so that equal results give an equal page.
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Variant a minus variant b in one dataset, or in the mean of all."""
+    """Accuracy of variant a minus variant b on one dataset, or on the mean of all."""
 
     a: str
     b: str
     dataset: str
-    """Its name, or "mean"."""
+    """Name of the dataset, or "mean"."""
     group: str
-    """Of b: Holm's correction is over all comparisons of a group."""
+    """Group of b; Holm's correction covers all comparisons of a group."""
     seeds: tuple[int, ...]
-    """Those that both have."""
+    """Seeds of both variants."""
     difference: float
-    """Of top-1, in points; low to high is the 95 % interval over videos."""
+    """Top-1 difference in percentage points; low to high is the 95 % interval over videos."""
     low: float
     high: float
     low_seeds: float | None
-    """The interval over videos and seeds; None with one seed, or where seeds differ in videos."""
+    """Interval over videos and seeds; None with one seed, or if the videos differ between seeds."""
     high_seeds: float | None
     mcnemar_p: float
     permutation_p: float
@@ -49,11 +49,11 @@ class Comparison:
 def compare_all(
     outcomes: Outcomes, variants: Sequence[Variant], reference: Variant
 ) -> list[Comparison]:
-    """Compare the reference with every other variant on the seeds that both have.
+    """Compare the reference with every other variant on their common seeds.
 
     Args:
-        outcomes: What is scored; variants without a seed in common are left out.
-        variants: All of the study.
+        outcomes: Outcomes of all scored variants; variants without a common seed are left out.
+        variants: All variants of the study.
         reference: Variant a of every comparison.
 
     Raises:
@@ -83,7 +83,7 @@ def _compare(outcomes: Outcomes, a: Variant, b: Variant, seeds: Sequence[int]) -
                 f"{name}: {a.name} and {b.name} are scored on different videos; delete the scores "
                 "of one of them and run the same command again"
             )
-    # Which videos are held out depends on the seed, which are tested on does not.
+    # The held-out videos depend on the seed; the test videos do not.
     is_same = all(len({x.videos for x in of_a[name]}) == 1 for name in names)
     stack = _stack_seeds if is_same else _chain_seeds
     data = {name: stack(name, of_a[name], of_b[name]) for name in names}
@@ -103,8 +103,8 @@ def _stack_seeds(
 def _chain_seeds(
     name: str, of_a: Sequence[Outcome], of_b: Sequence[Outcome]
 ) -> tuple[Pairs, NDArray[Any]]:
-    # As if one pair of networks had seen the videos of all seeds. A video that several seeds hold
-    # out is one group, so that it is not taken for several.
+    # Treat the videos of all seeds as the test set of one pair of networks. A video that several
+    # seeds hold out is one group, so that it does not count as independent videos.
     right_a = np.concatenate([x.is_right for x in of_a])
     right_b = np.concatenate([y.is_right for y in of_b])
     return [(right_a, right_b)], _name_groups(name, of_a)
@@ -126,7 +126,7 @@ def _measure(
     num_pairs = len(data[0][0])
     if num_pairs > 1:
         over_seeds = paired_bootstrap_mean(data, resample_seeds=True, seed=_SEED)
-    # For the p values the videos of all datasets are pooled.
+    # The p values pool the videos of all datasets.
     pooled = [
         (
             np.concatenate([pairs[i][0] for pairs, _ in data]),

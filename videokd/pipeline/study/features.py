@@ -1,4 +1,4 @@
-"""Pooled features of whole dataset parts, kept on disk: what the reading of a study starts from."""
+"""Pooled features of whole splits, stored on disk as the input of a study's feature analysis."""
 
 import io
 import logging
@@ -30,29 +30,29 @@ _LABELS = "labels"
 
 @dataclass(frozen=True)
 class PooledFeatures:
-    """What a network makes of the N readable videos of a part, in the order of its index."""
+    """Pooled features of the N readable videos of a split, in the order of its index."""
 
     levels: dict[str, NDArray[np.float32]]
-    """Level name -> (N, C), means of the maps over T, H and W; and "embedding" -> (N, D)."""
+    """Level name -> (N, C), means over T, H and W; and "embedding" -> (N, D)."""
     labels: NDArray[np.int64]
     """(N,)"""
 
 
 def extract_features(run: Run, unit: Unit, dataset: str, part: str) -> PooledFeatures:
-    """Return a trained unit's features of one centre view of every video of a part.
+    """Return a trained unit's features of one centre view of every video of a split.
 
-    They are kept in ``reading`` of the run directory under a hash of the unit's fingerprint and
-    the list of videos.
+    The features are stored in ``reading`` of the run directory, under a hash of the unit's
+    fingerprint and the list of videos.
 
     Args:
         run: The run.
-        unit: Need not know ``dataset``: its classifier is not asked.
+        unit: A trained unit; its classifier is not used, so ``dataset`` may be another dataset.
         dataset: Name of the dataset.
         part: "train", "val" or "test".
 
     Raises:
         InputError: The unit is not trained, or no video can be read.
-        Stopped: A signal came.
+        Stopped: A signal arrived.
     """
     key = sha256_json([unit.fingerprint, run.datasets[dataset].index(part).digest()])
     path = run.folder / "reading" / f"{dataset}-{part}-{key[:16]}.npz"
@@ -93,9 +93,9 @@ def _load_views(run: Run, unit: Unit, dataset: str, part: str) -> Generator[View
 
 @torch.inference_mode()
 def _pool(model: nn.Module, clips: Clips) -> dict[str, Tensor]:
-    """Return level -> (B, C) of clips (B, 3, T, H, W) in [0, 1], one view per video."""
+    """Return level -> (B, C) for clips (B, 3, T, H, W) in [0, 1], one view per video."""
     features = model(clips)
-    # A mean of bfloat16 maps would be rounded.
+    # Averaging in bfloat16 would round the means.
     pooled = {level: x.float().mean(dim=(2, 3, 4)) for level, x in features.levels.items()}
     return {**pooled, EMBEDDING: features.embedding.float()}
 

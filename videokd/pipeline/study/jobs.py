@@ -1,4 +1,4 @@
-"""The trainings that a study needs: each once, whichever variants it is part of."""
+"""Trainings of a study, each listed once even if several variants share it."""
 
 import json
 from collections.abc import Sequence
@@ -19,19 +19,19 @@ from videokd.pipeline.unit import Unit
 
 @dataclass(frozen=True)
 class Job:
-    """One training, and the scoring of its result where a table shows it."""
+    """One training, and the scoring of its model if a table shows it."""
 
     run: Run
-    """Of the first variant that needs it."""
+    """Run of the first variant that needs the training."""
     unit: Unit
     seed: int
     folder: Path
     needs: tuple[Path, ...]
-    """Folders of the trainings that come before."""
+    """Folders of the trainings that must be finished before."""
     variants: tuple[str, ...]
-    """Names of those that need it."""
+    """Names of the variants that need the training."""
     is_shown: bool
-    """Whether it stands in the row of a variant, so that it is scored."""
+    """Whether a variant's row shows the training, so that it is scored."""
 
     def __str__(self) -> str:
         names = ", ".join(self.variants[:3]) + (", ..." if len(self.variants) > 3 else "")
@@ -40,36 +40,35 @@ class Job:
 
 @dataclass(frozen=True)
 class Study:
-    """All that is compared, and the work that it takes."""
+    """Variants of a study, their runs and their trainings."""
 
     variants: tuple[Variant, ...]
     runs: dict[tuple[str, int], Run]
-    """(variant, seed) -> its experiment."""
+    """(variant, seed) -> run of its experiment."""
     jobs: tuple[Job, ...]
-    """One per training, a seed after the other, each after those that it needs."""
+    """One job per training, ordered by seed; each job follows the jobs that it needs."""
 
     def row(self, variant: Variant, seed: int) -> dict[str, Unit]:
-        """Return dataset name -> the unit that a variant shows for it."""
+        """Return dataset name -> the training that a variant shows for it."""
         return self.runs[variant.name, seed].plan.row(variant.row)
 
 
 def make_study(
     cfg: CfgNode, variants: Sequence[Variant], console: Console, stop: StopRequest
 ) -> Study:
-    """Plan every variant under each of its seeds, and collect what must be trained for them.
+    """Plan every variant under each of its seeds, and collect the trainings.
 
-    Units are kept in OUTPUT_DIR/units by their fingerprint, so that what variants have in common
-    is one job.
+    Trainings are stored in OUTPUT_DIR/units by fingerprint, so variants share equal trainings.
 
     Args:
         cfg: The study's config.
-        variants: Of that config.
-        console: For the progress bars of generating and decoding videos.
-        stop: Asked between videos and plans.
+        variants: Variants of that config.
+        console: Console of the progress bars for generating and decoding videos.
+        stop: Stop request, checked between videos and between plans.
 
     Raises:
-        InputError: As of ``prepare_run``.
-        Stopped: A signal came.
+        InputError: See ``prepare_run``.
+        Stopped: A signal arrived.
     """
     seeds = list(dict.fromkeys(seed for variant in variants for seed in variant.seeds))
     alike: dict[str, list[Variant]] = {}
@@ -90,7 +89,7 @@ def make_study(
 
 def _make_run(cfg: CfgNode, with_data: dict[str, Run], console: Console, stop: StopRequest) -> Run:
     cfg = fill_model_inputs(cfg)
-    # Reading lists and opening caches takes longer than all the rest of a plan.
+    # Reuse loaded datasets: reading lists and opening caches takes longer than the rest of a plan.
     parts = (cfg.DATASETS, cfg.DATA, cfg.SYNTHETIC, cfg.DATA_LOADER, cfg.DEVICE)
     key = json.dumps(parts)
     folder = Path(cfg.OUTPUT_DIR)

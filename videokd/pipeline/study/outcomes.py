@@ -1,4 +1,4 @@
-"""Which videos each variant gets right under each seed, read from the scored units."""
+"""Outcomes of a study: the correctly classified videos of each variant under each seed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,14 @@ from videokd.pipeline.unit import Unit
 
 @dataclass(frozen=True)
 class Outcome:
-    """One variant on one dataset under one seed, N videos."""
+    """Result of one variant on one dataset under one seed, N videos."""
 
     is_right: NDArray[np.bool_]
     """(N,)"""
     videos: tuple[str, ...]
     """N paths."""
     groups: tuple[str, ...]
-    """What each video was cut from; videos that are nobody's copies are their own."""
+    """Source of each video, N names; a video without near copies is its own group."""
 
     @property
     def top1(self) -> float:
@@ -33,11 +33,11 @@ class Outcome:
 
 
 Outcomes = dict[tuple[str, int], dict[str, Outcome]]
-"""(variant, seed) -> dataset -> outcome; only what is scored on all datasets."""
+"""(variant, seed) -> dataset -> outcome; only entries that are scored on all datasets."""
 
 
 def read_outcomes(study: Study, part: str) -> Outcomes:
-    """Read what is scored.
+    """Read the outcomes of all scored variants.
 
     Args:
         study: The study.
@@ -60,12 +60,12 @@ def read_outcomes(study: Study, part: str) -> Outcomes:
 
 
 def find_groups(index: VideoIndex, *, has_groups: bool) -> dict[str, str]:
-    """Return path -> name of what a video was cut from.
+    """Return path -> name of the video's source.
 
     Args:
         index: The videos.
-        has_groups: Whether the videos of one class and group are near copies of each other, as in
-            UCF101; else each video is its own.
+        has_groups: Whether videos of the same class and group are near copies of each other, as in
+            UCF101. Otherwise each video is its own group.
     """
     return {
         record.path: f"{record.label}/{record.group}" if has_groups else record.path

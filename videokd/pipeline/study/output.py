@@ -1,4 +1,4 @@
-"""Writing what a study found: ``OUTPUT.json``, ``OUTPUT.md`` and the pictures in ``OUTPUT/``."""
+"""Output of a study: ``OUTPUT.json``, ``OUTPUT.md`` and the pictures in ``OUTPUT/``."""
 
 import logging
 from pathlib import Path
@@ -14,7 +14,7 @@ from videokd.utils.io import atomic_write_text, write_json
 
 logger = logging.getLogger(__name__)
 
-# Whose scores a reading needs; that of the experts it does not.
+# Rows whose scores the feature analysis needs. It does not need the scores of the experts.
 _READ_ROWS = {"joint", "students"}
 
 
@@ -32,22 +32,22 @@ def write_output(
 
     Args:
         cfg: The study's config.
-        study: Made from it, trained and scored.
+        study: Study of that config, trained and scored.
         part: "val" or "test".
-        output: Path without ending.
-        command: What was typed.
-        wall_sec: Seconds that it took.
-        with_reading: Whether to look into the networks of the config without OPTS too, which is
-            done on the test split only.
+        output: Path without extension.
+        command: Command line of the call.
+        wall_sec: Seconds that the call took.
+        with_reading: Whether to add the feature analysis of the config without OPTS, which needs
+            the test split.
 
     Raises:
-        InputError: Nothing is whole.
+        InputError: No variant is complete.
     """
     results = make_results(cfg, study, part, command=command, wall_sec=wall_sec)
     write_json(output.with_name(f"{output.name}.json"), results)
     page = output.with_name(f"{output.name}.md")
     old_page = page.read_text(encoding="utf-8") if page.exists() else ""
-    # Written before the reading, which takes minutes, and again with it.
+    # Write the page before the feature analysis, which takes minutes, and again after it.
     atomic_write_text(page, make_page(results, [], name=output.name, old_page=old_page))
     missing = {(row["variant"], row["seed"]) for row in results["missing"]}
     runs = _plain_runs(study, missing) if with_reading and part == "test" else {}
@@ -63,7 +63,7 @@ def write_output(
 
 
 def _plain_runs(study: Study, missing: set[tuple[str, int]]) -> dict[int, Run]:
-    """Return seed -> run without OPTS, of the seeds under which all that is read is there."""
+    """Return seed -> run without OPTS, for the seeds with all trainings of the feature analysis."""
     plain = [variant for variant in study.variants if not variant.opts]
     if not {variant.row for variant in plain} >= _READ_ROWS:
         return {}

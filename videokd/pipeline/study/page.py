@@ -1,4 +1,4 @@
-"""The page of a study in markdown, from its results; what was written by hand into it is kept."""
+"""Markdown page of a study, built from its results; handwritten notes are kept."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,13 +12,13 @@ _ALPHA = 0.05
 def make_page(
     results: Mapping[str, Any], sections: Sequence[Section], *, name: str, old_page: str = ""
 ) -> str:
-    """Return the page.
+    """Return the page as Markdown.
 
     Args:
         results: From ``make_results``.
-        sections: The reading; may be empty.
-        name: Of the study: its title, and the folder of the pictures beside the page.
-        old_page: What it replaces; the text between <!-- notes --> and <!-- /notes --> is kept.
+        sections: Sections of the feature analysis; may be empty.
+        name: Name of the study: page title, and folder of the pictures beside the page.
+        old_page: Previous page; the text between <!-- notes --> and <!-- /notes --> is kept.
     """
     groups: dict[str, list[str]] = {}
     for variant, definition in results["definitions"].items():
@@ -51,7 +51,7 @@ def make_page(
 
 
 def keep_notes(old_page: str) -> str:
-    """Return the notes of a page with their marks; empty notes where it has none."""
+    """Return the notes of a page with their markers; empty notes if it has none."""
     start, end = old_page.find(_NOTES[0]), old_page.find(_NOTES[1])
     if start < 0 or end < start:
         return "\n".join(_NOTES)

@@ -1,4 +1,4 @@
-"""Worker processes that share the jobs of a study."""
+"""Worker processes that run the jobs of a study."""
 
 import logging
 import signal
@@ -35,27 +35,27 @@ def run_jobs(
 ) -> dict[Path, str]:
     """Train and score all jobs of a study in worker processes.
 
-    The calling script needs ``if __name__ == "__main__"``: the processes are spawned.
+    The workers are spawned, so the calling script needs ``if __name__ == "__main__"``.
 
     Args:
         cfg: The study's config.
-        study: Made from it.
-        part: "val" or "test", what is scored.
-        num_processes: Workers, each with the loader processes and threads of the config.
-        stop: A signal is handed on to the workers.
+        study: Study of that config.
+        part: "val" or "test", the split to score.
+        num_processes: Number of workers, each with the loader processes and threads of the config.
+        stop: Stop request; signals are forwarded to the workers.
 
     Returns:
-        Folder of each unit that failed -> why.
+        Folder of each failed training -> cause.
 
     Raises:
-        Stopped: A signal came and the workers left checkpoints.
-        RunError: Workers ended before everything was done, without saying why.
+        Stopped: A signal arrived and the workers wrote checkpoints.
+        RunError: All workers ended early with an error code.
     """
     _check_cores(study, num_processes)
     token = uuid.uuid4().hex
     context = get_context("spawn")
     workers: list[BaseProcess] = []
-    # A signal that comes before a worker is ready for it waits until it is.
+    # A signal that arrives before a worker can handle it stays pending until then.
     with _blocked_signals():
         for place in range(num_processes):
             arguments = (cfg, study.variants, part, token)
@@ -64,7 +64,7 @@ def run_jobs(
             workers.append(worker)
     _wait(workers, stop)
     codes = [worker.exitcode for worker in workers]
-    # A worker that ends well has seen everything done, whatever became of the others.
+    # A worker that exits with 0 has seen all jobs finished, even if other workers failed.
     if stop.is_set or (0 not in codes and EXIT_STOPPED in codes):
         raise Stopped
     if 0 not in codes:
@@ -80,7 +80,7 @@ def run_jobs(
 
 def _check_cores(study: Study, num_processes: int) -> None:
     run = next(iter(study.runs.values()))
-    # The planning process has as many threads as a worker will have.
+    # This process has as many torch threads as each worker will have.
     num_wanted = num_processes * (run.num_workers + torch.get_num_threads())
     if num_wanted > num_available_cores():
         logger.warning(
@@ -102,7 +102,7 @@ def _wait(workers: list[BaseProcess], stop: StopRequest) -> None:
                 for worker in workers:
                     worker.terminate()
     finally:
-        # A second Ctrl-C, or a defect: nobody is left behind.
+        # After a second Ctrl-C or a defect, leave no worker behind.
         for worker in workers:
             if worker.is_alive():
                 worker.kill()

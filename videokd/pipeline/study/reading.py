@@ -1,7 +1,7 @@
-"""What a study's numbers rest on: features, errors, probabilities and classes, read side by side.
+"""Analysis of a study's networks: features, errors, calibration and per-class accuracy.
 
 Each section compares the students with B1, the same networks trained alone, and with T*. A run
-without B1 is read without it.
+without B1 is analysed without it.
 """
 
 from collections.abc import Mapping
@@ -25,19 +25,19 @@ __all__ = ["Section", "write_reading"]
 
 
 def write_reading(runs: Mapping[int, Run], folder: Path) -> list[Section]:
-    """Draw the pictures of a reading and return its sections.
+    """Draw the pictures of the analysis and return its sections.
 
-    Features are extracted once and kept in the run directories; see ``extract_features``.
+    Features are extracted once and stored in the run directories, see ``extract_features``.
 
     Args:
         runs: Seed -> run of one config, trained and scored on the test split; at least one.
-        folder: For the pictures; made when missing.
+        folder: Output folder of the pictures; created if missing.
 
     Raises:
-        InputError: Something is not trained or not scored.
-        Stopped: A signal came; the same call goes on.
+        InputError: A network is not trained or not scored.
+        Stopped: A signal arrived; the same call resumes.
     """
-    # Said before networks are run for minutes.
+    # Missing scores raise here, before minutes of feature extraction.
     scores = read_all_scores(runs)
     first = next(iter(runs.values()))
     folder.mkdir(parents=True, exist_ok=True)

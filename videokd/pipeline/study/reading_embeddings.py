@@ -1,4 +1,4 @@
-"""Sections on what networks see: likeness of their features, and neighbours of embeddings."""
+"""Sections on features: similarity between networks, and nearest neighbours of embeddings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,10 +28,10 @@ def read_similarity(runs: Mapping[int, Run], folder: Path) -> Section:
 
     Args:
         runs: Seed -> run; at least one.
-        folder: For the picture.
+        folder: Output folder of the picture.
 
     Raises:
-        InputError: Something is not trained.
+        InputError: A network is not trained.
     """
     first = next(iter(runs.values()))
     units, levels = find_units(first), _levels(first)
@@ -76,14 +76,14 @@ def read_similarity(runs: Mapping[int, Run], folder: Path) -> Section:
 
 
 def read_neighbours(runs: Mapping[int, Run], folder: Path) -> Section:
-    """Draw the embeddings of the first seed by t-SNE and classify those of all by neighbours.
+    """Draw t-SNE of the first seed's embeddings, and compute k-NN accuracy for all seeds.
 
     Args:
         runs: Seed -> run; at least one.
-        folder: For the pictures.
+        folder: Output folder of the pictures.
 
     Raises:
-        InputError: Something is not trained.
+        InputError: A network is not trained.
     """
     seed, first = next(iter(runs.items()))
     units = find_units(first)
@@ -154,6 +154,7 @@ def _knn(run: Run, key: str, name: str) -> float:
 
 def _place(features: PooledFeatures, seed: int) -> NDArray[np.float64]:
     embeddings = features.levels[EMBEDDING]
-    # A third of the videos is as many neighbours as small splits have to tell near from far.
+    # t-SNE uses about 3 * perplexity neighbours of each point, so small splits need a smaller
+    # perplexity.
     perplexity = min(_PERPLEXITY, (len(embeddings) - 1) / 3)
     return tsne_points(embeddings, perplexity=perplexity, seed=seed)

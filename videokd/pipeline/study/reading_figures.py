@@ -1,7 +1,6 @@
-"""Pictures of a reading as PNG files on white; nothing is computed here.
+"""Pictures of the feature analysis as PNG files on white; this module only draws.
 
-Networks have one colour and one marker each in all pictures, told apart with common colour
-blindness.
+Each network has the same colour and marker in all pictures, distinct under common colour blindness.
 """
 
 import io
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NETWORKS = {"T*": (COLORS[2], "s"), "student": (COLORS[0], "o"), "B1": (COLORS[1], "^")}
-# Okabe and Ito's colours and two more; with the markers 70 classes look different.
+# Okabe and Ito's colours and two more; with the markers they distinguish 70 classes.
 _CLASS_COLORS = (
     *("#e69f00", "#56b4e9", "#009e73", "#d55e00", "#0072b2"),
     *("#cc79a7", "#000000", "#b8a800", "#7a1f4d", "#8a8f98"),
@@ -35,12 +34,12 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    # Names of classes and datasets are text, whatever signs they hold.
+    # Class and dataset names are plain text, even if they contain "$".
     "text.parse_math": False,
 }
 
 Groups = Mapping[tuple[str, str], Sequence[float]]
-"""(dataset, network) -> value of each seed."""
+"""(dataset, network) -> one value per seed."""
 
 
 def draw_similarities(
@@ -50,10 +49,10 @@ def draw_similarities(
     rows: Sequence[str],
     columns: Sequence[str],
 ) -> None:
-    """Draw one heat map per dataset, its values written in.
+    """Draw one heat map per dataset, with the values as text.
 
     Args:
-        path: Of the picture.
+        path: Output path.
         values: Dataset -> (R, C) CKA.
         rows: R names.
         columns: C names.
@@ -82,14 +81,14 @@ def draw_embeddings(
     labels: NDArray[np.int64],
     class_names: Sequence[str],
 ) -> None:
-    """Draw one panel per network, points marked by class.
+    """Draw one panel per network, with points marked by class.
 
     Args:
-        path: Of the picture.
-        dataset: Its name.
+        path: Output path.
+        dataset: Name of the dataset.
         points: Network -> (N, 2).
         labels: (N,)
-        class_names: Shown where they are at most 20; beyond 70 marks come again.
+        class_names: Class names, shown if there are at most 20. Beyond 70 classes the marks repeat.
     """
     with _style():
         figure, axes = _panels(len(points), width=2.7, height=3.3)
@@ -115,10 +114,10 @@ def draw_embeddings(
 
 
 def draw_shares(path: Path, panels: Mapping[str, Groups]) -> None:
-    """Draw percentages as bars, grouped by dataset: the mean over seeds, and a dot per seed.
+    """Draw percentages as bars grouped by dataset: the mean over seeds, and a dot per seed.
 
     Args:
-        path: Of the picture.
+        path: Output path.
         panels: Title -> values in percent; nan is left out.
     """
     with _style():
@@ -142,11 +141,11 @@ def draw_shares(path: Path, panels: Mapping[str, Groups]) -> None:
 
 
 def draw_reliability(path: Path, tables: Mapping[str, Mapping[str, Reliability]]) -> None:
-    """Draw accuracy over confidence, one panel per dataset.
+    """Draw accuracy against confidence, one panel per dataset.
 
     Args:
-        path: Of the picture.
-        tables: Dataset -> network -> its diagram.
+        path: Output path.
+        tables: Dataset -> network -> reliability diagram.
     """
     with _style():
         figure, axes = _panels(len(tables), width=3.4, height=3.5)
@@ -168,11 +167,12 @@ def draw_reliability(path: Path, tables: Mapping[str, Mapping[str, Reliability]]
 def draw_changes(
     path: Path, changes: Mapping[str, Mapping[str, tuple[float, Sequence[float]]]]
 ) -> None:
-    """Draw the change of each class as a bar, and a dot per seed; one panel per dataset.
+    """Draw the change of each class as a bar, with a dot per seed; one panel per dataset.
 
     Args:
-        path: Of the picture.
-        changes: Dataset -> class -> (change, that of each seed), in points; first class on top.
+        path: Output path.
+        changes: Dataset -> class -> (change, change of each seed), in percentage points; the first
+            class is on top.
     """
     with _style():
         height = 1.0 + 0.22 * max(len(of_dataset) for of_dataset in changes.values())
@@ -196,7 +196,7 @@ def _known(values: Sequence[float]) -> list[float]:
 
 
 def _legend(figure: "Figure", axis: "Axes") -> None:
-    """Put one legend for all panels under them."""
+    """Draw one legend for all panels below them."""
     handles, names = axis.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names))
 
@@ -208,7 +208,7 @@ def _style(changes: Mapping[Any, Any] | None = None) -> Any:
 
 
 def _panels(count: int, *, width: float, height: float) -> tuple["Figure", list["Axes"]]:
-    # Not pyplot: it keeps figures in global state and picks a window system.
+    # pyplot would keep figures in global state and choose a window system.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * count + 1, height), layout="constrained")
@@ -220,7 +220,7 @@ def _save(figure: "Figure", path: Path) -> None:
 
     drawn, packed = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=_DPI)
-    # A palette takes a third of the space: these files are kept in the repository.
+    # A palette reduces the size to a third; these files are kept in the repository.
     with Image.open(drawn) as image:
         image.convert("RGB").quantize(256).save(packed, format="png", optimize=True)
     atomic_write_bytes(path, packed.getvalue())

@@ -1,4 +1,4 @@
-"""The networks that a reading looks at: experts, T*, students and, where there is one, B1."""
+"""Networks of the feature analysis: experts, T*, students and, if trained, B1."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from videokd.pipeline.unit import Unit
 from videokd.utils.errors import InputError
 
 TITLES = {"experts": "expert", "joint": "T*", "students": "student", "B1": "B1"}
-# A student, and the same network trained alone.
+# Rows of a student and of the same network trained alone.
 STUDENT_KEYS = ("students", "B1")
 
 Scores = dict[str, dict[str, list[Scored]]]
@@ -19,19 +19,19 @@ def find_units(run: Run) -> dict[str, dict[str, Unit]]:
     """Return key of ``TITLES`` -> dataset -> unit.
 
     Args:
-        run: B1 is left out where it is none of the run's baselines.
+        run: The run; B1 is left out if the run does not train it.
     """
     return {key: run.plan.row(key) for key in TITLES if key in run.plan.rows}
 
 
 def read_all_scores(runs: Mapping[int, Run]) -> Scores:
-    """Read what T*, students and B1 say about the test splits, averaged over views.
+    """Read the predictions of T*, students and B1 on the test splits, averaged over views.
 
     Args:
         runs: Seed -> run.
 
     Raises:
-        InputError: Something is not scored, or not on the same videos as the rest.
+        InputError: A network is not scored, or is scored on other videos than the rest.
     """
     scores: Scores = {}
     for run in runs.values():
@@ -52,7 +52,7 @@ def read_all_scores(runs: Mapping[int, Run]) -> Scores:
 
 
 def describe_fused_students(run: Run) -> str:
-    """Return a sentence that names the datasets whose B1 is a part of T*; "" without any."""
+    """Return a sentence that names the datasets whose B1 is an expert of T*; "" for none."""
     units = find_units(run)
     names = [
         name

@@ -1,4 +1,4 @@
-"""Sections on what networks say: errors handed down, calibration, single classes."""
+"""Sections on predictions: inherited errors, calibration, per-class accuracy."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -18,17 +18,17 @@ from videokd.pipeline.study import reading_figures as figures
 from videokd.pipeline.study.reading_rows import STUDENT_KEYS, TITLES, Scores
 from videokd.pipeline.study.section import Section, count_seeds, format_seeds, markdown_table
 
-# Of classes in one table and picture; more are cut to the largest gains and losses.
+# Maximum number of classes in a table and picture; the largest gains and losses are kept.
 _MAX_CLASSES = 30
 _NUM_BINS = 15
 
 
 def read_inheritance(scores: Scores, folder: Path, *, remark: str) -> Section:
-    """Count which of T*'s errors students and B1 repeat.
+    """Compute the share of T*'s errors that students and B1 repeat.
 
     Args:
         scores: From ``read_all_scores``.
-        folder: For the picture.
+        folder: Output folder of the picture.
         remark: From ``describe_fused_students``.
     """
     wrong, same, agreement = {}, {}, {}
@@ -67,7 +67,7 @@ def read_calibration(scores: Scores, folder: Path) -> Section:
 
     Args:
         scores: From ``read_all_scores``.
-        folder: For the picture.
+        folder: Output folder of the picture.
     """
     keys = [key for key in TITLES if key in next(iter(scores.values()))]
     figures.draw_reliability(
@@ -105,7 +105,7 @@ def read_class_changes(scores: Scores, folder: Path) -> Section:
 
     Args:
         scores: From ``read_all_scores``, with B1.
-        folder: For the picture.
+        folder: Output folder of the picture.
     """
     changes: dict[str, list[ClassChange]] = {}
     points: dict[str, dict[int, list[float]]] = {}
@@ -160,7 +160,7 @@ def _pool(seeds: Sequence[Scored]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _keep_extremes(changes: list[ClassChange]) -> list[ClassChange]:
-    """Return the changes from the largest gain to the largest loss, without a long middle."""
+    """Return the changes from largest gain to largest loss, without the middle of a long list."""
     ordered = sorted(changes, key=lambda change: -change.points)
     half = _MAX_CLASSES // 2
     return ordered if len(ordered) <= _MAX_CLASSES else ordered[:half] + ordered[-half:]

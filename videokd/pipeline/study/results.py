@@ -1,4 +1,4 @@
-"""The result of a study as plain JSON values: everything that its page shows, and more."""
+"""Results of a study as plain JSON values: everything on its page, and more."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -25,17 +25,17 @@ from videokd.utils.io import read_json
 def make_results(
     cfg: CfgNode, study: Study, part: str, *, command: str, wall_sec: float
 ) -> dict[str, Any]:
-    """Collect the results of what is trained and scored.
+    """Collect the results of all trained and scored variants.
 
     Args:
         cfg: The study's config.
-        study: Made from it.
+        study: Study of that config.
         part: "val" or "test".
-        command: What was typed.
-        wall_sec: Seconds that the command took.
+        command: Command line of the call.
+        wall_sec: Seconds that the call took.
 
     Raises:
-        InputError: No variant is whole under any seed.
+        InputError: No variant is complete under any seed.
     """
     outcomes = read_outcomes(study, part)
     if not outcomes:

@@ -1,4 +1,4 @@
-"""A section of a study's page, and the tables in it."""
+"""Sections and tables of a study's page."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,27 +8,28 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page."""
+    """One section of the page."""
 
     title: str
     text: str
-    """Markdown, without the title and the pictures."""
+    """Markdown without the title and the pictures."""
     pictures: tuple[str, ...]
-    """Names of files in the folder of the pictures."""
+    """File names in the folder of the pictures."""
 
 
 def markdown_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], *, num_names: int = 1
 ) -> str:
-    """Return a table in markdown.
+    """Return a Markdown table.
 
     Args:
         header: Names of the columns.
-        rows: Cells, as many as columns.
-        num_names: Columns of names, aligned left; numbers follow.
+        rows: Rows with one cell per column.
+        num_names: Number of leading columns with names, aligned left; the other columns are
+            numbers.
     """
     rule = ["---" if column < num_names else "---:" for column in range(len(header))]
-    # Names of classes and datasets are the user's.
+    # Names of classes and datasets come from the user and may contain "|".
     lines = [[cell.replace("|", "\\|") for cell in row] for row in (header, rule, *rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -39,14 +40,14 @@ def count_seeds(num: int) -> str:
 
 
 def format_seeds(values: Iterable[float], *, digits: int = 1) -> str:
-    """Return "mean +- std" of one number over seeds, or the number alone of a single seed.
+    """Return "mean +- std" of one number over seeds, or the number alone for a single seed.
 
     Args:
-        values: One per seed; nan where it is not defined, which leaves that seed out.
-        digits: After the point.
+        values: One value per seed; nan leaves a seed out.
+        digits: Number of decimals.
 
     Returns:
-        With the sample standard deviation (n - 1); "-" where no seed has the number.
+        The mean with the sample standard deviation (n - 1); "-" if no seed has a value.
     """
     known = [value for value in values if not np.isnan(value)]
     if not known:

@@ -1,4 +1,4 @@
-"""What the logs of a variant's trainings say: how far they came, and how they were taught."""
+"""Summary of a variant's training logs: final accuracy, teacher agreement and feature losses."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,21 +11,21 @@ from videokd.pipeline.study.jobs import Study
 from videokd.pipeline.study.variants import Variant
 from videokd.pipeline.unit import Unit
 
-# Logged as a share of clips.
+# Values that the log holds as shares of clips, 0 to 1.
 _SHARES = ("agreement", "teacher_top1")
 
 
 def describe_training(study: Study, variant: Variant, seeds: Sequence[int]) -> dict[str, Any]:
-    """Return means over the trainings that a variant shows, over seeds and datasets.
+    """Return means over seeds and datasets of the trainings that a variant shows.
 
     Args:
         study: The study.
-        variant: One of it.
-        seeds: Of which everything is trained; at least one.
+        variant: A variant of the study.
+        seeds: Seeds under which everything is trained; at least one.
 
     Returns:
-        steps; of the last line of the log that has it: top1, agreement and teacher_top1, percent
-        of clips; and feat, term -> [first, last]. What is in no log is left out.
+        steps; top1, agreement and teacher_top1 in percent of clips, from the last log line with
+        each; feat, a mapping of term -> [first, last]. Values in no log are left out.
     """
     units: dict[Path, Unit] = {}
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""What a study compares: the variants of a config, and the config of each under one seed."""
+"""Variants of a study, and the config of each variant under one seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from videokd.utils.errors import InputError
 
 ROWS = ("experts", "joint", "students", *BASELINES)
 
-# What the study itself sets. The store of trained units is one for all variants.
+# Keys that the study itself sets. All variants share one store of trainings.
 _OF_THE_STUDY = ("SEED", "OUTPUT_DIR", "BASELINES", "VARIANTS")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One line of a study's tables: a row of the results of a changed config."""
+    """One line of a study's tables: a result row of a changed config."""
 
     name: str
     title: str
     group: str
-    """The table that it stands in."""
+    """Name of the variant's table."""
     row: str
     """One of ``ROWS``."""
     opts: tuple[Any, ...]
-    """KEY, VALUE, ... over the study's config."""
+    """KEY, VALUE, ... overrides of the study's config."""
     seeds: tuple[int, ...]
 
 
@@ -39,12 +39,12 @@ def read_variants(
 
     Args:
         cfg: The study's config.
-        seeds: Of the study; a variant with NUM_SEEDS takes the first so many.
-        wanted: Names; none for all.
+        seeds: Seeds of the study; a variant with NUM_SEEDS uses only the first NUM_SEEDS of them.
+        wanted: Names of the variants to return; empty for all.
 
     Raises:
-        InputError: There is no variant, one of ``wanted`` is not there, seeds that are negative or
-            named twice, or a variant that cannot be.
+        InputError: The config has no variants, ``wanted`` has an unknown name, a seed is negative
+            or repeated, or a variant is invalid.
     """
     known = list(cfg.VARIANTS)
     if not known:
@@ -59,11 +59,11 @@ def read_variants(
 
 
 def variant_config(cfg: CfgNode, variants: Sequence[Variant], seed: int) -> CfgNode:
-    """Return the config of variants that differ in the row only, with the baselines they need.
+    """Return the config of variants that differ only in their row, with the baselines they need.
 
     Args:
         cfg: The study's config.
-        variants: All with the same ``opts``.
+        variants: Variants with equal ``opts``.
         seed: The seed.
 
     Raises:

@@ -1,8 +1,8 @@
-"""Walking over the jobs of a study, alone or beside other processes that do the same.
+"""Execution of a study's jobs by one or several cooperating processes.
 
-Processes agree through the folders of the units alone: a finished unit says so in
-``training.json``, one at work is locked, one that failed has a ``failure.json``. A lock ends with
-its process, however that ends, so nothing is lost and nothing is done twice.
+The processes communicate only through the folders of the trainings: a finished training has
+is_finished in ``training.json``, a running one is locked, a failed one has ``failure.json``. A lock
+ends with its process, so no job is lost or done twice.
 """
 
 import logging
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Duty:
-    """What is done with each job, and how to see that it is done."""
+    """Action on a job, and the test for its completion."""
 
     verb: str
     do: Callable[[Run, Unit], None]
@@ -34,12 +34,12 @@ class Duty:
 
 
 def training_duty() -> Duty:
-    """Return the duty to train."""
+    """Return the duty that trains jobs."""
     return Duty("trained", train_unit, lambda run, unit: run.plan.is_finished(unit))
 
 
 def scoring_duty(part: str) -> Duty:
-    """Return the duty to score on "val" or "test"."""
+    """Return the duty that scores jobs on "val" or "test"."""
     return Duty(
         "scored",
         lambda run, unit: score_unit(run, unit, part),
@@ -49,13 +49,13 @@ def scoring_duty(part: str) -> Duty:
 
 @contextmanager
 def claim(folder: Path) -> Iterator[bool]:
-    """Lock a unit's folder while the body runs; False when somebody else holds it."""
+    """Lock a training's folder while the body runs; yield False if another process holds it."""
     with lock_folder(folder) as holder:
         yield holder is None
 
 
 def read_failure(folder: Path, token: str) -> str | None:
-    """Return why a unit failed in the call of the tool that ``token`` names, or None."""
+    """Return the cause of a training's failure in the tool call ``token``, or None."""
     path = folder / "failure.json"
     if not path.exists():
         return None
@@ -71,16 +71,16 @@ def do_jobs(
     check: Callable[[], None],
     poll_sec: float = 1.0,
 ) -> None:
-    """Train all jobs, then score those that are shown; return when nothing is left to do.
+    """Train all jobs, then score those that are shown; return when no job is left.
 
-    What other processes do is waited for, and taken over when they end before it is done.
+    Jobs of other processes are waited for, and taken over if such a process ends early.
 
     Args:
-        jobs: In an order in which each comes after those that it needs.
+        jobs: Jobs in an order in which each follows the jobs that it needs.
         duties: Training and scoring.
-        token: Of this call of the tool: what failed in it is not tried again.
+        token: Id of this tool call; jobs that failed in it are not tried again.
         check: Called often; raises to stop.
-        poll_sec: Seconds between looks at what others do.
+        poll_sec: Seconds between checks of jobs in other processes.
 
     Raises:
         Stopped: From ``check`` or from a training.
@@ -94,7 +94,7 @@ def do_jobs(
 def _walk(
     jobs: Sequence[Job], duty: Duty, *, token: str, check: Callable[[], None], poll_sec: float
 ) -> set[Path]:
-    """Return the folders of the jobs that failed, or need one that did."""
+    """Do all jobs; return the folders of failed jobs and of jobs that need a failed job."""
     still_open = {job.folder: job for job in jobs}
     failed: set[Path] = set()
     while still_open:
@@ -112,16 +112,16 @@ def _walk(
                 num_done = sum(duty.is_done(j.run, j.unit) for j in still_open.values())
                 num_done += len(jobs) - len(still_open) - len(failed)
                 logger.info("%s; %s: %d of %d", outcome, duty.verb, num_done, len(jobs))
-                break  # what others finished meanwhile may free a job that stands before
+                break  # restart: an earlier job may be ready by now
         if still_open and not outcome:
             time.sleep(poll_sec)
     return failed
 
 
 def _try(job: Job, duty: Duty, token: str) -> str:
-    """Do a job and say how it went; do and say nothing when somebody else is at it."""
+    """Do a job and return a line on the result; "" if another process has or had the job."""
     with claim(job.folder) as is_mine:
-        # Between the look and the lock somebody may have finished it.
+        # Another process may have finished the job between the check and the lock.
         if not is_mine or duty.is_done(job.run, job.unit):
             return ""
         if read_failure(job.folder, token) is not None:
