@@ -104,8 +104,8 @@ def _data() -> CfgNode:
     node.RANDOM_FLIP = True
     node.COLOR_JITTER = 0.2  # brightness and contrast factors in 1 +- this; 0 = off
     node.DECODER = "auto"  # auto | pyav | decord | torchcodec
-    # Shares of the datasets in joint batches: proportional (to their videos) | balanced |
-    # temperature (~ videos^(1/MIX_TEMPERATURE)) | round_robin (each batch from one dataset)
+    # Shares of the datasets in joint batches: proportional (to their videos) | balanced (equal)
+    # | temperature (~ videos^(1/MIX_TEMPERATURE)) | round_robin (each batch from one dataset)
     node.MIX = "proportional"
     node.MIX_TEMPERATURE = 1.0  # >= 1; 1 = proportional, larger values make shares more equal
     # Clips per video in a batch, from one decode; the number of clips per epoch stays the same
@@ -116,7 +116,7 @@ def _data() -> CfgNode:
     node.MAX_BAD_FRACTION = 0.01  # share of missing or unreadable videos that stops a run
     # Folder of the dataset indexes that `tools/prepare_data.py index` writes; "" = none
     node.INDEX_DIR = ""
-    # V > 0: each video has V fixed augmentations, used in turn; 0 = a new augmentation each time
+    # V > 0: each video has V fixed clips (start and augmentation), used in turn; 0 = new clips
     node.VIEWS_PER_VIDEO = 0
     node.FRAME_CACHE = ""  # folder for decoded frames of small datasets; "" = no cache
     node.FRAME_CACHE_MAX_GIB = 2.0
@@ -125,7 +125,7 @@ def _data() -> CfgNode:
 
 def _joint() -> CfgNode:
     node = CfgNode()
-    node.TOPOLOGY = "pyramid"  # pyramid: fuse experts at every level | trunk: at the lowest only
+    node.TOPOLOGY = "pyramid"  # pyramid: fuse experts at every level | trunk: at the lowest level
     node.SCOPE = "all"  # all: one teacher for all datasets | target: one per dataset, on its clips
     node.EXPERTS = []  # datasets whose experts are fused; [] = all
     node.LEVELS = ["stage2", "stage3"]  # fused levels; the embedding is always fused, [] = only it
@@ -191,7 +191,7 @@ def _solver() -> CfgNode:
     node.STEPS = []
     # Learning rate of each depth of a backbone relative to the depth above it; 1 = off
     node.LAYER_DECAY = 1.0
-    node.BETA2 = 0.999  # of AdamW; lower it for trainings of less than thousands of steps
+    node.BETA2 = 0.999  # of AdamW; use less for trainings shorter than some thousand steps
     node.WEIGHT_DECAY = 0.05  # not for norms, biases, tokens and position embeddings of ViTs
     node.MAX_EPOCH = 30
     node.WARMUP_EPOCHS = 2.0

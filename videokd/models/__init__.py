@@ -1,1 +1,1 @@
-"""Clips in, features of every level out: one file per architecture family."""
+"""Video networks that map clips to feature maps per level, with one file per family."""

@@ -25,7 +25,7 @@ class Frozen(nn.Module):
 
     @property
     def module(self) -> Any:
-        """The network."""
+        """The frozen network."""
         return self._hidden[0]
 
     def forward(self, *args: Any) -> Any:

@@ -1,1 +1,1 @@
-"""Leaf helpers: errors, atomic files, the run's environment, logging. Imports nothing of ours."""
+"""Helpers for errors, atomic files, environment and logging; they import only each other."""

@@ -21,7 +21,7 @@ _REPORTED_PACKAGES = ("torch", "torchvision", "pytorchvideo", "av", "decord", "f
 
 
 def num_available_cores() -> int:
-    """Return the number of cores that this process may use, by its affinity mask if there is one."""
+    """Return the number of cores that this process may use (its affinity mask if available)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

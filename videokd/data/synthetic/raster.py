@@ -15,7 +15,7 @@ _COVERAGE_BITS = 7
 
 @dataclass(frozen=True, slots=True)
 class Capsule:
-    """One moving segment with round ends.
+    """Moving segment with round ends.
 
     Attributes:
         start: (T, 2) x, y of one end, in pixels.

@@ -1,1 +1,1 @@
-"""The kinds of networks that can be an expert or a student, one file each."""
+"""Backbones for experts and students, with one file per network family."""

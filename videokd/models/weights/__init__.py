@@ -1,1 +1,1 @@
-"""Weights from elsewhere: found, read, renamed and adapted to a network of ours, with a report."""
+"""Pretrained weights: lookup, reading, renaming, adaptation to a network, and a report."""
