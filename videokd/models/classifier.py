@@ -96,7 +96,7 @@ class VideoClassifier(nn.Module):
         return self.heads[dataset](self.dropout(embedding.float()))
 
     def guard(self, clips: Clips) -> None:
-        """Check the convolutions once per device and clip size if the precision is half.
+        """Replace convolutions that are wrong in half precision; checks each clip size once.
 
         The forward of the first training step calls this, because device and size are known there.
 

@@ -10,7 +10,7 @@ _BIT_RATE_AVI = 200_000  # bits per second
 
 
 def encode_avi(frames: NDArray[np.uint8], *, frame_rate_fps: int, num_b_frames: int = 0) -> bytes:
-    """Encode as AVI with MPEG-4 part 2 under the XVID tag, like UCF101 and HMDB51.
+    """Return frames encoded as AVI with MPEG-4 part 2 and the XVID tag, like UCF101 and HMDB51.
 
     Args:
         frames: (T, H, W, 3) RGB, even height and width.
@@ -32,7 +32,7 @@ def encode_avi(frames: NDArray[np.uint8], *, frame_rate_fps: int, num_b_frames: 
 
 
 def encode_mp4(frames: NDArray[np.uint8], *, frame_rate_fps: int) -> bytes:
-    """Encode as MP4 with H.264, like the Kinetics copies in circulation.
+    """Return frames encoded as MP4 with H.264, like the Kinetics copies in circulation.
 
     Args:
         frames: (T, H, W, 3) RGB, even height and width.

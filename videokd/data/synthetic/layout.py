@@ -51,7 +51,7 @@ _KINETICS_CLIP_SEC = 10  # duration in the names of Kinetics clips
 
 @dataclass(frozen=True, slots=True)
 class ClipFile:
-    """One video file to generate.
+    """Video file to generate.
 
     Attributes:
         path: Path relative to the root of all three datasets, with "/".
