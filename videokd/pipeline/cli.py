@@ -133,7 +133,7 @@ def own_run_directory(folder: Path) -> Iterator[None]:
 
 
 def is_first_rank() -> bool:
-    """Return whether this process has rank 0, the only rank that writes files."""
+    """Return whether this process has rank 0, the rank that writes files."""
     return os.environ.get("RANK", "0") == "0"
 
 

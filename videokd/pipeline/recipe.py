@@ -12,8 +12,8 @@ from videokd.data.synthetic.generate import GENERATOR_VERSION
 from videokd.models.weights.source import identify_weights
 from videokd.utils.errors import InputError
 
-# These keys do not affect weights: storage of frames and indexes, the number of missing videos
-# allowed, and the device that cuts clips. The digest of the training videos covers VAL_FRACTION.
+# Keys that do not affect weights: storage of frames and indexes, the allowed share of bad videos,
+# and whether worker or device cuts clips. The digest of the training videos covers VAL_FRACTION.
 _NOT_LEARNT_FROM = (
     *("FRAME_CACHE", "FRAME_CACHE_MAX_GIB", "INDEX_DIR"),
     *("VAL_FRACTION", "MAX_BAD_FRACTION", "AUGMENT_ON"),
@@ -22,7 +22,7 @@ _SCHEDULE_KEYS = ("BASE_LR", "MAX_EPOCH")
 # Keys of a network. The identity of the initial weights replaces the first three in the
 # fingerprint; a schedule without steps replaces TRAIN.
 _WEIGHT_KEYS = ("WEIGHTS", "WEIGHTS_RENAME", "WEIGHTS_STRICT", "TRAIN")
-# Keys of a network that override those of DATA unless they are 0.
+# Keys of a network that override DATA's keys unless they are 0.
 _CLIP_KEYS = ("NUM_FRAMES", "SAMPLING_RATE", "CROP_SIZE")
 
 
@@ -44,8 +44,7 @@ class Recipe:
 
         Args:
             trained_on: Names of the training datasets.
-            node: Config node whose BASE_LR and MAX_EPOCH override those of SOLVER unless they are
-                0.
+            node: Config node with BASE_LR and MAX_EPOCH, which override SOLVER's unless they are 0.
             **parts: Further inputs of the weights beside seed, data, solver and schedule.
         """
         cfg = self._cfg
@@ -103,7 +102,7 @@ class Recipe:
         return {"AUG": keys} if keys else {}
 
     def _mirror_labels(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """Return the label changes under mirroring, for the datasets that have any."""
+        """Return ``mirror_labels`` of datasets where mirroring changes labels or is not allowed."""
         known = {name: self._datasets[name].train.mirror_labels for name in names}
         changing = {name: labels for name, labels in known.items() if labels != ()}
         is_mirrored = self._cfg.DATA.RANDOM_FLIP and changing

@@ -23,7 +23,7 @@ from videokd.models.levels import LevelShapes, compute_level_shapes
 from videokd.models.zoo import Architecture
 from videokd.utils.errors import InputError
 
-# Seed offsets beside those of experts and students, which are the datasets' positions.
+# Seed offsets of other networks; experts and students use the position of their dataset.
 _UNTRAINED_PLACE, _ENSEMBLE_PLACE, _PROJECTOR_PLACE, _JOINT_PLACE = 500, 997, 998, 999
 
 

@@ -1,4 +1,4 @@
-"""Selection of a command's datasets: those of a config, or one described by arguments."""
+"""Selection of a command's datasets: all of a config, or one described by arguments."""
 
 import argparse
 
