@@ -1,4 +1,4 @@
-"""What passes from the data path to the rest: requests, samples, batches, failed videos."""
+"""Requests, samples and batches of clips, and records of videos that could not be read."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,14 +14,15 @@ from videokd.data.uncut import UncutBatch, UncutSample, join_uncut
 
 @dataclass(frozen=True, slots=True)
 class ClipRequest:
-    """Which video to cut a clip from, and the place in the run that seeds its augmentation.
+    """Request for the clips of one video; its place in the run seeds the augmentation.
 
     Args:
         dataset_id: Position of the index in the dataset.
         record_id: Position of the record in its index.
         epoch: 0-based.
-        position: Place of the clip in its epoch, 0-based.
-        num_clips: Clips to cut from one decode of the video, at the places ``position`` and after.
+        position: Position of the clip in its epoch, 0-based.
+        num_clips: Clips to cut from one decode of the video, at ``position`` and the positions
+            after it.
     """
 
     dataset_id: int
@@ -32,12 +33,12 @@ class ClipRequest:
 
 
 class ViewKey(NamedTuple):
-    """The name of a view, the same at every epoch: what is kept of a clip is kept under it."""
+    """Identity of a view, the same in every epoch; used as a key to store network outputs."""
 
     dataset_id: int
     record_id: int
     view: int
-    """Which of the video's fixed views, 0-based; -1 for a view that will not come again."""
+    """Number among the video's fixed views, 0-based; -1 for a view that never repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,14 @@ class ClipSample:
         label: Class id in the label set of its own dataset.
         dataset_id: Position of its index.
         record_id: Position of its record.
-        view: What made the clip from the decoded frames.
+        view: Parameters that made the clip from the decoded frames.
         frame_indices: (T,) int64, source frames of the clip.
-        view_number: Which of the video's fixed views this is, 0-based; -1 for a fresh one.
-        clip_name: Of the shape of ``clip``, see ``ClipSpec.name``.
-        other_clips: Name of another shape -> (3, T', H', W') uint8, the same moment and view.
-        plain_clips: Name of a shape -> (3, T', H', W') uint8, the moment without augmentation.
-        uncut: What all clips are cut from on the training device; ``clip`` is empty then, and
-            there are no other ones.
+        view_number: Number of the view among the video's fixed views, 0-based; -1 for a fresh one.
+        clip_name: Name of the shape of ``clip``, see ``ClipSpec.name``.
+        other_clips: Name of another shape -> (3, T', H', W') uint8, with the same moment and view.
+        plain_clips: Name of a shape -> (3, T', H', W') uint8, the same moment without augmentation.
+        uncut: Decoded frames to cut the clips from on the training device. ``clip`` is then empty
+            and there are no other clips.
     """
 
     clip: Tensor
@@ -74,13 +75,13 @@ class ClipSample:
 
 @dataclass(frozen=True, slots=True)
 class BadVideo:
-    """A video that could not be read; it takes the place of its sample.
+    """A video that could not be read; it replaces the video's sample.
 
     Args:
         dataset_id: Position of its index.
         record_id: Position of its record.
-        path: As in its record.
-        cause: A few words.
+        path: Path of the record.
+        cause: Short description of the failure.
     """
 
     dataset_id: int
@@ -91,7 +92,7 @@ class BadVideo:
 
 @dataclass(frozen=True, slots=True)
 class ClipBatch:
-    """A batch of clips. It may be empty: then B and all sizes of the clips but C are 0.
+    """A batch of clips. In an empty batch, B and all sizes of the clips but C are 0.
 
     Args:
         clips: (B, 3, T, H, W) uint8.
@@ -100,19 +101,19 @@ class ClipBatch:
         record_ids: (B,) int64.
         views: B view parameters.
         frame_indices: (B, T) int64.
-        bad: Videos that were asked for and could not be read; they are not counted in B.
-        view_keys: B keys, host side on every device, so that looking something up waits for
-            none; () in a batch that was not collated from samples.
-        clip_name: Of the shape of ``clips``, see ``ClipSpec.name``.
+        bad: Requested videos that could not be read; they are not counted in B.
+        view_keys: B keys, kept on the CPU so that a lookup never waits for the device; () in a
+            batch that was not collated from samples.
+        clip_name: Name of the shape of ``clips``, see ``ClipSpec.name``.
         other_clips: Name of another shape -> (B, 3, T', H', W') uint8, the same moments and views
-            for networks that take that shape; {} where all take ``clips``.
+            for networks that take that shape; {} when all networks take ``clips``.
         plain_clips: Name of a shape -> (B, 3, T', H', W') uint8, the moments without augmentation;
-            {} when not asked for, and in an empty batch.
-        uncut: What all clips are cut from by ``to``; until then ``clips`` is empty, and there are
-            no other ones. None where they were cut in the workers.
-        whole_ids: (N,) int64 in any order, the ``dataset_ids`` of all clips of the step that this
-            is a part of (see ``split``; another part may be another process's); None where it is
-            all there is.
+            {} when not requested, and in an empty batch.
+        uncut: Decoded frames that ``to`` cuts all clips from. Until then ``clips`` is empty and
+            there are no other clips. None when the workers have cut the clips.
+        whole_ids: (N,) int64 in any order, the ``dataset_ids`` of all clips of the step when this
+            batch is only a part of it (see ``split``; other parts may be on other processes). None
+            when this batch is the whole step.
     """
 
     clips: Tensor
@@ -134,29 +135,29 @@ class ClipBatch:
 
     @property
     def all_clips(self) -> Tensor | Mapping[str, Tensor]:
-        """What networks take: ``clips``, or name -> clips where there are several shapes."""
+        """Input of the networks: ``clips``, or name -> clips when there are several shapes."""
         return only_or_all({self.clip_name: self.clips, **self.other_clips})
 
     @property
     def all_plain_clips(self) -> Tensor | Mapping[str, Tensor]:
-        """The clips without augmentation, or name -> clips where there are several shapes."""
+        """Clips without augmentation, or name -> clips when there are several shapes."""
         return only_or_all(self.plain_clips)
 
     @property
     def share(self) -> float:
-        """Share of the step's clips that are in this part of it; 1 if it is all."""
+        """Fraction of the step's clips that this part holds; 1 for a whole step."""
         return 1.0 if self.whole_ids is None else len(self) / len(self.whole_ids)
 
     def split(self, num_parts: int) -> list["ClipBatch"]:
-        """Cut the batch into parts of equal size, or nearly so, in their order.
+        """Split the batch into consecutive parts of (nearly) equal size.
 
         Args:
-            num_parts: How many; fewer where a part would have less than two clips, which is what
-                batch norm needs.
+            num_parts: Number of parts. Fewer are made if a part would have less than the two clips
+                that batch norm needs.
 
         Returns:
-            The parts; the batch itself where there is one. The clips must be cut (see ``to``), and
-            bad videos are in none of them.
+            The parts, or [self] for a single part. With several parts, the clips must be cut
+            already (see ``to``), and no part lists bad videos.
         """
         num_parts = max(1, min(num_parts, len(self) // 2))
         if num_parts == 1:
@@ -165,7 +166,7 @@ class ClipBatch:
         return [self._part(slice(*pair)) for pair in zip(bounds, bounds[1:], strict=False)]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "ClipBatch":
-        """Return the batch with its tensors on a device, and its clips cut."""
+        """Return the batch with its tensors on a device and its clips cut."""
         moved = self._convert(lambda tensor: tensor.to(device, non_blocking=non_blocking))
         uncut = moved.uncut
         if uncut is None:
@@ -179,7 +180,7 @@ class ClipBatch:
         )
 
     def pin_memory(self) -> "ClipBatch":
-        """Return the batch in page-locked memory, from which it reaches a GPU sooner."""
+        """Return the batch in page-locked memory, for faster copies to a GPU."""
         return self._convert(Tensor.pin_memory)
 
     def _part(self, rows: slice) -> "ClipBatch":
@@ -214,15 +215,16 @@ class ClipBatch:
 
 
 def only_or_all(clips: Mapping[str, Tensor]) -> Tensor | Mapping[str, Tensor]:
-    """Return the only value where there is one: then it is what every network takes."""
+    """Return the only value if there is one shape, else the whole mapping."""
     return next(iter(clips.values())) if len(clips) == 1 else clips
 
 
 def collate(samples: Sequence[ClipSample | list[ClipSample] | BadVideo]) -> ClipBatch:
-    """Stack samples into a batch; bad videos are set aside, never replaced.
+    """Stack samples into a batch; bad videos are listed in ``bad``, never replaced.
 
     Args:
-        samples: Clips of the same shapes, alone or several of one video, and bad videos.
+        samples: Samples with clips of the same shapes, lists of such samples for one video, and bad
+            videos.
     """
     bad = tuple(s for s in samples if isinstance(s, BadVideo))
     each = chain.from_iterable(s if isinstance(s, list) else [s] for s in samples)

@@ -1,4 +1,4 @@
-"""Config -> datasets and loaders."""
+"""Builders of datasets, caches, batch plans and loaders from the config."""
 
 import logging
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -27,26 +27,26 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DatasetParts:
-    """One dataset, split into what is trained on, chosen on and tested on."""
+    """Train, val and test indexes of one dataset."""
 
     name: str
     train: VideoIndex
     val: VideoIndex | None
-    """The dataset's own, else held out of the training part by group; None when it has none and
-    DATA.VAL_FRACTION is 0."""
+    """The dataset's own validation part, else groups held out of train; None when the dataset has
+    none and DATA.VAL_FRACTION is 0."""
     test: VideoIndex
     caches: Mapping[str, FrameCache] | None = None
-    """Part name ("train", "val", "test") -> its decoded frames; None to decode each time."""
+    """Part name ("train", "val", "test") -> its decoded frames; None to decode on every access."""
     losses: Losses = field(default_factory=dict)
-    """Workers lost on videos, which are not tried a third time."""
+    """Causes of worker losses by video; a video with two losses is not tried again."""
 
     @property
     def num_classes(self) -> int:
-        """Size of the label set."""
+        """Number of classes."""
         return self.train.num_classes
 
     def describe(self) -> str:
-        """Return how many videos each part has and where they came from, in one line."""
+        """Return a one-line summary of the number of videos and the origin of each part."""
         parts = {"training": self.train, "validation": self.val, "test": self.test}
         return ", ".join(
             f"{part} none" if index is None else f"{part} {len(index)} ({index.split})"
@@ -63,30 +63,31 @@ class DatasetParts:
 
 @dataclass(frozen=True)
 class LoaderPlace:
-    """Where batches are made, and for which of the processes that share the work."""
+    """Worker settings, and the rank that the batches are for."""
 
     num_workers: int
     """Loader processes, one thread each."""
     worker_init: Callable[[int], None]
-    """Called in each of them."""
+    """Called with the worker number in each loader process."""
     pin_memory: bool
-    """Whether batches go to a GPU."""
+    """Whether batches are copied to a GPU."""
     rank: int = 0
     num_ranks: int = 1
 
 
 def build_datasets(cfg: CfgNode, *, allows_absent: bool = False) -> dict[str, DatasetParts]:
-    """Read the indexes of all DATASETS and hold out the validation parts that they lack.
+    """Load the indexes of all DATASETS and hold out missing validation parts.
 
-    They come from DATA.INDEX_DIR where it is set, else from the annotation lists.
+    Indexes come from DATA.INDEX_DIR if it is set, else from the annotation lists.
 
     Args:
         cfg: The whole config.
-        allows_absent: Datasets whose folder does not exist get the numbers that they are known by.
+        allows_absent: Use a stand-in with the published sizes for a dataset whose folder does not
+            exist.
 
     Raises:
-        InputError: Anything wrong with folders or lists, no index of these lists in
-            DATA.INDEX_DIR, or more missing and unusable videos than allowed.
+        InputError: folders or lists are wrong, DATA.INDEX_DIR has no index of these lists, or more
+            videos are missing or unusable than allowed.
     """
     datasets = {}
     for name in cfg.DATASETS:
@@ -101,7 +102,8 @@ def build_datasets(cfg: CfgNode, *, allows_absent: bool = False) -> dict[str, Da
 
 
 def _make_parts(cfg: CfgNode, name: str, indexes: Mapping[str, VideoIndex]) -> DatasetParts:
-    """Hold validation out of train where the dataset has no part for it; log the origin of all."""
+    """Hold out validation videos if the dataset has no val part, and log where each part is
+    from."""
     fraction, train, val = cfg.DATA.VAL_FRACTION, indexes["train"], indexes.get("val")
     for part, index in indexes.items():
         if index.class_names != train.class_names:
@@ -125,20 +127,22 @@ def build_frame_caches(
     num_processes: int,
     on_progress: Callable[[str, int, int], None],
 ) -> dict[str, DatasetParts]:
-    """Decode videos once into DATA.FRAME_CACHE, where it is set; return the datasets with it.
+    """Decode all videos into DATA.FRAME_CACHE and return the datasets with their caches.
+
+    Without DATA.FRAME_CACHE the datasets are returned unchanged.
 
     Args:
         cfg: The whole config.
-        datasets: From ``build_datasets``.
-        subsets: "train" (with its held-out part), "test", or both: what is decoded.
+        datasets: Datasets from ``build_datasets``.
+        subsets: Parts to decode: "train" (includes the held-out videos), "test", or both.
         num_processes: Decoding processes.
-        on_progress: Told (dataset and part, videos done, videos in all).
+        on_progress: Called as on_progress(dataset and part, videos done, videos in total).
     """
     if not cfg.DATA.FRAME_CACHE or not subsets:
         return dict(datasets)
     cached = {}
     for name, parts in datasets.items():
-        # One cache for the whole training list: how it is split depends on the seed.
+        # Train and val share one cache: the seed decides which video is in which.
         held_out = parts.val.records if parts.val is not None else ()
         records = sorted([*parts.train.records, *held_out], key=lambda record: record.path)
         whole = {"train": replace(parts.train, records=tuple(records)), "test": parts.test}
@@ -163,7 +167,7 @@ def build_frame_caches(
 
 
 def build_batch_plan(cfg: CfgNode, parts: Sequence[DatasetParts]) -> BatchPlan:
-    """Return which training record comes at which step.
+    """Build the plan of which training record comes at which step.
 
     Raises:
         InputError: The datasets do not fill one batch.
@@ -192,14 +196,16 @@ def build_train_loader(
     place: LoaderPlace,
     clips: ClipSet | None = None,
 ) -> Callable[[int], Generator[ClipBatch, None, None]]:
-    """Return a function: first step -> the batches from there to ``num_steps``, to be closed.
+    """Return a function from a first step to a generator of the batches up to ``num_steps``.
+
+    The caller closes the generator.
 
     Args:
         cfg: The whole config.
-        parts: The datasets that the batches are drawn from; their order gives ``dataset_ids``.
+        parts: Datasets that the batches are drawn from; their order defines ``dataset_ids``.
         num_steps: Steps of the whole training.
-        place: Where; each rank is given its part of every batch.
-        clips: What is cut of each moment; None for clips as DATA says.
+        place: Worker settings and rank; each rank gets its part of every batch.
+        clips: Clips to cut at each moment; None for the clip that DATA describes.
     """
     plan = build_batch_plan(cfg, parts)
     dataset = ClipDataset(
@@ -234,7 +240,7 @@ def build_train_loader(
 
 
 def build_view_plan(cfg: CfgNode) -> ViewPlan:
-    """Return the views that test videos are scored by."""
+    """Return the plan of the test views that videos are scored on."""
     test = cfg.TEST
     return ViewPlan(test.NUM_ENSEMBLE_VIEWS, test.NUM_SPATIAL_CROPS, test.CLIP_RULE)
 
@@ -248,12 +254,12 @@ def build_view_loader(
     place: LoaderPlace,
     clips: ClipSet | None = None,
 ) -> Generator[ViewBatch, None, None]:
-    """Return all test views of every video of a part, ``count_test_videos`` at a time.
+    """Yield all test views of every video of a part, ``count_test_videos`` videos per batch.
 
-    Of several ranks, each is given every num_ranks-th batch: a batch is what it would be with one,
-    so that its scores are the same bits, and none comes twice.
+    With several ranks, each rank gets every num_ranks-th batch. Batches do not depend on the number
+    of ranks, so scores are bit-identical, and no batch is repeated.
 
-    Close the generator when it is not read to its end. For ``clips`` see ``build_train_loader``.
+    Close the generator if it is not exhausted. For ``clips`` see ``build_train_loader``.
     """
     dataset = ViewDataset(
         parts.index(part),
@@ -277,12 +283,12 @@ def build_view_loader(
 
 
 def count_test_videos(cfg: CfgNode, views: ViewPlan, clips: ClipSet | None = None) -> int:
-    """Return the videos of a test batch: ``TEST.BATCH_SIZE``, or fewer that have many views."""
+    """Return the videos per test batch: ``TEST.BATCH_SIZE``, or fewer with many views per video."""
     return views.count_videos(clips or ClipSet(build_clip_spec(cfg)), most=cfg.TEST.BATCH_SIZE)
 
 
 def build_augment(cfg: CfgNode) -> AugmentSpec:
-    """Return what training views are drawn from."""
+    """Build the distribution that training augmentations are drawn from."""
     data, aug = cfg.DATA, cfg.AUG
     ops = erasing = None
     if aug.RAND_NUM_OPS:
@@ -307,7 +313,7 @@ def build_clip_spec(cfg: CfgNode, node: CfgNode | None = None) -> ClipSpec:
 
     Args:
         cfg: The whole config.
-        node: EXPERTS.<NAME> or STUDENTS.<NAME>; what is 0 there is as DATA says. None for DATA.
+        node: EXPERTS.<NAME> or STUDENTS.<NAME>; its zeros mean the value in DATA. None for DATA.
     """
     data = cfg.DATA
     own = node or model_template()
@@ -317,7 +323,7 @@ def build_clip_spec(cfg: CfgNode, node: CfgNode | None = None) -> ClipSpec:
         sampling_rate=own.SAMPLING_RATE or data.SAMPLING_RATE,
         crop_size=crop_size,
         short_side=data.SHORT_SIDE,
-        # One box for all networks; 0 says that nothing is left to resize.
+        # All networks share one box; box_size 0 means that the crop needs no resizing.
         box_size=0 if crop_size == data.CROP_SIZE else data.CROP_SIZE,
         sampler=data.SAMPLER,
         target_fps=data.TARGET_FPS,

@@ -1,7 +1,7 @@
-"""Mixing clips of a batch with each other: mixup and CutMix, drawing apart from applying.
+"""Mixup and CutMix between the clips of a batch, with drawing and applying kept separate.
 
-Runs on the batch's device and never waits for it. How labels are mixed is up to the loss:
-MixParams says with whom and by how much.
+Runs on the batch's device without synchronising. The loss mixes the labels: MixParams holds the
+partner and the weight of each clip.
 """
 
 from dataclasses import dataclass, replace
@@ -14,17 +14,17 @@ from videokd.utils.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class MixParams:
-    """How the B clips of a batch are mixed; clip b's label is mixed with labels[partner[b]].
+    """Mixing of the B clips of a batch; clip b's label is mixed with labels[partner[b]].
 
     Args:
-        partner: (B,) int64, place in the batch of the clip that is mixed in. A clip may be its own
-            partner: then it stays as it is.
-        weight: (B,) float32, share of the own clip in what comes out, in [0, 1]; 1 for a clip that
-            is its own partner.
-        boxes: (B, 4) int64, (top, left, height, width) in pixels of what is taken from the partner
+        partner: (B,) int64, position in the batch of the clip that is mixed in. A clip that is its
+            own partner stays unchanged.
+        weight: (B,) float32, share of the clip itself in the mixed clip, in [0, 1]; 1 for a clip
+            that is its own partner.
+        boxes: (B, 4) int64, (top, left, height, width) in pixels of the box pasted from the partner
             (CutMix); None to blend whole clips (mixup).
         clip_size: (height, width) in pixels of the clips that the boxes are for; None without
-            boxes, and where they are for clips of one size only.
+            boxes, or when all clips have one size.
     """
 
     partner: Tensor
@@ -35,8 +35,8 @@ class MixParams:
     def scaled(self, height: int, width: int) -> "MixParams":
         """Return the same mix for the same clips at another size.
 
-        Each edge of a box goes to the nearest pixel. The weights stay: the labels of clips of
-        several sizes are mixed alike, though a box may cover half a pixel a side more or less.
+        Box edges are rounded to the nearest pixel. The weights do not change, so that clips of all
+        sizes mix labels alike, although a box edge may be off by up to half a pixel.
 
         Raises:
             ValueError: there are boxes without a clip_size.
@@ -55,24 +55,25 @@ class MixParams:
 def draw_mix(
     dataset_ids: Tensor, height: int, width: int, *, mixup_alpha: float, cutmix_alpha: float
 ) -> MixParams:
-    """Draw a mix of clips of the same dataset: label sets of different datasets do not mix.
+    """Draw a mix among clips of the same dataset, since datasets have different label sets.
 
-    All clips of a dataset stand on a random ring and each is mixed with the next one; a clip that
-    is the only one of its dataset stays as it is. Each clip has its own share and its own box.
+    The clips of a dataset are put on a random ring, and each clip is mixed with the next one. A
+    clip that is the only one of its dataset stays unchanged. Each clip has its own weight and box.
 
     Mixup (Zhang et al. 2018): weight ~ Beta(mixup_alpha, mixup_alpha). CutMix (Yun et al. 2019):
-    lambda ~ Beta(cutmix_alpha, cutmix_alpha), a box of sqrt(1 - lambda) of height and width around
-    a uniform centre is cut off at the border, and weight is the share of the area outside of it.
+    lambda ~ Beta(cutmix_alpha, cutmix_alpha). The box has sqrt(1 - lambda) of the height and width
+    around a uniform centre and is clipped at the border; weight is the share of the area outside
+    it.
 
     All numbers come from torch's global CPU generator, whatever the device.
 
     Args:
-        dataset_ids: (B,) int64, B > 0, on any device; the result is on the same.
-        height: Of the clips, pixels.
-        width: Of the clips, pixels.
+        dataset_ids: (B,) int64, B > 0, on any device; the result is on the same device.
+        height: Height of the clips, pixels.
+        width: Width of the clips, pixels.
         mixup_alpha: > 0, or 0 for no mixup.
-        cutmix_alpha: > 0, or 0 for no CutMix. With both on, a batch gets either with equal chance;
-            with both off, every clip is its own partner and nothing is drawn.
+        cutmix_alpha: > 0, or 0 for no CutMix. If both are on, each batch uses one of them with
+            equal probability; if both are off, every clip is its own partner and nothing is drawn.
 
     Raises:
         InputError: an alpha is negative.
@@ -86,7 +87,7 @@ def draw_mix(
     if mixup_alpha == cutmix_alpha == 0:
         return MixParams(themselves, torch.ones(size, device=device), None)
     partner = _draw_partners(dataset_ids)
-    # A comparison of a number on the CPU: it waits for no device.
+    # item() reads a CPU tensor here, so it does not synchronise the device.
     use_cutmix = cutmix_alpha > 0 and (mixup_alpha == 0 or torch.rand(()).item() < 0.5)
     alpha = torch.tensor(cutmix_alpha if use_cutmix else mixup_alpha)
     weight = torch.distributions.Beta(alpha, alpha).sample((size,))
@@ -106,11 +107,11 @@ def apply_mix(clips: Tensor, params: MixParams) -> Tensor:
 
     Args:
         clips: (B, 3, T, H, W), a float dtype.
-        params: For these B clips, on their device.
+            params: Mix of these B clips, on their device.
 
-    Returns:
-        (B, 3, T, H, W) of the same dtype; ``clips`` is left alone. A clip that is its own partner
-        comes out bit for bit.
+        Returns:
+            (B, 3, T, H, W) of the same dtype; ``clips`` is not modified. A clip that is its own
+            partner is returned bit for bit.
 
     Raises:
         ValueError: the clips are not floats, or the boxes are for clips of another size.
@@ -133,7 +134,7 @@ def apply_mix(clips: Tensor, params: MixParams) -> Tensor:
 
 
 def _draw_partners(dataset_ids: Tensor) -> Tensor:
-    """Return for each clip the next one on its dataset's ring, (B,) int64."""
+    """Return the next clip on its dataset's ring for each clip, (B,) int64."""
     key = torch.randperm(len(dataset_ids)).to(dataset_ids.device, non_blocking=True)
     is_same = dataset_ids[:, None] == dataset_ids
     place = (is_same & (key < key[:, None])).sum(dim=1)
@@ -142,7 +143,7 @@ def _draw_partners(dataset_ids: Tensor) -> Tensor:
 
 
 def _draw_boxes(weight: Tensor, height: int, width: int) -> Tensor:
-    """Return boxes (B, 4) of about 1 - weight of the area, less where the border cuts them."""
+    """Return boxes (B, 4) that cover 1 - weight of the area before clipping at the border."""
     side = torch.sqrt(1 - weight)
     starts, ends = [], []
     for size in (height, width):
@@ -156,8 +157,8 @@ def _draw_boxes(weight: Tensor, height: int, width: int) -> Tensor:
 def _scale_edges(
     edges: Tensor, old_size: tuple[int, int], new_size: tuple[int, int]
 ) -> list[Tensor]:
-    """Return edges (B, 2) along height and width at the new size, each (B,)."""
-    # floor(edge * new / old + 1/2) in whole numbers.
+    """Return the edges (B, 2) along height and width scaled to the new size, each (B,)."""
+    # floor(edge * new / old + 1/2) in integers.
     return [
         (2 * edge * new + old) // (2 * old)
         for edge, old, new in zip(edges.unbind(dim=1), old_size, new_size, strict=True)

@@ -1,7 +1,8 @@
-"""Rows of a dataclass kept by column, memory-mapped where they are saved.
+"""Rows of a dataclass stored by column and memory-mapped from disk.
 
-A list of 650,000 small objects takes seconds to read, half a gigabyte, and as much again in every
-process that touches it. As columns they are mapped at once, for all processes together.
+A list of 650,000 small objects takes seconds to read and half a gigabyte, and as much again in
+every
+process that touches it. Columns are mapped at once and shared by all processes.
 """
 
 from collections import defaultdict
@@ -19,32 +20,32 @@ from videokd.utils.array_file import open_arrays, save_arrays
 Row = TypeVar("Row")
 _Table = TypeVar("_Table", bound="ColumnTable[Any]")
 
-# Rows that are made into objects at a time.
+# Number of rows converted into objects at a time.
 _CHUNK = 8192
 
 
 class _Home(NamedTuple):
-    """The folder that a table lies in, and the hash of what was found there."""
+    """Folder of a saved table, and the hash of its content."""
 
     folder: Path
     sha256: str
 
 
 class ColumnTable(Sequence[Row], Generic[Row]):
-    """A sequence of rows, made when they are asked for. Immutable.
+    """Immutable sequence of rows, which are built on access.
 
-    A table that was opened from a folder pickles as that folder, and rows taken from it as their
-    numbers beside: processes share one file. Any other pickles with all its values.
+    A table opened from a folder is pickled as its path, plus row numbers for a subset, so that all
+    processes map one file. Any other table is pickled with all its values.
 
-    Made by `from_rows` and `open`. A subclass says what its rows are.
+    Build tables with `from_rows` and `open`. A subclass defines the type of the rows.
     """
 
     row_type: ClassVar[type[Any]]
-    """A dataclass."""
+    """Dataclass of the rows."""
     layout: ClassVar[Mapping[str, str]]
-    """Its fields in their order, and how each is kept, see `columns.make_column`."""
+    """Field name -> kind of column, in the order of the fields; see `columns.make_column`."""
     kind: ClassVar[str]
-    """Marks the files, with a number that changes whenever old files mean something else."""
+    """Format tag of the files; its number changes whenever the meaning of the files changes."""
 
     def __init__(
         self,
@@ -60,11 +61,11 @@ class ColumnTable(Sequence[Row], Generic[Row]):
         self._is_whole = is_whole
         self._home = home
         self.about: Mapping[str, Any] = about or {}
-        """What was saved with the table, see `save`."""
+        """JSON values that were saved with the table, see `save`."""
 
     @classmethod
     def from_rows(cls: type[_Table], rows: Iterable[Any]) -> _Table:
-        """Make a table of row objects."""
+        """Build a table from row objects."""
         rows = list(rows)
         columns = {
             name: make_column(how, list(map(attrgetter(name), rows)))
@@ -74,18 +75,18 @@ class ColumnTable(Sequence[Row], Generic[Row]):
 
     @classmethod
     def open(cls: type[_Table], folder: Path) -> _Table:
-        """Map the table that `save` wrote into a folder.
+        """Memory-map the table that `save` wrote into a folder.
 
         Raises:
-            InputError: the folder holds none, one of another kind, or a damaged one.
+            InputError: the folder holds no table, one of another kind, or a damaged one.
         """
         return _open(cls, folder.absolute())
 
     def save(self, folder: Path, *, about: Mapping[str, Any] | None = None) -> None:
-        """Write the table into a folder, in place of the one that it held.
+        """Write the table into a folder, replacing the table in it.
 
         Args:
-            folder: Made when missing.
+            folder: Output folder, created if missing.
             about: Plain JSON values to keep with the table.
         """
         table = self if self._is_whole else type(self).from_rows(self)
@@ -98,14 +99,14 @@ class ColumnTable(Sequence[Row], Generic[Row]):
         save_arrays(folder, arrays, kind=self.kind, about=notes)
 
     def take(self: _Table, places: NDArray[Any] | Sequence[int]) -> _Table:
-        """Return the rows at some places, in that order."""
+        """Return the rows at the given positions, in that order."""
         rows = self._rows[np.asarray(places, np.int64)]
         return type(self)(self._columns, rows, is_whole=False, about=self.about, home=self._home)
 
     def numbers(self, name: str) -> NDArray[Any]:
         """Return a field of all rows as an array.
 
-        A field of names gives their ranks: equal names have one rank, and ranks are in the order of
+        A field of names returns ranks: equal names have equal ranks, and ranks follow the order of
         the names.
         """
         column = self._columns[name]
@@ -114,7 +115,7 @@ class ColumnTable(Sequence[Row], Generic[Row]):
         return values
 
     def select(self, *names: str) -> Iterator[tuple[Any, ...]]:
-        """Give some fields of all rows."""
+        """Yield tuples of the named fields, one per row."""
         for start in range(0, len(self), _CHUNK):
             rows = self._rows[start : start + _CHUNK]
             yield from zip(*(self._columns[name].at(rows) for name in names), strict=True)

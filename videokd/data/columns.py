@@ -1,4 +1,4 @@
-"""One field of many rows as arrays of numbers: what a `ColumnTable` is made of."""
+"""Columns of a `ColumnTable`: one field of many rows, stored as arrays of numbers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -6,26 +6,26 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-# File names may hold bytes that are not UTF-8; Python keeps them as lone surrogates.
+# File names may hold bytes that are not UTF-8; Python represents them as lone surrogates.
 _ON_SURROGATES = "surrogatepass"
 
 
 class Column(Protocol):
-    """The values of one field."""
+    """Values of one field."""
 
     @property
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """What it is made of: the arguments of its class by name."""
+        """Arrays of the column by argument name of its class."""
 
     def at(self, rows: NDArray[Any]) -> list[Any]:
-        """Return the values of some rows."""
+        """Return the values of the given rows."""
 
 
 class NumberColumn:
-    """Numbers of one type.
+    """Column of numbers of one type.
 
     Args:
-        numbers: (rows,).
+        numbers: (rows,) values.
     """
 
     def __init__(self, numbers: NDArray[Any]) -> None:
@@ -43,11 +43,11 @@ class NumberColumn:
 
 
 class TextColumn:
-    """Strings, one after the other in UTF-8.
+    """Column of strings, concatenated in UTF-8.
 
     Args:
         text: (bytes,) uint8.
-        offsets: (rows + 1,) where each string begins and the last one ends.
+        offsets: (rows + 1,) start of each string, and the end of the last one.
     """
 
     def __init__(self, text: NDArray[np.uint8], offsets: NDArray[Any]) -> None:
@@ -56,7 +56,7 @@ class TextColumn:
 
     @classmethod
     def from_values(cls, values: Sequence[str]) -> "TextColumn":
-        """Make a column of strings."""
+        """Build a column of strings."""
         encoded = [value.encode("utf-8", _ON_SURROGATES) for value in values]
         offsets = np.zeros(len(encoded) + 1, np.int64)
         np.cumsum([len(value) for value in encoded], out=offsets[1:])
@@ -80,12 +80,12 @@ class TextColumn:
 
 
 class NameColumn:
-    """Strings of which many are equal: positions in a sorted list of the different ones.
+    """Column of strings with many repeats, stored as positions in a sorted list of the names.
 
     Args:
-        numbers: (rows,) those positions.
-        text: The different strings, see `TextColumn`.
-        offsets: Where they begin.
+        numbers: (rows,) positions in the list.
+        text: Distinct strings, see `TextColumn`.
+        offsets: Start of each distinct string, see `TextColumn`.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class NameColumn:
 
     @classmethod
     def from_values(cls, values: Sequence[str]) -> "NameColumn":
-        """Make a column of strings."""
+        """Build a column of strings."""
         names = sorted(set(values))
         places = {name: place for place, name in enumerate(names)}
         dtype = np.min_scalar_type(len(names))
@@ -114,11 +114,11 @@ class NameColumn:
 
 
 def make_column(how: str, values: Sequence[Any]) -> Column:
-    """Make a column of values.
+    """Build a column of values.
 
     Args:
-        how: "text", "name" (strings of which many are equal), or a NumPy type of numbers.
-        values: One for each row.
+        how: Kind of column: "text", "name" (strings with many repeats), or a NumPy dtype.
+        values: One value per row.
     """
     if how == "text":
         return TextColumn.from_values(values)
@@ -128,7 +128,7 @@ def make_column(how: str, values: Sequence[Any]) -> Column:
 
 
 def column_of(how: str, arrays: Mapping[str, NDArray[Any]]) -> Column:
-    """Make a column again of the `arrays` of one that `make_column` made."""
+    """Rebuild a column from the `arrays` of a column made by `make_column`."""
     if how == "text":
         return TextColumn(**arrays)
     if how == "name":

@@ -1,7 +1,7 @@
-"""A video file opened for one pass over its packets: to check it, or to write it anew.
+"""Single-pass access to all packets of a video file, for checking and transcoding.
 
-For frames at given indices there is `decode.open_video`; this is for who wants to see everything
-that is in a file, damage included.
+Use `decode.open_video` to read frames at given indices. This module also exposes the damaged parts
+of a file.
 """
 
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ from videokd.utils.errors import VideoError
 
 @dataclass(frozen=True, slots=True)
 class OpenContainer:
-    """An open file and its video stream, as PyAV has them.
+    """An open file and its video stream, as PyAV objects.
 
     Args:
-        file: The file; open for as long as this is.
-        container: PyAV's view of it.
-        stream: The chosen video stream. One thread decodes it.
+        file: The file; stays open as long as this object is in use.
+        container: PyAV container of the file.
+        stream: The chosen video stream, decoded by one thread.
     """
 
     file: VideoFile
@@ -33,7 +33,7 @@ class OpenContainer:
 
     @property
     def path(self) -> str:
-        """The file, as messages name it."""
+        """Name of the file in messages."""
         return self.file.name
 
     @property
@@ -42,16 +42,16 @@ class OpenContainer:
         return self.file.container
 
     def demux(self) -> Iterator[Any]:
-        """Give the packets of the stream, empty ones included, in the order of decoding.
+        """Yield the packets of the stream in decoding order, including empty ones.
 
         Raises:
             VideoError: there are more than MAX_VIDEO_FRAMES.
-            av.FFmpegError: the container is damaged here.
+            av.FFmpegError: the container is damaged at this point.
         """
         for number, packet in enumerate(self.container.demux(self.stream)):
             if number > MAX_VIDEO_FRAMES:
                 raise VideoError(self.path, f"more than {MAX_VIDEO_FRAMES} frames")
-            # FFmpeg ends a stream with a packet that is none.
+            # PyAV ends a stream with a flush packet, which has neither data nor a time.
             if packet.size or packet.dts is not None:
                 yield packet
 
@@ -61,7 +61,7 @@ def open_container(source: Path | VideoFile) -> Iterator[OpenContainer]:
     """Open a local video file.
 
     Args:
-        source: A file that the user named; or one that was opened under a root
+        source: Path of a file named by the user, or a file opened under a root
             (`source.open_video_file`), which stays open.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Clips of several shapes around the same moment of a video, cut from one decode.
+"""Clips of several shapes around one moment of a video, cut from one decode.
 
-Networks that differ in frames, rate or crop each get their own clip of what the others see: the
-same instant, the same box of the decoded frame, the same flip and colours.
+Networks that differ in frames, rate or crop each get their own clip. All clips of a moment show the
+same instant and the same box of the decoded frame, with the same flip and colours.
 """
 
 import copy
@@ -21,7 +21,7 @@ from videokd.utils.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class ClipSpec:
-    """The shape of a clip.
+    """Shape of a clip.
 
     Args:
         num_frames: Frames in a clip.
@@ -33,8 +33,9 @@ class ClipSpec:
             frames, before it is resized to crop_size; 0 = crop_size.
         sampler: "dense", "segments" or "non_local", see ``TemporalSampling``. The window of
             "non_local" has num_frames * sampling_rate frames.
-        target_fps: > 0: frames are counted as if the video had so many a second; 0.0: as they are.
-        short_video: "clamp" or "loop", what stands for frames past the end of the video.
+        target_fps: Frame rate that frames are counted at when > 0; 0.0 counts the video's own
+            frames.
+        short_video: Rule for frames past the end of the video, "clamp" or "loop".
     """
 
     num_frames: int
@@ -48,12 +49,12 @@ class ClipSpec:
 
     @property
     def name(self) -> str:
-        """Frames x rate x crop, like "16x2x112"."""
+        """Frames x rate x crop, such as "16x2x112"."""
         return f"{self.num_frames}x{self.sampling_rate}x{self.crop_size}"
 
     @property
     def sampling(self) -> TemporalSampling:
-        """Which frames make a clip."""
+        """Temporal sampling of the clip's frames."""
         return TemporalSampling(
             self.num_frames,
             self.sampling_rate,
@@ -65,26 +66,26 @@ class ClipSpec:
 
     @property
     def box(self) -> int:
-        """Side of the square that is cut out where no crop is drawn, decoded pixels."""
+        """Side of the square that is cut when no crop is drawn, in decoded pixels."""
         return self.box_size or self.crop_size
 
     @property
     def shared(self) -> tuple[int, int, str, float, str]:
-        """What all clips of a moment agree in: decoded frames, box, and how frames are counted."""
+        """Settings that all clips of a moment share: frame size, box and frame counting."""
         return self.short_side, self.box, self.sampler, self.target_fps, self.short_video
 
 
 @dataclass(frozen=True, slots=True)
 class ClipSet:
-    """The clips that are cut of each moment.
+    """Shapes of the clips that are cut at each moment.
 
     Args:
-        main: Its place in the video is drawn, or spread over it in a test.
-        others: Cut around the middle of the main clip with the same view.
-        plain: Cut there without augmentation, for networks that are shown that.
+        main: Main clip. Its position is drawn in training and spread over the video in tests.
+        others: Clips around the middle of the main clip, with the same view.
+        plain: Clips around the same middle without augmentation.
 
     Raises:
-        InputError: two of them differ in more than frames, rate and crop, or two of ``main`` and
+        InputError: two clips differ in more than frames, rate and crop, or two of ``main`` and
             ``others`` are the same.
     """
 
@@ -105,7 +106,7 @@ class ClipSet:
 
     @property
     def specs(self) -> tuple[ClipSpec, ...]:
-        """Every shape once, the main one first."""
+        """All distinct shapes, the main one first."""
         return tuple(dict.fromkeys((self.main, *self.others, *self.plain)))
 
     def draw_frames(
@@ -115,19 +116,20 @@ class ClipSet:
         rng: np.random.Generator,
         times: NDArray[np.float64] | None = None,
     ) -> list[NDArray[np.int64]]:
-        """Draw a moment of a training video.
+        """Draw the source frames of one moment for training.
 
         Args:
             num_video_frames: Frames in the video.
-            rng: Source of all randomness; what is drawn of it depends on the main clip alone.
-            times: Of the frames, see ``find_times``.
+            rng: Source of all randomness; the numbers drawn depend on the main clip alone.
+            times: Times of the frames, see ``find_times``.
 
         Returns:
-            Source frames for each of ``specs``.
+            One array of source frames for each of ``specs``.
         """
         sampling = self.main.sampling
         if sampling.kind == SEGMENTS:
-            # All draw the same numbers: clips of as many frames show the same ones.
+            # All clips draw the same numbers, so clips with equal frame counts show the same
+            # frames.
             rngs = [rng, *(copy.deepcopy(rng) for _ in self.specs[1:])]
             return [
                 spec.sampling.draw_clips(num_video_frames, rng=own, times=times)[0]
@@ -144,16 +146,16 @@ class ClipSet:
         rule: str,
         times: NDArray[np.float64] | None = None,
     ) -> list[list[NDArray[np.int64]]]:
-        """Spread the moments of a test over a video.
+        """Return the source frames of test moments spread over a video.
 
         Args:
             num_video_frames: Frames in the video.
-            num_clips: Moments.
+            num_clips: Number of moments.
             rule: One of ``TEST_RULES``.
-            times: Of the frames, see ``find_times``.
+            times: Times of the frames, see ``find_times``.
 
         Returns:
-            For each moment, source frames for each of ``specs``.
+            For each moment, one array of source frames for each of ``specs``.
         """
         sampling = self.main.sampling
         if sampling.kind == SEGMENTS:
@@ -171,12 +173,12 @@ class ClipSet:
     def list_frames(
         self, start: int, length: int, *, times: NDArray[np.float64] | None = None
     ) -> list[NDArray[np.int64]]:
-        """List the source frames of a moment, for another sampler than "segments".
+        """Return the source frames of a moment, for any sampler except "segments".
 
         Args:
-            start: First frame of the window of the main clip.
-            length: Frames in the video, counted as the clips count.
-            times: Of the frames, see ``find_times``.
+            start: First frame of the main clip's window.
+            length: Frames in the video, counted at ``target_fps`` if it is set.
+            times: Times of the frames, see ``find_times``.
 
         Returns:
             One array of frame numbers for each of ``specs``.
@@ -194,24 +196,24 @@ class ClipSet:
 
 
 def find_times(reader: VideoReader, spec: ClipSpec) -> NDArray[np.float64] | None:
-    """Return when the frames of a video are shown, seconds; None where clips do not ask for it."""
+    """Return the times of a video's frames in seconds; None if the clips have no target_fps."""
     return reader.times if spec.target_fps else None
 
 
 def companion_start(start: int, num_video_frames: int, *, span: int, other_span: int) -> int:
-    """Place a clip around the middle of another one.
+    """Return the start of a clip centred on another clip.
 
-    Of the other clip that part counts which lies in the video. The result is shifted as little as
-    it takes to keep it inside of the video; where it does not fit at all, it starts with it.
+    Only the part of the other clip inside the video counts. The result is shifted by the minimum
+    that keeps it inside the video; a clip longer than the video starts at frame 0.
 
     Args:
-        start: First frame of the clip that is there.
+        start: First frame of the existing clip.
         num_video_frames: Frames in the video.
-        span: Frames that it spans.
-        other_span: Frames that the clip to place spans.
+        span: Frames that the existing clip spans.
+        other_span: Frames that the new clip spans.
 
     Returns:
-        0 .. num_video_frames - 1; ``start`` where both spans are the same.
+        0 .. num_video_frames - 1; ``start`` when both spans are equal.
     """
     covered = min(span, num_video_frames - start)
     last = max(num_video_frames - other_span, 0)
@@ -219,16 +221,16 @@ def companion_start(start: int, num_video_frames: int, *, span: int, other_span:
 
 
 class SharedFrames:
-    """The frames of several clips of a video: one request to its reader, each frame once.
+    """Frames of several clips of a video, read in one request and each frame once.
 
     Args:
         reader: The open video.
         clips: Source frames of each clip, in any order, repetitions allowed.
-        short_side: Of the decoded frames, see ``VideoReader.get_frames``.
+        short_side: Short side of the decoded frames, see ``VideoReader.get_frames``.
 
     Attributes:
-        indices: ``clips``.
-        rows: For each clip, the places of its frames in ``frames``.
+        indices: Source frames of each clip, as passed in ``clips``.
+        rows: Positions of each clip's frames in ``frames``.
         frames: (N, H, W, 3) uint8, each wanted frame once, in ascending order.
 
     Raises:
@@ -252,11 +254,11 @@ class SharedFrames:
 
     @cached_property
     def tensor(self) -> Tensor:
-        """``frames`` as a tensor, the same one each time."""
+        """``frames`` as a tensor, created once."""
         return torch.from_numpy(self.frames)
 
     def clip(self, number: int) -> NDArray[np.uint8]:
-        """Return the frames of a clip, (T, H, W, 3); not to be written to."""
+        """Return the frames of a clip, (T, H, W, 3), read-only."""
         rows = self.rows[number]
         first, last = int(rows[0]), int(rows[-1])
         if np.array_equal(rows, np.arange(first, last + 1)):

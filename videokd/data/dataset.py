@@ -1,4 +1,4 @@
-"""Training clips: request -> record -> frames -> clip. No container stays open between clips."""
+"""Training clips: request -> record -> frames -> clip. No file stays open between clips."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,27 +27,27 @@ Result = TypeVar("Result")
 class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
     """Random augmented clips of the videos of one or several indexes.
 
-    A clip depends on the seed and on its request alone, not on the worker that makes it or on what
-    was asked before. Its start and view are either fresh at each epoch and position, or one of a
-    few that each video has and that come in turn, so that what a frozen network says about them
-    can be kept (dataset reinforcement, Faghri et al. 2023).
+    A clip depends only on the seed and its request, not on the worker or on earlier requests. Its
+    start and view are either fresh at each epoch and position, or cycle through a few fixed ones
+    per video, so that the outputs of a frozen network can be stored (dataset reinforcement, Faghri
+    et al. 2023).
 
-    Where mirroring changes the class of a video (``VideoIndex.mirror_labels``), a mirrored clip has
-    the label of the mirror image, and a clip without augmentation is mirrored with it; where the
-    mirror image has no class, nothing is mirrored.
+    If mirroring changes a video's class (``VideoIndex.mirror_labels``), a mirrored clip gets the
+    label of its mirror image, and the clip without augmentation is mirrored too. Nothing is mirrored
+    if mirror images have no class (``mirror_labels`` is None).
 
     Args:
         indexes: The datasets; their positions are the dataset ids.
-        clip: Shape of the clips, or the shapes that are cut of each moment.
-        augment: How views are drawn.
+        clip: Shape of the clips, or the set of shapes that are cut at each moment.
+        augment: Distribution of the views.
         seed: Seed of clip starts and views.
-        backend: Decoder, see `decode.open_video`. Not used for datasets that are cached.
+        backend: Decoder, see `decode.open_video`. Not used for cached datasets.
         caches: One frame cache per index, or None to decode the files.
-        views_per_video: 0: clips are drawn from (seed, epoch, position). V > 0: from (seed,
-            dataset_id, record_id, epoch % V) and nothing else, V different ones per video. Several
-            clips of one request have the views of the epoch and of those after it.
-        cuts_on_device: Samples hold decoded frames, which ``ClipBatch.to`` cuts the clips from on
-            the device of the training. The clips are the same, see ``augment.apply``.
+        views_per_video: 0 seeds clips with (seed, epoch, position). V > 0 seeds them with (seed,
+            dataset_id, record_id, epoch % V) only, V different ones per video. The clips of one
+            request have the views of the epoch and of the epochs after it.
+        cuts_on_device: Return decoded frames; ``ClipBatch.to`` crops and augments them on the
+            training device. The clips are the same, see ``augment.apply``.
 
     Raises:
         InputError: caches do not match the indexes or the short side of the clips, or
@@ -80,9 +80,9 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
         self._cuts_on_device = cuts_on_device
 
     def __getitem__(self, request: ClipRequest) -> ClipSample | list[ClipSample] | BadVideo:
-        """Make the clip of a request, or say why its video cannot be used.
+        """Return the clip of a request, or a BadVideo if its video cannot be used.
 
-        Of a request for several clips a list is made, the same as of as many requests for one.
+        A request for several clips returns a list, equal to the clips of as many single requests.
         """
         index = self._indexes[request.dataset_id]
         record = index.records[request.record_id]
@@ -127,12 +127,12 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
         number: int,
         rng: np.random.Generator,
     ) -> ClipSample:
-        """Make the clips of a moment, the ``moment``-th of the shared frames."""
+        """Return the sample of the ``moment``-th moment of the shared frames."""
         clips, specs = self._clips, self._clips.specs
         index = self._indexes[request.dataset_id]
         label, mirror = index.records[request.record_id].label, index.mirror_labels
         view = self._augments[request.dataset_id].draw(*shared.size, rng=rng)
-        # A teacher must not be shown one class and the student another.
+        # Mirror plain clips too: teacher and student must see the same class.
         plain = replace(center_view(*shared.size, clips.main.box), flip=view.flip and bool(mirror))
         sample = ClipSample(
             torch.empty((3, 0, 0, 0), dtype=torch.uint8),
@@ -168,11 +168,11 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
 
 @dataclass(frozen=True, slots=True)
 class _Cutter:
-    """Cuts the clips of one moment, or says how it is done."""
+    """Cutter of the clips of one moment, now or later on the device."""
 
     shared: SharedFrames
     places: Mapping[ClipSpec, int]
-    """Shape -> place of its clip among the shared ones."""
+    """Shape -> number of its clip among the shared frames."""
 
     def cut(self, spec: ClipSpec, view: ViewParams) -> Tensor:
         return apply_view(self.shared.clip(self.places[spec]), view, size=spec.crop_size)
@@ -197,7 +197,7 @@ def read_record(
     cache: FrameCache | None,
     backend: str,
 ) -> Result:
-    """Return read(reader) of a record's video, tried twice if the system cannot read the file.
+    """Return read(reader) for a record's video; retry once if the system cannot read the file.
 
     Raises:
         VideoError: the video cannot be used.
@@ -213,13 +213,13 @@ def read_record(
 def open_record(
     index: VideoIndex, record: VideoRecord, *, cache: FrameCache | None, backend: str
 ) -> VideoReader:
-    """Open a record's video: its frames in the cache if there is one, else its checked file.
+    """Open a record's video: its frames in the cache if there is one, else its file.
 
     Raises:
         VideoError: the video cannot be used.
     """
     if record.cause:
-        # The video may hang or end this process; the index found it in another one.
+        # The file may hang or kill this process; the cause was found by a scan in another process.
         raise VideoError(record.path, record.cause)
     if cache is not None:
         return cache.reader(record)
@@ -233,7 +233,11 @@ def open_record(
 def check_caches(
     indexes: Sequence[VideoIndex], caches: Sequence[FrameCache] | None, short_side: int
 ) -> None:
-    """Raise InputError unless there is one fitting cache per index, or none at all."""
+    """Check that there is no cache, or one per index with the short side of the clips.
+
+    Raises:
+        InputError: the number of caches or their short side differs.
+    """
     if caches is None:
         return
     if len(caches) != len(indexes):

@@ -1,4 +1,4 @@
-"""How a video is to be written: codec, container, size, rate and key frames."""
+"""Encoding settings of a video: codec, container, size, rate and key frames."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -10,7 +10,7 @@ from videokd.utils.errors import InputError
 class _Codec:
     encoder: str
     extensions: tuple[str, ...]
-    """Of containers that can hold it, the one to take first."""
+    """Containers that can hold the codec, the default first."""
     options: dict[str, str]
 
 
@@ -19,7 +19,7 @@ _CODECS = {
     "vp9": _Codec("libvpx-vp9", (".webm", ".mkv", ".mp4"), {"cpu-used": "4", "b": "0"}),
 }
 CODECS = tuple(_CODECS)
-# Extension -> FFmpeg's name: it takes .m4v for a bare stream.
+# Extension -> FFmpeg's format name. Named explicitly, since FFmpeg takes .m4v for a raw stream.
 CONTAINERS = {
     ".avi": "avi",
     ".m4v": "mp4",
@@ -32,19 +32,19 @@ CONTAINERS = {
 
 @dataclass(frozen=True, slots=True)
 class EncodeSpec:
-    """How to write a video.
+    """Encoding settings of a video.
 
     Args:
         codec: One of CODECS.
-        extension: Of the file, and so its container, e.g. ".mp4"; "" keeps the video's own where
-            that can hold the codec.
-        short_side: Scale frames down to this short side, even, pixels; 0, or more than the video
-            has, leaves their size. Odd heights and widths lose a line.
-        fps: Frames per second; at each new frame's time the old frame is taken that a player
-            shows then. 0.0 keeps frames and times as they are.
+        extension: Extension and thus container of the file, e.g. ".mp4"; "" keeps the video's own
+            if it can hold the codec.
+        short_side: Short side to scale frames down to, even, pixels; 0, or a value above the
+            video's short side, keeps their size. Odd heights and widths lose a line.
+        fps: Frames per second. Each new frame is the old frame that a player shows at its time. 0.0
+            keeps frames and times unchanged.
         crf: Constant rate factor of the encoder, 0 (best) .. 51 (h264) or 63 (vp9).
-        gop_frames: Most frames from one key frame to the next; reading a frame at random decodes
-            half of that on average.
+        gop_frames: Maximum distance of key frames; reading a random frame decodes half of that on
+            average.
 
     Raises:
         InputError: a value is out of range, or the container cannot hold the codec.
@@ -83,11 +83,11 @@ class EncodeSpec:
 
     @property
     def encoder_options(self) -> dict[str, str]:
-        """What the encoder is told beside size and times."""
+        """Options of the encoder apart from size and times."""
         return {**_CODECS[self.codec].options, "crf": str(self.crf)}
 
     def target_path(self, path: str) -> str:
-        """Return the path of the new file for that of a video, with forward slashes."""
+        """Return the path of the new file for a video's path, with forward slashes."""
         own = PurePosixPath(path).suffix
         extensions = _CODECS[self.codec].extensions
         wanted = self.extension or (own.lower() if own.lower() in extensions else extensions[0])

@@ -1,10 +1,10 @@
-"""The names of video files: one list of extensions for the whole package."""
+"""File extensions of videos, one list for the whole package."""
 
 import os
 from collections import Counter
 from collections.abc import Sequence
 
-# Extensions of the containers that `source.open_video_file` knows by their first bytes.
+# Extensions of the containers that `source.open_video_file` recognises by their first bytes.
 VIDEO_EXTENSIONS = (
     *(".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".h264"),
     *(".h265", ".hevc", ".m1v", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg"),
@@ -14,15 +14,15 @@ _NUM_NAMED = 4
 
 
 def is_video_name(name: str) -> bool:
-    """Return whether a file is taken for a video by its name; hidden files are not."""
+    """Return whether a file name has a video extension and is not hidden."""
     return name.lower().endswith(VIDEO_EXTENSIONS) and name[0] != "."
 
 
 def describe_other_files(paths: Sequence[str]) -> str:
-    """Return how many files of which extensions are not videos: `5 files (3 .txt, 2 .srt), a.txt`.
+    """Return a count of non-video files by extension: `5 files (3 .txt, 2 .srt), e.g. a.txt`.
 
     Args:
-        paths: At least one; the first is named as the example. A folder ends with "/".
+        paths: Paths of at least one file; the first is the example. A folder ends with "/".
     """
     counts = Counter("folder" if p[-1] == "/" else _extension(p) for p in paths)
     kinds = [f"{count} {kind}" for kind, count in counts.most_common(_NUM_NAMED)]
