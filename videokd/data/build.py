@@ -102,8 +102,7 @@ def build_datasets(cfg: CfgNode, *, allows_absent: bool = False) -> dict[str, Da
 
 
 def _make_parts(cfg: CfgNode, name: str, indexes: Mapping[str, VideoIndex]) -> DatasetParts:
-    """Hold out validation videos if the dataset has no val part, and log where each part is
-    from."""
+    """Split off a val part if the dataset has none, and log the origin of all parts."""
     fraction, train, val = cfg.DATA.VAL_FRACTION, indexes["train"], indexes.get("val")
     for part, index in indexes.items():
         if index.class_names != train.class_names:

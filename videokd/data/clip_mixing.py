@@ -107,11 +107,11 @@ def apply_mix(clips: Tensor, params: MixParams) -> Tensor:
 
     Args:
         clips: (B, 3, T, H, W), a float dtype.
-            params: Mix of these B clips, on their device.
+        params: Mix of these B clips, on their device.
 
-        Returns:
-            (B, 3, T, H, W) of the same dtype; ``clips`` is not modified. A clip that is its own
-            partner is returned bit for bit.
+    Returns:
+        (B, 3, T, H, W) of the same dtype; ``clips`` is not modified. A clip that is its own partner
+        is returned bit for bit.
 
     Raises:
         ValueError: the clips are not floats, or the boxes are for clips of another size.

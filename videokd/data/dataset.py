@@ -33,8 +33,8 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
     et al. 2023).
 
     If mirroring changes a video's class (``VideoIndex.mirror_labels``), a mirrored clip gets the
-    label of its mirror image, and the clip without augmentation is mirrored too. Nothing is mirrored
-    if mirror images have no class (``mirror_labels`` is None).
+    label of its mirror image, and the clip without augmentation is mirrored too. Nothing is
+    mirrored if mirror images have no class (``mirror_labels`` is None).
 
     Args:
         indexes: The datasets; their positions are the dataset ids.

@@ -1,9 +1,9 @@
-"""All frames of a small dataset, decoded once into one memory-mapped file.
+"""Memory-mapped cache of all decoded frames of a small dataset.
 
-frames.bin holds the frames of every video one after the other, (T, H, W, 3) uint8, scaled to one
-short side; times.bin holds when each is shown, seconds as float64; manifest.json says where each
-video begins. They lie in a folder named after what they were made from, and the manifest is written
-last: a folder with a manifest is complete.
+frames.bin holds the frames of all videos in sequence, (T, H, W, 3) uint8, scaled to one short side.
+times.bin holds the display time of each frame, seconds as float64. manifest.json holds the position
+of each video. The folder is named after a hash of the inputs. The manifest is written last, so a
+folder with a manifest is complete.
 """
 
 import logging
@@ -34,15 +34,15 @@ _logger = logging.getLogger(__name__)
 OnProgress = Callable[[int, int], None]
 
 _VERSION = 3
-# A worker has to decode as many within the deadline.
+# Number of frames that a worker must decode within the deadline.
 _NUM_FRAMES_PER_READ = 512
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Place of a video's frames in frames.bin, or the cause why it has none there.
+    """Position of a video's frames in frames.bin, or the reason why it has none.
 
-    With ``is_unread`` the machine failed, not the file, and the next run tries it again.
+    With ``is_unread`` the machine failed rather than the file, and the next run retries the video.
     """
 
     path: str
@@ -60,10 +60,10 @@ class _Entry:
 
 
 class FrameCache:
-    """The decoded frames of one index. Pickles as its folder; each process maps the file itself.
+    """Decoded frames of one index. Pickled as its folder; each process maps the file itself.
 
     Args:
-        folder: Made by `build`.
+        folder: Folder made by `build`.
 
     Raises:
         InputError: the folder holds no complete cache.
@@ -103,35 +103,35 @@ class FrameCache:
         backend: str = "auto",
         on_progress: OnProgress | None = None,
     ) -> "FrameCache":
-        """Decode every video of an index, or take the cache of an earlier run that fits.
+        """Decode every video of an index, or reuse a matching cache of an earlier run.
 
-        A cache fits when records, class names, sizes and times of the files, short side and
-        backend are the same. Videos that cannot be used are kept as such, see `bad_videos`; those
-        with a known cause are not opened. A video that a worker is lost on is tried once more.
-        Where the machine fails (disk, network, memory), the video is bad in this run, and the next
-        run decodes anew.
+        A cache matches if records, class names, sizes and times of the files, short side and
+        backend are the same. Unusable videos are kept as such, see `bad_videos`; videos with a
+        known cause are not opened. A video that a worker was lost on is retried once. If the
+        machine fails (disk, network, memory), the video is bad in this run and the next run decodes
+        again.
 
         Args:
             index: The videos.
-            directory: Parent of the folder of the cache.
+            directory: Parent of the cache folder.
             short_side: Short side of the stored frames, pixels; 0 keeps the size.
             max_gib: Largest size of the cache, GiB.
-            num_processes: Most decoding processes, which need `if __name__ == "__main__"` in the
-                calling script; 0 decodes in this one, without a deadline.
+            num_processes: Maximum number of decoding processes, which need `if __name__ ==
+                "__main__"` in the calling script; 0 decodes in this process, without a deadline.
             deadline_sec: Longest time to decode 512 frames of a video.
             backend: Decoder, see `decode.open_video`.
-            on_progress: Called as on_progress(done, total); a video counts once when it is
-                measured and once when it is decoded.
+            on_progress: Called as on_progress(done, total); a video counts once when it is measured
+                and once when it is decoded.
 
         Raises:
             InputError: the cache would be larger than max_gib, or no video can be read.
-            RunError: the processes die, and not at a video.
+            RunError: the processes die outside any video.
         """
         key = _cache_key(index, short_side, backend)
         folder = directory / f"{index.dataset}-{key[:16]}"
         if not _is_final(folder / "manifest.json"):
             work = _Work(str(index.root.absolute()), short_side, backend)
-            # Of other caches too: those of a config that nobody asks for again may be large.
+            # Leftovers of other configs' caches too, since they may be large and never reused.
             for other in directory.glob("*/"):
                 remove_leftovers(other / "frames.bin")
             mapper = _Mapper(num_processes, deadline_sec, 2 * len(index), on_progress)
@@ -143,12 +143,12 @@ class FrameCache:
 
     @property
     def short_side(self) -> int:
-        """Short side of the stored frames, pixels; 0 when they have the size of the video."""
+        """Short side of the stored frames, pixels; 0 if frames keep the size of the video."""
         return self._short_side
 
     @property
     def bad_videos(self) -> dict[str, str]:
-        """Causes by path of the videos that could not be read."""
+        """Videos that could not be read, path -> cause."""
         return {path: entry.cause for path, entry in self._entries.items() if entry.cause}
 
     def reader(self, record: VideoRecord) -> VideoReader:
@@ -206,7 +206,7 @@ class _CachedReader:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Frames of a video that are decoded in one go, from ``first`` on."""
+    """Consecutive frames of a video that are decoded together, starting at ``first``."""
 
     entry: _Entry
     expected_frames: int
@@ -215,7 +215,7 @@ class _Chunk:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Reading of one video, in a worker."""
+    """Measuring and decoding of one video, run in a worker."""
 
     root: str
     short_side: int
@@ -236,7 +236,7 @@ class _Work:
             return _give_up(_Entry(record.path), error), np.empty(0)
 
     def store(self, file_name: str, chunk: _Chunk) -> _Entry:
-        """Decode frames into their place in a file; return the entry, with a cause if it fails."""
+        """Decode frames into their place in a file; return the entry, with a cause on failure."""
         try:
             retry_read(partial(self._store, file_name, chunk))
         except VideoError as error:
@@ -251,7 +251,8 @@ class _Work:
         if frames.shape[1:3] != (entry.height, entry.width):
             cause = f"frames of {frames.shape[1]}x{frames.shape[2]} pixels"
             raise VideoError(entry.path, cause)
-        # Written, not mapped: a full disk is then an error and not a dead process.
+        # Written instead of mapped, so that a full disk raises an error and does not kill the
+        # process.
         with open(file_name, "r+b") as file:
             file.seek(entry.offset + chunk.first * entry.height * entry.width * 3)
             file.write(frames.data)
@@ -271,7 +272,7 @@ def _give_up(entry: _Entry, error: VideoError) -> _Entry:
 
 @dataclass
 class _Mapper:
-    """Supervised processes that work on one video after the other, and a report of each."""
+    """Map over videos in supervised processes, with a progress report for each video."""
 
     num_processes: int
     deadline_sec: float
@@ -280,7 +281,7 @@ class _Mapper:
     num_done: int = 0
 
     def map(self, function: Callable[[Any], Any], tasks: Sequence[Sequence[Any]]) -> list[Any]:
-        """Return the results of each task; one that loses its worker is run a second time."""
+        """Return the results of each task, retrying once a task that lost its worker."""
         results = []
         with (
             SupervisedPool(
@@ -306,17 +307,17 @@ def _is_newly_lost(items: Sequence[Any], results: Sequence[Any]) -> bool:
 
 
 def _is_final(manifest: Path) -> bool:
-    """Return whether a cache is complete and lacks no file that the system failed to read."""
+    """Return whether a cache is complete and no video is left to retry."""
     if not manifest.is_file():
         return False
     try:
         return not any(entry["is_unread"] for entry in read_json(manifest)["entries"])
     except (OSError, ValueError, TypeError, KeyError):
-        return True  # Opening it reports the damage.
+        return True  # Opening the cache reports the damage.
 
 
 def _cache_key(index: VideoIndex, short_side: int, backend: str) -> str:
-    """Hash what the frames depend on."""
+    """Compute a hash of everything that the frames depend on."""
     decoder = "pyav" if backend == "auto" else backend
     files: list[tuple[int, int]] = []
     for record in index.records:
@@ -331,7 +332,7 @@ def _cache_key(index: VideoIndex, short_side: int, backend: str) -> str:
 
 def _fill(folder: Path, index: VideoIndex, work: _Work, mapper: _Mapper, max_gib: float) -> None:
     """Write frames.bin and times.bin, then manifest.json."""
-    # A video with a cause may hang or end its process.
+    # Do not open a video with a known cause: it may hang or kill its process.
     items = [Lost(record.cause, record) if record.cause else record for record in index.records]
     measured = [
         (_lose(_Entry(record.path), result), np.empty(0)) if isinstance(result, Lost) else result
@@ -366,13 +367,13 @@ def _fill(folder: Path, index: VideoIndex, work: _Work, mapper: _Mapper, max_gib
 def _list_chunks(entry: _Entry, record: VideoRecord) -> list[_Chunk | Lost]:
     if entry.cause:
         return []
-    # The second pass must find what the first one has found.
+    # The second pass must find as many frames as the first pass.
     starts = range(0, entry.num_frames, _NUM_FRAMES_PER_READ)
     return [_Chunk(entry, record.num_frames or entry.num_frames, start) for start in starts]
 
 
 def _join(entry: _Entry, results: Sequence[_Entry | Lost]) -> _Entry:
-    """Return the entry of a video, with the cause if one of its chunks was not stored."""
+    """Return the entry of a video, with a cause if one of its chunks was not stored."""
     for result in results:
         if isinstance(result, Lost):
             return _lose(entry, result)

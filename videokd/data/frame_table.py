@@ -1,6 +1,6 @@
-"""From the packets of a video to its frames: which are shown, and where decoding has to start.
+"""Table of a video's frames built from its packets: shown frames and starts of decoding.
 
-Pure arithmetic on what demuxing tells; nothing here knows a decoder library.
+Pure arithmetic on demuxed packets, independent of any decoder library.
 """
 
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 
 from videokd.data.mpeg4 import Vop, display_ranks
 
-# An MPEG-4 packet this small shows nothing new: a frame left out, or the place of a packed one.
+# An MPEG-4 packet this small has no new picture: a dropped frame, or the slot of a packed picture.
 _MAX_EMPTY_PACKET_BYTES = 16
-# What FFmpeg assumes of a stream without times.
+# FFmpeg's default for a stream without times.
 _DEFAULT_FPS = 25.0
 
 
 class Packet(NamedTuple):
-    """What a container says about one packet.
+    """Facts about one packet from the container.
 
     Args:
-        pts: Time of presentation in units of the stream, or None.
+        pts: Presentation time in stream units, or None.
         is_key: Whether decoding can start here.
         is_hidden: Whether the container marks its frame as not to be shown.
-        is_corrupt: Whether the container knows that bytes are missing.
+        is_corrupt: Whether the container reports missing bytes.
         num_bytes: Size.
-        is_disposable: Whether it is known that no other frame is predicted from its.
+        is_disposable: Whether no other frame is known to be predicted from its frame.
         is_bidirectional: Whether it is known to hold a B picture, which is displayed before a
             picture that was decoded earlier.
     """
@@ -44,19 +44,20 @@ class Packet(NamedTuple):
 
 @dataclass(frozen=True)
 class FrameTable:
-    """The frames of a video, each by the time that its packet carries into the decoder.
+    """Frames of a video, each identified by the time that its packet carries into the decoder.
 
     Args:
-        pts: Times of the frames shown, ascending: frame n has the n-th.
-        numbers: Numbers of their packets, which tell the order of decoding.
-        keys: Numbers of the packets that decoding can start at, in the order of display.
-        key_pts: Their times, ascending.
-        disposable: (stop,) whether no other frame is predicted from a packet's.
-        stop: Number of packets, without one that was cut off.
-        is_counted: The times are useless; frames must be counted from the start of the video.
-        stamps: (stop,) times to put on the packets in place of the container's, -1 for none; or
-            None where the container's are right.
-        shown_pts: The container's times of the frames where these are in order, else None.
+        pts: Times of the shown frames, ascending; entry n belongs to frame n.
+        numbers: Packet numbers of the frames, which give the order of decoding.
+        keys: Numbers of the packets that decoding can start at, in display order.
+        key_pts: Times of ``keys``, ascending.
+        disposable: (stop,) whether no other frame is predicted from the packet's frame.
+        stop: Number of packets, excluding a truncated last one.
+        is_counted: Whether the times are unusable, so that frames must be counted from the start of
+            the video.
+        stamps: (stop,) times that replace the container's times on the packets, -1 for none; or
+            None if the container's times are right.
+        shown_pts: Container times of the frames if these are in order, else None.
     """
 
     pts: NDArray[np.int64]
@@ -76,25 +77,25 @@ class FrameTable:
 
     @property
     def max_frames(self) -> int:
-        """Packets from there on."""
+        """Number of packets from ``first`` on."""
         return self.stop - self.first
 
     def key_of(self, index: int) -> int:
-        """Find the last key frame (its position in `keys`) shown no later than a frame."""
+        """Return the position in `keys` of the last key frame shown no later than a frame."""
         return int(np.searchsorted(self.key_pts, self.pts[index], side="right")) - 1
 
     def landing_of(self, key: int) -> int:
-        """Find the first frame that comes out right when decoding starts at a key frame."""
+        """Return the first frame that decodes correctly when decoding starts at a key frame."""
         return int(np.searchsorted(self.pts, self.key_pts[key]))
 
     def packets_to_leave_out(self, run: Sequence[int]) -> frozenset[int]:
-        """List the packets that need not be decoded for some frames: no frame wants theirs."""
+        """Return the disposable packets that hold none of the given frames and can be skipped."""
         return frozenset(np.flatnonzero(self.disposable).tolist()) - set(
             self.numbers[list(run)].tolist()
         )
 
     def plan_runs(self, wanted: Sequence[int]) -> list[list[int]]:
-        """Cut ascending frames into runs, decoded each in one go: no frame more than must be."""
+        """Group ascending frames into runs to decode in one go each, without extra frames."""
         runs: list[list[int]] = []
         for index in wanted:
             if not runs or self._first_needed(index) > runs[-1][-1] + 1:
@@ -105,12 +106,12 @@ class FrameTable:
     def seconds(
         self, num_frames: int, *, seconds_per_unit: float, fps: float
     ) -> NDArray[np.float64]:
-        """Compute when each of `num_frames` frames is shown, from the first on; (num_frames,).
+        """Compute the display time of each frame in seconds from the first frame; (num_frames,).
 
         Args:
             num_frames: Frames of the video.
-            seconds_per_unit: Of the container's times.
-            fps: Stands in for times that are missing or out of order; 0.0 is not known.
+            seconds_per_unit: Seconds per unit of the container's times.
+            fps: Frame rate used if times are missing or out of order; 0.0 if unknown.
         """
         if self.shown_pts is None or len(self.shown_pts) != num_frames:
             return np.arange(num_frames) / (fps or _DEFAULT_FPS)
@@ -130,19 +131,19 @@ def build_frame_table(
 ) -> FrameTable:
     """Build the frame table of a video from its packets.
 
-    Times that cannot be those of display make a counted table, for instance the decoding times
+    If the times cannot be display times, the table is a counted one. An example are decoding times
     that `ffmpeg -i x.avi -c copy x.mp4` writes as display times.
 
     Args:
         packets: All packets of the video stream, in decoding order.
         codec: FFmpeg's name of the codec.
-        reorders: The codec's reorder depth is > 0: frames may be displayed in another order than
-            they are decoded in.
+        reorders: Whether the codec's reorder depth is > 0, so that display order and decoding order
+            may differ.
         has_display_times: False for a container that stores decoding times only (AVI).
-        vops: The picture in each packet where it is known. It replaces the container's times and
-            key frames.
+        vops: Picture of each packet if it is known. It replaces the container's times and key
+            frames.
     """
-    # A last packet that lacks bytes: the file was cut off inside it.
+    # Exclude a last packet that lacks bytes: the file was cut off inside it.
     stop = len(packets) - bool(packets and packets[-1].is_corrupt)
     packets = packets[:stop]
     if vops is not None and not any(packet.is_hidden for packet in packets):
@@ -162,7 +163,7 @@ def _from_times(packets: Sequence[Packet], *, is_mpeg4: bool) -> FrameTable:
     keys = sorted((p.pts, n) for n, p in numbered if p.is_key and p.pts is not None)
     hidden = {p.pts for _, p in numbered if p.is_hidden}
     has_empty = any(p.num_bytes <= _MAX_EMPTY_PACKET_BYTES for _, p in numbered)
-    # Frames that lead the first key frame lack what they were predicted from.
+    # Frames shown before the first key frame lack their reference frames.
     start = keys[0][0] if keys else 0
     shown = [(p.pts, n) for n, p in numbered if p.pts is not None and p.pts >= start]
     shown = sorted((t, n) for t, n in shown if t not in hidden)
@@ -184,7 +185,7 @@ def _has_decoding_times(packets: Sequence[Packet], *, reorders: bool) -> bool:
     """Return whether times rise in decoding order where frames are displayed in another order."""
     timed = [(p.pts, p.is_bidirectional) for p in packets if p.pts is not None]
     latest = accumulate((pts for pts, _ in timed), max)
-    # Whether each packet is displayed after all that were decoded before it, and holds a B picture.
+    # For each packet: displayed after all packets decoded before it, and whether it is a B picture.
     late = [(pts > before, is_b) for before, (pts, is_b) in zip(latest, timed[1:], strict=False)]
     return any(is_late and is_b for is_late, is_b in late) or (
         reorders and all(is_late for is_late, _ in late)
@@ -210,7 +211,7 @@ def _from_vops(vops: Sequence[Vop]) -> FrameTable:
 
 
 def _times_in_order(packets: Sequence[Packet], table: FrameTable) -> NDArray[np.int64] | None:
-    """Take the container's times of the frames in the order of display, where they rise."""
+    """Return the container's times of the frames in display order, or None if they do not rise."""
     if table.is_counted:
         return None
     if table.stamps is None:

@@ -1,7 +1,7 @@
-"""Facts about H.264 pictures that are read from their packets without decoding.
+"""H.264 picture properties, read from packets without decoding.
 
-Names are those of ITU-T H.264, sections 7.3.3 and 7.4.1: a packet holds NAL units, some of which
-are slices of a picture. Here each unit follows its size, as in MP4, Matroska and FLV (ISO/IEC
+Names follow ITU-T H.264, sections 7.3.3 and 7.4.1: a packet holds NAL units, some of which are
+slices of a picture. Each unit is preceded by its size, as in MP4, Matroska and FLV (ISO/IEC
 14496-15).
 """
 
@@ -19,8 +19,9 @@ class Picture(NamedTuple):
     """One coded picture.
 
     Args:
-        is_disposable: No other picture is predicted from it (nal_ref_idc of every slice is 0).
-        is_bidirectional: Its first slice is a B slice.
+        is_disposable: Whether no other picture is predicted from it (nal_ref_idc of every slice is
+            0).
+        is_bidirectional: Whether its first slice is a B slice.
     """
 
     is_disposable: bool
@@ -28,7 +29,7 @@ class Picture(NamedTuple):
 
 
 def find_length_size(head: bytes) -> int:
-    """Return how many bytes the size before each unit has; 0 where units have no size before them.
+    """Return the number of bytes of the size before each unit; 0 if units have no size.
 
     Args:
         head: FFmpeg's extradata.
@@ -41,11 +42,11 @@ def read_picture(packet: bytes, *, length_size: int) -> Picture:
     """Read the headers of the slices in a packet.
 
     Args:
-        packet: One picture.
-        length_size: Bytes of the size before each unit, > 0.
+        packet: Packet with one picture.
+        length_size: Number of bytes of the size before each unit, > 0.
 
     Returns:
-        Neither disposable nor bidirectional where the packet is not made up of units.
+        The picture; neither disposable nor bidirectional if the packet does not consist of units.
     """
     place, num_slices, num_references, is_bidirectional = 0, 0, 0, False
     while place + length_size < len(packet):
@@ -63,7 +64,7 @@ def read_picture(packet: bytes, *, length_size: int) -> Picture:
 
 
 def _is_b_slice(header: bytes) -> bool:
-    """Read first_mb_in_slice and slice_type, two Exp-Golomb codes (section 9.1)."""
+    """Return whether a slice header is a B slice's: first_mb_in_slice, slice_type (section 9.1)."""
     bits = "".join(f"{byte:08b}" for byte in header)
     start = slice_type = 0
     for _ in range(2):

@@ -1,6 +1,6 @@
-"""What a dataset is once its lists are read: records, class names and the folder they live in.
+"""Index of a dataset: the records of one split, their class names and their root folder.
 
-How the lists of a particular dataset are read belongs to `formats/`; opening a file to `source.py`.
+`formats/` reads the lists of each dataset; `source.py` opens files.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ __all__ = ["RecordTable", "VideoIndex", "VideoRecord", "hold_out_groups"]
 
 _logger = logging.getLogger(__name__)
 
-# Rows that are written as one text while they are hashed.
+# Number of rows that are serialised together while hashing.
 _NUM_ROWS_PER_TEXT = 8192
 
 
@@ -31,15 +31,15 @@ class VideoIndex:
     """The videos of one split of one dataset.
 
     Args:
-        records: The videos that exist. A RecordTable where there are many: it takes a hundred
-            bytes a video, and processes share it.
+        records: Existing videos. Use a RecordTable for large datasets: it takes a hundred bytes per
+            video and is shared between processes.
         class_names: Name of class k at position k, as the dataset spells it.
-        root: Folder that the paths of the records start from.
+        root: Folder that the paths of the records are relative to.
         dataset: Name of the dataset.
-        split: Part of the dataset, e.g. "split1/train"; for messages and reports.
-        missing: Paths that the lists name and the root does not have.
-        mirror_labels: Class of the mirror image of a video of class k at position k; () when
-            mirroring changes no class; None when videos must not be mirrored.
+        split: Name of the split, e.g. "split1/train"; for messages and reports.
+        missing: Paths that are in the lists but not under the root.
+        mirror_labels: Class of the mirror image of a video of class k at position k; () if
+            mirroring changes no class; None if videos must not be mirrored.
 
     Raises:
         InputError: a label is not a position in class_names.
@@ -70,20 +70,20 @@ class VideoIndex:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, also of those without a video in this split."""
+        """Number of classes, including classes without a video in this split."""
         return len(self.class_names)
 
     def digest(self) -> str:
         """Compute a SHA-256 (hex) of records and class names.
 
-        Of a record, what the lists say enters: path, label, dataset and group. What was found in
-        its file does not, and the root does not.
+        Only path, label, dataset and group of a record are hashed. Facts found in the file and the
+        root are not.
         """
         return self._digest
 
     @cached_property
     def _digest(self) -> str:
-        # The JSON text of [class names, [[path, label, dataset, group], ...]], a part at a time.
+        # JSON text of [class names, [[path, label, dataset, group], ...]], hashed in chunks.
         digest = hashlib.sha256(f"[{_dump(self.class_names)},[".encode("ascii"))
         rows = iter(_listed_fields(self.records))
         separator = ""
@@ -97,25 +97,25 @@ class VideoIndex:
 def hold_out_groups(
     index: VideoIndex, *, fraction: float, seed: int
 ) -> tuple[VideoIndex, VideoIndex]:
-    """Split an index into a training and a held-out part along whole groups, class by class.
+    """Split an index into a training and a held-out part by whole groups, class by class.
 
-    In every class, the held-out groups are those whose videos come nearest to `fraction` of the
-    class; of several such choices the first one in a random order of the groups is taken. One group
-    always stays in training and, where there are two, one is held out. The order is one for all
-    classes: a film or scene that several of them share is held out of all of them, as far as their
-    sizes allow. Otherwise a scene could be trained on under one class and validated under another,
-    which penalises the network for recognising it.
+    In every class, the groups whose number of videos is nearest to `fraction` of the class are held
+    out; ties are broken by a random order of the groups. At least one group stays in training and,
+    if there are two, one is held out. All classes share the order, so a film or scene that occurs
+    in several classes is held out of all of them as far as group sizes allow. Otherwise a scene
+    could be trained on under one class and validated under another, which penalises the network for
+    recognising it.
 
-    A warning names both shares when the result is not within a third of `fraction`.
+    A warning reports both shares if the result is not within a third of `fraction`.
 
     Args:
         index: The index to split.
         fraction: Share of each class to hold out, inside (0, 1).
-        seed: Seed of the choice; with the same videos and seed the parts are the same.
+        seed: Seed of the choice; the same videos and seed give the same parts.
 
     Returns:
-        (training, held out), both in the order of `index` and with all its classes. The missing
-        videos are named by the training part.
+        (training, held out), both in the order of `index` and with all its classes. Only the
+        training part lists the missing videos.
 
     Raises:
         InputError: fraction is outside (0, 1).
@@ -139,17 +139,17 @@ def hold_out_groups(
 def _choose_groups(
     labels: NDArray[np.int64], groups: NDArray[np.int64], *, fraction: float, seed: int
 ) -> NDArray[np.bool_]:
-    """Return which records are held out.
+    """Return a mask of the records to hold out.
 
     Args:
         labels: (records,).
-        groups: (records,) 0 .. number of groups - 1, in the order of their names.
+        groups: (records,) 0 .. number of groups - 1, in the order of the group names.
         fraction: See `hold_out_groups`.
         seed: See `hold_out_groups`.
     """
     num_groups = int(groups.max(initial=-1)) + 1
     turns = np.argsort(np.random.default_rng(seed).permutation(num_groups))
-    # The groups of class 0 in their turn, then those of class 1, ...; with the videos they hold.
+    # Sorted pairs of class and group, class by class in the random order, with their video counts.
     pairs, places, sizes = np.unique(
         labels * num_groups + turns[groups], return_inverse=True, return_counts=True
     )
@@ -162,18 +162,18 @@ def _choose_groups(
 
 
 def _choose_nearest(sizes: Sequence[int], wish: float) -> list[int]:
-    """Return the positions of some of the sizes, not all, whose sum is the nearest to a wish.
+    """Return positions of some, but not all, of the sizes, whose sum is nearest to the wish.
 
-    Of two sums that are equally near the larger one is taken, and of several ways to a sum the one
-    that needs the fewest sizes from the start of the order.
+    The larger of two equally near sums is chosen. Among several ways to reach a sum, the one that
+    needs the shortest prefix of the sizes is chosen.
     """
     if len(sizes) < 2:
         return []
     smallest = min(sizes)
-    # A larger sum is further from the wish than the smallest size alone.
+    # A larger sum is further from the wish than the smallest size alone is.
     limit = min(max(smallest, int(2 * wish - smallest)), sum(sizes) - 1)
     goal = max(1, int(wish + 0.5))
-    # Number of sizes from the start until a sum is first reached; -1 for never.
+    # Length of the prefix of sizes that first reaches each sum; -1 if unreachable.
     num_needed = np.full(limit + 1, -1, np.int64)
     num_needed[0] = 0
     for number, size in enumerate(sizes, start=1):
@@ -198,11 +198,11 @@ def _warn_of_coarse_groups(
     is_held: NDArray[np.bool_],
     fraction: float,
 ) -> None:
-    """Log one warning when the held-out share is not within a third of the wish."""
+    """Log one warning if the held-out share is not within a third of the wish."""
     totals = np.bincount(labels, minlength=index.num_classes)
     held = np.bincount(labels[is_held], minlength=index.num_classes)
     error = np.abs(held - fraction * totals)
-    # Within one video is as near as small classes get.
+    # In small classes, an error of one video is unavoidable.
     is_off = (error > np.maximum(fraction * totals / 3, 1)) | ((held == 0) & (totals > 0))
     is_all_off = abs(held.sum() - fraction * totals.sum()) > fraction * totals.sum() / 3
     if not (is_off.any() or is_all_off):
@@ -226,7 +226,7 @@ def _labels(records: Sequence[VideoRecord]) -> NDArray[np.int64]:
 
 
 def _groups(records: Sequence[VideoRecord]) -> NDArray[np.int64]:
-    """Number the groups in the order of their names, without gaps."""
+    """Return the group number of each record, in the order of the group names, without gaps."""
     if isinstance(records, RecordTable):
         ranks = records.numbers("group")
     else:

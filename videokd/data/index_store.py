@@ -1,4 +1,4 @@
-"""Indexes that are kept on disk, with what a scan has found in their files."""
+"""On-disk store of indexes, including the results of a file scan."""
 
 import stat
 from collections.abc import Iterable, Mapping
@@ -21,20 +21,21 @@ _PARTS_FILE = "parts.json"
 
 
 def index_key(options: Mapping[str, Any], *, lists: Path | None) -> str:
-    """Name what an index is read from: the options of its reader, and the state of its lists.
+    """Return a key of an index's inputs: the options of its reader and the state of its lists.
 
-    Lists count as unchanged while they have the same size and time of modification. Which videos
-    exist does not enter: an index says what was there when it was made.
+    Lists count as unchanged while they have the same size and modification time. The set of
+    existing videos is not part of the key: an index records the videos that existed when it was
+    made.
 
     Args:
         options: Plain JSON values.
-        lists: Folder of the annotation lists or a single list, or None where there are none.
+        lists: Folder of the annotation lists or a single list, or None if there are none.
 
     Returns:
         64 hexadecimal digits.
 
     Raises:
-        InputError: the lists cannot be looked at.
+        InputError: the lists cannot be read.
     """
     try:
         stamps = [] if lists is None else sorted(_list_stamps(lists))
@@ -50,7 +51,7 @@ def _list_stamps(lists: Path) -> Iterable[tuple[str, int, int]]:
         class_file = lists.parent / CLASS_FILE
         paths = [lists, *([class_file] if class_file.exists() else [])]
     for path in paths:
-        # Videos may lie in the same folder, hundreds of thousands of them.
+        # The folder may also hold hundreds of thousands of videos.
         if path.suffix.lower() in VIDEO_EXTENSIONS or path.name.startswith("."):
             continue
         info = path.stat()
@@ -59,26 +60,26 @@ def _list_stamps(lists: Path) -> Iterable[tuple[str, int, int]]:
 
 
 def add_media(index: VideoIndex, files: Iterable[MediaInfo]) -> VideoIndex:
-    """Return the index with what was found in its files.
+    """Return the index with the scan results of its files.
 
     Args:
         index: The index.
-        files: One for each of its records, in any order; there may be more.
+        files: Scan results, at least one for each of its records, in any order.
     """
     found = {info.path: info for info in files}
     records = []
     for record in index.records:
         info = found[record.path]
-        # Trainings try a file themselves that the system could not read.
+        # A file that the system could not read is retried by trainings.
         cause = "" if info.is_unread else info.cause
         records.append(replace(record, num_frames=info.num_frames, fps=info.fps, cause=cause))
     return replace(index, records=RecordTable.from_rows(records))
 
 
 def save_indexes(folder: Path, indexes: Mapping[str, VideoIndex]) -> None:
-    """Write the indexes of a dataset's parts, in place of those that a folder held.
+    """Write the indexes of a dataset's parts into a folder, replacing the indexes in it.
 
-    The root is not kept.
+    The root is not stored.
     """
     for part, index in indexes.items():
         about = {
@@ -89,21 +90,21 @@ def save_indexes(folder: Path, indexes: Mapping[str, VideoIndex]) -> None:
             "mirror_labels": None if index.mirror_labels is None else list(index.mirror_labels),
         }
         RecordTable.from_rows(index.records).save(folder / part, about=about)
-    # Last: a folder without it is not finished.
+    # Written last: a folder without this file is incomplete.
     write_json(folder / _PARTS_FILE, list(indexes))
 
 
 def open_indexes(folder: Path, *, root: Path) -> dict[str, VideoIndex]:
-    """Map the indexes that `save_indexes` wrote; {} when there are none.
+    """Memory-map the indexes that `save_indexes` wrote; return {} if there are none.
 
     No file of the dataset is opened.
 
     Args:
-        folder: Where they were written.
-        root: Folder that the paths of the records start from.
+        folder: Folder that the indexes were written to.
+        root: Folder that the paths of the records are relative to.
 
     Raises:
-        InputError: one is damaged.
+        InputError: an index is damaged.
     """
     if not (folder / _PARTS_FILE).exists():
         return {}
@@ -126,16 +127,16 @@ def _open_index(folder: Path, root: Path) -> VideoIndex:
 
 
 def find_bad_videos(index: VideoIndex) -> dict[str, str]:
-    """Return the causes by path of the videos that a scan found to be unusable."""
+    """Return the videos that a scan found unusable, path -> cause."""
     records = index.records
     if isinstance(records, RecordTable):
-        # A video that can be used has frames.
+        # Only videos without frames can be unusable.
         records = records.take(np.flatnonzero(records.numbers("num_frames") == 0))
     return {record.path: record.cause for record in records if record.cause}
 
 
 def describe_unusable(index: VideoIndex) -> str:
-    """Say in one line what of an index is missing or cannot be used; "" when that is nothing."""
+    """Return a line about missing and unusable videos of an index; "" if there are none."""
     bad = list(find_bad_videos(index).items())
     parts = []
     if index.missing:

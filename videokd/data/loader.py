@@ -1,4 +1,4 @@
-"""Batches of a dataset, made in processes that may hang or die: that costs a clip, not the run."""
+"""Batch loading in worker processes; a hang or crash costs one clip, not the run."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ Request = TypeVar("Request")
 Sample = TypeVar("Sample")
 RequestIn = TypeVar("RequestIn", contravariant=True)
 SampleOut = TypeVar("SampleOut", covariant=True)
-# Path of a video -> causes of the workers that were lost on it.
+# Path of a video -> one cause per worker lost on it.
 Losses = dict[str, list[str]]
 
-# A stall of a network disk, or a lack of memory, costs a sound video one clip.
+# Allow one loss per video: it may be due to a slow network disk or a lack of memory.
 _MAX_LOSSES = 2
 
 
 class Batch(Protocol):
-    """What collating makes of samples."""
+    """Collated batch of samples."""
 
     def pin_memory(self: "BatchT") -> "BatchT":
         """Return the batch in page-locked memory."""
@@ -29,10 +29,10 @@ BatchT = TypeVar("BatchT", bound=Batch)
 
 
 class LoadableDataset(Protocol[RequestIn, SampleOut]):
-    """Makes a sample of a request, in any process."""
+    """Dataset that makes a sample from a request, in any process."""
 
     def __getitem__(self, request: RequestIn, /) -> SampleOut | BadVideo:
-        """Make the sample, or say why its video cannot be used."""
+        """Return the sample of a request, or a BadVideo if its video cannot be used."""
 
     def lost(self, request: RequestIn, cause: str) -> BadVideo:
         """Return the BadVideo for a request whose worker was lost."""
@@ -40,13 +40,13 @@ class LoadableDataset(Protocol[RequestIn, SampleOut]):
 
 @dataclass(frozen=True)
 class LoadingOptions:
-    """How batches are made.
+    """Settings of the loader processes.
 
     Args:
-        num_workers: Processes; 0 makes them in this one, where nothing can be supervised.
-        deadline_sec: Longest time for one sample; after it, its worker is killed.
-        worker_init: Called in each worker with its number.
-        pin_memory: Whether batches go to a GPU.
+        num_workers: Number of processes; 0 loads in this process, without supervision.
+        deadline_sec: Longest time for one sample, after which its worker is killed.
+        worker_init: Called with the worker number in each worker.
+        pin_memory: Whether batches are copied to a GPU.
     """
 
     num_workers: int
@@ -63,22 +63,22 @@ def iterate_batches(
     options: LoadingOptions,
     losses: Sequence[Losses],
 ) -> Generator[BatchT, None, None]:
-    """Yield the batches, in order; where this generator ends or is closed, its workers end.
+    """Yield the batches in order; the workers end when this generator ends or is closed.
 
-    A sample whose worker hangs, dies or runs out of memory becomes a BadVideo. Its video is tried
-    once more when it comes again: the machine may have been at fault. The other samples do not
-    depend on it.
+    A sample whose worker hangs, dies or runs out of memory becomes a BadVideo. Its video is retried
+    once at its next request, since the machine may have been at fault. Other samples are not
+    affected.
 
     Args:
-        dataset: Makes the samples; picklable.
-        batches: Their requests; drawn as they are needed, two batches per worker ahead.
-        collate: Samples and bad videos, in the order of the requests -> a batch.
+        dataset: Dataset of the samples; picklable.
+        batches: Requests of each batch; consumed as needed, two batches per worker ahead.
+        collate: Function from samples and bad videos, in the order of the requests, to a batch.
         options: Workers and their deadline.
-        losses: Per dataset id, path -> causes of the workers lost on a video. Videos with two are
-            not tried; new losses are added.
+        losses: For each dataset id, path -> causes of the workers lost on the video. Videos with
+            two causes are skipped; new losses are added.
 
     Raises:
-        RunError: Workers die for other reasons than a video.
+        RunError: workers die outside any video.
     """
     pool = SupervisedPool(
         dataset.__getitem__,
@@ -101,7 +101,7 @@ def iterate_batches(
 
 @dataclass(frozen=True)
 class _Collate(Generic[Request, Sample, BatchT]):
-    """Collates; notes what is lost. It runs in the workers, and here where something is lost."""
+    """Collate function that records lost videos; runs in workers, or here if an item was lost."""
 
     dataset: LoadableDataset[Request, Sample]
     collate: Callable[[Sequence[Any]], BatchT]

@@ -1,4 +1,4 @@
-"""What is known of the files of a dataset since they were scanned, apart from any list."""
+"""Facts about a dataset's files from a scan, independent of any list."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from videokd.data.column_table import ColumnTable
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """One file, and what `decode.probe_video` found in it: nothing, where there is a cause.
+    """Result of `decode.probe_video` for one file; only path, stamp and cause if it is unusable.
 
     Args:
-        path: Relative to the root of the dataset, with forward slashes.
-        num_bytes: Size when it was scanned; 0 when it could not be opened.
-        mtime_ns: Its time of modification, nanoseconds; 0 when it could not be opened.
-        cause: Why it cannot be used; "" when it can.
-        num_frames: See `reader.VideoFacts` for this and what follows.
+        path: Path relative to the root of the dataset, with forward slashes.
+        num_bytes: Size when it was scanned; 0 if it could not be opened.
+        mtime_ns: Modification time when it was scanned, nanoseconds; 0 if it could not be opened.
+        cause: Reason why it cannot be used; "" if it can.
+        num_frames: Number of frames; see `reader.VideoFacts` for this and the following fields.
         fps: Frames per second.
         duration_sec: Seconds.
         height: Pixels.
@@ -24,7 +24,8 @@ class MediaInfo:
         codec: FFmpeg's name.
         container: FFmpeg's name.
         is_counted: Whether the frames had to be counted by decoding.
-        is_unread: Whether the machine failed (disk, network, memory), so that nothing is known.
+        is_unread: Whether the machine failed (disk, network, memory), so that nothing is known
+            about the file.
     """
 
     path: str
@@ -43,7 +44,7 @@ class MediaInfo:
 
 
 class MediaTable(ColumnTable[MediaInfo]):
-    """Files kept by column."""
+    """Table of scanned files, stored by column."""
 
     row_type: ClassVar[type[MediaInfo]] = MediaInfo
     layout: ClassVar[Mapping[str, str]] = {
@@ -61,5 +62,5 @@ class MediaTable(ColumnTable[MediaInfo]):
         "is_counted": "bool",
         "is_unread": "bool",
     }
-    # To be counted up when the same file would be described in another way.
+    # Increase the number whenever the same file would be described differently.
     kind: ClassVar[str] = "media 2"

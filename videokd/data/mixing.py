@@ -1,7 +1,7 @@
-"""Which record comes at which place of a run, over one or several datasets.
+"""Batch plan: the training record at each position of a run, over one or several datasets.
 
-Everything is a function of (seed, step): no state to save, the same on every worker and after a
-restart.
+Everything is a function of (seed, step), so there is no state to save, and all workers and restarts
+see the same plan.
 """
 
 from bisect import bisect_right
@@ -17,38 +17,43 @@ from videokd.utils.errors import InputError
 
 MIXES = ("proportional", "balanced", "temperature", "round_robin")
 
-# Place e of a run has the point frac(e / golden ratio) on a circle, in whole numbers of 32 bits
-# (Weyl's sequence): points that follow each other lie evenly, wherever one begins.
+# Position e of a run has the point frac(e / golden ratio) on a circle of 2**32 points (Weyl's
+# sequence). Consecutive points are evenly spread, from any start.
 _CIRCLE = 2**32
 _GOLDEN_STEP = 2654435769
 
 
 class BatchPlan:
-    """The batches of a whole run.
+    """Batches of a whole run.
 
     - "proportional": an epoch is one permutation of all records of all datasets.
-    - "balanced": every dataset has an equal share of each batch (what does not divide rotates over
-      the datasets).
-    - "temperature": dataset i of n_i records has a share p_i ~ n_i^(1/temperature) of the run, and
-      nearly that of each batch. 1 are the shares of "proportional", infinity are those of
-      "balanced". In the order of a batch the datasets alternate.
-    - "round_robin": every batch is of one dataset, that of step s is dataset s % num_datasets.
+    - "balanced": every dataset has an equal share of each batch (the remainder rotates over the
+      datasets).
+    - "temperature": dataset i with n_i records has a share p_i ~ n_i^(1/temperature) of the run,
+      and
+      nearly the same share of each batch. temperature=1 keeps the proportional shares; larger
+      values
+      make them more equal. The datasets alternate within a batch.
+    - "round_robin": every batch comes from one dataset, at step s from s % num_datasets.
 
-    With all but "proportional", a dataset is shuffled anew whenever it is used up, and not before.
-    With any, an epoch has sum(dataset_sizes) // batch_size steps and incomplete batches are
-    dropped: it is as many clips as there are records, whatever they are clips of.
+    Except with "proportional", each dataset is reshuffled only when all its records have been used.
+    An
+    epoch always has sum(dataset_sizes) // batch_size steps, and incomplete batches are dropped: an
+    epoch counts as many clips as there are records, whichever datasets they come from.
 
     With repeats = k (Hoffer et al. 2020; Berman et al. 2019) each request is for k clips of one
-    video, which stand side by side in the batch; batch_size counts clips, as ever. An epoch keeps
-    its number of steps, and so comes by one in k of the videos: it takes k epochs to see them all.
+    video,
+    which are adjacent in the batch; batch_size still counts clips. The number of steps per epoch
+    does
+    not change, so each epoch visits one video in k, and k epochs visit them all.
 
     Args:
         dataset_sizes: Records in each dataset, all > 0.
         batch_size: Clips in a batch, over all datasets and ranks, > 0.
         seed: Seed of all permutations.
         mix: One of ``MIXES``.
-        temperature: Of mix "temperature", >= 1.
-        repeats: Clips of one video in a batch, > 0; they divide batch_size.
+        temperature: Temperature of the mix "temperature", >= 1.
+        repeats: Clips of one video in a batch, > 0; must divide batch_size.
 
     Raises:
         InputError: a number is out of its range, mix is unknown, or an epoch would have no step.
@@ -88,16 +93,16 @@ class BatchPlan:
 
     @property
     def num_steps_per_epoch(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches in an epoch."""
         return sum(self._sizes) // self._batch_size
 
     def batch(self, step: int, rank: int = 0, num_ranks: int = 1) -> list[ClipRequest]:
         """Compute the batch of a step, or a rank's part of it.
 
         Args:
-            step: Counted over the whole run, from 0.
-            rank: 0 .. num_ranks - 1. The ranks' parts, one after the other, are the batch.
-            num_ranks: Processes that share the batch; they divide the number of its requests.
+            step: Step of the whole run, from 0.
+            rank: 0 .. num_ranks - 1. The parts of all ranks together are the batch.
+            num_ranks: Processes that share the batch; must divide its number of requests.
 
         Returns:
             batch_size / repeats / num_ranks requests.
@@ -119,7 +124,7 @@ class BatchPlan:
             ClipRequest(*pair, epoch, first + place * self._repeats, self._repeats)
             for place, pair in enumerate(pairs)
         ]
-        # Not a stretch of it: the datasets of a balanced batch come one after the other.
+        # Strided, not contiguous: a balanced batch is sorted by dataset.
         return requests[rank::num_ranks]
 
     def _proportional_batch(self, step: int) -> list[tuple[int, int]]:
@@ -134,7 +139,7 @@ class BatchPlan:
         return list(zip(dataset_ids.tolist(), record_ids.tolist(), strict=True))
 
     def _lap_batch(self, step: int) -> list[tuple[int, int]]:
-        """Return the pairs of a step where each dataset goes through laps of its own."""
+        """Return (dataset_id, record_id) pairs of a step for all mixes but "proportional"."""
         draws = {i: self._num_drawn(i, step) for i in range(len(self._sizes))}
         pairs: list[tuple[int, int]] = []
         for dataset_id in self._deal(step):
@@ -146,7 +151,7 @@ class BatchPlan:
         return pairs
 
     def _deal(self, step: int) -> list[int]:
-        """Return the dataset of each place of a batch."""
+        """Return the dataset of each request of a batch."""
         ids = range(len(self._sizes))
         if self._mix == "round_robin":
             return [step % len(ids)] * self._num_requests
@@ -161,9 +166,9 @@ class BatchPlan:
     def _num_drawn(self, dataset_id: int, step: int) -> int:
         """Count the records of a dataset in all batches before a step, in constant time.
 
-        Round robin: a batch out of num_datasets. Balanced: places that do not divide are numbered
-        through the run and dealt in turn, place e to dataset e % num_datasets. Temperature: the
-        points of the places that fall between the borders of the dataset.
+        Round robin: all requests of one batch in num_datasets. Balanced: remainder requests are
+        numbered through the run, and number e goes to dataset e % num_datasets. Temperature: the
+        requests whose points lie between the borders of the dataset.
         """
         num_datasets = len(self._sizes)
         if self._mix == "round_robin":
@@ -177,7 +182,7 @@ class BatchPlan:
         return self._count_below(high, num_places) - self._count_below(low, num_places)
 
     def _count_below(self, border: int, num_places: int) -> int:
-        """Count the first places of the run whose points lie below a border."""
+        """Count how many of the first positions of the run have points below a border."""
         # x % M < border adds one to floor(x / M) - floor((x - border) / M), for border <= M.
         wraps = _floor_sum(num_places, _CIRCLE, _GOLDEN_STEP, self._offset)
         shifted = self._offset - border + _CIRCLE
@@ -185,14 +190,14 @@ class BatchPlan:
 
 
 class PlanSampler(Sampler[list[ClipRequest]]):
-    """The batches of a plan from one step on, for `loader.iterate_batches`.
+    """Batches of a plan from a given step on, for `loader.iterate_batches`.
 
     Args:
         plan: The batches.
         start_step: First step, counted over the whole run.
-        num_steps: How many batches to give.
-        rank: Which part of each batch to give, see ``BatchPlan.batch``.
-        num_ranks: Of how many.
+        num_steps: Number of batches.
+        rank: Rank whose part of each batch is yielded, see ``BatchPlan.batch``.
+        num_ranks: Number of ranks.
     """
 
     def __init__(
@@ -216,15 +221,15 @@ class PlanSampler(Sampler[list[ClipRequest]]):
         return len(self._steps)
 
 
-# Neighbouring steps share their permutations; a few datasets are in use at a time.
+# Neighbouring steps share permutations, and only a few datasets are in use at a time.
 @lru_cache(maxsize=32)
 def _permutation(seed: int, stream: int, lap: int, size: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, stream, lap]).permutation(size)
 
 
 def _share_borders(sizes: Sequence[int], temperature: float) -> list[int]:
-    """Cut the circle of points into one stretch per dataset; return its N + 1 borders."""
-    # Of the logarithms, lest a power overflows; relative to the largest, which is then 1.
+    """Return the N + 1 borders that divide the circle of points among the N datasets."""
+    # Logarithms relative to the largest avoid overflow of the power.
     logs = np.log(np.asarray(sizes, np.float64)) / temperature
     ends = np.cumsum(np.exp(logs - logs.max()))
     return [0, *np.rint(ends / ends[-1] * _CIRCLE).astype(np.int64).tolist()]
@@ -233,8 +238,8 @@ def _share_borders(sizes: Sequence[int], temperature: float) -> list[int]:
 def _floor_sum(count: int, divisor: int, factor: int, offset: int) -> int:
     """Compute sum over i < count of floor((factor * i + offset) / divisor), offset >= 0.
 
-    Whole parts are taken out of factor and offset; what is left are the lattice points under a
-    line, which are counted along the other axis: as fast as Euclid's algorithm.
+    Integer parts of factor and offset are summed directly. The rest counts lattice points under a
+    line, along the other axis, in as many steps as Euclid's algorithm.
     """
     total = 0
     while count > 0:

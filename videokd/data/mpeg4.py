@@ -1,9 +1,9 @@
-"""The pictures of an MPEG-4 part 2 stream (XviD, DivX), read from the heads of its packets.
+"""Pictures of an MPEG-4 part 2 stream (XviD, DivX), read from the headers of its packets.
 
-AVI knows one time per packet, and XviD packs two pictures into one packet: the times that a
-demuxer makes up for UCF101's and HMDB51's files are wrong. The order of display follows from the
-coding types alone. Names are those of ISO/IEC 14496-2, section 6.2: a VOP is a picture, a VOL the
-layer that it belongs to.
+AVI stores one time per packet, and XviD packs two pictures into one packet. So the times that a
+demuxer derives for files of UCF101 and HMDB51 are wrong. The coding types alone give the order of
+display. Names follow ISO/IEC 14496-2, section 6.2: a VOP is a picture, a VOL the layer that it
+belongs to.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ _NUM_VOP_BYTES = 16
 
 
 class Vop(NamedTuple):
-    """The head of a picture.
+    """Header of a picture.
 
     Args:
         kind: "I", "P", "B", or "S" (a sprite, predicted like P).
-        is_coded: False where the picture says no more than "as the last one"; decoders skip it.
+        is_coded: False if the picture only repeats the last one; decoders skip it.
     """
 
     kind: str
@@ -34,20 +34,21 @@ class Vop(NamedTuple):
 
 
 def list_pictures(packets: Sequence[bytes], *, head: bytes) -> list[tuple[Vop, bytes]]:
-    """Find the picture to decode in the place of each packet.
+    """Return the picture to decode at the position of each packet.
 
-    Where one packet brings two pictures (DivX 5's packed bitstream, which XviD writes too), the
-    second is decoded in place of the packets that follow, up to one with a picture not coded.
+    If a packet holds two pictures (DivX 5's packed bitstream, which XviD writes too), the second
+    one is decoded in place of the next packet, and so on up to a packet whose picture is not coded.
 
     Args:
-        packets: In the order of decoding.
-        head: What the container knows of the layer (FFmpeg's extradata), or b"".
+        packets: Packets in decoding order.
+        head: The container's header of the layer (FFmpeg's extradata), or b"".
 
     Returns:
-        As many (picture, data) as packets. A picture that is packed into the last packet has no
-        place; decoders do not show it either.
+        One (picture, data) per packet. A picture packed into the last packet is dropped; decoders
+        do not show it either.
 
     Raises:
+        ValueError: a header is damaged, or the packing is of another kind.
         ValueError: a head is damaged, or the packing is not of this kind.
     """
     parser = _VopParser(head)
@@ -72,16 +73,16 @@ def list_pictures(packets: Sequence[bytes], *, head: bytes) -> list[tuple[Vop, b
 
 
 def display_ranks(vops: Sequence[Vop]) -> NDArray[np.int64]:
-    """Number pictures in the order of display.
+    """Return the rank of each picture in display order.
 
-    A B picture is shown at once, any other when the next of these comes.
+    A B picture is shown at once, any other picture when the next non-B picture is decoded.
 
     Args:
-        vops: In the order of decoding, the first an I.
+        vops: Pictures in decoding order, the first an I.
 
     Returns:
-        One number for each, 0, 1, ...; -1 for those that are not shown: not coded, or B pictures
-        that lack the one before the first.
+        0, 1, ... for each picture; -1 for pictures that are not shown, which are not coded or are B
+        pictures with only one reference picture before them.
     """
     ranks = np.full(len(vops), -1, np.int64)
     num_shown, waiting, num_anchors = 0, -1, 0
@@ -105,7 +106,7 @@ def display_ranks(vops: Sequence[Vop]) -> NDArray[np.int64]:
 
 
 class _VopParser:
-    """Finds the pictures of packets, having seen the layer that they belong to."""
+    """Parser of the pictures in packets, which keeps the header of their layer."""
 
     def __init__(self, head: bytes) -> None:
         self._num_time_bits = 0
@@ -113,7 +114,7 @@ class _VopParser:
         self._read_layer(head)
 
     def parse(self, packet: bytes) -> list[Vop]:
-        """List the pictures in a packet, in the order of decoding."""
+        """Return the pictures in a packet, in decoding order."""
         self._read_layer(packet)
         vops = []
         start = packet.find(_VOP_START)
@@ -123,23 +124,23 @@ class _VopParser:
         return vops
 
     def _read_layer(self, data: bytes) -> None:
-        """Learn how many bits a time has, where the head of a layer comes before the first VOP."""
+        """Read the number of time bits from a layer header before the first VOP, if any."""
         start = data.find(b"\0\0\1")
         while 0 <= start < len(data) - 4:
             if data[start : start + 4] == _VOP_START:
                 return
             if data[start + 3] in _LAYER_START_CODES:
                 layer = data[start + 4 : start + 4 + _NUM_LAYER_BYTES]
-                # Encoders repeat it at every key frame.
+                # Encoders repeat the header at every key frame.
                 if layer != self._layer:
                     self._num_time_bits, self._layer = _num_time_bits(layer), layer
             start = data.find(b"\0\0\1", start + 3)
 
     def _read_vop(self, data: bytes) -> Vop:
-        """Read kind, seconds since the last picture, marker, time, marker, and whether coded."""
+        """Read a picture header: kind, whole seconds, marker, time, marker, is_coded."""
         if self._num_time_bits == 0:
             raise ValueError("an MPEG-4 picture without a layer")
-        # One number, not bit by bit: this is done for every picture of a video.
+        # Parsed as one integer, since reading bit by bit for every picture is slow.
         value, end = int.from_bytes(data, "big"), 8 * len(data) - 2
         kind = value >> max(end, 0)
         while end > 0 and value >> (end - 1) & 1:
@@ -153,7 +154,7 @@ class _VopParser:
 
 
 def _num_time_bits(data: bytes) -> int:
-    """Read the head of a layer up to the resolution of its times."""
+    """Return the number of bits of a time, from the resolution in a layer header."""
     bits = _Bits(data)
     bits.read(9)
     version = 1
@@ -173,7 +174,7 @@ def _num_time_bits(data: bytes) -> int:
 
 
 class _Bits:
-    """The bits of a few bytes, first the highest."""
+    """Reader of the bits of a few bytes, most significant bit first."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "big")

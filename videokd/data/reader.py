@@ -1,4 +1,4 @@
-"""What every source of frames offers, whatever library or cache it reads from."""
+"""Interface of all video readers, whether they decode a file or read a cache."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ _Self = TypeVar("_Self", bound="VideoReader")
 
 
 class VideoReader(Protocol):
-    """An open video. Not to be shared between threads or kept across a fork; close it."""
+    """An open video. Close it after use; do not share it between threads or across a fork."""
 
     @property
     def num_frames(self) -> int:
-        """Frames that a player shows, > 0."""
+        """Number of frames that a player shows, > 0."""
 
     @property
     def fps(self) -> float:
-        """Average frames per second; 0.0 when the container does not say."""
+        """Average frames per second; 0.0 if the container does not state it."""
 
     @property
     def height(self) -> int:
@@ -36,33 +36,32 @@ class VideoReader(Protocol):
 
     @property
     def backend(self) -> str:
-        """What reads the frames: "pyav", "decord", "torchcodec" or "cache"."""
+        """Source of the frames: "pyav", "decord", "torchcodec" or "cache"."""
 
     @property
     def times(self) -> NDArray[np.float64]:
-        """When each frame is shown, seconds from the first one on; (num_frames,), ascending.
+        """Display time of each frame in seconds from the first one; (num_frames,), ascending.
 
-        n / fps where the container does not say.
+        n / fps if the container has no usable times.
         """
 
     @property
     def num_opens(self) -> int:
-        """How often a file was opened so far."""
+        """Number of times that a file was opened so far."""
 
     @property
     def num_decoded(self) -> int:
-        """Frames that came out of the decoder so far, up to the last wanted one of each read."""
+        """Number of frames decoded so far, up to the last wanted frame of each read."""
 
     def get_frames(self, indices: Sequence[int], *, short_side: int = 0) -> NDArray[np.uint8]:
         """Read frames.
 
         Args:
             indices: Frames 0 .. num_frames - 1, in any order, repetitions allowed.
-            short_side: Scale the frames so that their short side has this many pixels; 0 leaves
-                them as they are.
+            short_side: Short side to scale the frames to, pixels; 0 keeps their size.
 
         Returns:
-            (len(indices), height, width, 3) uint8, RGB, in the order asked for.
+            (len(indices), height, width, 3) uint8, RGB, in the requested order.
 
         Raises:
             VideoError: a frame cannot be decoded.
@@ -79,17 +78,18 @@ class VideoReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What is known of a video without decoding it.
+    """Facts about a video that need no full decoding.
 
     Args:
         num_frames: Frames that a player shows, > 0.
-        fps: Average frames per second; 0.0 when the container does not say.
-        duration_sec: From the first frame to the end of the last; 0.0 when it is not known.
+        fps: Average frames per second; 0.0 if the container does not state it.
+        duration_sec: Seconds from the first frame to the end of the last; 0.0 if unknown.
         height: Pixels, after rotation.
         width: Pixels, after rotation.
         codec: FFmpeg's name.
         container: FFmpeg's name.
-        is_counted: The times in the container are useless: it took decoding to count the frames.
+        is_counted: Whether the times in the container are unusable, so that the frames were counted
+            by decoding.
     """
 
     num_frames: int
@@ -111,7 +111,7 @@ def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 
 
 def describe_size_change(before: tuple[int, int], after: tuple[int, int]) -> str:
-    """Return why a video of two frame sizes, (height, width) each, is not used."""
+    """Return the reason why a video with two frame sizes, (height, width) each, is not used."""
     sizes = [f"{width}x{height}" for height, width in (before, after)]
     return (
         f"the size of its frames changes from {sizes[0]} to {sizes[1]}; "
@@ -120,11 +120,11 @@ def describe_size_change(before: tuple[int, int], after: tuple[int, int]) -> str
 
 
 class FrameSink:
-    """Collects wanted frames into one array, in the order they were asked for.
+    """Collector of wanted frames in one array, in the requested order.
 
     Args:
         path: The video, for messages.
-        indices: Frames asked for, in any order, repetitions allowed.
+        indices: Requested frames, in any order, repetitions allowed.
         num_frames: Frames in the video.
 
     Raises:
@@ -144,7 +144,7 @@ class FrameSink:
         self._frames = np.empty((0, 0, 0, 3), np.uint8)
 
     def put(self, index: int, frame: NDArray[np.uint8]) -> None:
-        """Store a wanted frame, (H, W, 3); all must have the size of the first."""
+        """Store a wanted frame, (H, W, 3); all frames must have the size of the first one."""
         if len(self._frames) == 0:
             if self._num_indices * frame.nbytes > MAX_OUTPUT_BYTES:
                 raise VideoError(
@@ -160,6 +160,6 @@ class FrameSink:
         self.missing.discard(index)
 
     def result(self) -> NDArray[np.uint8]:
-        """Return (number of indices, H, W, 3); nothing may be missing."""
+        """Return (number of indices, H, W, 3); all wanted frames must have been stored."""
         assert not self.missing, f"{self._path}: frames {sorted(self.missing)} were not put"
         return self._frames

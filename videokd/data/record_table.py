@@ -1,4 +1,4 @@
-"""The records of a dataset, one by one and as a table."""
+"""Records of a dataset, and a table of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ class VideoRecord:
         dataset: Name of the dataset, e.g. "ucf101".
         group: Source of the video (scene, film, upload). Videos of one class and group are near
             copies of each other and must stay on one side of a split.
-        num_frames: Frames that were found in the file when it was scanned; 0 when it was not.
-        fps: Their average rate, frames per second; 0.0 when it is not known.
-        cause: Why the file could not be read when it was scanned; "" when it could, or was not.
+        num_frames: Number of frames found in the file by a scan; 0 if it was not scanned or has
+            none.
+        fps: Average frames per second found by a scan; 0.0 if unknown.
+        cause: Reason why a scan could not read the file; "" if it could, or there was no scan.
     """
 
     path: str
@@ -32,7 +33,7 @@ class VideoRecord:
 
 
 class RecordTable(ColumnTable[VideoRecord]):
-    """Records kept by column."""
+    """Table of records, stored by column."""
 
     row_type: ClassVar[type[VideoRecord]] = VideoRecord
     layout: ClassVar[Mapping[str, str]] = {
