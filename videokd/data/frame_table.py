@@ -28,7 +28,7 @@ class Packet(NamedTuple):
         is_hidden: Whether the container marks its frame as not to be shown.
         is_corrupt: Whether the container reports missing bytes.
         num_bytes: Size.
-        is_disposable: Whether no other frame is known to be predicted from its frame.
+        is_disposable: Whether it is known that no other frame is predicted from its frame.
         is_bidirectional: Whether it is known to hold a B picture, which is displayed before a
             picture that was decoded earlier.
     """

@@ -30,22 +30,17 @@ class BatchPlan:
     - "balanced": every dataset has an equal share of each batch (the remainder rotates over the
       datasets).
     - "temperature": dataset i with n_i records has a share p_i ~ n_i^(1/temperature) of the run,
-      and
-      nearly the same share of each batch. temperature=1 keeps the proportional shares; larger
-      values
-      make them more equal. The datasets alternate within a batch.
+      and nearly the same share of each batch. temperature=1 keeps the proportional shares; larger
+      values make them more equal. The datasets alternate within a batch.
     - "round_robin": every batch comes from one dataset, at step s from s % num_datasets.
 
-    Except with "proportional", each dataset is reshuffled only when all its records have been used.
-    An
-    epoch always has sum(dataset_sizes) // batch_size steps, and incomplete batches are dropped: an
-    epoch counts as many clips as there are records, whichever datasets they come from.
+    Except with "proportional", each dataset is reshuffled only when all its records have been
+    used. An epoch always has sum(dataset_sizes) // batch_size steps, and incomplete batches are
+    dropped: an epoch counts as many clips as there are records, whichever datasets they come from.
 
     With repeats = k (Hoffer et al. 2020; Berman et al. 2019) each request is for k clips of one
-    video,
-    which are adjacent in the batch; batch_size still counts clips. The number of steps per epoch
-    does
-    not change, so each epoch visits one video in k, and k epochs visit them all.
+    video, which are adjacent in the batch; batch_size still counts clips. The number of steps per
+    epoch does not change, so each epoch visits one video in k, and k epochs visit them all.
 
     Args:
         dataset_sizes: Records in each dataset, all > 0.

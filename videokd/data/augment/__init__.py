@@ -1,8 +1,8 @@
-"""Augmentation in two halves: draw parameters, apply parameters.
+"""Augmentation in two steps: drawing parameters and applying them.
 
-A drawn `ViewParams` travels with its clip, so that a view can be replayed and a teacher's cached
-target checked against it. Applying is deterministic. Normalisation is not done here: clips stay
-uint8 until they are on the device.
+The drawn `ViewParams` stay with their clip, so that a view can be replayed and checked against a
+cached teacher target. Applying is deterministic. Clips are not normalised here; they stay uint8
+until they are on the device.
 """
 
 from videokd.data.augment.apply import apply_view, apply_views_on_device

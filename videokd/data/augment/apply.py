@@ -1,10 +1,10 @@
-"""Applying the parameters of a view, in a worker or on the training device.
+"""Application of view parameters to frames, in a worker or on the training device.
 
 Order: crop, resize (bilinear, antialiased), flip, RandAugment, brightness and contrast,
-saturation, erasing. Both ways give the same bytes on a CPU. On a GPU, crop, resize, flip,
-brightness, contrast and erasing give the bytes of the CPU too; saturation and the operations of
-RandAugment are computed in float32 by torchvision and may differ by one level each, of which a
-later operation (posterize, equalize) may make more.
+saturation, erasing. Both paths give identical bytes on a CPU. On a GPU, crop, resize, flip,
+brightness, contrast and erasing are identical to the CPU too. Saturation and RandAugment are
+computed in float32 by torchvision and may differ by one level each; a later operation (posterize,
+equalize) may increase the difference.
 """
 
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ from videokd.utils.errors import InputError
 def apply_view(frames: NDArray[np.uint8], params: ViewParams, *, size: int) -> Tensor:
     """Cut a clip out of decoded frames.
 
-    Everything is the same for all frames of the clip; contrast pivots on the mean of all its
-    values. At another size the same view shows the same.
+    All frames of the clip are treated alike; contrast pivots on the mean over the whole clip. The
+    same view at another size shows the same region.
 
     Args:
         frames: (T, H, W, 3) uint8.
@@ -44,19 +44,19 @@ def apply_view(frames: NDArray[np.uint8], params: ViewParams, *, size: int) -> T
     top, left, height, width = params.crop
     crop = frames[:, top : top + height, left : left + width]
     if (height, width) != (size, size):
-        # T C H W in channels-last memory: the layout that the uint8 resize is fast for.
+        # T C H W in channels-last memory, the layout that uint8 resize is optimised for.
         clip = torch.from_numpy(crop.copy()).permute(0, 3, 1, 2)
         clip = F.interpolate(clip, (size, size), mode="bilinear", antialias=True)
         crop = clip.permute(0, 2, 3, 1).numpy()
-    # Bytes are transposed by numpy in a quarter of the time that it takes torch.
+    # NumPy transposes bytes four times as fast as torch.
     return _apply_after_resize(torch.from_numpy(crop.transpose(3, 0, 1, 2).copy()), params)
 
 
 def apply_views_on_device(clips: Tensor, params: Sequence[ViewParams], *, size: int) -> Tensor:
     """Cut clips out of a batch of decoded frames, on the device that holds them.
 
-    Autocast is off and no gradient is kept. Nothing waits for the device except torchvision's
-    warps (shear, translate, rotate) and sharpness, which send their constants to it.
+    Runs without autocast and gradients. Only torchvision's warps (shear, translate, rotate) and
+    sharpness synchronise the device, to copy their constants to it.
 
     Args:
         clips: (B, 3, T, H, W) uint8, all decoded at one size.
@@ -88,7 +88,7 @@ def _check_crop(params: ViewParams, frame_height: int, frame_width: int) -> None
 
 
 def _apply_after_resize(clip: Tensor, params: ViewParams) -> Tensor:
-    """Do all but crop and resize to a clip (3, T, size, size) uint8; return it contiguous."""
+    """Apply all steps after resizing to a clip (3, T, size, size) uint8; return it contiguous."""
     clip = clip.flip(-1).contiguous() if params.flip else clip.contiguous()
     for name, value in params.ops:
         clip = apply_op(clip, name, value)

@@ -1,23 +1,23 @@
-"""Brightness and contrast of a clip, the same bytes on every device."""
+"""Brightness and contrast of a clip, with identical bytes on every device."""
 
 import torch
 from torch import Tensor
 
-# Bits behind the point of the values that the mean of a clip is made of.
+# Fractional bits of the fixed-point values that the mean of a clip is computed from.
 _NUM_BITS = 16
 
 
 def adjust_brightness_contrast(clip: Tensor, brightness: float, contrast: float) -> Tensor:
-    """Apply both factors through one table of 256 values: a byte has no other outcome.
+    """Apply both factors through one lookup table of 256 values.
 
     A value v becomes b = min(brightness * v, 255) and then contrast * b + (1 - contrast) * mean(b),
-    rounded, where the mean is over the whole clip. It is added up in whole numbers, and each step
-    on the table is a kernel of its own, so that no device can round otherwise.
+    rounded, with the mean over the whole clip. The mean is summed in integers and each step on the
+    table is a separate kernel, so that all devices round alike.
 
     Args:
         clip: (3, T, H, W) uint8, on any device.
-        brightness: >= 0, 1.0 leaves the values.
-        contrast: >= 0, 1.0 leaves the values.
+        brightness: >= 0; 1.0 keeps the values.
+        contrast: >= 0; 1.0 keeps the values.
 
     Returns:
         (3, T, H, W) uint8, on the same device.
@@ -35,5 +35,5 @@ def _sum_values(clip: Tensor, table: Tensor) -> Tensor:
     """Sum table[v] over all bytes v of a clip, in int64."""
     if clip.device.type == "cpu":
         return torch.bincount(clip.flatten(), minlength=256).mul(table).sum()
-    # bincount would wait for a GPU.
+    # bincount would synchronise a GPU.
     return table.index_select(0, clip.flatten().int()).sum()

@@ -1,4 +1,4 @@
-"""Drawing the parameters of training views."""
+"""Random drawing of the parameters of training views."""
 
 import math
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ _NUM_CROP_ATTEMPTS = 10
 
 @dataclass(frozen=True, slots=True)
 class AugmentSpec:
-    """What training views are drawn from.
+    """Distribution of training views.
 
-    The crop is either a resized crop of any area and shape (Szegedy et al. 2015) or, where
-    jitter_scales is given, a square from a frame whose short side was jittered (PySlowFast's
+    The crop is a resized crop of random area and aspect ratio (Szegedy et al. 2015) or, with
+    jitter_scales, a square from a frame whose short side is jittered (PySlowFast's
     TRAIN_JITTER_SCALES); see `draw_resized_crop` and `draw_jittered_crop`.
 
     Args:
         scale_range: Smallest and largest area of the crop as a share of the frame, in (0, 1].
         ratio_range: Smallest and largest width / height of the crop; drawn on a log scale.
-        flip: Mirror half of the views. Must be off where left and right make the class, or the
-            labels of mirrored views (`ViewParams.flip`) be swapped.
+        flip: Mirror half of the views. If classes depend on left and right, it must be off, or the
+            labels of mirrored views (`ViewParams.flip`) must be swapped.
         color_jitter: Brightness and contrast are drawn from 1 - color_jitter .. 1 + color_jitter;
             0.0 .. 1.0.
-        saturation_jitter: Saturation likewise; 0.0 .. 1.0.
+        saturation_jitter: Same for saturation; 0.0 .. 1.0.
         jitter_scales: Smallest and largest short side that a frame is scaled to before a crop of
             jitter_crop_size is taken, pixels; None for resized crops.
-        jitter_crop_size: Side of that crop, pixels, > 0 and at most the smallest scale. Only the
-            ratio of the two counts: clips may have any size.
+        jitter_crop_size: Side of that crop, pixels, > 0 and at most the smallest scale. Only its
+            ratio to the scale matters: clips may have any size.
         rand_augment: RandAugment, or None.
         erasing: Random erasing, or None.
 
@@ -76,12 +76,12 @@ class AugmentSpec:
         """Draw a view of frames of this size.
 
         All numbers are drawn even when unused, and crop, RandAugment, erasing and the four scalars
-        have generators of their own: switching one augmentation leaves the others alone.
+        have separate generators, so that switching one augmentation does not change the others.
 
         Args:
-            height: Of the decoded frames, pixels.
-            width: Of the decoded frames, pixels.
-            rng: Source of all randomness; made from a seed, as `np.random.default_rng` does.
+            height: Height of the decoded frames, pixels.
+            width: Width of the decoded frames, pixels.
+            rng: Source of all randomness; must be seeded, as by `np.random.default_rng`.
         """
         if self.jitter_scales is None:
             crop = draw_resized_crop(
@@ -95,7 +95,7 @@ class AugmentSpec:
             crop = draw_jittered_crop(
                 height, width, rng=rng, scales=self.jitter_scales, crop_size=self.jitter_crop_size
             )
-        # The crop takes a varying number of draws from rng, so nothing may follow it there.
+        # The crop draws a varying number of values from rng, so nothing else may draw after it.
         ops_rng, erasing_rng, scalar_rng = rng.spawn(3)
         flip, brightness, contrast, saturation = scalar_rng.random(4).tolist()
         return ViewParams(
@@ -110,7 +110,7 @@ class AugmentSpec:
 
 
 def center_view(height: int, width: int, size: int) -> ViewParams:
-    """Return the view of the central square of `size` pixels, without any augmentation."""
+    """Return the view of the central square of `size` pixels, without augmentation."""
     return ViewParams(uniform_crop_boxes(height, width, size=size, num_crops=1)[0])
 
 
@@ -122,14 +122,14 @@ def draw_resized_crop(
     scale_range: tuple[float, float],
     ratio_range: tuple[float, float],
 ) -> Box:
-    """Draw a crop of any area and shape, to be resized to a square.
+    """Draw a crop of random area and aspect ratio, to be resized to a square.
 
-    Area and ratio are drawn again until the crop fits; after 10 attempts (a frame much longer than
-    the ratios allow) it is the largest central crop of an allowed ratio.
+    Area and ratio are redrawn until the crop fits. After 10 attempts (a frame much longer than the
+    ratios allow), the largest central crop of an allowed ratio is returned.
 
     Args:
-        height: Of the decoded frames, pixels.
-        width: Of the decoded frames, pixels.
+        height: Height of the decoded frames, pixels.
+        width: Width of the decoded frames, pixels.
         rng: Source of all randomness.
         scale_range: Smallest and largest area as a share of the frame.
         ratio_range: Smallest and largest width / height; drawn on a log scale.
@@ -156,18 +156,18 @@ def draw_jittered_crop(
     scales: tuple[float, float],
     crop_size: int,
 ) -> Box:
-    """Draw a square crop as if the frame's short side had been scaled to a random size before.
+    """Draw a square crop of a frame whose short side is scaled to a random size.
 
-    A crop of crop_size from a frame of short side s is a crop of crop_size / s of the short side
-    of the decoded frame, whatever that is: frames are not scaled twice. s is uniform in scales,
-    as in PySlowFast without INV_UNIFORM_SAMPLE; the side is rounded to pixels of the decoded frame.
+    A crop of crop_size from a frame of short side s is crop_size / s of the short side of the
+    decoded frame, so frames need not be scaled twice. s is uniform in scales, as in PySlowFast
+    without INV_UNIFORM_SAMPLE; the side is rounded to pixels of the decoded frame.
 
     Args:
-        height: Of the decoded frames, pixels.
-        width: Of the decoded frames, pixels.
+        height: Height of the decoded frames, pixels.
+        width: Width of the decoded frames, pixels.
         rng: Source of all randomness.
         scales: Smallest and largest s, >= crop_size.
-        crop_size: Pixels of the scaled frame.
+        crop_size: Side of the crop in pixels of the scaled frame.
     """
     share = crop_size / rng.uniform(*scales)
     side = max(1, round(min(height, width) * share))

@@ -1,4 +1,4 @@
-"""Random erasing (Zhong et al. 2017): boxes of one colour over parts of the picture."""
+"""Random erasing (Zhong et al. 2017): boxes of one colour painted over a clip."""
 
 import math
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ _NUM_ATTEMPTS = 10
 
 @dataclass(frozen=True, slots=True)
 class RandomErasing:
-    """How boxes are drawn.
+    """Distribution of erased boxes.
 
     Args:
-        probability: Of a clip having any, 0.0 .. 1.0.
-        area_range: Smallest and largest area of all boxes together as a share of the clip,
-            in (0, 1]; each gets an equal part of what is drawn for it.
+        probability: Probability that a clip has boxes, 0.0 .. 1.0.
+        area_range: Smallest and largest total area of all boxes as a share of the clip, in (0, 1].
+            The area is drawn for each box and divided by num_boxes.
         ratio_range: Smallest and largest width / height; drawn on a log scale.
         num_boxes: Boxes in a clip, > 0. They may overlap.
-        fill: Red, green and blue of all boxes, 0 .. 255; None for a random colour each.
+        fill: Red, green and blue of all boxes, 0 .. 255; None for a random colour per box.
 
     Raises:
         InputError: a value is not allowed.
@@ -51,14 +51,14 @@ class RandomErasing:
             raise InputError(f"erasing fill must be 0 .. 255, got {self.fill}")
 
     def draw(self, rng: np.random.Generator) -> tuple[Erasing, ...]:
-        """Draw the boxes of a clip, () for most clips where the probability is small."""
+        """Draw the boxes of a clip; () with probability 1 - ``probability``."""
         if rng.random() >= self.probability:
             return ()
         boxes = (self._draw_box(rng) for _ in range(self.num_boxes))
         return tuple(box for box in boxes if box is not None)
 
     def _draw_box(self, rng: np.random.Generator) -> Erasing | None:
-        """Draw one box, or None where none of 10 fitted in the clip."""
+        """Draw one box, or return None if none of 10 attempts fits in the clip."""
         log_ratio = (math.log(self.ratio_range[0]), math.log(self.ratio_range[1]))
         for _ in range(_NUM_ATTEMPTS):
             area = rng.uniform(*self.area_range) / self.num_boxes
@@ -76,10 +76,10 @@ def erase(clip: Tensor, erasings: tuple[Erasing, ...]) -> Tensor:
 
     Args:
         clip: (3, T, H, W) uint8, on any device.
-        erasings: In this order.
+        erasings: Boxes, painted in this order.
 
     Returns:
-        (3, T, H, W) uint8; a copy where there is any box.
+        (3, T, H, W) uint8; a copy if there is any box.
     """
     if erasings:
         clip = clip.clone()

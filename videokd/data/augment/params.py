@@ -1,4 +1,4 @@
-"""The parameters of a view: what was drawn, and what it takes to make the same clip again."""
+"""Parameters of a view, sufficient to reproduce its clip."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -21,7 +21,7 @@ class Erasing:
     fill: tuple[int, int, int]
 
     def pixels(self, height: int, width: int) -> Box:
-        """Return the box in pixels of a clip of this size; each edge goes to the nearest pixel."""
+        """Return the box in pixels of a clip of this size, edges rounded to the nearest pixel."""
         top, left = round(self.box[0] * height), round(self.box[1] * width)
         bottom = round((self.box[0] + self.box[2]) * height)
         right = round((self.box[1] + self.box[3]) * width)
@@ -30,18 +30,18 @@ class Erasing:
 
 @dataclass(frozen=True, slots=True)
 class ViewParams:
-    """What turns decoded frames into a clip, the same for all its frames.
+    """Parameters that turn decoded frames into a clip, the same for all its frames.
 
-    Nothing here depends on the size of the clip: the same view can be cut at several sizes.
+    The parameters do not depend on the size of the clip: a view can be cut at several sizes.
 
     Args:
         crop: (top, left, height, width) in pixels of the decoded frame.
         flip: Whether the clip is mirrored left to right.
-        brightness: Factor on the pixel values, 1.0 leaves them.
-        contrast: Factor on the distance to the mean value of the clip, 1.0 leaves it.
-        saturation: Factor on the distance to the grey of the same lightness, 1.0 leaves it.
-        ops: Names and values of RandAugment's operations, in their order; see `rand_augment`.
-        erasings: Boxes that are painted over, in their order.
+        brightness: Factor on the pixel values; 1.0 keeps them.
+        contrast: Factor on the distance to the mean value of the clip; 1.0 keeps it.
+        saturation: Factor on the distance to the grey of the same lightness; 1.0 keeps it.
+        ops: Names and values of RandAugment's operations, in order; see `rand_augment`.
+        erasings: Boxes that are painted over the clip, in order.
     """
 
     crop: Box
@@ -53,7 +53,7 @@ class ViewParams:
     erasings: tuple[Erasing, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the view as numbers, strings, lists and dicts; exact, also through JSON."""
+        """Return the view as plain JSON values, which restore it exactly."""
         return {
             "crop": list(self.crop),
             "flip": self.flip,
@@ -66,10 +66,10 @@ class ViewParams:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ViewParams":
-        """Return the view that `to_dict` was called on.
+        """Build a view from the values of `to_dict`.
 
         Raises:
-            InputError: the names are not those of a view.
+            InputError: the keys are not the fields of a view.
         """
         names = {field.name for field in fields(cls)}
         if set(values) != names:

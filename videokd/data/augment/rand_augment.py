@@ -1,9 +1,8 @@
 """RandAugment (Cubuk et al. 2020) for clips: a few random operations of one strength.
 
-The operations, their ranges and their pixels are those of torchvision's RandAugment; what is drawn
-is ours, so that it can be kept and replayed. All frames of a clip are treated the same: what
-depends on the values of the picture (contrast, autocontrast, equalize) is computed over the whole
-clip, so that nothing flickers.
+Operations, ranges and pixel values are those of torchvision's RandAugment. The drawing is our own,
+so that it can be stored and replayed. All frames of a clip are treated alike: image statistics
+(contrast, autocontrast, equalize) are computed over the whole clip to avoid flicker.
 """
 
 import math
@@ -54,13 +53,13 @@ OPS = tuple(_VALUES)
 
 @dataclass(frozen=True, slots=True)
 class RandAugment:
-    """How operations are drawn: each is any of the 14 with equal chance, also several times.
+    """Distribution of operations, drawn uniformly with replacement from the 14 in OPS.
 
     Args:
         num_ops: Operations on a clip, > 0.
-        magnitude: Their strength, 0.0 .. 10.0; directions are random.
-        magnitude_std: Standard deviation of normal noise on the magnitude of each operation, which
-            then stays in 0 .. 10; >= 0.0. (timm's `mstd`.)
+        magnitude: Strength of the operations, 0.0 .. 10.0; directions are random.
+        magnitude_std: Standard deviation of normal noise added to the magnitude of each operation,
+            which is clipped to 0 .. 10; >= 0.0. (timm's `mstd`.)
 
     Raises:
         InputError: a value is not allowed.
@@ -79,7 +78,7 @@ class RandAugment:
             raise InputError(f"RandAugment magnitude_std must be >= 0, got {self.magnitude_std}")
 
     def draw(self, rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
-        """Draw the names and values of the operations on a clip, in their order."""
+        """Draw the names and values of the operations on a clip, in order."""
         ops = []
         for _ in range(self.num_ops):
             name = OPS[rng.integers(len(OPS))]
@@ -93,11 +92,11 @@ class RandAugment:
 def apply_op(clip: Tensor, name: str, value: float) -> Tensor:
     """Apply an operation to all frames of a clip.
 
-    Values, for each name: "shear_x", "shear_y": tangent of the angle, about the top left corner;
+    Values by name: "shear_x", "shear_y": tangent of the angle, about the top left corner;
     "translate_x", "translate_y": share of the width or height; "rotate": degrees counter-clockwise
-    about the centre; "brightness", "color", "contrast", "sharpness": factor, 1.0 leaves the clip;
-    "posterize": bits kept; "solarize": the least value that is inverted; 0.0 for the others. What
-    comes in from outside is grey (128).
+    about the centre; "brightness", "color", "contrast", "sharpness": factor, 1.0 keeps the clip;
+    "posterize": bits kept; "solarize": the least value that is inverted; 0.0 for the others. Pixels
+    from outside the frame are grey (128).
 
     Args:
         clip: (3, T, H, W) uint8, on any device.
@@ -115,12 +114,12 @@ def apply_op(clip: Tensor, name: str, value: float) -> Tensor:
     if name == "identity":
         return clip
     if name in _WARPS:
-        # All channels of all frames as the channels of one picture: where each pixel comes from
-        # is worked out once.
+        # Treat all channels of all frames as channels of one image, so that the sampling grid is
+        # computed once.
         return _warp(clip.flatten(0, 1), name, value).view(clip.shape)
     if name == "sharpness":
         return _sharpen(clip.transpose(0, 1), value).transpose(0, 1).contiguous()
-    # One tall picture of all frames: what it says of itself holds for the clip.
+    # Stack all frames into one tall image, so that statistics cover the whole clip.
     return _recolor(clip.flatten(1, 2), name, value).view(clip.shape)
 
 

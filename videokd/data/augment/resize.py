@@ -1,9 +1,9 @@
-"""Resizing bytes on any device exactly as torch does on the CPU.
+"""Resize of uint8 frames on any device, bit-identical to torch on the CPU.
 
 `F.interpolate(..., mode="bilinear", antialias=True)` of uint8 on the CPU is fixed-point arithmetic:
-weights of 16 bits, columns first, rounded to bytes after the columns and after the rows. A CUDA
-device has no kernel for uint8, and floats round otherwise, by up to a level; later operations
-(posterize, equalize) would make more of that. Whole numbers are the same everywhere.
+weights of 16 bits, columns first, rounded to bytes after the columns and after the rows. CUDA has
+no uint8 kernel, and float arithmetic rounds differently by up to one level, which later operations
+(posterize, equalize) would amplify. Integer arithmetic is the same everywhere.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def resize_bytes(frames: Tensor, size: int) -> Tensor:
-    """Resize frames to size x size pixels: a triangle filter, wider where they shrink.
+    """Resize frames to size x size pixels with a triangle filter, widened when shrinking.
 
     Equal bit for bit to F.interpolate(mode="bilinear", antialias=True) of uint8 on the CPU.
 
@@ -38,7 +38,7 @@ def _resize_dim(frames: Tensor, size: int, dim: int) -> Tensor:
     sources, weights = torch.from_numpy(taps).to(frames.device, non_blocking=True)
     if dim == -2:
         weights = weights[..., None]
-    # Half of the last bit: shifting it out rounds to the nearest.
+    # Adding half of the last bit makes the shift round to nearest.
     total = torch.full((), 1 << (num_bits - 1), dtype=torch.int32, device=frames.device)
     for source, weight in zip(sources, weights, strict=True):
         total = total + frames.index_select(dim, source) * weight
@@ -47,11 +47,11 @@ def _resize_dim(frames: Tensor, size: int, dim: int) -> Tensor:
 
 @lru_cache(maxsize=1024)
 def _make_taps(num_inputs: int, num_outputs: int) -> tuple[NDArray[np.int32], int]:
-    """Return which inputs each output is made of, and by how much.
+    """Return the inputs and weights of each output.
 
     Returns:
-        (2, taps, num_outputs): inputs, and their weights; and the number of bits behind the point
-        of the weights, so that those of an output add up to about 2**bits.
+        (2, taps, num_outputs), the inputs and their weights; and the number of fractional bits, so
+        that the weights of an output sum to about 2**bits.
     """
     scale = num_inputs / num_outputs
     support = max(scale, 1.0)
@@ -59,11 +59,11 @@ def _make_taps(num_inputs: int, num_outputs: int) -> tuple[NDArray[np.int32], in
     first = np.maximum(np.trunc(centers - support + 0.5), 0.0)
     end = np.minimum(np.trunc(centers + support + 0.5), num_inputs)
     inputs = first + np.arange(2 * math.ceil(support) + 1)[:, None]
-    # Each step as torch does it, to the last bit of a double.
+    # Same order of operations as in torch, to be exact to the last bit of a double.
     shares = np.maximum(1.0 - np.abs((inputs - centers + 0.5) * (1.0 / support)), 0.0)
     shares[inputs >= end] = 0.0
     shares /= np.add.accumulate(shares)[-1]
-    # As many bits as let the largest weight fit in a signed 16-bit number.
+    # Largest number of bits for which the largest weight fits in a signed 16-bit number.
     num_bits = 22
     while int(0.5 + shares.max() * (1 << num_bits)) >= 1 << 15:
         num_bits -= 1

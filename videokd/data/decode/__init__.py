@@ -1,13 +1,13 @@
-"""Frames of a video at given indices, in one pass. The only package that knows a decoder library.
+"""Video frames at given indices, in one pass. The only package that uses decoder libraries.
 
-Frame n is the n-th frame a player shows: packets that the container marks as not to be shown, and
-those before the first key frame, do not count. Pixel aspect ratios are ignored, rotation is not.
+Frame n is the n-th frame that a player shows. Packets that the container marks as hidden, and
+packets before the first key frame, do not count. Rotation is applied, pixel aspect ratio is not.
 
-An index is found exactly or VideoError is raised. A file is opened once and its packets listed;
-decoding then starts at the key frame that the first wanted frame needs and ends with the last one
-(`pyav_reader`). Times in a container are not taken on trust: every decoded frame must carry the
-time that follows the one before it. The times of MPEG-4 in AVI (UCF101, HMDB51) are not used at
-all: the order of display is read from the pictures themselves (`data.mpeg4`).
+An index is found exactly or VideoError is raised. A file is opened once and its packets are listed.
+Decoding starts at the key frame that the first wanted frame needs and stops after the last wanted
+frame (`pyav_reader`). Container times are verified: every decoded frame must carry the time that
+follows the previous one. Times of MPEG-4 in AVI (UCF101, HMDB51) are not used at all; the display
+order is read from the pictures themselves (`data.mpeg4`).
 """
 
 from videokd.data.decode.choice import BACKENDS, open_video, probe_video

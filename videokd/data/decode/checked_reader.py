@@ -1,4 +1,4 @@
-"""Frames through a library that makes up for damage without a word."""
+"""Checked reader for libraries that conceal damage without reporting it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
@@ -17,15 +17,15 @@ _NUM_FRAMES_PER_BATCH = 32
 
 
 class FrameLibrary(Protocol):
-    """A decoder library with one file open."""
+    """Decoder library with one open file."""
 
     name: str
 
     def read(self, wanted: Sequence[int]) -> Iterable[tuple[int, NDArray[np.uint8]]]:
-        """Give (index, frame as (H, W, 3) uint8 RGB, upright) for ascending indices.
+        """Yield (index, frame as (H, W, 3) uint8 RGB, upright) for ascending indices.
 
         Raises:
-            VideoError: what comes out is not what was asked for.
+            VideoError: the library returns another frame than the requested one.
         """
 
     def close(self) -> None:
@@ -33,15 +33,16 @@ class FrameLibrary(Protocol):
 
 
 class CheckedReader:
-    """Gives a library's frames where they are, bit by bit, those that PyAV decodes too.
+    """Reader of another library's frames, which checks that they equal PyAV's bit for bit.
 
-    decord and torchcodec fill what they cannot decode with what came before and do not say so, and
-    decord leaves damaged frames of HEVC out. The check costs as much as their own decoding. What
-    PyAV cannot decode at all is not checked.
+    decord and torchcodec silently replace frames they cannot decode by earlier ones, and decord
+    drops damaged frames of HEVC. The check costs as much as the library's own decoding. Frames of a
+    codec that PyAV cannot decode are not checked.
 
     Args:
-        checker: Says how many frames there are, and when. Closed with the reader.
-        library: The same file. Closed with the reader.
+        checker: PyAV reader, which provides the number and times of the frames. Closed with the
+            reader.
+        library: The same file in the library. Closed with the reader.
     """
 
     def __init__(self, *, checker: PyavReader, library: FrameLibrary) -> None:
@@ -53,22 +54,22 @@ class CheckedReader:
 
     @property
     def backend(self) -> str:
-        """What reads the frames."""
+        """Name of the library that reads the frames."""
         return self._library.name
 
     @property
     def num_frames(self) -> int:
-        """Frames that a player shows, > 0."""
+        """Number of frames that a player shows, > 0."""
         return self._checker.num_frames
 
     @property
     def fps(self) -> float:
-        """Average frames per second; 0.0 when the container does not say."""
+        """Average frames per second; 0.0 if the container does not state it."""
         return self._checker.fps
 
     @property
     def times(self) -> NDArray[np.float64]:
-        """When each frame is shown, seconds from the first one on."""
+        """Display time of each frame in seconds from the first one."""
         return self._checker.times
 
     @property
@@ -83,12 +84,12 @@ class CheckedReader:
 
     @property
     def num_opens(self) -> int:
-        """How often the file was opened."""
+        """Number of times that the file was opened."""
         return self._checker.num_opens + 1
 
     @property
     def num_decoded(self) -> int:
-        """Frames decoded by the check; the libraries do not say what they decode."""
+        """Number of frames decoded by the check; the libraries do not report theirs."""
         return self._checker.num_decoded
 
     def get_frames(self, indices: Sequence[int], *, short_side: int = 0) -> NDArray[np.uint8]:
@@ -137,6 +138,6 @@ class CheckedReader:
 
 
 def batches(wanted: Sequence[int]) -> Iterator[list[int]]:
-    """Cut indices into parts whose frames, at their own size, are asked for at once."""
+    """Split indices into batches, whose frames are read together at their own size."""
     for start in range(0, len(wanted), _NUM_FRAMES_PER_BATCH):
         yield list(wanted[start : start + _NUM_FRAMES_PER_BATCH])

@@ -1,4 +1,4 @@
-"""Which library reads a video."""
+"""Choice of the decoder library for a video."""
 
 import logging
 from collections.abc import Callable
@@ -26,26 +26,27 @@ def open_video(
 ) -> VideoReader:
     """Open a video file for reading frames; use it in a `with`.
 
-    "auto" is PyAV: it brings its own FFmpeg, is the only one that tells damage, and needs no
-    second decoding as a check. Where its FFmpeg has no decoder for the codec of the file, it is
-    torchcodec, if that works here. It is never decord: unmaintained since 2021, with an FFmpeg
-    (4.1) that follows playlists, and wrong without a word after seeking in many files.
+    "auto" is PyAV: it brings its own FFmpeg, is the only library that reports damage, and needs no
+    second decoding as a check. If its FFmpeg has no decoder for the codec, "auto" is torchcodec, if
+    that works here. "auto" is never decord, which is unmaintained since 2021, has an FFmpeg (4.1)
+    that follows playlists, and silently returns wrong frames after seeking in many files.
 
-    Frames are the same whatever reads them, or VideoError is raised. At the size of the video
-    they are equal bit by bit. Scaled they differ, as only PyAV scales before it converts colours:
-    by 1 to 3 levels of 255 on average, by more where colours have sharp edges.
+    All backends return the same frames, or VideoError is raised. At the size of the video they are
+    bit-identical. Scaled frames differ, since only PyAV scales before it converts colours: by 1 to
+    3 levels of 255 on average, by more at sharp colour edges.
 
     Args:
-        path: A local file that the user named; or one that was opened under a root, as datasets do
+        path: A local file named by the user; or a file opened under a root, as datasets do
             (`source.open_video_file`), which the reader closes.
         backend: "auto", "decord", "pyav" or "torchcodec".
-        expected_frames: Frames that an index found in this file; 0 is not known. A file that has
-            fewer is not used. It also saves a pass over those that must be decoded to be counted.
+        expected_frames: Number of frames that an index found in this file; 0 if unknown. A file
+            with fewer frames is refused. The number also saves a counting pass over files whose
+            frames can only be counted by decoding.
 
     Raises:
         VideoError: the file is not a video, holds no frames or fewer than expected, is too large,
-            or is one that this backend is not exact for.
-        InputError: backend is unknown or cannot be used here.
+            or is of a kind that this backend does not read exactly.
+        InputError: backend is unknown or not available here.
     """
     if backend not in BACKENDS:
         raise InputError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
@@ -61,10 +62,10 @@ def open_video(
 
 
 def probe_video(path: str | VideoFile) -> VideoFacts:
-    """Demux a video; its first frame is decoded, since that is what tells of a rotation.
+    """Return the facts about a video from demuxing; only its first frame is decoded, for rotation.
 
     Raises:
-        VideoError: as `open_video`, or the first frame cannot be decoded.
+        VideoError: same as for `open_video`, or the first frame cannot be decoded.
     """
     with _open_pyav(path, 0) as reader:
         return VideoFacts(
@@ -99,5 +100,5 @@ def _choose(reader: PyavReader) -> str:
 
 @cache
 def _say(backend: str, container: str, codec: str) -> None:
-    """Log a choice, once in a process for each kind of file."""
+    """Log a choice, once per process for each kind of file."""
     _logger.info("%s/%s is read with %s", container, codec or "unknown codec", backend)

@@ -1,10 +1,10 @@
-"""Video packets that a container promises, compared with those that it delivers."""
+"""Comparison of the video packets that a container promises with those that it delivers."""
 
 from typing import Any
 
 from videokd.data.source import VideoFile
 
-# AVI headers are off by a frame or two in sound files.
+# AVI headers of intact files are off by a frame or two.
 _MAX_LACKING_AVI_FRAMES = 2
 _MAX_LACKING_AVI_SHARE = 0.02
 _NUM_HEAD_BYTES = 1024
@@ -13,17 +13,17 @@ _REMEDY = "copy or download the file again"
 
 
 def find_lack(file: VideoFile, stream: Any, *, num_packets: int, last_dts: int | None) -> str:
-    """Return in one line what a file lacks, such as the end of a download; "" if nothing.
+    """Return a line about missing packets, such as the end of a download; "" if none are missing.
 
-    MP4 and MOV list every packet, without those that an edit list removes. An AVI header states a
+    MP4 and MOV list every packet, except those that an edit list removes. An AVI header states a
     number that includes empty packets, which FFmpeg counts in its times but does not return.
     Matroska states its size in bytes. Other containers promise nothing.
 
     Args:
         file: The file.
         stream: PyAV's stream, all of whose packets were read.
-        num_packets: Whole packets among them, empty ones included.
-        last_dts: Decoding time of the last of these, in units of the stream.
+        num_packets: Number of whole packets, empty ones included.
+        last_dts: Decoding time of the last whole packet, in stream units.
     """
     if file.container == "matroska":
         promised = _find_matroska_bytes(file)
@@ -43,12 +43,12 @@ def find_lack(file: VideoFile, stream: Any, *, num_packets: int, last_dts: int |
 
 
 def _find_matroska_bytes(file: VideoFile) -> int:
-    """Return the size of a Matroska file as its segment states it; 0 if it does not."""
+    """Return the size of a Matroska file as stated by its segment; 0 if it is not stated."""
     head = file.read_bytes(_NUM_HEAD_BYTES)
     start = head.find(_SEGMENT_ID) + len(_SEGMENT_ID)
     if start < len(_SEGMENT_ID) or start >= len(head) or not head[start]:
         return 0
-    # The number of leading zero bits is the number of bytes that follow; all ones: not known.
+    # The number of leading zero bits is the number of bytes that follow; all ones means unknown.
     num_bytes = 9 - head[start].bit_length()
     mask = (1 << 7 * num_bytes) - 1
     size = int.from_bytes(head[start : start + num_bytes], "big") & mask

@@ -1,4 +1,4 @@
-"""From packets to numbered frames, with every frame's place proved by its time."""
+"""Frame decoder that verifies the index of every frame by its time."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, dropwhile
@@ -16,23 +16,22 @@ from videokd.utils.errors import VideoError
 
 
 class FrameDecoder:
-    """Gives wanted frames of an open file as they come out of the decoder.
+    """Decoder that yields wanted frames of an open file in display order.
 
-    Frames leave a decoder in the order of display. Each must carry the time of the next frame of
-    the table, the first must be a key frame, and none may be flagged as damaged; else the attempt
-    ends there, and the next one starts further back. Frames that nobody wants and that no other
-    frame is predicted from are not decoded in the first attempt.
+    Each frame must carry the time of the next frame of the table, the first must be a key frame,
+    and none may be flagged as damaged. Otherwise the attempt ends, and the next one starts further
+    back. The first attempt does not decode unwanted frames that no other frame is predicted from.
 
     Args:
-        file: Its packets.
-        expected_frames: Frames that it must have, at least; 0 is not known.
+        file: Packets of the file.
+        expected_frames: Minimum number of frames; 0 if unknown.
 
     Attributes:
         num_frames: Frames of the video. Counting them may need a pass over all of them, which
             expected_frames saves.
-        num_decoded: Frames that came out of the decoder so far. What it still holds back when the
-            last wanted frame is out does not count.
-        shown_size: (height, width) upright, once a frame was decoded.
+        num_decoded: Frames decoded so far. Frames still buffered in the decoder when the last
+            wanted frame is returned are not counted.
+        shown_size: (height, width) upright; None until a frame is decoded.
 
     Raises:
         VideoError: no frames, or fewer than expected.
@@ -57,7 +56,7 @@ class FrameDecoder:
             raise self._too_few(self.num_frames)
 
     def read(self, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
-        """Give (index, PyAV frame) for ascending indices.
+        """Yield (index, PyAV frame) for ascending indices.
 
         Raises:
             VideoError: a frame cannot be decoded.
@@ -72,11 +71,11 @@ class FrameDecoder:
         if self._expected_frames:
             return min(self._expected_frames, table.max_frames)
         num_frames = self._count_all()
-        # Damage is not the end: the frames behind it exist and raise when they are asked for.
+        # Damage does not end the video: frames after it exist and raise when they are requested.
         return table.max_frames if self._failure else min(num_frames, table.max_frames)
 
     def _read_run(self, run: Sequence[int]) -> Iterator[tuple[int, Any]]:
-        """Read frames from the nearest key frame or, failing that, from further back."""
+        """Read frames from the nearest key frame or, if that fails, from further back."""
         missing = list(run)
         num_seen = 0
         for numbered_frames in self._attempts(run):
@@ -101,24 +100,24 @@ class FrameDecoder:
             yield self._decode_in_order(key, left_out)
             if key > 0 or left_out:
                 yield self._decode_in_order(max(key - 1, 0), frozenset())
-            # Times out of order, but every frame there: the n-th frame decoded is frame n.
+            # Times are out of order, but no frame is missing: the n-th decoded frame is frame n.
             if self._failure or self._count_all() != self.num_frames:
                 return
         yield self._decode_and_count()
 
     def _count_all(self) -> int:
-        """Count the frames that decode, once: a damaged file is asked for several clips."""
+        """Count the frames that decode, once: a damaged file may be asked for several clips."""
         if self._num_counted < 0:
             self._num_counted = sum(1 for _ in self._decode_and_count())
         return self._num_counted
 
     def _decode_in_order(self, key: int, left_out: frozenset[int]) -> Iterator[tuple[int, Any]]:
-        """Give (index, frame) from a key frame on, while the times of the frames are in order."""
+        """Yield (index, frame) from a key frame on, while the times of the frames are in order."""
         table = self._table
         landing = table.landing_of(key)
         due = (n for n in range(landing, len(table.pts)) if table.numbers[n] not in left_out)
         frames = self._decode_from(int(table.keys[key]), left_out)
-        # Frames that lead the key frame need the one before it to be right.
+        # Skip frames shown before the key frame, which are predicted from the previous key frame.
         frames = dropwhile(lambda f: f.pts is not None and f.pts < table.pts[landing], frames)
         for frame in frames:
             expected = next(due, None)
@@ -130,14 +129,14 @@ class FrameDecoder:
             yield expected, frame
 
     def _decode_and_count(self) -> Iterator[tuple[int, Any]]:
-        """Give (index, frame) from the start, whatever the times."""
+        """Yield (index, frame) from the start, ignoring times."""
         for index, frame in enumerate(self._decode_from(self._table.first)):
             if self._is_damaged(frame, index):
                 return
             yield index, frame
 
     def _decode_from(self, number: int, left_out: frozenset[int] = frozenset()) -> Iterator[Any]:
-        """Give frames in the order of display, up to the first damage, noted in _failure."""
+        """Yield frames in display order, up to the first damage, which is noted in _failure."""
         self._failure = ""
         if not self._file.can_decode:
             raise VideoError(self._path, "this FFmpeg has no decoder for its codec")
@@ -149,7 +148,7 @@ class FrameDecoder:
                 if packet is not None and self._file.is_damaged(packet):
                     self._failure = "a part of the file is missing"
                     return
-                # Looked up each time: seeking may open the file anew.
+                # Looked up for each packet, since seeking may reopen the file.
                 self._held_back = self._file.codec_context.decode(packet)
                 while self._held_back:
                     frame = self._held_back.pop(0)
@@ -161,7 +160,7 @@ class FrameDecoder:
             self._failure = short_cause(error)
 
     def _check_size(self, frame: Any) -> None:
-        """Compare the size of a frame with that of frame 0, which headers state as a rule."""
+        """Check that a frame has the size of frame 0, which headers usually state."""
         size = frame.height, frame.width
         if size != self._first_size:
             self._first_size = self._find_first_size()
@@ -169,7 +168,7 @@ class FrameDecoder:
             raise VideoError(self._path, describe_size_change(self._first_size, size))
 
     def _find_first_size(self) -> tuple[int, int]:
-        """Decode frame 0 beside the reading that goes on."""
+        """Decode frame 0 from a second handle, without disturbing the current read."""
         with self._file.source.duplicate() as file:
             container, stream = open_stream(file)
             with container:
@@ -177,7 +176,7 @@ class FrameDecoder:
                 return frame.height, frame.width
 
     def _check_held_back(self, run: Sequence[int]) -> None:
-        """Look at what is decoded but not out yet: B-frames come before one that they need."""
+        """Check frames still in the decoder, which returned B-frames may be predicted from."""
         with ignore_damage():
             self._held_back += self._file.codec_context.decode(None)
         for frame in self._held_back:
@@ -185,7 +184,7 @@ class FrameDecoder:
                 raise VideoError(self._path, f"a frame that frame {run[-1]} needs is damaged")
 
     def _is_decoded_before(self, frame: Any, run: Sequence[int]) -> bool:
-        """Say whether a frame is decoded before one of a run; where that is not known, it is."""
+        """Return whether a frame is decoded before one of a run; True if unknown."""
         table = self._table
         if table.is_counted or frame.pts is None:
             return True

@@ -1,4 +1,4 @@
-"""Frames through decord."""
+"""Reading of frames with decord."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,24 +11,24 @@ from videokd.data.decode.errors import library_errors
 from videokd.data.decode.pyav_reader import PyavReader
 from videokd.utils.errors import InputError, VideoError
 
-# Where decord was seen to return the right frames one by one, and at random.
+# Kinds of files for which decord was seen to be right, when read in order and with seeking.
 _CONTAINERS = {"asf", "avi", "flv", "matroska", "mov", "mpeg"}
 _SEEKABLE = {("mov", "h264"), ("mov", "vp9"), ("matroska", "h264"), ("matroska", "vp9")}
 
 
 class DecordFrames:
-    """Reads at random where that is right, else one by one from the start.
+    """decord reader that seeks in files where that is right, and else reads from the start.
 
-    decord returns wrong frames without a word after a seek in MPEG-4 AVI with B-frames (up to 37
-    frames off), in HEVC and in MPEG-PS, and in MPEG-TS always. Its FFmpeg (4.1) places the
-    chroma samples of pictures of odd size or more than 8 bits differently.
+    After a seek, decord silently returns wrong frames in MPEG-4 AVI with B-frames (up to 37 frames
+    off), in HEVC and in MPEG-PS; in MPEG-TS it always does. Its FFmpeg (4.1) places the chroma
+    samples of pictures of odd size or more than 8 bits differently.
 
     Args:
-        checker: The file through PyAV; must stay open.
+        checker: The file in PyAV; must stay open.
 
     Raises:
         InputError: decord is not installed.
-        VideoError: decord sees other frames, or would give them other colours.
+        VideoError: decord finds another number of frames, or would give them other colours.
     """
 
     name = "decord"
@@ -55,7 +55,7 @@ class DecordFrames:
             )
 
     def read(self, wanted: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Give (index, frame) for ascending indices; see `FrameLibrary`."""
+        """Yield (index, frame) for ascending indices; see `FrameLibrary`."""
         if not wanted:
             return
         if self._can_seek:

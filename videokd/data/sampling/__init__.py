@@ -1,4 +1,4 @@
-"""Which frames and which windows: pure arithmetic on numbers of frames, seconds and pixels."""
+"""Selection of frames and crop boxes: arithmetic on frame numbers, seconds and pixels."""
 
 from videokd.data.sampling.clips import (
     clip_frame_indices,

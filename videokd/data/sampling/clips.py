@@ -1,8 +1,8 @@
-"""Clips of frames a fixed step apart: where they start and which frames they show.
+"""Clips of equally spaced frames: start positions and frame indices.
 
 A clip is `num_frames` frames, `sampling_rate` source frames apart; it spans
-(num_frames - 1) * sampling_rate + 1 source frames. A video that is shorter than that repeats its
-last frame or starts again.
+(num_frames - 1) * sampling_rate + 1 source frames. For a shorter video, the last frame is repeated
+or the video is looped.
 """
 
 from fractions import Fraction
@@ -36,11 +36,11 @@ def jittered_clip_starts(
     sampling_rate: int,
     rng: np.random.Generator,
 ) -> list[int]:
-    """Draw clips that are spread over a video, one in each of num_clips equal parts.
+    """Draw the starts of clips spread over a video, one in each of num_clips equal parts.
 
-    The possible starts 0 .. last are cut into num_clips equal parts and clip k starts anywhere in
-    the k-th: floor((k + u) * (last + 1) / num_clips), u uniform in [0, 1). Over all clips every
-    start is equally likely.
+    The possible starts 0 .. last are divided into num_clips equal parts and clip k starts at a
+    random position of the k-th part: floor((k + u) * (last + 1) / num_clips), u uniform in [0, 1).
+    Over all clips every start is equally likely.
 
     Returns:
         num_clips starts, not decreasing; all 0 when the video is shorter than the clip.
@@ -51,18 +51,18 @@ def jittered_clip_starts(
     last = last_clip_start(num_video_frames, num_frames, sampling_rate)
     check_positive(num_clips=num_clips)
     places = (np.arange(num_clips) + rng.random(num_clips)) * (last + 1) / num_clips
-    # Rounding may lift u just below 1 to the start after the last.
+    # Rounding may move u just below 1 past the last start.
     return [min(int(place), last) for place in places]
 
 
 def uniform_clip_starts(
     num_video_frames: int, *, num_clips: int, num_frames: int, sampling_rate: int
 ) -> list[int]:
-    """Place the clips of a test at the centres of equal segments of a video.
+    """Return the starts of test clips at the centres of equal segments of a video.
 
-    The possible starts 0 .. last are cut into num_clips equal segments and clip k starts at the
-    centre of the k-th: floor((k + 1/2) * (last + 1) / num_clips). This is the rule of MMAction2
-    0.x, which takes a clip as num_frames * sampling_rate frames long, however.
+    The possible starts 0 .. last are divided into num_clips equal segments and clip k starts at the
+    centre of the k-th: floor((k + 1/2) * (last + 1) / num_clips). MMAction2 0.x has the same rule,
+    but counts a clip as num_frames * sampling_rate frames long.
 
     Returns:
         num_clips starts, not decreasing; all 0 when the video is shorter than the clip.
@@ -78,12 +78,13 @@ def uniform_clip_starts(
 def end_inclusive_clip_starts(
     num_video_frames: int, *, num_clips: int, num_frames: int, sampling_rate: int
 ) -> list[int]:
-    """Place the clips of a test evenly from the start of a video to its end.
+    """Return the starts of test clips spread evenly from the start of a video to its end.
 
-    Of the possible starts 0 .. last, clip k of K has k * last / (K - 1), rounded with halves to
-    even; a single clip has floor(last / 2). This is the rule of MMAction2 1.x for clips of more
-    than one frame. PySlowFast with USE_OFFSET_SAMPLING takes a clip as num_frames * sampling_rate
-    frames long and has k * floor(last / (K - 1)): its last clip may end up to K - 2 frames early.
+    For possible starts 0 .. last, clip k of K starts at k * last / (K - 1), rounded half to even; a
+    single clip starts at floor(last / 2). MMAction2 1.x has the same rule for clips of more than
+    one frame. PySlowFast with USE_OFFSET_SAMPLING counts a clip as num_frames * sampling_rate
+    frames long and starts at k * floor(last / (K - 1)), so its last clip may end up to K - 2 frames
+    early.
 
     Returns:
         num_clips starts, not decreasing; all 0 when the video is shorter than the clip.
@@ -99,7 +100,7 @@ def end_inclusive_clip_starts(
 def clip_frame_indices(
     start: int, num_video_frames: int, *, num_frames: int, sampling_rate: int
 ) -> NDArray[np.int64]:
-    """List the source frames of a clip: min(start + t * sampling_rate, num_video_frames - 1).
+    """Return the source frames of a clip: min(start + t * sampling_rate, num_video_frames - 1).
 
     Args:
         start: First frame, 0 .. num_video_frames - 1.
@@ -120,7 +121,7 @@ def clip_frame_indices(
 def looped_clip_frame_indices(
     start: int, num_video_frames: int, *, num_frames: int, sampling_rate: int
 ) -> NDArray[np.int64]:
-    """List the source frames of a clip: (start + t * sampling_rate) modulo num_video_frames.
+    """Return the source frames of a clip: (start + t * sampling_rate) modulo num_video_frames.
 
     Args:
         start: First frame, 0 .. num_video_frames - 1.
@@ -139,7 +140,7 @@ def looped_clip_frame_indices(
 
 
 def last_clip_start(num_video_frames: int, num_frames: int, sampling_rate: int) -> int:
-    """Compute the last start whose clip fits in the video, 0 when none does.
+    """Compute the last start whose clip fits in the video; 0 if none does.
 
     Raises:
         InputError: a number is not positive.
@@ -157,7 +158,7 @@ def spread_to_ends(k: int, count: int, last: int) -> int:
 
 
 def check_positive(**numbers: int) -> None:
-    """Raise InputError unless all numbers are > 0."""
+    """Check that all numbers are > 0; raise InputError otherwise."""
     for name, value in numbers.items():
         if value <= 0:
             raise InputError(f"{name} must be > 0, got {value}")

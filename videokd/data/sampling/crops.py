@@ -1,4 +1,4 @@
-"""Where the crops of a test lie on a frame."""
+"""Positions of test crops on a frame."""
 
 from videokd.data.sampling.clips import check_positive
 from videokd.utils.errors import InputError
@@ -9,12 +9,12 @@ NUM_CROPS = (1, 3, 5)
 
 
 def uniform_crop_boxes(height: int, width: int, *, size: int, num_crops: int) -> list[Box]:
-    """Place the crops of a test on a frame whose short side has been scaled already.
+    """Return the boxes of test crops on a frame whose short side is already scaled.
 
-    One crop lies in the centre; three lie at the start, the centre and the end of the long side,
-    centred on the short one; five are the corners top left, top right, bottom left, bottom right,
-    and the centre. Crops are squares of `size` pixels, or of the short side when the frame is
-    smaller than that.
+    One crop is central. Three crops are at the start, the centre and the end of the long side,
+    centred on the short side. Five crops are the corners top left, top right, bottom left, bottom
+    right, and the centre. Crops are squares of `size` pixels, or of the short side if the frame is
+    smaller.
 
     Returns:
         num_crops boxes (top, left, height, width) in pixels.

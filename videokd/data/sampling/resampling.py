@@ -1,9 +1,9 @@
-"""Sampling by seconds: a video as it would be at another, constant frame rate.
+"""Resampling of a video to a constant frame rate.
 
-Frame m of the resampled video is what a player shows m / target_fps seconds after the first frame:
-the last frame whose time is not later. So a video of a variable rate, or datasets of several rates,
-give clips that last equally long; frames are left out or repeated, never blended. Where all frames
-are 1 / target_fps apart, the resampled video is the video.
+Frame m of the resampled video is the frame that a player shows m / target_fps seconds after the
+first frame: the last frame whose time is not later. So clips last equally long for variable frame
+rates and for datasets of different rates. Frames are dropped or repeated, never blended. If all
+frames are 1 / target_fps apart, resampling changes nothing.
 """
 
 import math
@@ -13,20 +13,21 @@ from numpy.typing import NDArray
 
 from videokd.utils.errors import InputError
 
-# Matroska and WebM store whole milliseconds: a frame may claim to come this much too late.
+# Matroska and WebM store whole milliseconds, so a frame's time may be this much too late.
 _MAX_LATE_SEC = 0.001
-# The least share of a step of the resampled video that has to be left for its last frame.
+# Smallest share of a resampled step that must remain for its last frame.
 _MIN_SHARE = 0.25
 
 
 def count_resampled_frames(times: NDArray[np.float64], *, target_fps: float) -> int:
     """Count the frames of a video resampled to target_fps.
 
-    The last frame is taken to last as long as the others do on average. A single frame, and frames
-    that all have the same time, make one frame.
+    The last frame is assumed to last as long as the average frame. A single frame, and frames that
+    all have the same time, count as one frame.
 
     Args:
-        times: (num_frames,) float64, seconds at which frames are shown, not decreasing; any start.
+        times: (num_frames,) float64, display times of the frames, seconds, not decreasing; any
+            start.
         target_fps: Frames per second of the resampled video, > 0.
 
     Raises:
@@ -42,10 +43,10 @@ def count_resampled_frames(times: NDArray[np.float64], *, target_fps: float) -> 
 def find_resampled_frames(
     indices: NDArray[np.int64], *, times: NDArray[np.float64], target_fps: float
 ) -> NDArray[np.int64]:
-    """Find the source frames that are shown as frames of the resampled video.
+    """Return the source frames that are shown as the given frames of the resampled video.
 
-    A frame counts as shown up to a millisecond (a quarter of the step at more than 250 frames per
-    second) before its time: times may be rounded to whole milliseconds.
+    A frame counts as shown up to a millisecond before its time (a quarter of a step above 250
+    frames per second), since times may be rounded to whole milliseconds.
 
     Args:
         indices: Frames of the resampled video, >= 0, of any shape.
@@ -53,7 +54,7 @@ def find_resampled_frames(
         target_fps: Frames per second of the resampled video, > 0.
 
     Returns:
-        Of the shape of indices, int64, 0 .. len(times) - 1.
+        Same shape as indices, int64, 0 .. len(times) - 1.
 
     Raises:
         InputError: times are empty, not finite or decreasing, or target_fps is not positive.

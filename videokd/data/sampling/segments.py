@@ -1,9 +1,8 @@
-"""Temporal segments: one frame out of each of T equal parts of a video (TSN, Wang et al. 2016).
+"""Temporal segments: one frame from each of T equal parts of a video (TSN, Wang et al. 2016).
 
-Segment t of a video of N frames reaches from t * N / T to (t + 1) * N / T on a scale where frame n
-fills [n, n + 1). A border may cut a frame in two; in a video of fewer frames than segments
-neighbouring segments show the same frame. No segment is empty, so there is no rule for short
-videos.
+Segment t of a video of N frames is [t * N / T, (t + 1) * N / T) on a scale where frame n fills
+[n, n + 1). A border may divide a frame, and with fewer frames than segments neighbouring segments
+share a frame. No segment is empty, so no rule for short videos is needed.
 """
 
 import numpy as np
@@ -19,15 +18,15 @@ def random_segment_frames(
     rng: np.random.Generator,
     part: tuple[float, float] = (0.0, 1.0),
 ) -> NDArray[np.int64]:
-    """Draw one frame of each segment: floor((t + u_t) * N / T), each u_t uniform.
+    """Draw one frame from each segment: floor((t + u_t) * N / T), each u_t uniform.
 
     Over all segments every frame of the video is equally likely.
 
     Args:
         num_video_frames: N, > 0.
-        num_frames: T, segments and frames drawn, > 0.
+        num_frames: T, number of segments and of frames drawn, > 0.
         rng: Source of all randomness.
-        part: Where in its segment a frame may lie, as shares of the segment; u_t is uniform in
+        part: Part of each segment to draw from, as shares of the segment; u_t is uniform in
             [part[0], part[1]).
 
     Returns:
@@ -39,16 +38,16 @@ def random_segment_frames(
     check_positive(num_video_frames=num_video_frames, num_frames=num_frames)
     offsets = part[0] + (part[1] - part[0]) * rng.random(num_frames)
     places = (np.arange(num_frames) + offsets) * num_video_frames / num_frames
-    # Rounding may lift an offset just below 1 to the frame after the last.
+    # Rounding may move an offset just below 1 past the last frame.
     return np.minimum(places.astype(np.int64), num_video_frames - 1)
 
 
 def central_segment_frames(
     num_video_frames: int, *, num_clips: int, num_frames: int
 ) -> NDArray[np.int64]:
-    """Take test clips from the segments' inside: clip k at (k + 1/2) / num_clips of each segment.
+    """Return test clips from inside the segments: clip k at (k + 1/2) / num_clips of each segment.
 
-    A single clip has the centres, floor((t + 1/2) * N / T), as in TSN's own test and in MMAction2
+    A single clip takes the centres, floor((t + 1/2) * N / T), as in TSN's own test and in MMAction2
     for clips of one frame, where T is called num_clips.
 
     Returns:
@@ -71,9 +70,9 @@ def central_segment_frames(
 def end_inclusive_segment_frames(
     num_video_frames: int, *, num_clips: int, num_frames: int
 ) -> NDArray[np.int64]:
-    """Take test clips from each segment's first frame to its last one, evenly, halves to even.
+    """Return test clips evenly spread from each segment's first to its last frame, half to even.
 
-    A single clip has the centres, as in `central_segment_frames`.
+    A single clip takes the centres, as in `central_segment_frames`.
 
     Returns:
         (num_clips, num_frames) int64, not decreasing in both directions.
@@ -93,7 +92,7 @@ def end_inclusive_segment_frames(
 
 
 def _segment_ends(t: int, num_segments: int, num_video_frames: int) -> tuple[int, int]:
-    """Return the first and the last frame that lie in a segment, even if only in part."""
+    """Return the first and the last frame that lie at least partly in a segment."""
     first = t * num_video_frames // num_segments
     end = -(-(t + 1) * num_video_frames // num_segments)
     return first, end - 1

@@ -1,4 +1,4 @@
-"""How clips are taken from a video: one description for training and test."""
+"""Temporal sampling of clips from a video, for training and test."""
 
 import math
 from collections.abc import Sequence
@@ -33,15 +33,15 @@ NON_LOCAL = "non_local"
 KINDS = (DENSE, SEGMENTS, NON_LOCAL)
 
 INDEPENDENT = "independent"
-"""Several clips of one video know nothing of each other and may overlap."""
+"""Clips of one video are drawn independently and may overlap."""
 SPREAD = "spread"
-"""Several clips of one video are drawn from equal parts of it."""
+"""Clips of one video are drawn from equal parts of it."""
 SEVERAL_RULES = (INDEPENDENT, SPREAD)
 
 CLAMP = "clamp"
-"""A video that is too short stands still on its last frame."""
+"""A short video repeats its last frame."""
 LOOP = "loop"
-"""A video that is too short starts again at its first frame."""
+"""A short video starts again at its first frame."""
 SHORT_VIDEO_RULES = (CLAMP, LOOP)
 
 SEGMENT_CENTRES = "segment_centres"
@@ -63,24 +63,25 @@ _TEST_SEGMENT_FRAMES = {
 
 @dataclass(frozen=True, slots=True)
 class TemporalSampling:
-    """Which frames make a clip.
+    """Rule that selects the frames of a clip.
 
-    - "dense": frames start + t * sampling_rate; start is uniform over all whose clip fits.
-    - "segments": see `segments`; sampling_rate and short_video have no part in it.
-    - "non_local": frames start + t * (non_local_window // num_frames); start is uniform over
-      0 .. num_video_frames - non_local_window, 0 for shorter videos. MMAction2's DenseSampleFrames
-      (there `sample_range`, and always "loop"), after Wang et al. 2018, who keep 8 or 32 of 64
-      consecutive frames. DenseSampleFrames never draws the last start; this does.
+    - "dense": frames start + t * sampling_rate; start is uniform over all starts whose clip fits.
+    - "segments": see `segments`; sampling_rate and short_video are not used.
+    - "non_local": frames start + t * (non_local_window // num_frames); start is uniform over 0 ..
+      num_video_frames - non_local_window, 0 for shorter videos. It corresponds to MMAction2's
+      DenseSampleFrames (there `sample_range`, and always "loop"), after Wang et al. 2018, who keep
+      8 or 32 of 64 consecutive frames. DenseSampleFrames never draws the last start; this rule
+      does.
 
     Args:
         num_frames: Frames in a clip, > 0.
-        sampling_rate: Frames from one frame of a "dense" clip to the next, > 0.
+        sampling_rate: Step between frames of a "dense" clip, > 0.
         kind: "dense", "segments" or "non_local".
-        target_fps: > 0: all numbers of frames count frames of the video resampled to this rate
-            (see `resampling`), so that a clip lasts as many seconds in every video. 0.0: frames of
-            the video as they are.
-        short_video: "clamp" or "loop", what stands for frames past the end of the video.
-        several: How several clips of one video are drawn, "independent" or "spread".
+        target_fps: If > 0, all frame counts refer to the video resampled to this rate (see
+            `resampling`), so that a clip lasts as many seconds in every video. 0.0 counts the
+            video's own frames.
+        short_video: Rule for frames past the end of the video, "clamp" or "loop".
+        several: Rule for drawing several clips of one video, "independent" or "spread".
         non_local_window: Frames that a "non_local" clip is spread over, >= num_frames.
 
     Raises:
@@ -118,14 +119,14 @@ class TemporalSampling:
         num_clips: int = 1,
         times: NDArray[np.float64] | None = None,
     ) -> NDArray[np.int64]:
-        """Draw the clips of a training video.
+        """Draw the frames of training clips of a video.
 
         Args:
             num_video_frames: Frames in the video, > 0.
             rng: Source of all randomness.
             num_clips: Clips of this video, > 0.
-            times: (num_video_frames,) float64, seconds at which frames are shown; needed with
-                target_fps and not looked at without.
+            times: (num_video_frames,) float64, display times of the frames in seconds; required
+                with target_fps, ignored without.
 
         Returns:
             (num_clips, num_frames) int64, source frames 0 .. num_video_frames - 1; rows do not
@@ -159,7 +160,7 @@ class TemporalSampling:
         rule: str = SEGMENT_CENTRES,
         times: NDArray[np.float64] | None = None,
     ) -> NDArray[np.int64]:
-        """Take the clips of a test, spread evenly over the video.
+        """Return the frames of test clips, spread evenly over the video.
 
         Args:
             num_video_frames: Frames in the video, > 0.
@@ -167,13 +168,13 @@ class TemporalSampling:
             rule: "segment_centres" or "end_inclusive", see `uniform_clip_starts` and
                 `end_inclusive_clip_starts`; for "segments" `central_segment_frames` and
                 `end_inclusive_segment_frames`.
-            times: As for `draw_clips`.
+            times: Same as for `draw_clips`.
 
         Returns:
-            (num_clips, num_frames) int64, as `draw_clips`.
+            (num_clips, num_frames) int64, same as for `draw_clips`.
 
         Raises:
-            InputError: as `draw_clips`, or the rule is none of the two.
+            InputError: same as for `draw_clips`, or the rule is unknown.
         """
         _check_choice("rule", rule, TEST_RULES)
         length = self.count_frames(num_video_frames, times=times)
@@ -186,23 +187,23 @@ class TemporalSampling:
         return self.clips_from(starts, length, times=times)
 
     def draw_start(self, length: int, *, rng: np.random.Generator) -> int:
-        """Draw where the window of a training clip of another kind than "segments" starts.
+        """Draw the start of a training clip's window; not for "segments".
 
         Args:
-            length: From `count_frames`.
+            length: Number of frames from `count_frames`.
             rng: Source of all randomness.
         """
-        # A window of any frames starts where a clip of all of them does.
+        # The start of a window has the same distribution as that of a clip of all its frames.
         window = self.num_window_frames
         return random_clip_start(length, num_frames=window, sampling_rate=1, rng=rng)
 
     def test_starts(self, length: int, *, num_clips: int, rule: str) -> list[int]:
-        """Place the windows of the clips of a test, of another kind than "segments".
+        """Return the starts of test clips' windows; not for "segments".
 
         Args:
-            length: From `count_frames`.
-            num_clips: As for `test_clips`.
-            rule: As for `test_clips`.
+            length: Number of frames from `count_frames`.
+            num_clips: Same as for `test_clips`.
+            rule: Same as for `test_clips`.
         """
         window = self.num_window_frames
         return _TEST_STARTS[rule](length, num_clips=num_clips, num_frames=window, sampling_rate=1)
@@ -210,11 +211,11 @@ class TemporalSampling:
     def count_frames(
         self, num_video_frames: int, *, times: NDArray[np.float64] | None = None
     ) -> int:
-        """Return the number of frames that windows are counted in: resampled ones, or the video's.
+        """Return the number of frames that windows are counted in, resampled if target_fps is set.
 
         Args:
             num_video_frames: Frames in the video, > 0.
-            times: As for `draw_clips`.
+            times: Same as for `draw_clips`.
 
         Raises:
             InputError: the number is not positive, or times are missing or wrong.
@@ -231,7 +232,7 @@ class TemporalSampling:
 
     @property
     def num_window_frames(self) -> int:
-        """Frames that a clip of another kind than "segments" reaches over."""
+        """Number of frames that a clip's window spans; not for "segments"."""
         if self.kind == NON_LOCAL:
             return self.non_local_window
         return (self.num_frames - 1) * self.sampling_rate + 1
@@ -239,12 +240,12 @@ class TemporalSampling:
     def clips_from(
         self, starts: Sequence[int], length: int, *, times: NDArray[np.float64] | None = None
     ) -> NDArray[np.int64]:
-        """List the frames of clips of another kind than "segments" whose windows start somewhere.
+        """Return the frames of clips whose windows start at the given frames; not for "segments".
 
         Args:
-            starts: 0 .. length - 1.
-            length: From `count_frames`.
-            times: As for `draw_clips`.
+            starts: Start frames, 0 .. length - 1.
+            length: Number of frames from `count_frames`.
+            times: Same as for `draw_clips`.
 
         Returns:
             (len(starts), num_frames) int64, source frames.
@@ -267,6 +268,6 @@ class TemporalSampling:
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise InputError unless the value is one of those allowed."""
+    """Check that the value is one of the allowed ones; raise InputError otherwise."""
     if value not in allowed:
         raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
