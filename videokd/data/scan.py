@@ -1,4 +1,4 @@
-"""Scanning the files of a dataset: in parallel, and only those that have changed."""
+"""Parallel scan of a dataset's files; only changed files are opened."""
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -16,14 +16,14 @@ from videokd.utils.errors import InputError, ReadError, VideoError
 _logger = logging.getLogger(__name__)
 
 OnProgress = Callable[[int, int], None]
-# Size in bytes and time of modification in nanoseconds.
+# (size in bytes, modification time in nanoseconds).
 _Stamp = tuple[int, int]
-# Of a file that is not known, or not to be taken for known.
+# Stamp of a file that is unknown, or must be scanned again.
 _NO_STAMP = (0, 0)
 
-# Files that a worker is told of at a time.
+# Number of files per task of a worker.
 _NUM_PER_TASK = 16
-# What is lost at most when this process is killed.
+# Maximum number of results that are lost if this process is killed.
 _NUM_PER_SAVE = 20_000
 
 
@@ -36,26 +36,27 @@ def scan_videos(
     on_progress: OnProgress | None = None,
     known: Iterable[MediaInfo] = (),
 ) -> MediaTable:
-    """Find out what the files of a dataset are, by demuxing them.
+    """Scan the files of a dataset by demuxing them.
 
-    A file is opened unless it is known with the size and the time of modification that it has now:
-    one that cannot be used is tried again when it has changed. A failure that may be the machine's
-    is tried again in each scan: the system cannot open or read the file, or a worker hung or died.
+    A file is opened unless it is known with its current size and modification time; so an unusable
+    file is retried when it has changed. Failures that may be the machine's (unreadable file, hung
+    or crashed worker) are retried on every scan.
 
     Args:
         root: Folder of the dataset.
-        paths: Files relative to it. Named twice, they are scanned once.
-        num_processes: Processes that read files; 0 reads them in this one, without a deadline.
-        deadline_sec: Longest time for a file. One that takes longer, or ends the process that
-            reads it, cannot be used.
+        paths: Files relative to root; duplicates are scanned once.
+        num_processes: Processes that read files; 0 reads them in this process, without a deadline.
+        deadline_sec: Longest time for a file. A file that takes longer, or kills the process that
+            reads it, is unusable.
         on_progress: Called as on_progress(done, total).
-        known: What an earlier scan has found.
+        known: Results of an earlier scan.
 
     Returns:
         One row per file, in the order of paths.
+        One row per file, in the order of paths.
 
     Raises:
-        RunError: the processes die, and not at a file.
+        RunError: the processes die outside any file.
     """
     scan = _Scan(root, list(dict.fromkeys(paths)), {info.path: info for info in known})
     return MediaTable.from_rows(scan.run(num_processes, deadline_sec, on_progress))
@@ -70,24 +71,23 @@ def update_media(
     deadline_sec: float,
     on_progress: OnProgress | None = None,
 ) -> MediaTable:
-    """Scan the files of a dataset with what a folder knows of them, and keep there what is found.
+    """Scan the files of a dataset, reusing and updating the scan results in a folder.
 
-    An interruption loses nothing: what was found before it is kept too. So is what is known of
-    files that are not asked for.
+    Results found before an interruption are kept, and so are known results of other files.
 
     Args:
-        folder: Made when missing. Damaged, or of an older version, it is written anew.
-        root: See `scan_videos` for this and what follows.
+        folder: Folder of the results, created if missing. Damaged or outdated results are replaced.
+        root: See `scan_videos` for this and the following arguments.
         paths: Files.
         num_processes: Processes that read them.
         deadline_sec: Longest time for a file.
         on_progress: Called as on_progress(done, total).
 
     Returns:
-        One row per file asked for, in their order.
+        One row per requested file, in the order of paths.
 
     Raises:
-        RunError: the processes die, and not at a file.
+        RunError: the processes die outside any file.
     """
     known = {info.path: info for info in _open_known(folder)}
     scan = _Scan(root, list(dict.fromkeys(paths)), dict(known))
@@ -119,7 +119,7 @@ def _open_known(folder: Path) -> Iterable[MediaInfo]:
 
 @dataclass(frozen=True)
 class _Scan:
-    """What is to be scanned, and what is known of it."""
+    """Files to scan, and the known results."""
 
     root: Path
     paths: Sequence[str]
@@ -128,13 +128,13 @@ class _Scan:
     def run(
         self, num_processes: int, deadline_sec: float, on_progress: OnProgress | None
     ) -> Generator[MediaInfo, None, None]:
-        """Give what each file is, in their order."""
+        """Yield the result of each file, in the order of paths."""
         tasks = [
             [(path, self._stamp(path)) for path in self.paths[start : start + _NUM_PER_TASK]]
             for start in range(0, len(self.paths), _NUM_PER_TASK)
         ]
         num_done = 0
-        # Workers may be in another folder than this process.
+        # Absolute, since workers may have another working directory.
         look = _Look(self.root.absolute())
         with (
             SupervisedPool(look, num_workers=num_processes, deadline_sec=deadline_sec) as pool,
@@ -155,7 +155,7 @@ class _Scan:
         if result is None:
             return self.known[path]
         if isinstance(result, Lost):
-            # That may have been the machine.
+            # The machine may have been at fault, so retry on the next scan.
             is_unread = result.is_lack_of_memory
             return MediaInfo(path, *_NO_STAMP, result.cause, is_unread=is_unread)
         return result
@@ -163,12 +163,12 @@ class _Scan:
 
 @dataclass(frozen=True)
 class _Look:
-    """Looks at one file, in a worker."""
+    """Scan of one file, run in a worker."""
 
     root: Path
 
     def __call__(self, item: tuple[str, _Stamp]) -> MediaInfo | None:
-        """Describe a file; None when it is as it was."""
+        """Return the scan result of a file, or None if the file has not changed."""
         path, known = item
         try:
             return retry_read(lambda: self._look(path, known))
@@ -176,7 +176,7 @@ class _Look:
             return MediaInfo(path, cause=error.cause, is_unread=True)
 
     def _look(self, path: str, known: _Stamp) -> MediaInfo | None:
-        # Read first: a file that is written to meanwhile is scanned again the next time.
+        # Read first, so that a file written to meanwhile is scanned again the next time.
         stamp = _read_stamp(self.root / path)
         if stamp == known != _NO_STAMP:
             return None

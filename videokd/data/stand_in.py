@@ -1,4 +1,4 @@
-"""The numbers of well-known datasets, for looking at an experiment before its videos are here."""
+"""Stand-in indexes with the sizes of well-known datasets, for dry runs without the videos."""
 
 import re
 from pathlib import Path
@@ -7,8 +7,8 @@ from videokd.data.index import VideoIndex, VideoRecord
 from videokd.utils.errors import InputError
 
 SPLIT = "not here"
-# Format -> classes, training videos, test videos. Of UCF101 and HMDB51 split 1; of Kinetics about
-# what could still be downloaded when the SlowFast paper (section 4) counted.
+# Format -> classes, training videos, test videos. UCF101 and HMDB51: split 1; Kinetics: roughly the
+# videos still available at the time of the SlowFast paper (section 4).
 _NUMBERS = {
     "ucf101": (101, 9537, 3783),
     "hmdb51": (51, 3570, 1530),
@@ -20,17 +20,17 @@ _NUMBERS = {
 
 
 def make_stand_in(name: str, *, format: str, root: Path) -> tuple[VideoIndex, VideoIndex]:
-    """Make indexes for training and test with the classes and videos that a dataset has.
+    """Build training and test indexes with the published numbers of classes and videos.
 
-    No file of them exists, and each video is its own group.
+    None of the files exist, and each video is its own group.
 
     Args:
-        name: Given to the records; tells which Kinetics it is, the 400 one without a number.
-        format: Its format.
-        root: Where its videos will lie.
+        name: Name given to the records; selects the version of Kinetics, 400 if it has no number.
+        format: Format of the dataset.
+        root: Future folder of the videos.
 
     Raises:
-        InputError: The numbers of datasets of this format are not known.
+        InputError: the numbers for this format are not known.
     """
     key = format
     if format == "kinetics":

@@ -1,8 +1,8 @@
-"""Worker processes that may hang, die or run out of memory: each time it costs one item.
+"""Pool of worker processes that may hang, die or run out of memory, at the cost of one item.
 
-Decoders are C code that damaged files make hang, abort or crash, often while they hold Python's
-lock, so that nothing inside their process can end it. Here they run in processes that note where
-they are in shared memory; this one watches, kills and replaces them.
+Damaged files make decoders hang, abort or crash in C code, often while holding the GIL, so that
+nothing inside the process can stop them. Workers therefore run in separate processes and note their
+position in shared memory. This process watches, kills and replaces them.
 """
 
 import atexit
@@ -36,15 +36,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
-# Deaths in a row that no item is to blame for: the next worker would die as well.
+# Give up after this many consecutive worker deaths outside any item.
 _MAX_VAIN_DEATHS = 3
-# The system cannot wait for weeks at once, as a deadline of no end would have it.
+# Upper bound on one wait, since the system rejects very long timeouts.
 _MAX_WAIT_SEC = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """An item whose worker hung, died or ran out of memory; it takes the place of its result.
+    """An item whose worker hung, died or ran out of memory; it replaces the item's result.
 
     Args:
         cause: "hung for more than 30 s", "its process died of SIGSEGV", ...
@@ -56,66 +56,69 @@ class Lost:
 
     @property
     def is_lack_of_memory(self) -> bool:
-        """Whether the machine ran out of memory, or may have: the item need not be at fault."""
+        """Whether the machine ran out of memory, or may have: the item may not be at fault."""
         return self.cause == OUT_OF_MEMORY or "SIGKILL" in self.cause
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """A task under way."""
+    """A task in progress."""
 
     number: int
     items: Sequence[Any]
     lost: dict[int, Lost]
-    """By position, as are ``results``."""
+    """Lost items by position; ``results`` is by position too."""
     results: dict[int, Any] = field(default_factory=dict)
     is_split: bool = False
-    """Its items are worked on one by one, since a worker died after all of them."""
+    """Whether items are sent one by one, because a worker died after all of them."""
     is_done: bool = False
     value: Any = None
     error: BaseException | None = None
 
     @property
     def is_whole(self) -> bool:
-        """Whether a worker combines its results."""
+        """Whether a worker combines the results."""
         return not self.lost and not self.is_split
 
     def open_positions(self) -> list[int]:
-        """List the positions that a worker works on next."""
+        """Return the positions that a worker works on next."""
         done = self.lost.keys() | self.results.keys()
         rest = [i for i in range(len(self.items)) if i not in done]
         return rest[:1] if self.is_split else rest
 
     def task(self) -> Task:
-        """Return what a worker works on next."""
+        """Return the task for a worker with the open positions."""
         work = [(i, self.items[i]) for i in self.open_positions()]
         return Task(self.number, work, self.is_whole)
 
     def take(self) -> Any:
-        """Return what the task gives, or raise what its function raised."""
+        """Return the value of the task, or raise the exception of its function."""
         if self.error is not None:
             raise self.error
         return self.value
 
 
 class SupervisedPool(Generic[Item, Result]):
-    """Worker processes that may hang or die: that costs one item and one worker, nothing else.
+    """Pool of worker processes that may hang or die, at the cost of one item and one worker.
 
-    Workers start when there is work for them and stay until the pool is closed. What ``function``
-    raises is a defect and is raised here, where the result of its task would come, with the
-    worker's traceback as its cause; running out of memory is not, it loses the item.
+    Workers start when there is work for them and stay until the pool is closed. An exception of
+    ``function`` is a defect: it is raised here in place of the task's result, with the worker's
+    traceback as its cause. Running out of memory is not a defect; it loses the item.
 
-    The calling script needs ``if __name__ == "__main__"``: new processes import it.
+    The calling script needs ``if __name__ == "__main__"``, since new processes import it.
 
     Args:
         function: item -> result, run in a worker; picklable, as are items and results.
-        combine: Results and Lost, in the order of the task's items -> what the task gives. It runs
-            in the worker; or here, for a task with a lost item or whose worker died in it.
-        num_workers: Most processes; 0 runs everything in this one, where nothing can be supervised.
+        combine: Results and Lost, in the order of the task's items -> value of the task. Runs in
+            the worker; or here, for a task with a lost item or whose worker died while combining.
+        num_workers: Maximum number of processes; 0 runs everything in this process, without
+            supervision.
         deadline_sec: Longest time for one item.
         worker_init: Called in each new worker with its number, from 0.
-        max_ahead: Tasks per worker that may be under way, or done and not asked for yet; >= 1.
-        pin_memory: Put the tensors of results into page-locked memory, for CUDA; with workers only.
+        max_ahead: Maximum number of tasks per worker that are in progress or done but not yet
+            requested; >= 1.
+        pin_memory: Whether to put the tensors of results into page-locked memory, for CUDA; with
+            workers only.
     """
 
     def __init__(
@@ -141,9 +144,9 @@ class SupervisedPool(Generic[Item, Result]):
         self._num_vain_deaths = 0
         self._setup = -1
         if num_workers:
-            # Pickled once: a large dataset is not pickled again for each worker that is replaced.
+            # Pickled once, since pickling a large dataset for each replaced worker is slow.
             self._setup = pack((function, combine, worker_init))
-            # Before multiprocessing's own clean-up, which would wait for workers that hang.
+            # Runs before multiprocessing's own clean-up, which would wait for hung workers.
             atexit.register(self.close)
 
     def __enter__(self) -> "SupervisedPool[Item, Result]":
@@ -153,16 +156,16 @@ class SupervisedPool(Generic[Item, Result]):
         self.close()
 
     def map(self, tasks: Iterable[Sequence[Item | Lost]]) -> Generator[Any, None, None]:
-        """Yield what each task gives, in the order of the tasks.
+        """Yield the value of each task, in the order of the tasks.
 
-        Tasks are drawn as they are needed. The tasks under way end with the generator, and with
-        them their workers. One generator of a pool at a time.
+        Tasks are drawn as needed. Tasks in progress are cancelled with the generator, and their
+        workers are killed. Use one generator of a pool at a time.
 
         Args:
-            tasks: Sequences of items. An item that is Lost already is passed on as it is.
+            tasks: Sequences of items. An item that is already Lost is passed through.
 
         Raises:
-            RunError: Workers die, and not at an item.
+            RunError: workers die outside any item.
         """
         if not self._num_workers:
             for items in tasks:
@@ -188,7 +191,7 @@ class SupervisedPool(Generic[Item, Result]):
                 self._drop(worker)
 
     def close(self) -> None:
-        """Kill every worker; nothing is waited for without a bound."""
+        """Kill every worker; every wait is bounded."""
         for worker in list(self._workers):
             self._drop(worker)
         if self._setup >= 0:
@@ -221,7 +224,7 @@ class SupervisedPool(Generic[Item, Result]):
         return job
 
     def _go_on(self, worker: Worker, job: _Job) -> None:
-        """Give a worker what is left to do; when that is nothing, finish the job here."""
+        """Send a worker the open positions of a job, or finish the job here if there are none."""
         if job.is_whole or job.open_positions():
             self._jobs[worker].append(job)
             worker.give(job.task())
@@ -251,9 +254,9 @@ class SupervisedPool(Generic[Item, Result]):
         return worker
 
     def _supervise(self) -> None:
-        """Wait until something happens, and see to it."""
+        """Wait for an answer or a deadline, and handle it."""
         patience_sec = min(worker.patience_sec() for worker in self._workers)
-        # Meanwhile a worker may begin an item, of which this process is not told.
+        # Bounded by the deadline, since a worker may start an item meanwhile without a message.
         self._hear_all(min(patience_sec, self._deadline_sec, _MAX_WAIT_SEC))
         for worker in list(self._workers):
             place = worker.place
@@ -287,9 +290,9 @@ class SupervisedPool(Generic[Item, Result]):
             self._go_on(worker, job)
 
     def _replace(self, worker: Worker, cause: str, place: tuple[int, int]) -> None:
-        """Put a new worker in the place of a dead one, which was at ``place`` for too long or last.
+        """Replace a dead or overdue worker, which was last seen at ``place``.
 
-        It may have answered before its end, or have moved on before it was killed.
+        Before its end it may have answered, or moved on to another item.
         """
         with suppress(EOFError):
             while worker.channel.has_message():
@@ -328,19 +331,19 @@ class SupervisedPool(Generic[Item, Result]):
 
 
 def _make_context() -> BaseContext:
-    """Return how workers are started.
+    """Return the multiprocessing context of the workers.
 
-    A fork of this process would hang: decoders and CUDA have threads and locks that a fork does
-    not take along. Linux forks a server that has imported what workers need and nothing else: a
-    worker is there in milliseconds, where a fresh interpreter imports torch for seconds.
+    Forking this process could deadlock, since the threads and locks of decoders and CUDA do not
+    survive a fork. On Linux, workers are forked from a server that has imported only what they
+    need. They start in milliseconds, while a new interpreter imports torch for seconds.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     preloaded = [name for name in sys.modules if name.startswith("videokd.data.")]
     context.set_forkserver_preload(preloaded)
-    # A server that a signal to the whole process group ended would take the workers' exit codes
-    # along; it inherits the mask. Starting the tracker, which it also does, would change the mask.
+    # The server inherits the signal mask, so that a signal to the process group does not kill it
+    # and lose the workers' exit codes. Start the tracker first, since starting it changes the mask.
     resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:

@@ -1,8 +1,8 @@
-"""A video written anew: smaller, with more key frames, in another container, at another rate.
+"""Transcoding of a video: smaller, with more key frames, in another container or frame rate.
 
-Frames and their times stay what they were unless another rate is asked for, and both are read back
-and compared before the new file counts. Rotation is carried out, not noted. Sound and the shape of
-pixels are left out, since no reader here asks for them.
+Frames and times are kept unless another rate is requested, and both are verified by reading the new
+file back. Rotation is applied to the frames. Sound and pixel aspect ratio are dropped, since no
+reader here uses them.
 """
 
 import os
@@ -26,24 +26,25 @@ from videokd.data.reader import scaled_size
 from videokd.data.source import VideoFile
 from videokd.utils.errors import VideoError
 
-# Matroska keeps milliseconds, and two are rounded.
+# Matroska stores whole milliseconds, and two rounded times are compared.
 _MAX_TIME_ERROR_SEC = Fraction(2, 1000)
 
 
 def transcode(source: Path | VideoFile, target: Path, spec: EncodeSpec) -> int:
-    """Write a video anew; the target is whole or absent.
+    """Transcode a video; the target file is complete or absent.
 
     Args:
-        source: A video that the user named, or one that was opened under a root.
-        target: The new file, which may exist; its folder must. Its extension says the container.
-        spec: How.
+        source: Path of a video named by the user, or a file opened under a root.
+        target: New file, replaced if it exists; its folder must exist. Its extension selects the
+            container.
+        spec: Encoding settings.
 
     Returns:
         Number of frames written.
 
     Raises:
-        VideoError: the video cannot be read without damage, its times do not fit the container,
-            or what was written does not read back the same.
+        VideoError: the video cannot be read without damage, its times do not fit the container, or
+            the new file does not read back the same.
     """
     part = target.with_name(part_name(target.name))
     try:
@@ -60,22 +61,22 @@ def transcode(source: Path | VideoFile, target: Path, spec: EncodeSpec) -> int:
 
 
 def part_name(name: str) -> str:
-    """Return the name of the file that a target of this name is written to at first."""
+    """Return the temporary name that a target of this name is written under."""
     stem, dot, extension = name.rpartition(".")
     return f".{stem}.part{dot}{extension}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is to be written.
+    """Plan of the new file.
 
     Args:
-        spec: How.
-        extension: Of the target.
-        times_sec: Of each new frame, from 0.
+        spec: Encoding settings.
+        extension: Extension of the target.
+        times_sec: Time of each new frame, from 0.
         sources: Old frame that each new frame shows, ascending.
-        tick_sec: What the times are multiples of.
-        rate: Frames per second on average.
+        tick_sec: Time unit, of which all times are multiples.
+        rate: Average frames per second.
         size: (height, width) of the new frames.
     """
 
@@ -89,7 +90,7 @@ class _Plan:
 
 
 def _plan(opened: OpenContainer, spec: EncodeSpec, extension: str) -> _Plan:
-    """Decode the video once, to know all of its frames before anything is written."""
+    """Decode the video once and plan all frames before writing."""
     times, old_size = _look(opened)
     rate = Fraction(opened.stream.average_rate or opened.stream.guessed_rate or 0)
     times_sec, tick_sec = _settle_times(opened, times, rate)
@@ -127,7 +128,7 @@ def _look(opened: OpenContainer) -> tuple[list[int | None], tuple[int, int]]:
 
 
 def _decode(opened: OpenContainer) -> Iterator[Any]:
-    """Give all frames in the order of display.
+    """Yield all frames in display order.
 
     Raises:
         VideoError: a frame is damaged.
@@ -152,9 +153,9 @@ def _decode(opened: OpenContainer) -> Iterator[Any]:
 def _settle_times(
     opened: OpenContainer, times: Sequence[int | None], rate: Fraction
 ) -> tuple[tuple[Fraction, ...], Fraction]:
-    """Return the frames' times from 0 and what they are multiples of.
+    """Return the frames' times from 0, and the time unit that they are multiples of.
 
-    Times out of order, as in AVI with packed B-frames, say nothing: frame n is shown at n / rate.
+    Times out of order, as in AVI with packed B-frames, are ignored: frame n is shown at n / rate.
     """
     known = [time for time in times if time is not None]
     is_ordered = all(a < b for a, b in zip(known, known[1:], strict=False))
@@ -169,7 +170,7 @@ def _settle_times(
 def _pick_frames(
     times_sec: Sequence[Fraction], end_sec: Fraction, step_sec: Fraction
 ) -> tuple[int, ...]:
-    """List the frame shown at each multiple of a step, until the end."""
+    """Return the frame shown at each multiple of a step, until the end."""
     num_frames = max(1, round(end_sec / step_sec))
     return tuple(bisect_right(times_sec, n * step_sec) - 1 for n in range(num_frames))
 
@@ -181,12 +182,12 @@ def _write(opened: OpenContainer, target: Path, plan: _Plan) -> None:
         stream.height, stream.width = plan.size
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
-        context.thread_count = 1  # files are what is done in parallel
+        context.thread_count = 1  # videos are transcoded in parallel instead
         context.gop_size = spec.gop_frames
         if plan.extension == ".avi":
-            context.max_b_frames = 0  # it stores no times to put frames in order by
+            context.max_b_frames = 0  # AVI stores no times to reorder frames by
         context.time_base = stream.time_base = plan.tick_sec
-        # Values of pixels are carried over, and so is what they mean.
+        # Pixel values are kept, so their colour properties are kept too.
         for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
             setattr(context, name, getattr(opened.stream.codec_context, name))
         new = 0
@@ -203,7 +204,7 @@ def _write(opened: OpenContainer, target: Path, plan: _Plan) -> None:
 
 
 def _scale(frame: Any, size: tuple[int, int]) -> Any:
-    """Bring a frame to its size and to 8 bits, turned the way it is shown."""
+    """Return a frame turned upright, scaled to a size and converted to 8 bits."""
     height, width = size
     orientation = find_orientation(frame)
     if any(orientation):
@@ -211,7 +212,7 @@ def _scale(frame: Any, size: tuple[int, int]) -> Any:
         turned = orientation.apply(planes, axes=(1, 2))
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(turned), format="yuv444p")
     scaled = frame.reformat(width, height, "yuv420p", interpolation="BICUBIC", threads=1)
-    # The encoder decides which frames are key frames, not the old file.
+    # The encoder chooses key frames; ignore the old file's picture types.
     scaled.pict_type = 0
     return scaled
 

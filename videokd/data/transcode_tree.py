@@ -1,7 +1,7 @@
-"""All videos of a folder written anew into another folder, in processes that may hang or die.
+"""Transcoding of all videos of a folder into another folder, in supervised processes.
 
-The new folder has the same tree, and the same names wherever a name's extension can stay. A new
-file is whole or absent and is not older than its source: that is how a second run knows it.
+The new folder has the same tree, and the same names wherever the extension can stay. A new file is
+complete or absent, and not older than its source, so a second run can tell which files are done.
 """
 
 import os
@@ -23,12 +23,12 @@ _SPEC_FILE = "encoding.json"
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of one video.
+    """Result of transcoding one video.
 
     Args:
-        path: Under the old root, with forward slashes.
-        target: Under the new one.
-        cause: Why there is no new file; "" when there is.
+        path: Path under the old root, with forward slashes.
+        target: Path under the new root.
+        cause: Reason why there is no new file; "" if there is one.
         num_old_bytes: Size of the video.
         num_new_bytes: Size of the new file.
     """
@@ -42,7 +42,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class _Transcode:
-    """Writes one video of a tree anew; picklable."""
+    """Transcoding of one video of a tree; picklable."""
 
     source: str
     target: str
@@ -62,16 +62,16 @@ class _Transcode:
 
 
 class TreeTranscoder:
-    """The videos of a folder and where they go.
+    """Transcoder of the videos of a folder.
 
     Args:
-        source: Folder of the videos; what lies behind links is left alone.
-        target: The new folder, outside of the old one.
-        spec: How to write them.
+        source: Folder of the videos; links in it are skipped.
+        target: New folder, outside the old one.
+        spec: Encoding settings.
 
     Raises:
         InputError: there is no folder or no video, two videos would get the same name, or the new
-            folder holds videos that were written in another way.
+            folder holds videos written with other settings.
     """
 
     def __init__(self, source: Path, target: Path, spec: EncodeSpec) -> None:
@@ -82,11 +82,11 @@ class TreeTranscoder:
         self._source, self._target, self._spec = source, target, spec
         videos, others, links = _list_files(source)
         self.paths = tuple(videos)
-        """All videos, under the old root."""
+        """All videos, relative to the old root."""
         self.others = tuple(others)
-        """Files that are not videos by their names, under the old root."""
+        """Files without a video's extension, relative to the old root."""
         self.links = tuple(links)
-        """Links to files and folders, which are left alone."""
+        """Links to files and folders, which are skipped."""
         if not self.paths:
             names = ", ".join(VIDEO_EXTENSIONS)
             raise InputError(f"{source} has no file that ends with one of {names}")
@@ -95,12 +95,12 @@ class TreeTranscoder:
 
     @property
     def renamed(self) -> list[tuple[str, str]]:
-        """Old and new paths of the videos whose extensions cannot stay."""
+        """(old path, new path) of the videos whose extension changes."""
         targets = ((path, self._spec.target_path(path)) for path in self.paths)
         return [(path, target) for path, target in targets if path != target]
 
     def pending(self) -> list[str]:
-        """List the videos that are not written yet, or have changed since."""
+        """Return the videos that are not written yet, or have changed since."""
         return [path for path in self.paths if not self._is_written(path)]
 
     def run(
@@ -111,16 +111,16 @@ class TreeTranscoder:
         deadline_sec: float,
         worker_init: Callable[[int], None] | None = None,
     ) -> Generator[Written, None, None]:
-        """Write videos anew and say of each what became of it, in order; close it to stop early.
+        """Yield the result of transcoding each video, in order; close the generator to stop early.
 
         Args:
-            paths: From `pending`.
-            num_workers: Processes; with 0 videos are written in this one and no deadline holds.
+            paths: Paths from `pending`.
+            num_workers: Number of processes; 0 transcodes in this process, without a deadline.
             deadline_sec: Longest time for one video.
             worker_init: Called in each worker with its number.
         """
         write_json(self._target / _SPEC_FILE, self._describe())
-        # Workers may be in another folder than this process.
+        # Absolute, since workers may have another working directory.
         folders = str(self._source.absolute()), str(self._target.absolute())
         function = _Transcode(*folders, self._spec)
         pool = SupervisedPool(
@@ -140,7 +140,7 @@ class TreeTranscoder:
                 self._remove_part(path)
 
     def _remove_part(self, path: str) -> None:
-        """Remove what a worker that was killed had begun."""
+        """Remove the partial file of a killed worker."""
         target = self._target / self._spec.target_path(path)
         target.with_name(part_name(target.name)).unlink(missing_ok=True)
 
@@ -176,7 +176,7 @@ class TreeTranscoder:
 
 
 def _list_files(root: Path) -> tuple[list[str], list[str], list[str]]:
-    """Return the videos, the other files and the links of a tree; hidden ones are left out."""
+    """Return the videos, other files and links of a tree, without hidden ones."""
     videos: list[str] = []
     others: list[str] = []
     links: list[str] = []

@@ -1,6 +1,6 @@
-"""Clips that are cut on the training device: decoded frames, and what is to be made of them.
+"""Decoded frames, and the parameters to cut clips from them on the training device.
 
-A worker then only decodes. Frames travel whole and once, however many clips are cut from them.
+Workers then only decode. Each frame is transferred whole and once, however many clips use it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +15,11 @@ from videokd.data.augment import ViewParams, apply_views_on_device
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How one clip is cut.
+    """Parameters to cut one clip.
 
     Args:
-        rows: (T,) int64, places of its frames among those of its sample.
-        view: What makes the clip of them.
+        rows: (T,) int64, positions of its frames among the frames of its sample.
+        view: Augmentation of the clip.
         size: Side of the clip, pixels.
     """
 
@@ -30,11 +30,11 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class UncutSample:
-    """The clips of a moment before they are cut.
+    """Clips of a moment before cutting.
 
     Args:
-        frames: (N, H, W, 3) uint8. Samples of one decode hold the same object.
-        clip: The main clip.
+        frames: (N, H, W, 3) uint8. Samples of one decode share this tensor object.
+        clip: Main clip.
         others: Name of another shape -> its clip.
         plain: Name of a shape -> its clip without augmentation.
     """
@@ -47,11 +47,11 @@ class UncutSample:
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """How the clips of one shape of a batch are cut.
+    """Parameters to cut the clips of one shape of a batch.
 
     Args:
-        rows: (B, T) int64, places of their frames among those of the batch.
-        views: B of them.
+        rows: (B, T) int64, positions of their frames among the frames of the batch.
+        views: B augmentations.
         size: Side of the clips, pixels.
     """
 
@@ -67,12 +67,12 @@ class Cuts:
 
 @dataclass(frozen=True, slots=True)
 class UncutBatch:
-    """The clips of a batch before they are cut.
+    """Clips of a batch before cutting.
 
     Args:
-        frames: (N, H, W, 3) uint8, those of all decodes one after the other; what is smaller than
-            the largest is padded at the bottom and on the right, where no view reaches.
-        clip: The main clips.
+        frames: (N, H, W, 3) uint8, frames of all decodes in sequence. Smaller frames are padded at
+            the bottom and on the right, outside every view.
+        clip: Main clips.
         others: Name of another shape -> its clips.
         plain: Name of a shape -> its clips without augmentation.
     """
@@ -97,7 +97,7 @@ class UncutBatch:
 
 
 def join_uncut(samples: Sequence[UncutSample]) -> UncutBatch:
-    """Put samples of the same shapes into a batch."""
+    """Join samples of the same shapes into a batch."""
     decodes = {id(sample.frames): sample.frames for sample in samples}
     height = max(frames.shape[1] for frames in decodes.values())
     width = max(frames.shape[2] for frames in decodes.values())

@@ -1,4 +1,4 @@
-"""Test views: every clip and crop of a video from one opening and one pass over its frames."""
+"""Test views: all clips and crops of a video, from one decode."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,20 +17,20 @@ from videokd.data.reader import VideoReader
 from videokd.data.sampling import SEGMENT_CENTRES, uniform_crop_boxes
 from videokd.utils.errors import VideoError
 
-# Of uint8 clips in a batch: workers hold two batches each.
+# Limit on the uint8 clips of a batch, since each worker holds two batches.
 _MAX_BATCH_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """Number and placement of the views of each video that are scored."""
+    """Number and placement of the test views of each video."""
 
     num_clips: int
     num_crops: int
     clip_rule: str
 
     def count_videos(self, clips: ClipSet, *, most: int) -> int:
-        """Return how many videos a batch of at most 128 MiB holds, 1 .. ``most``."""
+        """Return the number of videos per batch of at most 128 MiB, 1 .. ``most``."""
         num_bytes = sum(3 * spec.num_frames * spec.crop_size**2 for spec in clips.specs)
         num_views = self.num_clips * self.num_crops
         return max(1, min(most, _MAX_BATCH_BYTES // (num_views * num_bytes)))
@@ -41,10 +41,10 @@ class ViewSample:
     """All views of one video.
 
     Args:
-        clips: (V, 3, T, H, W) uint8; the crops of clip 0 come first, then those of clip 1.
+        clips: (V, 3, T, H, W) uint8; the crops of clip 0, then the crops of clip 1, and so on.
         label: Class id.
         record_id: Position of the record in its index.
-        clip_name: Of the shape of ``clips``, see ``ClipSpec.name``.
+        clip_name: Name of the shape of ``clips``, see ``ClipSpec.name``.
         other_clips: Name of another shape -> (V, 3, T', H', W') uint8, the same views.
     """
 
@@ -57,17 +57,17 @@ class ViewSample:
 
 @dataclass(frozen=True, slots=True)
 class ViewBatch:
-    """The views of several videos, one after the other.
+    """Views of several videos, concatenated.
 
     Args:
-        clips: (sum of counts, 3, T, H, W) uint8; (0, 3, 0, 0, 0) when no video could be read.
+        clips: (sum of counts, 3, T, H, W) uint8; (0, 3, 0, 0, 0) if no video could be read.
         counts: (B,) int64, views of each video.
         labels: (B,) int64.
         record_ids: (B,) int64.
         bad: Videos that could not be read; they are not counted in B.
-        clip_name: Of the shape of ``clips``, see ``ClipSpec.name``.
+        clip_name: Name of the shape of ``clips``, see ``ClipSpec.name``.
         other_clips: Name of another shape -> (sum of counts, 3, T', H', W') uint8, the same views
-            for networks that take that shape; {} where all take ``clips``.
+            for networks that take that shape; {} when all networks take ``clips``.
     """
 
     clips: Tensor
@@ -83,11 +83,11 @@ class ViewBatch:
 
     @property
     def all_clips(self) -> Tensor | Mapping[str, Tensor]:
-        """What networks take: ``clips``, or name -> clips where there are several shapes."""
+        """Input of the networks: ``clips``, or name -> clips when there are several shapes."""
         return only_or_all({self.clip_name: self.clips, **self.other_clips})
 
     def pin_memory(self) -> "ViewBatch":
-        """Return the batch in page-locked memory, from which it reaches a GPU sooner."""
+        """Return the batch in page-locked memory, for faster copies to a GPU."""
         return replace(
             self,
             clips=self.clips.pin_memory(),
@@ -99,15 +99,15 @@ class ViewBatch:
 
 
 class ViewDataset(Dataset[ViewSample | BadVideo]):
-    """The test views of every video of an index, in the order of the index.
+    """Test views of every video of an index, in the order of the index.
 
     Args:
         index: The videos.
-        dataset_id: Written into BadVideo.
-        clip: Shape of the clips, or the shapes that are cut of each moment.
+        dataset_id: Dataset id given to BadVideo.
+        clip: Shape of the clips, or the set of shapes that are cut at each moment.
         num_clips: Clips spread evenly over the video.
         num_crops: 1, 3 or 5 per clip, see ``uniform_crop_boxes``.
-        clip_rule: How clips are spread, see ``TemporalSampling.test_clips``.
+        clip_rule: Rule that spreads the clips, see ``TemporalSampling.test_clips``.
         backend: Decoder, see `decode.open_video`.
         cache: Frame cache of the index, or None to decode the files.
 
@@ -142,7 +142,7 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
         return len(self._index)
 
     def __getitem__(self, record_id: int) -> ViewSample | BadVideo:
-        """Make the views of a record, or say why its video cannot be used."""
+        """Return the views of a record, or a BadVideo if its video cannot be used."""
         record = self._index.records[record_id]
         try:
             views = read_record(
@@ -159,7 +159,7 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
         return BadVideo(self._dataset_id, record_id, path, cause)
 
     def _make_views(self, reader: VideoReader) -> dict[str, Tensor]:
-        """Return the views of each shape, by its name."""
+        """Return the views of each shape, by the name of the shape."""
         main, specs = self._clips.main, self._clips.specs
         moments = self._clips.test_frames(
             reader.num_frames,
@@ -180,7 +180,7 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
 
 
 def collate_views(samples: Sequence[ViewSample | BadVideo]) -> ViewBatch:
-    """Put the views of several videos one after the other; bad videos are set aside."""
+    """Concatenate the views of several videos; bad videos are listed separately."""
     good = [s for s in samples if isinstance(s, ViewSample)]
     bad = tuple(s for s in samples if isinstance(s, BadVideo))
     clips = (

@@ -1,4 +1,4 @@
-"""One worker process of a SupervisedPool: what runs in it, and its handle in the parent."""
+"""One worker process of a SupervisedPool: its main loop, and its handle in the parent."""
 
 import errno
 import fcntl
@@ -19,29 +19,29 @@ import torch
 
 from videokd.data.worker_channel import Channel, pack
 
-# Where a worker is, besides at one of the items of its task.
+# Positions of a worker outside the items of its task.
 STARTING, IDLE, COMBINING = -3, -2, -1
 
 OUT_OF_MEMORY = "it needs more memory than there is"
 
 _EXIT_OUT_OF_MEMORY = errno.ENOMEM
-# For what is not an item: imports from a cold disk, a large batch on a machine short of memory.
+# Time limit outside items: imports from a cold disk, a large batch on a machine short of memory.
 _LIMIT_BESIDES_ITEMS_SEC = 120.0
-# A worker found overdue has this long to move on: it may have been stopped along with the parent.
+# Grace period of an overdue worker, which may have been stopped along with the parent.
 _GRACE_SEC = 1.0
-# After SIGKILL; only a process that is waiting for the disk takes any time.
+# Time limit after SIGKILL; only a process that waits for the disk takes any time.
 _KILL_LIMIT_SEC = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a worker is told to do.
+    """A task for a worker.
 
     Args:
-        number: Comes back with the answer.
+        number: Task number, returned with the answer.
         work: (position in the task, item) of the items that are not lost.
-        is_whole: No item is lost: answer with what ``combine`` makes of the results, else with
-            their list.
+        is_whole: Whether no item is lost, so that the answer is the result of ``combine`` instead
+            of the list of results.
     """
 
     number: int
@@ -51,13 +51,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker says of a task; with an ``error``, that it is a defect.
+    """A worker's answer to a task; an ``error`` means a defect.
 
     Args:
-        number: Of the task; -1 for a worker that cannot begin.
-        value: The result.
-        error: What was raised.
-        trace: Its traceback, as text.
+        number: Number of the task; -1 for a worker that cannot start.
+        value: Result of the task.
+        error: Exception that was raised.
+        trace: Traceback of the exception, as text.
     """
 
     number: int
@@ -66,25 +66,25 @@ class Answer:
     trace: str = ""
 
 
-class WorkerTraceback(Exception):  # noqa: N818  (it is the cause of one, as text)
-    """Where in a worker an exception was raised: its cause in the parent."""
+class WorkerTraceback(Exception):  # noqa: N818  (cause of an error, as text)
+    """Traceback of an exception in a worker, used as its cause in the parent."""
 
     def __str__(self) -> str:
         return f"in a worker process:\n\n{self.args[0]}"
 
 
 class Worker:
-    """The parent's handle of a worker process, which is started here.
+    """Parent's handle of a worker process; creating it starts the process.
 
     Args:
-        context: How it is started.
-        number: What ``worker_init`` is called with.
+        context: Multiprocessing context to start it with.
+        number: Argument of ``worker_init``.
         setup: File with (function, combine, worker_init), from ``worker_channel.pack``.
         deadline_sec: Longest time for an item.
         pin_memory: See ``Channel``.
 
     Raises:
-        OSError: It cannot be started.
+        OSError: the process cannot be started.
     """
 
     def __init__(
@@ -98,9 +98,9 @@ class Worker:
     ) -> None:
         self.number = number
         self.num_tasks = 0
-        """Given and not answered."""
+        """Tasks that are given but not answered."""
         self._deadline_sec = deadline_sec
-        # Task, position, time: the worker writes them and this process reads them.
+        # (task, position, time), written by the worker and read by this process.
         self._place = context.RawArray("d", (-1, STARTING, time.monotonic()))
         self._busy_since = 0.0
         self._overdue: tuple[float, tuple[int, int]] | None = None
@@ -125,15 +125,15 @@ class Worker:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Number of the task that it is at, and position in it or one of the constants above."""
+        """Current task number, and the position in it or one of the constants above."""
         return int(self._place[0]), int(self._place[1])
 
     def give(self, task: Task) -> None:
-        """Send a task; answers come in the order of the tasks, through ``channel``."""
+        """Send a task; answers arrive in the order of the tasks, through ``channel``."""
         if not self.num_tasks:
             self._busy_since = time.monotonic()
         self.num_tasks += 1
-        # If it has died, the next look at the channel shows it.
+        # If the worker has died, the next read of the channel reports it.
         with suppress(BrokenPipeError, ConnectionResetError):
             self.channel.send(task)
 
@@ -141,18 +141,18 @@ class Worker:
         """Return the answer to the oldest task.
 
         Raises:
-            EOFError: It has died.
+            EOFError: the worker has died.
         """
         answer: Answer = self.channel.receive()
         self.num_tasks -= 1
         return answer
 
     def limit_sec(self, place: tuple[int, int]) -> float:
-        """Return how long it may be at a place."""
+        """Return the time limit of a position."""
         return self._deadline_sec if place[1] >= 0 else _LIMIT_BESIDES_ITEMS_SEC
 
     def patience_sec(self) -> float:
-        """Return in how many seconds to look at it again; 0 when it has hung."""
+        """Return the seconds until the next check; 0 if the worker has hung."""
         if not self.num_tasks:
             return _LIMIT_BESIDES_ITEMS_SEC
         now, place = time.monotonic(), self.place
@@ -165,7 +165,7 @@ class Worker:
         return max(0.0, self._overdue[0] + min(_GRACE_SEC, self._deadline_sec) - now)
 
     def kill(self) -> str:
-        """End the process, which may be dead, hung or stopped; say how it ended."""
+        """Kill the process, which may be dead, hung or stopped; return a description of its end."""
         if self._process.is_alive():
             self._process.kill()
         self._process.join(_KILL_LIMIT_SEC)
@@ -173,7 +173,7 @@ class Worker:
         return _describe_end(code)
 
     def close(self) -> None:
-        """Kill the process and let go of what belongs to it."""
+        """Kill the process and release its resources."""
         self.kill()
         self.channel.close()
         self._lifeline.close()
@@ -184,9 +184,9 @@ class Worker:
 def run_worker(
     end: socket.socket, lifeline: Connection, place: MutableSequence[float], number: int
 ) -> None:
-    """Do tasks until the parent is gone; runs in the worker process."""
+    """Run tasks until the parent is gone; main function of the worker process."""
     _end_with_parent(lifeline)
-    # Ctrl-C and preemption signal all processes; when workers end is for the parent to say.
+    # Ctrl-C and preemption signal all processes, but the parent decides when workers end.
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
     torch.set_num_threads(1)
@@ -196,7 +196,8 @@ def run_worker(
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except MemoryError:
-        # A process that ran out of memory is not used again. No clean-up: it may need memory.
+        # A process that ran out of memory is not reused. It exits without clean-up, which may need
+        # memory.
         os._exit(_EXIT_OUT_OF_MEMORY)
 
 
@@ -233,7 +234,7 @@ def _serve(channel: Channel, place: MutableSequence[float], number: int) -> None
 
 
 def _note(place: MutableSequence[float], position: int) -> None:
-    # The time first: read in between, a new time is at an old item, which is not overdue then.
+    # Write the time first: a read in between sees a new time at an old item, which is not overdue.
     place[2] = time.monotonic()
     place[1] = position
 
@@ -243,14 +244,14 @@ def _fail(number: int, error: Exception) -> Answer:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        # Some exceptions cannot be made again from their arguments.
+        # Some exceptions cannot be unpickled.
         error = RuntimeError(f"{type(error).__name__}: {error}")
     return Answer(number, error=error, trace=trace)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Say whether an exception is about memory that could not be had."""
-    # torch has no exception of its own for the memory of the CPU.
+    """Return whether an exception reports a lack of memory."""
+    # torch has no specific exception for CPU memory.
     return isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate" in str(error)
 
 
@@ -264,10 +265,10 @@ def _describe_end(code: int | None) -> str:
 
 
 def _end_with_parent(lifeline: Connection) -> None:
-    """Let the system end this process when the parent is gone, even if it hangs in C code then.
+    """Make the system kill this process when the parent is gone, even during a hang in C code.
 
-    Nothing is ever written to the pipe: SIGIO, which by default ends a process, comes when its
-    other end is closed.
+    Nothing is ever written to the pipe. When its other end is closed, SIGIO is sent, which ends the
+    process by default.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     handle = lifeline.fileno()

@@ -1,9 +1,9 @@
-"""Messages between a pool and its workers: of any size, never half read, never left behind.
+"""Message channel between a pool and its workers, for messages of any size.
 
-A message is a pickle, followed by the bytes of its tensors, in a file without a name; what goes
-through the socket is that file and one byte. So no sender waits for its reader, no reader waits for
-the rest of a message whose sender was killed, and the memory of a message goes with the last
-process that knows it. /dev/shm, which is small in containers, is not used.
+A message is a pickle followed by the bytes of its tensors, in an unnamed file. The socket carries
+only the file descriptor and one byte. So no sender waits for its reader, no reader waits for the
+rest of a message whose sender was killed, and the memory of a message is freed with the last
+process that holds it. /dev/shm is not used, since it is small in containers.
 """
 
 import errno
@@ -26,7 +26,8 @@ class Channel:
 
     Args:
         end: The socket; closed with the channel.
-        pin_memory: Put the tensors of received messages into page-locked memory, for CUDA.
+        pin_memory: Whether to put the tensors of received messages into page-locked memory, for
+            CUDA.
     """
 
     def __init__(self, end: socket.socket, *, pin_memory: bool = False) -> None:
@@ -34,10 +35,10 @@ class Channel:
         self._pin_memory = pin_memory
 
     def send(self, message: Any) -> None:
-        """Send anything that pickles.
+        """Send any picklable object.
 
         Raises:
-            OSError: The other end is closed, or there is no memory for the message.
+            OSError: the other end is closed, or there is no memory for the message.
         """
         file = pack(message)
         try:
@@ -46,10 +47,10 @@ class Channel:
             os.close(file)
 
     def send_packed(self, file: int) -> None:
-        """Send what ``pack`` returned, which stays open and can be sent again.
+        """Send a file from ``pack``, which stays open and can be sent again.
 
         Raises:
-            OSError: The other end is closed.
+            OSError: the other end is closed.
         """
         socket.send_fds(self._socket, [b"\0"], [file])
 
@@ -57,7 +58,7 @@ class Channel:
         """Wait for a message and return it.
 
         Raises:
-            EOFError: The other end is closed, or its process died, and no message is left.
+            EOFError: the other end is closed, or its process died, and no message is left.
         """
         try:
             data, files, _, _ = socket.recv_fds(self._socket, 1, 1)
@@ -73,11 +74,11 @@ class Channel:
             os.close(files[0])
 
     def has_message(self) -> bool:
-        """Say whether ``receive`` would return, or raise, at once."""
+        """Return whether ``receive`` would return, or raise, at once."""
         return bool(wait([self._socket], 0))
 
     def fileno(self) -> int:
-        """Return its descriptor, for ``multiprocessing.connection.wait``."""
+        """Return the socket's descriptor, for ``multiprocessing.connection.wait``."""
         return self._socket.fileno()
 
     def close(self) -> None:
@@ -86,7 +87,7 @@ class Channel:
 
 
 def pack(message: Any) -> int:
-    """Write a message into a new file without a name; return its descriptor, to be closed."""
+    """Write a message into a new unnamed file; return its descriptor, which the caller closes."""
     stream = io.BytesIO()
     pickler = _Pickler(stream)
     pickler.dump(message)
@@ -106,8 +107,9 @@ def unpack(file: int, *, pin_memory: bool = False) -> Any:
     """Return the message that ``pack`` wrote; it shares no memory with the file.
 
     Args:
-        file: The descriptor; neither closed nor moved, so that several processes can read it.
-        pin_memory: Put its tensors into page-locked memory.
+        file: Descriptor of the file; not closed and its offset not moved, so that several processes
+            can read it.
+        pin_memory: Whether to put its tensors into page-locked memory.
     """
     length = bytearray(_NUM_BYTES_OF_LENGTH)
     _read(file, memoryview(length), 0)
@@ -118,9 +120,10 @@ def unpack(file: int, *, pin_memory: bool = False) -> Any:
 
 
 def open_nameless_file() -> int:
-    """Return the descriptor of an empty file that goes with the last process that knows it.
+    """Return the descriptor of an empty file that is deleted with its last descriptor.
 
-    It lies in memory where the system can do that (Linux), else in the folder for temporary files.
+    The file is in memory if the system supports that (Linux), else in the folder for temporary
+    files.
     """
     if hasattr(os, "memfd_create"):
         return os.memfd_create("videokd")
@@ -129,7 +132,7 @@ def open_nameless_file() -> int:
 
 
 class _Pickler(pickle.Pickler):
-    """Sets tensors aside: torch would copy their bytes into the pickle, several times over."""
+    """Pickler that sets tensors aside, since torch would copy their bytes several times."""
 
     def __init__(self, stream: io.BytesIO) -> None:
         super().__init__(stream, protocol=5)
@@ -147,7 +150,7 @@ class _Pickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads each tensor into memory of its own: a label kept does not keep its batch's clips."""
+    """Unpickler that reads each tensor into its own memory: keeping one does not keep the rest."""
 
     def __init__(self, stream: io.BytesIO, file: int, first: int, pin_memory: bool) -> None:
         super().__init__(stream)
@@ -168,7 +171,7 @@ def _as_bytes(tensor: Tensor) -> memoryview:
 
 
 def _write(file: int, data: memoryview) -> None:
-    # One call writes, and reads, 2 GiB at most.
+    # One system call writes or reads at most 2 GiB.
     while data.nbytes:
         data = data[os.write(file, data) :]
 

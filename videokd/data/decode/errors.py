@@ -1,4 +1,4 @@
-"""Errors of decoder libraries, told apart: the file's content, or the machine that reads it."""
+"""Classification of decoder errors: caused by the file's content, or by the machine."""
 
 import errno
 import time
@@ -13,15 +13,15 @@ from videokd.utils.errors import ReadError, VideoError
 Result = TypeVar("Result")
 
 _MAX_CAUSE_LENGTH = 200
-# A network disk that answered with an error often answers again at once.
+# A network disk that returned an error often works again shortly after.
 _SEC_BEFORE_RETRY = 0.5
 
 
 @contextmanager
 def library_errors(path: str) -> Iterator[None]:
-    """Turn the errors of a decoder library into VideoError, those of the system into ReadError.
+    """Convert a decoder library's errors to VideoError, and system errors to ReadError.
 
-    MemoryError passes as it is: the machine lacks memory, which says nothing about the file.
+    MemoryError is not converted, since a lack of memory says nothing about the file.
     """
     try:
         yield
@@ -47,7 +47,7 @@ def ignore_damage() -> Iterator[None]:
 def raise_machine_failure(error: av.FFmpegError) -> None:
     """Raise OSError or MemoryError for an error of FFmpeg that says nothing about the file.
 
-    They are Python's own, so that no handler of av.FFmpegError takes them for damage.
+    These are Python's own exceptions, so that no handler of av.FFmpegError takes them for damage.
     """
     if isinstance(error, MemoryError):
         raise MemoryError(short_cause(error)) from error
@@ -56,7 +56,7 @@ def raise_machine_failure(error: av.FFmpegError) -> None:
 
 
 def retry_read(read: Callable[[], Result]) -> Result:
-    """Return what a function returns; call it a second time after ReadError."""
+    """Return the result of a function; call it a second time after ReadError."""
     try:
         return read()
     except ReadError:
@@ -65,13 +65,13 @@ def retry_read(read: Callable[[], Result]) -> Result:
 
 
 def short_cause(error: Exception) -> str:
-    """Return one line about a library's error."""
+    """Return a one-line description of a library's error."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    # decord puts clock times and places in its own source before what went wrong.
+    # decord puts timestamps and source locations before the message.
     return str(text).strip().splitlines()[0].rpartition("] ")[2][:_MAX_CAUSE_LENGTH]
 
 
 def _is_failed_read(error: Exception) -> bool:
-    # FFmpeg's own functions return -1, which is EPERM, for a seek or a parser that failed. Reading
-    # a file that is open already never fails with it.
+    # FFmpeg's functions return -1 (EPERM) for a failed seek or parser. Reading a file that is
+    # already open never fails with EPERM.
     return isinstance(error, OSError) and error.errno != errno.EPERM

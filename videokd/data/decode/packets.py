@@ -1,4 +1,4 @@
-"""The packets of a video: opened once, listed once, given again from any of them on."""
+"""Packets of a video, listed once and readable from any position."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -17,11 +17,11 @@ from videokd.data.source import VideoFile
 from videokd.utils.errors import VideoError
 
 MAX_VIDEO_FRAMES = 4_000_000
-# Packets are kept from the listing on: reading them again, and hoping that a seek lands where it
-# should, costs more than these bytes do. Larger videos are sought in.
+# Packets are kept after listing, since reading them again and relying on exact seeks costs more
+# than this memory. Larger videos are seeked in.
 _MAX_HELD_BYTES = 64 * 2**20
-# A block that was lost on the way, or never downloaded, reads as zeros. These codecs do not write
-# that many in a row, except behind a picture.
+# A block that was lost or never downloaded reads as zeros. These codecs write that many zeros in a
+# row only after a picture.
 _HOLE = bytes(64)
 _CODECS_WITHOUT_HOLES = {"h264", "hevc", "mpeg4", "vp8", "vp9", "av1", "libdav1d"}
 
@@ -29,21 +29,22 @@ _Mark = tuple[int | None, int | None, int, int]
 
 
 class PacketFile:
-    """The video stream of an open file, as `streams.choose_stream` chooses it.
+    """Video stream of an open file, as `streams.choose_stream` chooses it.
 
     Args:
         source: The file, checked; closed with this object.
 
     Attributes:
-        source: The same.
+        source: The file.
         stream: PyAV's stream.
-        codec_context: PyAV's decoder, with threads off: workers are the parallelism. None where
-            this FFmpeg has none for the codec.
-        table: What the packets say about the frames.
-        num_opens: How often the file was opened.
+        codec_context: PyAV's decoder, with threads off, since loader workers run in parallel. None
+            if this FFmpeg has no decoder for the codec.
+        table: Frame table built from the packets.
+        num_opens: Number of times that the file was opened.
 
     Raises:
-        VideoError: no video stream, one that is too large, or fewer packets than it promises.
+        VideoError: no video stream, one that is too large, or fewer packets than the container
+            promises.
         av.FFmpegError: not a video.
         OSError: the file cannot be read.
     """
@@ -54,7 +55,7 @@ class PacketFile:
         self._container: Any = None
         self._held: list[Any] | None = []
         self._num_empty = 0
-        # What tells the packets apart, where they are not held.
+        # Identify the packets if they are not held.
         self._marks: list[_Mark] = []
         try:
             self._open()
@@ -65,29 +66,29 @@ class PacketFile:
 
     @property
     def can_decode(self) -> bool:
-        """Whether this FFmpeg has a decoder for the codec; the packets are known without one."""
+        """Whether this FFmpeg has a decoder for the codec; packets can be listed without one."""
         return self.codec_context is not None
 
     @property
     def codec(self) -> str:
-        """FFmpeg's name of the codec, "" where it has no decoder for it."""
+        """FFmpeg's name of the codec; "" if it has no decoder for it."""
         return str(self.codec_context.name) if self.can_decode else ""
 
     @property
     def is_plain(self) -> bool:
-        """Whether pictures have 8 bit, 4:2:0, and even height and width."""
+        """Whether pictures are 8-bit 4:2:0 with even height and width."""
         context = self.codec_context
         is_even = self.can_decode and context.width % 2 == 0 and context.height % 2 == 0
         return is_even and context.pix_fmt in PLAIN_FORMATS
 
     @property
     def start_sec(self) -> float | None:
-        """The container's time of frame 0; None where its times are not those of the frames."""
+        """Container time of frame 0 in seconds; None if container times do not match the frames."""
         pts = self.table.shown_pts
         return None if pts is None else float(pts[0] * self.stream.time_base)
 
     def packets_from(self, number: int) -> Iterator[Any]:
-        """Give the packets of the stream from one on, in the order of decoding."""
+        """Yield the packets of the stream from a given one on, in decoding order."""
         stop, stamps = self.table.stop, self.table.stamps
         found = self._seek(number) if self._held is None else self._held[number:]
         for place, packet in enumerate(islice(found, stop - number), number):
@@ -96,9 +97,9 @@ class PacketFile:
             yield packet
 
     def is_damaged(self, packet: Any) -> bool:
-        """Say whether a part of a packet is known to be lost, or reads as zeros.
+        """Return whether a part of a packet is known to be lost, or reads as zeros.
 
-        Decoders do not always notice.
+        Decoders do not always report it.
         """
         if packet.is_corrupt or self.codec not in _CODECS_WITHOUT_HOLES:
             return bool(packet.is_corrupt)
@@ -168,7 +169,7 @@ class PacketFile:
         return self.can_decode and bool(self.codec_context.has_b_frames)
 
     def _parse_vops(self) -> list[Vop] | None:
-        """Find the one picture of each packet, having unpacked them; None if that cannot be."""
+        """Return the picture of each packet after unpacking packed ones; None if that fails."""
         assert self._held is not None
         contents = [bytes(packet) for packet in self._held]
         try:
@@ -177,7 +178,7 @@ class PacketFile:
             return None
         for place, (content, (_, own)) in enumerate(zip(contents, pictures, strict=True)):
             if own is not content:
-                # Allocated by FFmpeg, which reads a little beyond the end.
+                # Allocated by FFmpeg, since it reads a few bytes past the end.
                 self._held[place] = av.Packet(len(own))
                 self._held[place].update(own)
         return [vop for vop, _ in pictures]
@@ -196,7 +197,7 @@ class PacketFile:
                     raise VideoError(self.source.name, f"more than {MAX_VIDEO_FRAMES} frames")
 
     def _seek(self, number: int) -> Iterator[Any]:
-        """Give packets from the file: sought, else by reading up to there."""
+        """Yield packets from a given one on, by seeking or, if that fails, by reading up to it."""
         places = {mark: place for place, mark in enumerate(self._marks)}
         pts, dts = self._marks[number][:2]
         time = pts if dts is None else dts
@@ -217,7 +218,7 @@ class PacketFile:
         yield from self._read_again(number)
 
     def _read_again(self, number: int) -> Iterator[Any]:
-        """Yield packets from one on after reading up to there from the start."""
+        """Yield packets from a given one on, after reading from the start up to it."""
         self._open()
         yield from islice(self._demux(), number, None)
 

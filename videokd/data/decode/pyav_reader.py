@@ -1,4 +1,4 @@
-"""Frames through PyAV."""
+"""Video reader based on PyAV."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,20 +14,19 @@ from videokd.data.source import VideoFile
 
 
 class PyavReader:
-    """Reads through PyAV, which brings its own FFmpeg; see `reader.VideoReader`.
+    """Video reader based on PyAV, which brings its own FFmpeg; see `reader.VideoReader`.
 
-    A frame that FFmpeg had to make up, wholly or in part, is an error, and so are those that were
-    predicted from it. Not all damage can be seen: bytes that were changed inside a coded picture
-    may well decode. Of 8 real videos, each damaged in 6 ways (cut off, bits, bytes or the head
-    changed, a block zeroed or taken out) from 20 seeds, and their number of frames known, so many
-    clips of 8 frames came out other than from the sound file: of H.264 3 in 526, of MPEG-4 17 in
-    308 (by 0.01 levels of 255 at most, on average over a clip), of VP9 36 in 146, of HEVC 67 in
-    138; the others were right or refused. What happened to a file after it was indexed can only
-    be told by a checksum.
+    A frame that FFmpeg conceals, wholly or in part, is an error, and so are the frames predicted
+    from it. Not all damage is detectable: changed bytes inside a coded picture may still decode. A
+    test damaged 8 real videos in 6 ways (cut off; bits, bytes or the header changed; a block zeroed
+    or removed) with 20 seeds, and with known numbers of frames. The following clips of 8 frames
+    differed from the sound file: of H.264 3 in 526, of MPEG-4 17 in 308 (by 0.01 levels of 255 at
+    most, on average over a clip), of VP9 36 in 146, of HEVC 67 in 138; all others were right or
+    refused. Only a checksum can detect all changes to a file after indexing.
 
     Args:
         source: The file, checked; closed with the reader.
-        expected_frames: Frames that the file must have, at least; 0 is not known.
+        expected_frames: Minimum number of frames of the file; 0 if unknown.
 
     Raises:
         VideoError: not a video, too large, or fewer frames than expected.
@@ -49,26 +48,26 @@ class PyavReader:
 
     @property
     def num_frames(self) -> int:
-        """Frames that a player shows, > 0."""
+        """Number of frames that a player shows, > 0."""
         return self._decoder.num_frames
 
     @property
     def fps(self) -> float:
-        """Average frames per second; 0.0 when the container does not say."""
+        """Average frames per second; 0.0 if the container does not state it."""
         rate = self._file.stream.average_rate or self._file.stream.guessed_rate
         return float(rate) if rate else 0.0
 
     @property
     def times(self) -> NDArray[np.float64]:
-        """When each frame is shown, seconds from the first one on."""
+        """Display time of each frame in seconds from the first one."""
         unit = float(self._file.stream.time_base)
         return self._file.table.seconds(self.num_frames, seconds_per_unit=unit, fps=self.fps)
 
     @property
     def duration_sec(self) -> float:
-        """From the first frame to the end of the last, which is taken to last like the others.
+        """Seconds from the first frame to the end of the last, which gets the average duration.
 
-        0.0 when it is not known.
+        0.0 if unknown.
         """
         num_frames = self.num_frames
         if self._file.table.shown_pts is None or num_frames == 1:
@@ -87,17 +86,17 @@ class PyavReader:
 
     @property
     def num_opens(self) -> int:
-        """How often the file was opened."""
+        """Number of times that the file was opened."""
         return self._file.num_opens
 
     @property
     def num_decoded(self) -> int:
-        """Frames that came out of the decoder."""
+        """Number of frames that came out of the decoder."""
         return self._decoder.num_decoded
 
     @property
     def file(self) -> PacketFile:
-        """The packets and what they say about the frames."""
+        """Packets of the file and the frame table built from them."""
         return self._file
 
     def get_frames(self, indices: Sequence[int], *, short_side: int = 0) -> NDArray[np.uint8]:
@@ -109,10 +108,10 @@ class PyavReader:
         return sink.result()
 
     def read_frames(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Give (index, frame at its own size, upright) for ascending indices.
+        """Yield (index, upright frame at its own size) for ascending indices.
 
         Raises:
-            VideoError: one of them cannot be decoded, or not without a guess.
+            VideoError: a frame cannot be decoded, or only with concealment.
         """
         with library_errors(self._path):
             for index, frame in self._decoder.read(indices):
@@ -122,7 +121,7 @@ class PyavReader:
         """Decode ascending frames and drop them.
 
         Raises:
-            VideoError: one of them cannot be decoded, or not without a guess.
+            VideoError: a frame cannot be decoded, or only with concealment.
         """
         with library_errors(self._path):
             for _ in self._decoder.read(indices):
@@ -140,7 +139,7 @@ class PyavReader:
 
     def _find_shown_size(self) -> tuple[int, int]:
         if self._decoder.shown_size is None:
-            # The rotation comes with the frames, not with the container.
+            # The rotation is stored with the frames, not in the container.
             self.check_frames([0])
         assert self._decoder.shown_size is not None
         return self._decoder.shown_size

@@ -1,4 +1,4 @@
-"""From decoded pictures to upright RGB of the size asked for."""
+"""Conversion of decoded pictures to upright RGB of a given size."""
 
 import struct
 from fractions import Fraction
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from videokd.data.reader import scaled_size
 
-# 8 bit, 4:2:0: of nearly every video there is.
+# 8-bit 4:2:0, the format of nearly all videos.
 PLAIN_FORMATS = ("yuv420p", "yuvj420p")
 
 
 class Orientation(NamedTuple):
-    """One of the 8 ways to turn and mirror a picture.
+    """One of the 8 rotations and mirrorings of a picture.
 
     Args:
-        is_transposed: Rows and columns are exchanged first.
-        flips_x: Columns are then reversed.
-        flips_y: Rows are then reversed.
+        is_transposed: Whether rows and columns are exchanged first.
+        flips_x: Whether columns are then reversed.
+        flips_y: Whether rows are then reversed.
     """
 
     is_transposed: bool = False
@@ -31,7 +31,7 @@ class Orientation(NamedTuple):
     def apply(
         self, picture: NDArray[np.uint8], *, axes: tuple[int, int] = (0, 1)
     ) -> NDArray[np.uint8]:
-        """Return a view of a picture whose height and width are at `axes`."""
+        """Return a view of the picture in this orientation; its height and width are at `axes`."""
         if self.is_transposed:
             picture = picture.swapaxes(*axes)
         if self.flips_y:
@@ -39,7 +39,7 @@ class Orientation(NamedTuple):
         return np.flip(picture, axes[1]) if self.flips_x else picture
 
 
-# By quarter turns counterclockwise.
+# Indexed by quarter turns counterclockwise.
 _TURNS = (
     Orientation(),
     Orientation(is_transposed=True, flips_y=True),
@@ -49,12 +49,11 @@ _TURNS = (
 
 
 class RgbConverter:
-    """Converts and scales the pictures of a video in one go, then turns them upright.
+    """Converter that scales the pictures of a video to RGB in one step, then turns them upright.
 
-    8 bit 4:2:0 of even size takes swscale's short path, as in every other library. Elsewhere the
-    place of the chroma samples matters, which FFmpeg's filters regard and PyAV's `reformat` does
-    not. Tables that depend on the sizes are kept from picture to picture: a converter belongs to
-    one video.
+    8-bit 4:2:0 of even size takes swscale's fast path, as in all other libraries. Other formats
+    need the position of the chroma samples, which FFmpeg's filters respect and PyAV's `reformat`
+    ignores. Lookup tables for the sizes are kept between pictures, so use one converter per video.
     """
 
     def __init__(self) -> None:
@@ -65,7 +64,7 @@ class RgbConverter:
 
         Args:
             frame: A PyAV frame of any format.
-            short_side: Pixels; 0 leaves the size.
+            short_side: Short side of the result, pixels; 0 keeps the size.
 
         Returns:
             (H, W, 3) uint8.
@@ -76,7 +75,7 @@ class RgbConverter:
         height, width = scaled_size(frame.height, frame.width, short_side)
         is_even = frame.height % 2 == 0 and frame.width % 2 == 0
         if frame.format.name in (*PLAIN_FORMATS, "rgb24") and is_even:
-            # threads=1: the default starts a pool of threads for every single frame.
+            # threads=1, since the default starts a thread pool for every frame.
             rgb = self._scaler.reformat(
                 frame, format="rgb24", height=height, width=width, threads=1
             )
@@ -86,12 +85,12 @@ class RgbConverter:
 
 
 def find_orientation(frame: Any) -> Orientation:
-    """Return how a picture is brought upright, from its display matrix.
+    """Return the orientation that makes a picture upright, from its display matrix.
 
-    A matrix of zeros is the identity, as in players. Scales are ignored.
+    As in players, a matrix of zeros is the identity. Scales are ignored.
 
     Raises:
-        ValueError: the matrix shears the picture, or turns it by other than quarter turns.
+        ValueError: the matrix shears the picture, or rotates it by other than quarter turns.
     """
     try:
         matrix = bytes(frame.side_data["DISPLAYMATRIX"])
@@ -112,7 +111,7 @@ def find_orientation(frame: Any) -> Orientation:
 
 
 def shown_size(frame: Any) -> tuple[int, int]:
-    """Return (height, width) of a picture when it is upright.
+    """Return (height, width) of a picture after turning it upright.
 
     Raises:
         ValueError: see `find_orientation`.

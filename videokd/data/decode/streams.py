@@ -1,4 +1,4 @@
-"""Opening of a file with FFmpeg and the choice of its video stream, for every way of reading."""
+"""Opening of a file with FFmpeg and choice of its video stream, shared by all readers."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ _MAX_BOXES = 100_000
 
 
 def open_stream(file: VideoFile) -> tuple[Any, Any]:
-    """Return PyAV's container and the chosen video stream of a file; close the container.
+    """Return PyAV's container of a file, which the caller closes, and the chosen video stream.
 
-    One thread decodes the stream: workers are the parallelism. Its codec context is None where
-    this FFmpeg has no decoder for the codec.
+    One thread decodes the stream, since loader workers run in parallel. The codec context is None
+    if this FFmpeg has no decoder for the codec.
 
     Raises:
         VideoError: the file has no video stream, no index, or frames that are too large.
@@ -49,14 +49,14 @@ def open_stream(file: VideoFile) -> tuple[Any, Any]:
 
 
 def choose_stream(name: str, container: Any) -> Any:
-    """Return the video stream that is read.
+    """Return the video stream to read.
 
-    Cover pictures are no video, and a single picture is read only where there is nothing else.
-    Among several streams it is FFmpeg's best one (av_find_best_stream): flagged as default, then
-    of the highest bit rate.
+    Cover pictures are ignored, and a single picture is read only if there is no other stream. Among
+    several streams, FFmpeg's best one (av_find_best_stream) is chosen: flagged as default, then
+    highest bit rate.
 
     Raises:
-        VideoError: there is none.
+        VideoError: there is no video stream.
     """
     streams = list_streams(container)
     if not streams:
@@ -68,12 +68,12 @@ def choose_stream(name: str, container: Any) -> Any:
 
 
 def list_streams(container: Any) -> list[Any]:
-    """Return the video streams without cover pictures."""
+    """Return the video streams, excluding cover pictures."""
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
 def describe_choice(container: Any, stream: Any) -> str:
-    """Return a line about the stream that is read; "" where it is the only one."""
+    """Return a line about the stream that is read; "" if it is the only one."""
     streams = list_streams(container)
     if len(streams) < 2:
         return ""
@@ -93,13 +93,14 @@ def _set_up(name: str, context: Any) -> None:
         )
     context.thread_type = "NONE"
     context.thread_count = 1
-    # The size above is what the container claims; the decoder must not go beyond it either.
-    # Its err_detect=explode is left off: it also fails on what is only missing behind a seek.
+    # The size above is from the container; the decoder must respect the limit too.
+    # err_detect=explode is not set, since it also fails on frames whose references are missing
+    # after a seek.
     context.options = {"max_pixels": str(MAX_FRAME_PX)}
 
 
 def _has_index(file: VideoFile) -> bool:
-    """Return whether an MP4 has a moov box among its outermost ones."""
+    """Return whether an MP4 has a moov box at its top level."""
     start = 0
     for _ in range(_MAX_BOXES):
         head = file.read_bytes(_BOX_HEAD_BYTES, start=start)

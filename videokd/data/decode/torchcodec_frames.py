@@ -1,4 +1,4 @@
-"""Frames through torchcodec, which needs FFmpeg's shared libraries on the machine."""
+"""Reading of frames with torchcodec, which needs FFmpeg's shared libraries on the machine."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -17,26 +17,26 @@ from videokd.utils.errors import InputError, VideoError
 
 @cache
 def torchcodec_problem() -> str:
-    """Say why torchcodec cannot be used here; "" if it can.
+    """Return the reason why torchcodec cannot be used here; "" if it can.
 
-    Found by decoding a tiny video: torchcodec can be imported where FFmpeg is missing.
+    Decodes a tiny video, since torchcodec may be importable without FFmpeg.
     """
     try:
         _make_decoder(_make_tiny_video()).get_frames_at([0])
-    except Exception as error:  # Whatever importing, loading or decoding throws.
+    except Exception as error:  # Any error of importing, loading or decoding.
         return short_cause(error)
     return ""
 
 
 class TorchcodecFrames:
-    """Reads at random, and takes a frame only where its time is that of the one asked for.
+    """torchcodec reader that verifies the time of each returned frame.
 
     Args:
         checker: The file through PyAV; must stay open.
 
     Raises:
         InputError: torchcodec cannot be used here.
-        VideoError: torchcodec sees other frames, or they have no times to be told apart by.
+        VideoError: torchcodec finds another number of frames, or the container has no frame times.
     """
 
     name = "torchcodec"
@@ -63,7 +63,7 @@ class TorchcodecFrames:
             )
 
     def read(self, wanted: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Give (index, frame) for ascending indices; see `checked_reader.FrameLibrary`."""
+        """Yield (index, frame) for ascending indices; see `checked_reader.FrameLibrary`."""
         for part in batches(wanted):
             batch = self._decoder.get_frames_at(part)
             for index, frame, time in zip(part, batch.data, batch.pts_seconds, strict=True):
