@@ -1,10 +1,10 @@
-"""Which files may be handed to a decoder: regular files under the root, of a known container.
+"""Checks that a file may be decoded: a regular file under the root, of a known container.
 
-A decoder library opens URLs, playlists, pipes and device files as readily as videos. Nothing
-reaches it before the checks here, it is told which container to expect, and it is given the file
-that was checked, not its name: a name may mean another file by the time it is opened again.
+Decoder libraries open URLs, playlists, pipes and device files as readily as videos. So every file
+passes the checks here first. The decoder is told which container to expect, and it gets the checked
+file itself, not its name: the name may refer to another file when it is opened again.
 
-A hard link under the root is a file under the root: nothing tells the two apart.
+A hard link under the root counts as a file under the root, since the two cannot be told apart.
 """
 
 import os
@@ -18,15 +18,15 @@ from videokd.utils.errors import InputError, ReadError, VideoError
 MAX_VIDEO_BYTES = 16 * 2**30
 _NUM_SHOWN_BYTES = 12
 _MPEGTS_PACKET_BYTES = 188
-# A time code of 4 bytes comes before each packet in .m2ts.
+# In .m2ts, a time code of 4 bytes precedes each packet.
 _M2TS_PACKET_BYTES = 192
 _NUM_HEAD_BYTES = 2 * _M2TS_PACKET_BYTES + 5
-# First bytes of the first unit of a raw stream: parameters, messages or a delimiter.
+# First bytes of the first unit of a raw stream: parameter sets, messages or a delimiter.
 _H264_UNITS = {b"\x67", b"\x47", b"\x27", b"\x06", b"\x09"}
 _HEVC_UNITS = {b"\x40\x01", b"\x42\x01", b"\x46\x01", b"\x4e\x01"}
 
-# (offset, bytes, FFmpeg's name of the container). First match wins. Long enough that FFmpeg's own
-# guess, which decord relies on, is the same: no playlist starts like this.
+# (offset, bytes, FFmpeg's name of the container); the first match wins. The bytes are long enough
+# that FFmpeg's own guess, which decord relies on, agrees: no playlist starts like this.
 _MAGIC = (
     (4, b"ftyp", "mov"),
     (4, b"moov", "mov"),
@@ -43,7 +43,7 @@ _MAGIC = (
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
 )
 
-# Searching a folder is not reading it: O_PATH, where there is one, needs no right to list it.
+# Path lookup needs no right to list a folder, so use O_PATH where it exists.
 _FOLDER_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -52,11 +52,10 @@ class VideoFile:
     """An open regular file that starts like a video. Close it, or use it in a `with`.
 
     Args:
-        name: The file as the user named it, for messages.
+        name: Name of the file as the user gave it, for messages.
         real_path: Absolute path without links.
-        descriptor: Open for reading; closed with this object.
-        container: FFmpeg's short name of the demuxer, e.g. "mov" (also for MP4), "avi",
-            "matroska".
+        descriptor: File descriptor, open for reading; closed with this object.
+        container: FFmpeg's short name of the demuxer, e.g. "mov" (also for MP4), "avi", "matroska".
     """
 
     def __init__(self, name: str, real_path: str, descriptor: int, container: str) -> None:
@@ -67,10 +66,11 @@ class VideoFile:
 
     @property
     def decoder_path(self) -> str:
-        """What a decoder opens: this very file while it is open here, whatever its name means.
+        """Path for a decoder to open, which refers to this open file even if the name is replaced.
 
-        Absolute, so that no part of it can be taken for a protocol. Systems without /proc get the
-        real path; there, whoever may rename files under the root can still swap the file.
+        The path is absolute, so that no part of it can be taken for a protocol. Systems without
+        /proc get the real path; there, anyone who may rename files under the root can still swap
+        the file.
         """
         path = f"/proc/self/fd/{self._descriptor}"
         return path if os.path.exists(path) else self.real_path
@@ -81,15 +81,15 @@ class VideoFile:
         return os.fstat(self._descriptor).st_size
 
     def read_bytes(self, num_bytes: int, *, start: int = 0) -> bytes:
-        """Return bytes of the file, fewer if it ends before."""
+        """Return bytes of the file, fewer if it ends earlier."""
         return os.pread(self._descriptor, num_bytes, start)
 
     def duplicate(self) -> "VideoFile":
-        """Return the same open file once more, to be closed by itself."""
+        """Return a second handle of the open file, to be closed separately."""
         return VideoFile(self.name, self.real_path, os.dup(self._descriptor), self.container)
 
     def close(self) -> None:
-        """Close the file; a second time does nothing."""
+        """Close the file; a second call does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -106,14 +106,14 @@ def open_video_file(
 ) -> VideoFile:
     """Open a file after checking that it may be opened as a video.
 
-    Links are resolved first; the result is then opened folder by folder without following any, so
-    that a folder or file swapped for a link meanwhile is refused.
+    Links are resolved first. The result is then opened folder by folder without following links, so
+    that a folder or file replaced by a link meanwhile is refused.
 
     Args:
-        path: The file; relative to root when there is one.
-        root: Folder that the file must lie in, itself perhaps a link. None: the user named this
-            very file, which may lie anywhere and be a link.
-        max_bytes: Largest file that is accepted.
+        path: The file; relative to root if there is one.
+        root: Folder that the file must be in, possibly a link itself. None: the user named this
+            file, which may be anywhere and be a link.
+        max_bytes: Largest accepted file size.
 
     Raises:
         VideoError: the file is missing, leaves the root (also through a link), is not a regular
@@ -132,12 +132,12 @@ def open_video_file(
 
 
 def check_folder_inside(root: Path, relative: str) -> None:
-    """Check that a folder may be listed for videos: one under root, also where links lead.
+    """Check that a folder to list for videos is under root after resolving links.
 
-    Files in a folder elsewhere would all be refused; this says so before any is looked for.
+    Files in a folder outside root would all be refused; this check reports it before the search.
 
     Raises:
-        InputError: it leads out of the root.
+        InputError: the folder is outside the root.
     """
     try:
         real_root, real = os.path.realpath(root), os.path.realpath(root / relative)
@@ -151,7 +151,7 @@ def check_folder_inside(root: Path, relative: str) -> None:
 
 
 def _resolve(name: str, root: Path | None) -> tuple[str, Sequence[str]]:
-    """Return a folder without links and the way from there to the file, without links or `..`."""
+    """Return a real folder and the path from it to the file, without links or `..`."""
     if root is None:
         folder, last = os.path.split(os.path.realpath(name, strict=True))
         return folder, [last]
@@ -163,13 +163,13 @@ def _resolve(name: str, root: Path | None) -> tuple[str, Sequence[str]]:
 
 
 def _open_beneath(name: str, folder: str, parts: Sequence[str]) -> int:
-    """Open a regular file without following a link or waiting for anything."""
+    """Open a regular file without following a link or blocking."""
     inner = os.open(folder, _FOLDER_FLAGS)
     try:
         for part in parts[:-1]:
             outer, inner = inner, os.open(part, _FOLDER_FLAGS, dir_fd=inner)
             os.close(outer)
-        # Before opening: opening a device may make it act.
+        # Checked before opening, since opening a device may trigger an action.
         _check_regular(name, os.stat(parts[-1], dir_fd=inner, follow_symlinks=False))
         return os.open(parts[-1], _FILE_FLAGS, dir_fd=inner)
     finally:
@@ -221,7 +221,7 @@ def _raw_stream_of(head: bytes) -> str:
 
 @contextmanager
 def _file_errors(name: str) -> Iterator[None]:
-    """Turn the system's errors into ReadError, those of an impossible name into VideoError."""
+    """Convert system errors to ReadError, and errors about an impossible name to VideoError."""
     try:
         yield
     except VideoError:
