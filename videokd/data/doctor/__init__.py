@@ -1,4 +1,4 @@
-"""The check of whole datasets: every file, every frame, and what the lists say of them."""
+"""Check of whole datasets: decoding of every frame, and consistency of the lists."""
 
 from videokd.data.doctor.examine import Examine, VideoPath, VideoReport
 from videokd.data.doctor.findings import CheckedPart, Finding, find_all

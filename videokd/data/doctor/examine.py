@@ -1,8 +1,8 @@
-"""One video: every frame is decoded, and what is wrong with the file is said.
+"""Check of one video by decoding every frame.
 
-A decoder hides damage where it can: it fills the hole with a guess and goes on. It marks the frame,
-though, and here that counts as damage. What FFmpeg does not know is not found: a changed bit that
-still decodes, and most damage in HEVC, VP8, VP9 and AV1, which it hides without a mark.
+Decoders conceal damage where they can, but mark the affected frames; this check counts marked
+frames as damage. It misses damage that FFmpeg does not notice: changed bits that still decode, and
+most damage in HEVC, VP8, VP9 and AV1, which FFmpeg conceals without a mark.
 """
 
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ from videokd.utils.io import sha256_file
 
 PROBLEMS = ("missing", "not a video", "corrupt", "short", "hung", "died")
 
-# Matroska states the duration of the longest stream: sound often outlasts the pictures a little.
+# Matroska states the duration of the longest stream, and sound often outlasts the video a little.
 _MAX_LACKING_SEC = 0.25
 _MAX_LACKING_SEC_SHARE = 0.1
 _NUM_NAMED_FRAMES = 3
@@ -37,36 +37,37 @@ _READ_SHORT_SIDE_PX = 32
 
 
 class VideoPath(NamedTuple):
-    """Where a video is: the root of its dataset, absolute, and its path from there."""
+    """Location of a video: the absolute root of its dataset, and its path relative to the root."""
 
     root: str
     path: str
 
     @property
     def whole(self) -> Path:
-        """The whole path; links are not followed."""
+        """Full path of the video, without resolving links."""
         return Path(self.root, self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class VideoReport:
-    """What was found in one file.
+    """Result of checking one file.
 
     Args:
-        problem: One of PROBLEMS, or "" when every frame decodes. "missing": the system cannot
-            open or read it; "short": it ends before its header says; "hung", "died": what it did to
-            its process.
-        cause: A few words; "" without a problem.
-        num_frames: Frames that were decoded.
-        num_header_frames: Frames that the header promises; 0 when it says nothing.
-        fps: Average frames per second; 0.0 when the container does not say.
+        problem: One of PROBLEMS, or "" if every frame decodes. "missing": the system cannot open or
+            read it; "short": it ends before its header says; "hung", "died": it made its process
+            hang or die.
+        cause: Short description; "" without a problem.
+        num_frames: Number of decoded frames.
+        num_header_frames: Number of frames that the header states; 0 if it states none.
+        fps: Average frames per second; 0.0 if the container does not state it.
         height: Pixels, after rotation.
         width: Pixels, after rotation.
         container: FFmpeg's name.
         codec: FFmpeg's name.
         num_bytes: Size of the file.
-        sha256: Of the file's bytes, hexadecimal; "" when it was not read.
-        streams: The video stream that is read, and the others; "" where there is only one.
+        sha256: SHA-256 of the file's bytes, hexadecimal; "" if the file was not read.
+        streams: Description of the video stream that is read and of the others; "" if there is only
+            one.
     """
 
     problem: str = ""
@@ -85,16 +86,16 @@ class VideoReport:
 
 @dataclass(frozen=True, slots=True)
 class Examine:
-    """Examines files one by one; picklable.
+    """Check of single files; picklable.
 
     Args:
-        backend: The decoder that training uses, see `decode.open_video`: it is asked too.
+        backend: Decoder that training uses, see `decode.open_video`; it must read the file too.
     """
 
     backend: str = "auto"
 
     def __call__(self, video: VideoPath) -> VideoReport:
-        """Decode every frame of a file. Whatever is wrong with it is in the report."""
+        """Decode every frame of a file and return a report of all problems."""
         try:
             return retry_read(lambda: self._open_and_examine(video))
         except ReadError as error:
@@ -125,14 +126,15 @@ class Examine:
         return report if report.problem else self._ask_reader(file, report)
 
     def _ask_reader(self, file: VideoFile, report: VideoReport) -> VideoReport:
-        """Compare with what training would read."""
+        """Check that the reader of training can read as many frames as were decoded."""
         try:
             with open_video(file.duplicate(), backend=self.backend) as reader:
                 num_frames = reader.num_frames
                 if num_frames > report.num_frames:
                     cause = f"{report.num_frames} of {num_frames} frames decode"
                     return replace(report, problem="corrupt", cause=cause)
-                # Every frame decodes in order; this one is come to by a seek, where there is one.
+                # All frames decode in order; this read tests a seek to the last one, if the reader
+                # seeks.
                 reader.get_frames([num_frames - 1], short_side=_READ_SHORT_SIDE_PX)
         except ReadError:
             raise
@@ -143,7 +145,7 @@ class Examine:
 
 @dataclass
 class _Pass:
-    """What a pass from the first packet to the last has seen."""
+    """State of one pass over all packets of a file."""
 
     num_packets: int = 0
     num_whole_packets: int = 0
@@ -155,7 +157,7 @@ class _Pass:
     end_sec: float = 0.0
 
     def decode(self, opened: OpenContainer, packet: Any) -> None:
-        """Decode a packet, or what is left in the decoder when there is none."""
+        """Decode a packet; None flushes the decoder."""
         try:
             for frame in opened.stream.decode(packet):
                 if frame.is_corrupt:
@@ -172,7 +174,7 @@ class _Pass:
 
 
 def _decode_all(opened: OpenContainer, report: VideoReport) -> VideoReport:
-    """Decode a whole file, over every damage to its end."""
+    """Decode a whole file to its end, continuing after damage."""
     seen = _Pass()
     try:
         for packet in opened.demux():
@@ -206,7 +208,7 @@ def _decode_all(opened: OpenContainer, report: VideoReport) -> VideoReport:
 
 
 def _judge(opened: OpenContainer, seen: _Pass) -> tuple[str, str]:
-    """Return (problem, cause)."""
+    """Return (problem, cause) of a decoded file."""
     failure = f" ({seen.failures[0]})" if seen.failures else ""
     if not seen.num_frames:
         return "corrupt", f"no frame can be decoded{failure}"
@@ -225,7 +227,7 @@ def _judge(opened: OpenContainer, seen: _Pass) -> tuple[str, str]:
 
 
 def _find_lack(opened: OpenContainer, seen: _Pass) -> str:
-    """Return in one line what the file lacks of what its header promises; "" if nothing."""
+    """Return a line about content that the header promises and the file lacks; "" if none."""
     lack = find_lack(
         opened.file, opened.stream, num_packets=seen.num_whole_packets, last_dts=seen.last_dts
     )

@@ -1,4 +1,4 @@
-"""What is wrong beyond single files: contents that come twice, groups, classes, counts, sizes."""
+"""Problems across files: duplicate contents, shared groups, classes, counts and odd sizes."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -9,13 +9,13 @@ from videokd.data.formats.listing import normal_form
 from videokd.data.index import VideoIndex, VideoRecord
 
 _MIN_VIDEOS_PER_CLASS = 5
-# A video in two parts is dropped from the first of them.
+# A video in two parts is dropped from the earlier part.
 _PARTS = ("train", "val", "test")
-# A part with this share of one frame size has odd ones out; below it, sizes are simply mixed.
+# If at least this share of a part has one frame size, other sizes are reported as odd.
 _COMMON_SIZE_SHARE = 0.9
 _FORMATS_WITH_GROUPS = ("ucf101", "hmdb51", "kinetics")
 # format -> (classes, (train, test) of splits 1 to 3). UCF101: Soomro et al. 2012; HMDB51: Kuehne et
-# al. 2011; the counts are those of the split lists on their sites.
+# al. 2011. The counts are from the official split lists.
 _PUBLISHED = {
     "ucf101": (101, ((9537, 3783), (9586, 3734), (9624, 3696))),
     "hmdb51": (51, ((3570, 1530), (3570, 1530), (3570, 1530))),
@@ -27,8 +27,8 @@ class Kind:
     """A kind of finding.
 
     Args:
-        title: In tables.
-        is_bad: Whether the dataset is not in order with it.
+        title: Title in tables.
+        is_bad: Whether a dataset with such a finding is not in order.
         drops: Whether the video is left out of the cleaned lists.
     """
 
@@ -58,14 +58,14 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found.
+    """A single finding.
 
     Args:
         kind: Key of KINDS.
         dataset: Name of the dataset.
-        part: "train", "val" or "test"; "" when it is about several.
-        text: What, in a few words.
-        path: The video, when it is about one; "" otherwise.
+        part: "train", "val" or "test"; "" if it concerns several parts.
+        text: Short description.
+        path: Path of the video, if it concerns one; "" otherwise.
     """
 
     kind: str
@@ -77,15 +77,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CheckedPart:
-    """One part of a dataset, every video of it examined.
+    """One part of a dataset with a report of every video.
 
     Args:
         dataset: Name of the dataset.
         part: "train", "val" or "test".
-        format: Of its lists, e.g. "ucf101".
-        split: 1, 2 or 3, for formats that have several.
+        format: Format of its lists, e.g. "ucf101".
+        split: 1, 2 or 3, for formats with several splits.
         index: The videos.
-        reports: What was found in each, in the order of the index.
+        reports: Reports of the videos, in the order of the index.
     """
 
     dataset: str
@@ -97,27 +97,27 @@ class CheckedPart:
 
     @property
     def title(self) -> str:
-        """For tables and messages."""
+        """Title in tables and messages."""
         return f"{self.dataset} {self.part}"
 
     def pairs(self) -> Iterator[tuple[VideoRecord, VideoReport]]:
-        """Give each record with its report."""
+        """Return an iterator over (record, report) pairs."""
         return zip(self.index.records, self.reports, strict=True)
 
     def usable(self) -> list[tuple[VideoRecord, VideoReport]]:
-        """Return what has no problem."""
+        """Return the (record, report) pairs without a problem."""
         return [(record, report) for record, report in self.pairs() if not report.problem]
 
 
 def find_all(
     parts: Sequence[CheckedPart], *, num_clip_frames: int = 0, short_side: int = 0
 ) -> list[Finding]:
-    """Compare the videos of all parts with each other and with what is known of their datasets.
+    """Return all findings from comparing the videos of all parts and the published counts.
 
     Args:
-        parts: Train, test and perhaps val parts of one or several datasets.
-        num_clip_frames: Source frames that a clip spans; 0 when there is no config.
-        short_side: Pixels that training scales the short side to; 0 when there is no config.
+        parts: Train, test and optionally val parts of one or several datasets.
+        num_clip_frames: Source frames that a clip spans; 0 without a config.
+        short_side: Pixels that training scales the short side to; 0 without a config.
     """
     findings = list(_find_same_contents(parts))
     for part in parts:
@@ -203,7 +203,7 @@ def _find_odd_shapes(part: CheckedPart, num_clip_frames: int, short_side: int) -
 
 def _find_shared_groups(train: CheckedPart, other: CheckedPart) -> Iterator[Finding]:
     groups = [Counter((r.label, r.group) for r in part.index.records) for part in (train, other)]
-    # Elsewhere a group is only guessed from the names of files.
+    # Other formats only guess groups from file names.
     kind = "shared group" if train.format in _FORMATS_WITH_GROUPS else "possible group"
     for label, group in sorted(groups[0].keys() & groups[1].keys()):
         name = train.index.class_names[label]

@@ -1,7 +1,7 @@
-"""What a check leaves behind: report.md to read, report.json, bad_videos.csv and cleaned lists.
+"""Output files of a check: report.md, report.json, bad_videos.csv and cleaned lists.
 
-The cleaned lists are of the format `list`, so that a config can name them: in lists/<dataset>/ are
-train.csv, test.csv and perhaps val.csv, with the columns path, label and group, and classes.txt.
+The cleaned lists have the format `list`, so that a config can use them: lists/<dataset>/ holds
+train.csv, test.csv and optionally val.csv, with the columns path, label and group, and classes.txt.
 """
 
 from collections import Counter
@@ -27,8 +27,8 @@ def write_report(folder: Path, result: CheckResult) -> None:
     """Write all files of a check.
 
     Args:
-        folder: Where to; its files of an earlier check are replaced.
-        result: What was found.
+        folder: Output folder; files of an earlier check in it are replaced.
+        result: Result of the check.
     """
     columns = ("path", "cause", "problem", "dataset", "part")
     rows = [[getattr(bad, column) for column in columns] for bad in result.bad_videos]
@@ -85,7 +85,7 @@ def _format_use(folder: Path, result: CheckResult) -> Iterator[str]:
 
 
 def _node_of_list(folder: Path, part: CheckedPart) -> dict[str, Any]:
-    """Return the config of a dataset that is read from its cleaned list."""
+    """Return the config node of a dataset that is read from its cleaned list."""
     index = part.index
     node: dict[str, Any] = {
         "FORMAT": "list",
@@ -101,7 +101,7 @@ def _node_of_list(folder: Path, part: CheckedPart) -> dict[str, Any]:
 
 
 def _format_counts(result: CheckResult) -> Iterator[str]:
-    """Give the table at the top: parts in columns."""
+    """Yield the lines of the summary table, with one column per part."""
     parts = result.parts
     problems = [result.count_problems(part) for part in parts]
     findings = [result.count_findings(part) for part in parts]
@@ -110,7 +110,7 @@ def _format_counts(result: CheckResult) -> Iterator[str]:
         *((problem, [count[problem] for count in problems]) for problem in PROBLEMS),
     ]
     for kind in KINDS:
-        # What drops videos is counted by these videos, which may have another problem as well.
+        # Kinds that drop videos are counted among the bad videos, which have one problem each.
         numbers = [count[kind] for count in (problems if KINDS[kind].drops else findings)]
         if any(numbers):
             prefix = "" if KINDS[kind].is_bad else "note: "
@@ -120,7 +120,7 @@ def _format_counts(result: CheckResult) -> Iterator[str]:
 
 
 def _format_details(result: CheckResult) -> Iterator[str]:
-    """Give the first few of everything that was found, what is bad first."""
+    """Yield the first few bad videos and findings of each kind, bad kinds first."""
     for problem in (*PROBLEMS, *(kind for kind in KINDS if KINDS[kind].drops)):
         bad = [b for b in result.bad_videos if b.problem == problem]
         lines = [f"`{b.path}` ({b.dataset} {b.part}): {b.cause}" for b in bad]
@@ -183,5 +183,5 @@ def _format_table(
 
 
 def _write_text(path: Path, text: str) -> None:
-    # Names of files need not be UTF-8: what is not goes out as it came in.
+    # File names may hold bytes that are not UTF-8; write them unchanged.
     atomic_write_bytes(path, text.encode("utf-8", "surrogateescape"))

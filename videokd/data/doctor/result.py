@@ -1,4 +1,4 @@
-"""The result of a check: what is bad, what is left, and whether the data is in order."""
+"""Result of a check: bad videos, cleaned lists, and whether the data is in order."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from videokd.data.index import VideoRecord
 
 @dataclass(frozen=True, slots=True)
 class BadVideo:
-    """A video that cannot be used, or must not be.
+    """A video that cannot be used, or must not be used.
 
     Args:
         dataset: Name of the dataset.
         part: "train", "val" or "test".
-        path: As its list has it.
+        path: Path in its list.
         problem: One of PROBLEMS, or a key of KINDS.
-        cause: A few words.
+        cause: Short description.
     """
 
     dataset: str
@@ -29,11 +29,11 @@ class BadVideo:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Everything that was found.
+    """All results of a check.
 
     Args:
-        parts: Train, test and perhaps val part of each dataset.
-        findings: From `find_all`.
+        parts: Train, test and optionally val part of each dataset.
+        findings: Findings from `find_all`.
     """
 
     parts: tuple[CheckedPart, ...]
@@ -41,7 +41,7 @@ class CheckResult:
 
     @cached_property
     def bad_videos(self) -> tuple[BadVideo, ...]:
-        """What the cleaned lists leave out, part by part, each video once."""
+        """Videos left out of the cleaned lists, part by part, each video once."""
         dropped = {
             (f.dataset, f.part, f.path): f for f in reversed(self.findings) if KINDS[f.kind].drops
         }
@@ -59,19 +59,19 @@ class CheckResult:
 
     @property
     def is_ok(self) -> bool:
-        """Whether every listed video can be used, and nothing else is bad."""
+        """Whether every listed video is usable and no finding is bad."""
         return not self.bad_videos and not any(KINDS[f.kind].is_bad for f in self.findings)
 
     def count_problems(self, part: CheckedPart) -> Counter[str]:
-        """Count the bad videos of a part by their problems."""
+        """Count the bad videos of a part by problem."""
         return Counter(b.problem for b in self.bad_videos if _is_of(b, part))
 
     def count_findings(self, part: CheckedPart) -> Counter[str]:
-        """Count the findings about a part by their kinds."""
+        """Count the findings about a part by kind."""
         return Counter(f.kind for f in self.findings if _is_of(f, part))
 
     def cleaned(self, part: CheckedPart) -> list[VideoRecord]:
-        """List the videos of a part that are not bad."""
+        """Return the records of a part without bad videos."""
         bad = {b.path for b in self.bad_videos if _is_of(b, part)}
         return [record for record in part.index.records if record.path not in bad]
 
@@ -81,12 +81,12 @@ def _is_of(item: BadVideo | Finding, part: CheckedPart) -> bool:
 
 
 def summarise(result: CheckResult) -> str:
-    """Say in one line whether the data is in order."""
+    """Return a one-line summary of whether the data is in order."""
     num_listed = sum(len(part.index) + len(part.index.missing) for part in result.parts)
     if result.is_ok:
         return f"ok: every frame of {num_listed} videos decodes"
     problems = Counter(bad.problem for bad in result.bad_videos)
-    # Kinds that drop videos are counted by these videos.
+    # Kinds that drop videos are already counted among the bad videos.
     others = Counter(
         f.kind for f in result.findings if KINDS[f.kind].is_bad and not KINDS[f.kind].drops
     )
@@ -95,5 +95,5 @@ def summarise(result: CheckResult) -> str:
 
 
 def title_of(problem: str) -> str:
-    """Return what tables call a problem or a kind of finding."""
+    """Return the title of a problem or kind of finding in tables."""
     return KINDS[problem].title if problem in KINDS else problem

@@ -1,8 +1,8 @@
-"""Many videos, examined in processes that may hang or die, each file once and never again.
+"""Check of many videos in supervised processes, with a journal of the results.
 
-What was found in a file is appended to a journal, one JSON object a line, as soon as it is known.
-A file is examined anew when its size or time has changed. One that hung or died is tried again:
-that may have been the machine.
+The report of each file is appended to the journal as one JSON line as soon as it is known. A file
+is checked again if its size or modification time has changed. A file that hung or died is retried,
+since the machine may have been at fault.
 """
 
 import json
@@ -26,14 +26,15 @@ OnReport = Callable[[VideoPath, VideoReport], None]
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """How to examine many videos.
+    """Settings and journal of a check of many videos.
 
     Args:
-        examine: Examines one; picklable.
-        journal: File that the reports are kept in; its folder must exist.
-        method: What else a report depends on, such as the decoder: another method, another report.
-        num_workers: Processes; with 0 files are examined in this one and no deadline holds.
-        deadline_sec: Longest time for one file; one that takes longer is reported as hung.
+        examine: Function that checks one video; picklable.
+        journal: File that stores the reports; its folder must exist.
+        method: Other settings that reports depend on, such as the decoder. Reports of another
+            method are not reused.
+        num_workers: Number of processes; 0 checks files in this process, without a deadline.
+        deadline_sec: Longest time for one file; a file that takes longer is reported as hung.
         worker_init: Called in each worker with its number.
     """
 
@@ -45,7 +46,7 @@ class Survey:
     worker_init: Callable[[int], None] | None = None
 
     def recall(self, videos: Iterable[VideoPath]) -> dict[VideoPath, VideoReport]:
-        """Return what the journal says of those videos that have not changed since."""
+        """Return the journal's reports of the given videos that have not changed since."""
         known = dict(_read_journal(self.journal, self.method))
         found = {}
         for video in videos:
@@ -55,12 +56,12 @@ class Survey:
         return found
 
     def run(self, videos: Iterable[VideoPath], on_report: OnReport) -> None:
-        """Examine videos in order and write the journal.
+        """Check videos in order and append their reports to the journal.
 
         Args:
-            videos: Without those that `recall` knows.
-            on_report: Told of each video when it is examined. Whatever it raises ends the survey;
-                all it was told of is in the journal then.
+            videos: Videos without a report from `recall`.
+            on_report: Called with each video and its report. An exception from it ends the survey;
+                all reports passed to it are in the journal by then.
         """
         pool = SupervisedPool(
             self.examine,
@@ -86,7 +87,7 @@ _Key = tuple[str, int, int]
 
 
 def _key_of(video: VideoPath) -> _Key | None:
-    """Return (path, size, time of change) of a file, or None when there is none."""
+    """Return (path, size, modification time) of a file, or None if it does not exist."""
     try:
         info = video.whole.stat()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Readers of dataset layouts: annotation lists and folders -> VideoIndex."""
+"""Readers of dataset formats: annotation lists and folders -> VideoIndex."""
 
 from videokd.data.formats.finding import name_first
 from videokd.data.formats.folder import count_folder, read_folder

@@ -1,4 +1,4 @@
-"""Config -> the indexes of a dataset's parts, from annotation lists or from DATA.INDEX_DIR."""
+"""Builders of a dataset's indexes from the config, using lists or DATA.INDEX_DIR."""
 
 import logging
 from pathlib import Path
@@ -14,23 +14,23 @@ _logger = logging.getLogger(__name__)
 
 
 def read_lists(cfg: CfgNode, name: str) -> dict[str, VideoIndex]:
-    """Read the annotation lists of a dataset, however much of it is missing.
+    """Read the annotation lists of a dataset, even if all of its videos are missing.
 
     Args:
         cfg: The whole config.
-        name: Of the dataset.
+        name: Name of the dataset.
 
     Returns:
-        Part ("train", "test" and, where the dataset has one, "val") -> its index.
+        Part ("train", "test" and, if the dataset has one, "val") -> its index.
 
     Raises:
-        InputError: Anything wrong with folders or lists.
+        InputError: folders or lists are wrong.
     """
     return _read_indexes(name, cfg.DATASETS[name], max_missing=1.0)
 
 
 def index_folder(cfg: CfgNode, name: str) -> Path:
-    """Return where in DATA.INDEX_DIR a dataset is kept, as its lists and options are now."""
+    """Return the folder in DATA.INDEX_DIR for a dataset with its current lists and options."""
     node = cfg.DATASETS[name]
     options = {key: value for key, value in node.items() if key != "LOSS_WEIGHT"}
     key = index_key(options, lists=Path(node.ANNOTATIONS) if node.ANNOTATIONS else None)
@@ -38,11 +38,11 @@ def index_folder(cfg: CfgNode, name: str) -> Path:
 
 
 def load_indexes(cfg: CfgNode, name: str) -> dict[str, VideoIndex]:
-    """Return the parts of a dataset from DATA.INDEX_DIR where it is set, else from its lists.
+    """Return the indexes of a dataset's parts, from DATA.INDEX_DIR if set, else from its lists.
 
     Raises:
-        InputError: Anything wrong with folders or lists, no index of these lists in
-            DATA.INDEX_DIR, or more missing and unusable videos than allowed.
+        InputError: folders or lists are wrong, DATA.INDEX_DIR has no index of these lists, or more
+            videos are missing or unusable than allowed.
     """
     if not cfg.DATA.INDEX_DIR:
         return _read_indexes(name, cfg.DATASETS[name], cfg.DATA.MAX_BAD_FRACTION)
@@ -58,7 +58,7 @@ def load_indexes(cfg: CfgNode, name: str) -> dict[str, VideoIndex]:
 
 
 def _check_usable(title: str, index: VideoIndex, max_bad: float) -> None:
-    """Refuse a scanned index with too many unusable videos; warn of those that there are."""
+    """Refuse a scanned index with too many unusable videos; log a warning if there are any."""
     unusable = describe_unusable(index)
     if not unusable:
         return

@@ -1,6 +1,6 @@
-"""Listed videos -> the files of a root: what exists, under which name, and what is missing.
+"""Lookup of listed videos under a root, including renamed and missing ones.
 
-Folders are listed once each: a stat per row would cost minutes on network disks.
+Each folder is listed once, since a stat per row would take minutes on network disks.
 """
 
 import logging
@@ -18,7 +18,7 @@ from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
 
-# Folder of a part under a root: the official one, MMAction2's, that of the 256-pixel copies.
+# Folder names of a part under a root: official, MMAction2's, and those of the 256-pixel copies.
 PART_FOLDERS = {
     "train": ("train", "videos_train", "train_256"),
     "val": ("val", "videos_val", "val_256", "validate", "valid", "validation"),
@@ -27,10 +27,10 @@ PART_FOLDERS = {
 
 
 class FolderListing:
-    """The names under a root, one directory listing per folder. Links to nothing are left out.
+    """Names under a root, from one listing per folder. Dangling links are left out.
 
     Args:
-        root: Folder that all looked-up paths start from.
+        root: Folder that all paths are relative to.
     """
 
     def __init__(self, root: Path) -> None:
@@ -39,16 +39,16 @@ class FolderListing:
         self._respelled: dict[tuple[str, Callable[[str], str]], dict[str, str]] = {}
 
     def names(self, folder: str) -> frozenset[str]:
-        """List the names in a folder given relative to the root; empty when there is none.
+        """Return the names in a folder, given relative to the root; empty if it does not exist.
 
         Raises:
-            InputError: the folder exists and cannot be listed, or leads out of the root.
+            InputError: the folder exists and cannot be listed, or is outside the root.
         """
         if folder not in self._names:
             check_folder_inside(self.root, folder)
             try:
                 with os.scandir(self.root / folder) as entries:
-                    # A link to nothing, as of a DVC or git-annex file that was not fetched.
+                    # Skip dangling links, such as DVC or git-annex files that were not fetched.
                     self._names[folder] = frozenset(
                         e.name for e in entries if not e.is_symlink() or os.path.exists(e)
                     )
@@ -59,12 +59,12 @@ class FolderListing:
         return self._names[folder]
 
     def has(self, path: str) -> bool:
-        """Return whether the path is there, spelled exactly so."""
+        """Return whether the path exists with exactly this spelling."""
         folder, _, name = path.rpartition("/")
         return name in self.names(folder)
 
     def find_respelled(self, path: str, spell: Callable[[str], str]) -> str | None:
-        """Find the only path that `spell` makes equal to this one, name by name, or None."""
+        """Return the only path equal to this one after `spell` on each name, or None."""
         found = ""
         for part in path.split("/"):
             name = part if part in self.names(found) else self._respell(found, part, spell)
@@ -79,7 +79,7 @@ class FolderListing:
             table: dict[str, str] = {}
             for entry in self.names(folder):
                 spelled = spell(entry)
-                # Two files that are spelled alike: neither can be the answer.
+                # Two files with the same spelling: neither can be chosen.
                 table[spelled] = "" if spelled in table else entry
             self._respelled[key] = table
         return self._respelled[key].get(spell(name), "")
@@ -94,24 +94,24 @@ def build_indexes(
     splits: Mapping[str, str],
     all_listed: Collection[str] = (),
 ) -> dict[str, VideoIndex]:
-    """Keep the listed videos that exist under the root; name the others in `missing`.
+    """Build the indexes of listed videos; videos that do not exist are listed in `missing`.
 
     Args:
         parts: Part ("train", "val", "test") -> its videos.
-        listing: Of the root that their paths start from.
+        listing: Listing of the root that their paths are relative to.
         class_names: Name of class k at position k.
         dataset: Name given to the records.
         splits: Part -> name of its list, for messages and reports.
-        all_listed: All paths of the dataset, in whatever part. When given, a file that is not
-            there is looked for with another extension, and with underscores for odd characters and
-            in another case, as some copies of HMDB51 and UCF101 are spelled; never at the cost of
-            two files or two listed paths being taken for one.
+        all_listed: All paths of the dataset, in any part. If given, an absent file is also searched
+            with another extension, and with underscores for special characters and in another case,
+            as in some copies of HMDB51 and UCF101. A match is used only if it is unique among files
+            and listed paths.
 
     Returns:
         Part -> its index.
 
     Raises:
-        InputError: the root is not a folder, or not one of the videos of a part exists.
+        InputError: the root is not a folder, or none of the videos of a part exist.
     """
     check_folder(listing.root, f"{dataset}: root")
     absent = [v.path for videos in parts.values() for v in videos if not listing.has(v.path)]
@@ -141,8 +141,8 @@ def build_indexes(
 def _find_renamed(
     listing: FolderListing, absent: Sequence[str], all_listed: Collection[str]
 ) -> dict[str, str]:
-    # HMDB51 has boom-snap-clap_... and Boom_Snap_Clap_..., in different parts of split 2: taking
-    # one for the other would train on a test video.
+    # HMDB51 has boom-snap-clap_... and Boom_Snap_Clap_... in different parts of split 2. Confusing
+    # them would train on a test video.
     found: dict[str, str] = {}
     for spell in _SPELLINGS:
         num_listed = Counter(_spell_path(path, spell) for path in all_listed)
@@ -171,7 +171,7 @@ def _underscored_lower(name: str) -> str:
     return _underscored(name).lower()
 
 
-# From the nearest to the furthest: a file that fits an earlier one is taken.
+# Ordered from strict to loose; the first spelling that matches is used.
 _SPELLINGS: tuple[Callable[[str], str], ...] = (
     _any_extension,
     _underscored,
@@ -182,7 +182,7 @@ _SPELLINGS: tuple[Callable[[str], str], ...] = (
 
 
 def finish_index(index: VideoIndex) -> VideoIndex:
-    """Report what is missing and refuse an index without a single video.
+    """Log missing videos and return the index, which must hold at least one video.
 
     Raises:
         InputError: no listed video exists.
@@ -206,7 +206,7 @@ def finish_index(index: VideoIndex) -> VideoIndex:
 
 
 def _explain_missing(index: VideoIndex) -> str:
-    """Return the likely cause when no path of a list is found as it is written, or ""."""
+    """Return the likely cause if a list's paths do not match the root, or ""."""
     if any("\\" in path for path in index.missing):
         return "paths of lists are written with / and not with backslashes"
     top = f"{index.root.absolute().name}/"
@@ -216,7 +216,7 @@ def _explain_missing(index: VideoIndex) -> str:
 
 
 def check_links(indexes: Mapping[str, VideoIndex]) -> None:
-    """Warn once of the videos of a dataset that are links to files outside its root.
+    """Log one warning about videos of a dataset that are links to files outside its root.
 
     Raises:
         InputError: all videos of a part are such links.
@@ -239,7 +239,7 @@ def check_links(indexes: Mapping[str, VideoIndex]) -> None:
 
 
 def _find_outside_links(index: VideoIndex) -> list[str]:
-    """List the records that are links out of the root; only links cost more than a listing."""
+    """Return the records that are links out of the root; only links need more than a listing."""
     real_root = os.path.realpath(index.root)
     names: dict[str, set[str]] = {}
     for record in index.records:
@@ -255,6 +255,6 @@ def _find_outside_links(index: VideoIndex) -> list[str]:
 
 
 def name_first(paths: Sequence[str], *, num_named: int = 3) -> str:
-    """Return the first paths and how many more there are: `a.avi, b.avi and 7 more`."""
+    """Return the first paths and the number of further ones: `a.avi, b.avi and 7 more`."""
     more = len(paths) - num_named
     return ", ".join(paths[:num_named]) + (f" and {more} more" if more > 0 else "")

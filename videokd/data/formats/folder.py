@@ -1,4 +1,4 @@
-"""One's own videos: `root/{train,val,test}/<class>/*` or `root/<class>/*`, sorted by name."""
+"""Videos in class folders: `root/{train,val,test}/<class>/*` or `root/<class>/*`."""
 
 import logging
 import os
@@ -29,28 +29,28 @@ def read_folder(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> dict[str, VideoIndex]:
-    r"""Read a dataset whose folders are its labels.
+    r"""Read a dataset whose folder names are its classes.
 
-    With root/train, and root/test or root/val or both, each part is a folder. Otherwise the classes
-    lie directly under root and a test part is drawn from them by whole groups.
+    If there is root/train, and root/test or root/val or both, each part is a folder. Otherwise the
+    class folders are directly under root, and a test part is drawn from them by whole groups.
 
     Args:
         root: Folder of the dataset.
         dataset: Name given to the records.
-        group_pattern: Regular expression of a video's group in its path under root, such as
-            `(person\d+)_`; "" takes the name of the file up to its last underscore.
-        test_fraction: Share of each class to draw for testing, inside (0, 1); read only when the
+        group_pattern: Regular expression that finds a video's group in its path under root, such as
+            `(person\d+)_`; "" takes the file name up to its last underscore.
+        test_fraction: Share of each class to draw for testing, inside (0, 1); used only if the
             layout has no parts of its own.
         seed: Seed of that draw.
 
     Returns:
-        Part ("train", "val", "test") -> its index, where there is a folder. A val folder without a
+        Part ("train", "val", "test") -> its index, for each existing folder. A val folder without a
         test folder is the test part.
 
     Raises:
         InputError: root is missing, a folder leads out of it, class names collide, a test class is
-            not in train, a video is in two parts (under one name and of one size), the pattern
-            does not fit, or there is no video.
+            not in train, a video is in two parts (same name and size), the pattern does not fit, or
+            there is no video.
     """
     check_folder(root, f"{dataset}: root")
     folders = _find_parts(root)
@@ -82,14 +82,14 @@ def read_folder(
 
 
 def count_folder(root: Path, group_pattern: str = "") -> dict[str, int]:
-    """Count the videos: keys "train", "val", "test", "classes"; no key for an absent part."""
+    """Count the videos: keys "train", "val", "test", "classes"; absent parts have no key."""
     parts = read_folder(root, group_pattern=group_pattern)
     counts = {part: len(index) for part, index in parts.items()}
     return {**counts, "classes": parts["train"].num_classes}
 
 
 def _find_parts(root: Path) -> dict[str, str]:
-    """Map "train", "val", "test" to their folders; {} when the classes lie directly under root."""
+    """Return part ("train", "val", "test") -> folder; {} if class folders are directly in root."""
     folders: dict[str, str] = {}
     for part, names in PART_FOLDERS.items():
         found = [name for name in names if (root / name).is_dir()]
@@ -107,7 +107,7 @@ def _find_parts(root: Path) -> dict[str, str]:
 
 
 def _holds_classes(folder: Path) -> bool:
-    """Return whether a folder called `train` is a part, and not a class of that name."""
+    """Return whether a folder called `train` is a part, rather than a class of that name."""
     with os.scandir(folder) as entries:
         has_folder, videos = False, []
         for entry in entries:
@@ -129,17 +129,17 @@ def _list_folders(folder: Path) -> set[str]:
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    # DirEntry.is_dir alone raises for a link that leads to itself.
+    # DirEntry.is_dir alone raises for a link to itself.
     return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry))
 
 
 class _FolderReader:
-    """Reads parts of one root and collects what it leaves out, for one warning each.
+    """Reader of the parts of one root, which collects skipped items for one warning each.
 
     Args:
         root: Folder of the dataset.
         dataset: Name given to the records.
-        find_group: From `make_group_finder`.
+        find_group: Function from `make_group_finder`.
     """
 
     def __init__(self, root: Path, dataset: str, find_group: Callable[[str], str]) -> None:
@@ -148,7 +148,7 @@ class _FolderReader:
         self._find_group = find_group
         self._empty: list[str] = []
         self.others: list[str] = []
-        """Files and folders (with "/") that are not read, under root."""
+        """Files and folders (with "/") under root that are not read."""
 
     def list_classes(self, part: str) -> tuple[str, ...]:
         check_folder_inside(self._root, part)
@@ -207,7 +207,8 @@ class _FolderReader:
                 if _is_folder(entry):
                     self.others.append(f"{path}/")
                 elif is_video_name(entry.name):
-                    # A link to nothing, as of a DVC or git-annex file that was not fetched.
+                    # Dangling links, such as DVC or git-annex files that were not fetched, count as
+                    # missing.
                     is_there = not entry.is_symlink() or os.path.exists(entry)
                     (videos if is_there else missing).append(path)
                 elif entry.name[0] != ".":
@@ -220,8 +221,8 @@ def _check_disjoint(parts: dict[str, VideoIndex]) -> None:
         part: {r.path.partition("/")[2]: index.root / r.path for r in index.records}
         for part, index in parts.items()
     }
-    # Equal names alone are common (001.mp4). What was copied under another name is found by its
-    # content, which no list reader opens.
+    # Equal names alone are common (001.mp4), so sizes are compared too. Copies under another name
+    # can only be found by content, which list readers do not open.
     for first, second in combinations(files.values(), 2):
         for name in sorted(first.keys() & second.keys()):
             if first[name].stat().st_size == second[name].stat().st_size:

@@ -1,7 +1,7 @@
 """HMDB51: `<class>/<source>_<class>_....avi` with one list per class and split.
 
-A row is `<file.avi> <id> ` with id 1 = train, 2 = test, 0 = not used in this split. 536 names
-hold characters such as `# [ ] ;`: they are compared as text, never as patterns.
+A row is `<file.avi> <id> ` with id 1 = train, 2 = test, 0 = not used in this split. 536 names hold
+characters such as `# [ ] ;`, so names are compared as text, never as patterns.
 """
 
 from pathlib import Path
@@ -37,7 +37,7 @@ def read_hmdb51(
 
     Raises:
         InputError: a folder or list is missing, a row is malformed or listed twice, a class has
-            lists of other splits only, or none of the videos exists.
+            lists of other splits only, or none of the videos exist.
     """
     class_names, parts = _read_lists(annotations, split)
     return build_indexes(
@@ -71,7 +71,7 @@ def _read_lists(
     parts: dict[str, list[ListedVideo]] = {"train": [], "test": [], "unused": []}
     for label, name in enumerate(class_names):
         _read_class(annotations / f"{name}_test_split{split}.txt", name, label, parts)
-    # A video has one row, so it is in one part; its source may be in both.
+    # Each video has one row and is in one part, but its source may be in both parts.
     source = f"{annotations} split {split}"
     used = {part: parts[part] for part in _USED_PARTS}
     check_disjoint(used, sources=dict.fromkeys(used, source))
@@ -87,7 +87,7 @@ def _find_classes(annotations: Path, split: int) -> tuple[str, ...]:
         raise InputError(
             f"HMDB51 annotations {annotations} has no file '<class>_test_split{split}.txt'"
         )
-    # Class ids are positions: a list that was lost would shift all that come after it.
+    # Class ids are positions, so a missing list would shift the ids of all classes after it.
     if lost:
         raise InputError(
             f"HMDB51 annotations {annotations} has no file '{lost[0]}_test_split{split}.txt', but "
@@ -111,6 +111,6 @@ def _read_class(path: Path, name: str, label: int, parts: dict[str, list[ListedV
 
 
 def _source_of(file_name: str, class_name: str) -> str:
-    # The last occurrence: a source may itself contain the name of the class.
+    # Split at the last occurrence, since a source may contain the class name.
     source, found, _ = file_name.rpartition(f"_{class_name}_")
     return source if found else file_name.rpartition(".")[0]

@@ -1,9 +1,9 @@
 """Kinetics-400/600/700: `<id>_<start:06d>_<end:06d>.mp4` with one CSV per part.
 
-The videos of a part lie flat (CVDF) or in one folder per label (crawler, torchvision,
-mmaction2); labels are compared by their normal form because each of these spells them its own
-way. A video in replacement/ wins over the one it replaces. "test" means the val part: the labels
-of the real test part are not public.
+The videos of a part are in one flat folder (CVDF) or in one folder per label (crawler, torchvision,
+mmaction2). Labels are compared by their normal form, since each of these spells them differently.
+A video in replacement/ replaces the original. "test" means the val part, since the labels of the
+real test part are not public.
 """
 
 import csv
@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 _PART_OF_SUBSET = {"train": "train", "test": "val"}
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
-# As CVDF and the crawler, DeepMind's archives, and MMAction2's scripts call them.
+# Names used by CVDF and the crawler, DeepMind's archives, and MMAction2's scripts.
 _CSV_NAMES = {
     "train": ("train.csv", "kinetics_train.csv"),
     "val": ("val.csv", "validate.csv", "kinetics_val.csv"),
@@ -51,21 +51,21 @@ def read_kinetics(
 ) -> dict[str, VideoIndex]:
     """Read a Kinetics dataset or a dataset in its layout.
 
-    Class ids are the positions of the names of train.csv (of val.csv when there is no train.csv)
-    in alphabetical order.
+    Class ids are the positions of the names of train.csv (of val.csv if there is no train.csv) in
+    alphabetical order.
 
     Args:
-        root: Folder with train/ and val/ (or videos_train/ and videos_val/), and replacement/
-            where the copy has one.
+        root: Folder with train/ and val/ (or videos_train/ and videos_val/), and optionally
+            replacement/.
         annotations: Folder with train.csv and val.csv (or validate.csv).
         dataset: Name given to the records.
 
     Returns:
-        Part ("train", "test") -> its index, where it has a list; "test" is the val list.
+        Part ("train", "test") -> its index, for each part with a list; "test" is the val list.
 
     Raises:
         InputError: a folder or list is missing, a row is malformed, names an unknown label or is
-            listed twice, a file lies in the folder of another label, or no video exists.
+            listed twice, a file is in the folder of another label, or no video exists.
     """
     check_folder(root, f"{dataset}: root")
     class_names, lists = _read_lists(annotations, dataset)
@@ -86,7 +86,7 @@ def read_kinetics(
 def _find_files(
     listed: list[ListedVideo], files: Mapping[str, str], folders: "_LabelFolders", dataset: str
 ) -> tuple[tuple[VideoRecord, ...], tuple[str, ...]]:
-    """Return the records of the videos that are there, and the names of the others."""
+    """Return the records of existing videos, and the names of missing ones."""
     records: list[VideoRecord] = []
     missing: list[str] = []
     for stem, label, group, _ in listed:
@@ -112,7 +112,7 @@ def count_kinetics(annotations: Path) -> dict[str, int]:
 def _read_lists(
     annotations: Path, dataset: str
 ) -> tuple[tuple[str, ...], dict[str, list[ListedVideo]]]:
-    """Return the class names, and part ("train", "val") -> its videos where it has a list."""
+    """Return the class names, and part ("train", "val") -> its videos for each part with a list."""
     check_folder(annotations, f"{dataset}: annotations")
     found = {part: _find_csv(annotations, part) for part in _CSV_NAMES}
     paths = {part: path for part, path in found.items() if path is not None}
@@ -167,7 +167,7 @@ def _read_csv(path: Path) -> Iterator[_Row]:
 
 
 def _class_names(table: list[_Row]) -> tuple[str, ...]:
-    # One name per normal form: a list that spells a label in two ways has one class for it.
+    # One name per normal form, so that two spellings of a label make one class.
     spelled: dict[str, str] = {}
     for name in sorted({row.label for row in table} - {""}):
         spelled.setdefault(normal_form(name), name)
@@ -210,14 +210,14 @@ def _stem_of(path: Path, row: _Row) -> str:
 
 
 def _whole_sec(text: str) -> int:
-    # Some copies have "5.0".
+    # Some copies write times as "5.0".
     return int(text) if text.isdecimal() else int(float(text))
 
 
 def _list_files(root: Path, part: str, dataset: str) -> dict[str, str]:
-    """Map the stem of every video of a part to its path; replacements come last and win.
+    """Return video stem -> path for a part; replacements are read last and win.
 
-    Whole stems are compared, since ids may hold `_` and begin with `-`: nothing is split off them.
+    Whole stems are compared and never split, since ids may contain `_` and begin with `-`.
     """
     listing = FolderListing(root)
     own = next((name for name in PART_FOLDERS[part] if name in listing.names("")), part)
@@ -246,7 +246,7 @@ def _folders_in(listing: FolderListing, folder: str) -> list[str]:
 
 
 class _LabelFolders:
-    """Checks that a file lies in the folder of its label, where there are such folders."""
+    """Check that files are in the folder of their label, if there are label folders."""
 
     def __init__(self, root: Path, class_names: tuple[str, ...]) -> None:
         self._root = root

@@ -1,8 +1,8 @@
-"""The files and rows of path-label lists; what the rows mean is up to `path_list`.
+"""Files and rows of path-label lists, which `path_list` interprets.
 
-Read are the lists of SlowFast and PyTorchVideo (`train.csv`, `val.csv`, `test.csv`; no header),
-those of MMAction2 (`<name>_train_list_videos.txt`, `<name>_train_split_1_videos.txt`) and CSV files
-with a header.
+Supported are the lists of SlowFast and PyTorchVideo (`train.csv`, `val.csv`, `test.csv`; no
+header), the lists of MMAction2 (`<name>_train_list_videos.txt`,
+`<name>_train_split_1_videos.txt`) and CSV files with a header.
 """
 
 import csv
@@ -39,7 +39,7 @@ _PART_OF_NAME = {
 
 
 class ListRow(NamedTuple):
-    """One row: its number from 1 and its fields; the group is "" where there is no such column."""
+    """One row: its number from 1 and its fields; the group is "" if there is no such column."""
 
     number: int
     path: str
@@ -49,12 +49,12 @@ class ListRow(NamedTuple):
 
 @dataclass
 class ListTable:
-    """The rows of one part.
+    """Rows of one part.
 
     Args:
-        source: The file that holds them.
-        name: Of the list, for messages: the file, and its split where it holds several.
-        has_header: Whether it has a header; only then labels may be names.
+        source: File that holds the rows.
+        name: Name of the list for messages: the file, and the part if the file holds several.
+        has_header: Whether the file has a header; only then labels may be names.
         ignored: Columns that are not read.
         rows: Rows of the part, in order.
     """
@@ -71,15 +71,14 @@ def read_tables(annotations: Path, *, split: int, separator: str) -> dict[str, L
 
     Args:
         annotations: Folder of one list per part, or one CSV file with a column `split`.
-        split: Which of several splits, where the files are named `..._split_<split>...`; else 1.
-        separator: What stands between path and label; "auto" takes the last comma or blank.
+        split: Number of the split for files named `..._split_<split>...`; else 1.
+        separator: Separator of path and label; "auto" takes the last comma or blank.
 
     Returns:
         Part ("train", "val", "test") -> its rows, in this order.
 
     Raises:
-        InputError: a folder or file is missing or cannot be told from another one, or a row is
-            malformed.
+        InputError: a folder or file is missing or ambiguous, or a row is malformed.
     """
     tables: dict[str, ListTable] = {}
     if annotations.is_file():
@@ -115,7 +114,7 @@ def _find_list(annotations: Path, part: str, split: int) -> Path | None:
         raise InputError(
             f"{matches[0][0]} lists frame folders, which are not read; make a list of videos"
         )
-    # A list of this very split goes before one for all.
+    # A list of this split takes precedence over a list without a split number.
     own = [path for path, match in of_videos if match.group(2)]
     paths = own or [path for path, _ in of_videos if split == 1]
     if len(paths) > 1:
@@ -126,7 +125,7 @@ def _find_list(annotations: Path, part: str, split: int) -> Path | None:
 
 
 def _read_file(path: Path, separator: str, *, part: str) -> dict[str, ListTable]:
-    """Read a file of one part, or of all parts when `part` is ""."""
+    """Read a file of one part, or of all parts if `part` is ""."""
     delimiter = "," if separator == AUTO_SEPARATOR else separator
     rows = read_rows(path)
     first = rows[0][1] if rows else ""
@@ -165,7 +164,7 @@ def _is_header(columns: list[str]) -> bool:
 
 
 def _explain_header(text: str, delimiter: str) -> str:
-    """Return how the first row of a list would be read as a header, or ""."""
+    """Return a hint if the first row is a header with another separator, or ""."""
     for other in _SEPARATORS:
         if other != delimiter and _is_header(_split_header(text, other)):
             return f"; it is separated by {other!r}, so set SEPARATOR to {other!r}"
@@ -173,7 +172,7 @@ def _explain_header(text: str, delimiter: str) -> str:
 
 
 def _check_columns(path: Path, columns: list[str], delimiter: str) -> tuple[str, ...]:
-    """Return the columns that are not read; refuse those that change what a row means."""
+    """Return the columns that are not read; refuse columns that change the meaning of a row."""
     if len(set(columns)) < len(columns) or len(delimiter) != 1:
         raise InputError(
             f"{path} row 1: columns {delimiter.join(columns)} must be path,label[,split][,group], "
@@ -197,7 +196,7 @@ def _read_plain(path: Path, rows: list[tuple[int, str]], separator: str) -> Iter
                 f"{path} row {number}: {text!r} must be '<path><separator><label>' with a label "
                 f"0, 1, 2, ...{_explain_row(text, separator, is_first=number == rows[0][0])}"
             )
-        # The first two for speed: most rows are of .mp4 files.
+        # The first two conditions are for speed, since most rows are of .mp4 files.
         if video[-1].isdecimal() and video[-4:] != ".mp4" and _ends_in_a_field_of_digits(video):
             raise InputError(
                 f"{path} row {number}: {text!r} has a number between path and label; frame folders "
@@ -212,7 +211,7 @@ def _read_plain(path: Path, rows: list[tuple[int, str]], separator: str) -> Iter
 
 
 def _explain_row(text: str, separator: str, *, is_first: bool) -> str:
-    """Return why a row of a list without a header has no path or no label, and what to do."""
+    """Return a hint why a row without a header has no path or no label, and the remedy."""
     header = _explain_header(text, "," if separator == AUTO_SEPARATOR else separator)
     if is_first and header:
         return header
@@ -252,7 +251,7 @@ def _ends_in_a_field_of_digits(video: str) -> bool:
 
 
 def _read_headed(path: Path, columns: list[str], delimiter: str) -> Iterator[tuple[ListRow, str]]:
-    """Yield the rows below a header, each with its split or ""."""
+    """Yield the rows below a header, each with its split, or "" if it has none."""
     places = [columns.index(name) if name in columns else -1 for name in _COLUMNS]
     reader = csv.reader(io.StringIO(read_text(path)), delimiter=delimiter)
     try:

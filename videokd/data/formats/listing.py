@@ -1,6 +1,6 @@
-"""What the readers of annotation lists share: text rows, spellings, groups and the checks of lists.
+"""Shared code of the readers of annotation lists: rows, spellings, groups and checks.
 
-Rows are kept as plain tuples and handled with str methods: lists of 650,000 rows are real.
+Rows are plain tuples processed with str methods, since lists may have 650,000 rows.
 """
 
 import logging
@@ -18,13 +18,13 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class ListedVideo(NamedTuple):
-    """One row of a list, before it is known whether its file exists.
+    """One row of a list; its file may not exist.
 
     Args:
-        path: As the list has it, relative to the root, with forward slashes.
+        path: Path in the list, relative to the root, with forward slashes.
         label: Class id, 0-based.
         group: Source of the video.
-        row: Where the list names it, from 1; for messages.
+        row: Row number in the list, from 1; for messages.
     """
 
     path: str
@@ -34,16 +34,16 @@ class ListedVideo(NamedTuple):
 
 
 def normal_form(name: str) -> str:
-    """Reduce a label to what all its spellings share: lower case words, single blanks.
+    """Return a form of a label common to all its spellings: lower case words, single blanks.
 
-    Apostrophes vanish before the rest of the punctuation becomes blanks, since some copies of
-    Kinetics name the folder of "person's" `persons`.
+    Apostrophes are removed before other punctuation becomes blanks, since some copies of Kinetics
+    name the folder of "person's" `persons`.
     """
     return re.sub(r"[\W_]+", " ", name.lower().replace("'", "")).strip()
 
 
 def check_spellings(names: Iterable[str], source: str) -> None:
-    """Raise InputError when two class names differ only in spelling; `source` names the list."""
+    """Raise InputError if two class names differ only in spelling; `source` names the list."""
     spelled: dict[str, str] = {}
     for name in names:
         other = spelled.setdefault(normal_form(name), name)
@@ -54,7 +54,7 @@ def check_spellings(names: Iterable[str], source: str) -> None:
 
 
 def check_folder(folder: Path, what: str) -> None:
-    """Raise InputError unless the folder exists; `what` says what it should hold."""
+    """Raise InputError unless the folder exists; `what` describes its content in the message."""
     if not folder.is_dir():
         raise InputError(f"{what} {folder} is not a folder; set it to where the dataset lies")
 
@@ -84,10 +84,10 @@ def read_text(path: Path) -> str:
 
 
 def read_rows(path: Path) -> list[tuple[int, str]]:
-    """Read the rows of a text file that are not blank.
+    """Read the non-blank rows of a text file.
 
     Returns:
-        (row number from 1, text without outer blanks) pairs. Line ends may be LF or CRLF.
+        (row number from 1, text stripped of blanks) pairs. Line ends may be LF or CRLF.
 
     Raises:
         InputError: the file is missing or is not UTF-8 text.
@@ -97,15 +97,17 @@ def read_rows(path: Path) -> list[tuple[int, str]]:
 
 
 def make_group_finder(pattern: str) -> Callable[[str], str]:
-    r"""Return a function that names the source of a video, given its path under the root.
+    r"""Return a function from a video's path under the root to the name of its source.
+
+    The function returns "" for a path that the pattern does not match.
 
     Args:
-        pattern: Regular expression that is searched in the path; its first group, or the whole
-            match when it has none, is the source: `(person\d+)_`. "" takes the name of the file
-            up to its last underscore.
+        pattern: Regular expression searched in the path. Its first group, or the whole match if it
+            has none, is the source: `(person\d+)_`. "" takes the file name up to its last
+            underscore.
 
     Raises:
-        InputError: the pattern is not a regular expression; at a call, it is not in the path.
+        InputError: the pattern is not a regular expression.
     """
     if not pattern:
         return _name_to_last_underscore
@@ -130,7 +132,7 @@ def _name_to_last_underscore(path: str) -> str:
 
 
 def check_unique(listed: Sequence[ListedVideo], source: str) -> None:
-    """Raise InputError when a path is listed twice; `source` names the list."""
+    """Raise InputError if a path is listed twice; `source` names the list."""
     if len({video.path for video in listed}) == len(listed):
         return
     rows: dict[str, int] = {}
@@ -146,11 +148,11 @@ def check_unique(listed: Sequence[ListedVideo], source: str) -> None:
 def check_disjoint(
     parts: Mapping[str, Sequence[ListedVideo]], *, sources: Mapping[str, str]
 ) -> None:
-    """Check that no video is in two parts; warn when training shares sources with another part.
+    """Check that no video is in two parts; warn if training shares sources with another part.
 
     Args:
         parts: Part ("train", "val", "test") -> its videos.
-        sources: Part -> the file of its list.
+        sources: Part -> path of its list.
 
     Raises:
         InputError: a video is in two parts.
@@ -172,10 +174,10 @@ def check_disjoint(
 def warn_of_shared_groups(
     groups: Mapping[str, Collection[tuple[int, str]]], *, source: str
 ) -> None:
-    """Log one warning when training and other parts have (class id, group) pairs in common.
+    """Log one warning if training and other parts have (class id, group) pairs in common.
 
     Args:
-        groups: Part -> its pairs.
+        groups: Part -> its (class id, group) pairs.
         source: Name of the lists or of the folder.
     """
     train = set(groups.get("train", ()))

@@ -1,7 +1,8 @@
-"""What becomes of a video's class when the video is mirrored left to right.
+"""Effect of mirroring left to right on a video's class.
 
-"Moving left" mirrored is "moving right". Only explicit pairs of classes say so: most names with
-"left" or "right" in them ("putting something upright", "leaving right away") have no direction.
+"Moving left" mirrored is "moving right". Such classes must be paired explicitly, since most names
+with "left" or "right" in them ("putting something upright", "leaving right away") have no
+direction.
 """
 
 import logging
@@ -29,19 +30,19 @@ def resolve_mirror_labels(
     Args:
         class_names: Name of class k at position k.
         flip: "keep": mirroring changes no class; "swap": it exchanges the classes of each pair;
-            "off": videos are not mirrored; "auto": "swap" where there are pairs, else "keep".
-        pairs: (name, name) pairs that the user gave, in any spelling of the names.
-        known_pairs: Those of the format; read when the user gave none.
+            "off": videos are not mirrored; "auto": "swap" if there are pairs, else "keep".
+        pairs: (name, name) pairs given by the user, in any spelling of the names.
+        known_pairs: Pairs of the format; used if the user gave none.
         dataset: Name of the dataset, for messages.
 
     Returns:
-        Class of the mirror image of class k at position k; () when all stay; None for "off".
-        Also None when a known pair has lost one of its classes (in a subset of the dataset): the
-        mirror image of the other one is of no class.
+        Class of the mirror image of class k at position k; () if mirroring changes no class; None
+        for "off". Also None if one class of a known pair is absent (in a subset of the dataset),
+        since the mirror image of the other one then has no class.
 
     Raises:
         InputError: flip is unknown, "swap" has no pairs, or a pair of the user names a class that
-            is not there or has a pair already.
+            does not exist or already has a pair.
     """
     if flip not in FLIPS:
         raise InputError(f"{dataset}: flip must be one of {', '.join(FLIPS)}; got {flip!r}")
@@ -90,7 +91,7 @@ def _swap(
 
 
 def warn_of_likely_pair(class_names: Sequence[str], dataset: str) -> None:
-    """Log a warning when two class names differ in nothing but left and right exchanged."""
+    """Log a warning if two class names differ only in left and right being exchanged."""
     spelled = {normal_form(name): name for name in class_names}
     for form, name in spelled.items():
         other = " ".join(_OTHER_SIDE.get(word, word) for word in form.split())

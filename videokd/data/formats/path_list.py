@@ -1,8 +1,9 @@
-"""Lists of paths and labels: those of SlowFast, PyTorchVideo and MMAction2, and one's own CSV.
+"""Lists of paths and labels: formats of SlowFast, PyTorchVideo and MMAction2, and custom CSV.
 
-Without a header a row is `<path><separator><label>`, split at the last separator, so that paths
-may hold blanks; labels are 0-based numbers. Under a header `path,label[,split][,group]` labels may
-also be names. Lists of frame folders and of several labels per video are refused.
+Without a header, a row is `<path><separator><label>`, split at the last separator, so paths may
+hold blanks; labels are 0-based numbers. Under a header `path,label[,split][,group]`, labels may
+also
+be names. Lists of frame folders and of several labels per video are refused.
 """
 
 import logging
@@ -43,20 +44,20 @@ def read_path_list(
     r"""Read a dataset given by lists of paths and labels.
 
     Args:
-        root: Folder that relative paths start from, and that absolute ones are under. Where it
-            has train/ and val/ (or videos_train/ and videos_val/), paths may start from those.
+        root: Folder that relative paths start from and that contains absolute ones. If it has
+            train/ and val/ (or videos_train/ and videos_val/), paths may be relative to those.
         annotations: Folder of the lists, or one CSV file with a column `split`. A `classes.txt`
-            beside the lists names one class per line, in the order of the labels; without it
-            labels that are numbers are their own names.
-        split: Which of several splits, where files are named `..._split_<split>...`; else 1.
-        separator: What stands between path and label; "auto" takes the last comma or blank.
-        group_pattern: Regular expression of a video's group in its path, such as `(person\d+)_`;
-            "" takes the column `group`, or the name of the file up to its last underscore.
+            beside the lists names one class per line, in the order of the labels; without it,
+            numeric labels are their own names.
+        split: Number of the split for files named `..._split_<split>...`; else 1.
+        separator: Separator of path and label; "auto" takes the last comma or blank.
+        group_pattern: Regular expression that finds a video's group in its path, such as
+            `(person\d+)_`; "" takes the column `group`, or the file name up to its last underscore.
         dataset: Name given to the records.
 
     Returns:
-        Part ("train", "val", "test") -> its index, where it has a list. A val list without a test
-        list is the test part.
+        Part ("train", "val", "test") -> its index, for each part with a list. A val list without a
+        test list is the test part.
 
     Raises:
         InputError: a folder or list is missing, a row is malformed, has an unknown label, leaves
@@ -107,7 +108,7 @@ def _resolve(
     group_pattern: str,
     listing: FolderListing | None,
 ) -> tuple[tuple[str, ...], dict[str, list[ListedVideo]]]:
-    """Return the class names, and part -> its videos. Without a listing no path is looked at."""
+    """Return the class names, and part -> its videos. Without a listing, files are not checked."""
     folder = annotations.parent if annotations.is_file() else annotations
     class_names = _class_names(tables["train"], folder / CLASS_FILE)
     clean_path = _make_path_cleaner(None if listing is None else listing.root)
@@ -117,7 +118,7 @@ def _resolve(
         parts[part] = videos if listing is None else _start_from_root(videos, listing, part)
         check_unique(parts[part], str(table.source))
     if "val" in parts and {v.path for v in parts["val"]} == {v.path for v in parts["test"]}:
-        # Users of SlowFast copy val.csv to test.csv, since Kinetics has no other test labels.
+        # SlowFast users copy val.csv to test.csv, since Kinetics has no other test labels.
         del parts["val"]
         _logger.warning(
             "%s: val and test list the same videos, so they are the test part only", annotations
@@ -174,7 +175,7 @@ def _make_videos(
                 f"{table.source} row {number}: {listed_path!r} is not under the root; set the root "
                 "to a folder above all videos"
             )
-        # A pattern that is set goes before the column.
+        # A configured pattern takes precedence over the column.
         group = group if group and not group_pattern else find_group(path)
         if not group:
             raise InputError(
@@ -193,8 +194,8 @@ def _label_table(class_names: Sequence[str], *, has_names: bool) -> dict[str, in
 
 
 def _make_path_cleaner(root: Path | None) -> Callable[[str], str]:
-    """Return a function: path of a list -> path under the root, "" when it is not under it."""
-    # Lists may have been written with the root's own name or with what it links to.
+    """Return a function from a listed path to the path under the root, "" if outside the root."""
+    # Absolute paths may use the root's own name or the folder that it links to.
     own = (os.path.abspath(root), os.path.realpath(root)) if root is not None else ()
     prefixes = [f"{name.rstrip('/')}/" for name in own]
 
@@ -213,7 +214,7 @@ def _make_path_cleaner(root: Path | None) -> Callable[[str], str]:
 def _start_from_root(
     videos: list[ListedVideo], listing: FolderListing, part: str
 ) -> list[ListedVideo]:
-    # MMAction2's lists of Kinetics start from videos_train/ and videos_val/.
+    # MMAction2's Kinetics lists are relative to videos_train/ and videos_val/.
     sample = videos[:: max(1, len(videos) // 50)]
     parts = ("test", "val") if part == "test" else (part,)
     for folder in ("", *(f"{name}/" for own in parts for name in PART_FOLDERS[own])):

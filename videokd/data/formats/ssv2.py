@@ -1,7 +1,7 @@
 """Something-Something v2: `<id>.webm` in one flat folder, labels in three JSON files.
 
-A video's class is its template without the square brackets, looked up in labels.json, whose ids
-are strings. "test" means the validation part: the labels of the test part are not public.
+A video's class is its template without square brackets, looked up in labels.json, whose ids are
+strings. "test" means the validation part, since the labels of the test part are not public.
 """
 
 import json
@@ -23,7 +23,7 @@ from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
 
-# The classes that a mirror exchanges, all there are among the 174.
+# All pairs among the 174 classes that mirroring exchanges.
 SSV2_LEFT_RIGHT_PAIRS = (
     ("Pulling something from left to right", "Pulling something from right to left"),
     ("Pushing something from left to right", "Pushing something from right to left"),
@@ -34,7 +34,7 @@ SSV2_LEFT_RIGHT_PAIRS = (
 )
 
 _PART_OF_SUBSET = {"train": "train", "test": "validation"}
-# As the first release and the later one call their files and their folder of videos.
+# File name prefixes and video folders of the first release and of the later one.
 _PREFIXES = ("something-something-v2-", "")
 _FOLDERS = ("", "20bn-something-something-v2", "videos")
 
@@ -43,15 +43,15 @@ def read_ssv2(root: Path, *, annotations: Path, dataset: str = "ssv2") -> dict[s
     """Read Something-Something v2 or a dataset in its layout.
 
     Args:
-        root: Folder of the videos, or the one above 20bn-something-something-v2/ or videos/.
-            Copies in another container (`<id>.mp4`) are found too.
-        annotations: Folder with labels.json, train.json and validation.json, with or without
-            `something-something-v2-` before their names.
+        root: Folder of the videos, or the parent of 20bn-something-something-v2/ or videos/. Copies
+            in another container (`<id>.mp4`) are found too.
+        annotations: Folder with labels.json, train.json and validation.json, with or without the
+            prefix `something-something-v2-`.
         dataset: Name given to the records.
 
     Returns:
-        Part ("train", "test") -> its index; "test" is the validation list. Groups are single
-        videos: the lists name no source.
+        Part ("train", "test") -> its index; "test" is the validation list. Each video is its own
+        group, since the lists name no source.
 
     Raises:
         InputError: a folder or list is missing, an entry is malformed, names an unknown template
@@ -114,7 +114,7 @@ def _read_labels(path: Path) -> tuple[str, ...]:
         raise InputError(f'{path} must hold {{"template": "class id", ...}}')
     names: dict[int, str] = {}
     for template, class_id in table.items():
-        # 0-based, and strings: "0" .. "173".
+        # Class ids are 0-based strings: "0" .. "173".
         label = int(class_id) if str(class_id).isdecimal() else -1
         if not 0 <= label < len(table) or label in names:
             raise InputError(
@@ -163,7 +163,7 @@ def _without_brackets(template: str) -> str:
 
 
 def _list_files(root: Path, listed: list[ListedVideo]) -> dict[str, str]:
-    """Map the id of every video to its path, in the first of the folders that has any."""
+    """Return video id -> path, from the first of the folders that holds any listed video."""
     listing = FolderListing(root)
     files: dict[str, str] = {}
     for folder in _FOLDERS:

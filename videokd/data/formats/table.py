@@ -1,4 +1,4 @@
-"""Format name -> how its datasets are read and counted, and what has to be known for that."""
+"""Table of dataset formats: functions to read and count a dataset, and their options."""
 
 import gc
 from collections.abc import Callable, Iterator, Mapping
@@ -22,17 +22,19 @@ from videokd.utils.errors import InputError
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """Where a dataset lies and how it is to be read.
+    """Location and reading options of a dataset.
 
     Args:
         format: A key of FORMATS.
-        root: Folder of the videos; None where only lists are counted.
-        annotations: Folder (or file) of the lists; None for formats that have none.
+        root: Folder of the videos; None if only lists are counted.
+        annotations: Folder (or file) of the lists; None for formats without lists.
         split: 1, 2 or 3; 1 for formats without splits.
-        separator: Between path and label of list files; "auto" takes the last comma or blank.
-        group_pattern: Regular expression of a video's group in its path; "" for the format's own.
+        separator: Separator of path and label in list files; "auto" takes the last comma or blank.
+        group_pattern: Regular expression that finds a video's group in its path; "" for the
+            format's default.
         flip: "auto", "keep", "swap" or "off", see `resolve_mirror_labels`.
-        left_right_pairs: Pairs of class names that a mirror exchanges; () for the format's own.
+        left_right_pairs: Pairs of class names that mirroring exchanges; () for the format's
+            default.
     """
 
     format: str
@@ -47,14 +49,14 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class Format:
-    """One format.
+    """A dataset format.
 
     Args:
         read: (root, dataset=, **options) -> part ("train", "val", "test") -> its VideoIndex.
-        count: (**options) -> counts of the lists; of the folders where a format has no lists.
-        options: Fields of a DatasetSpec that both take.
-        parts_from: Where its parts come from, for a user who lacks one.
-        left_right_pairs: Its classes that a mirror exchanges.
+        count: (**options) -> counts of the lists, or of the folders if the format has no lists.
+        options: Fields of a DatasetSpec that both functions take.
+        parts_from: Description of where its parts come from, for messages.
+        left_right_pairs: Pairs of its classes that mirroring exchanges.
     """
 
     read: Callable[..., dict[str, VideoIndex]]
@@ -65,7 +67,7 @@ class Format:
 
     @property
     def needs_annotations(self) -> bool:
-        """Whether labels come from lists."""
+        """Whether labels are read from lists."""
         return "annotations" in self.options
 
 
@@ -96,15 +98,15 @@ def read_dataset(spec: DatasetSpec, *, name: str) -> dict[str, VideoIndex]:
     """Read a dataset of any format.
 
     Args:
-        spec: Where it lies.
+        spec: Location and options of the dataset.
         name: Name given to the records.
 
     Returns:
-        Part -> its index: "train" and "test", and "val" where the dataset has one of its own.
+        Part -> its index: "train" and "test", and "val" if the dataset has its own.
 
     Raises:
-        InputError: as of the format's reader; a folder is not given, a part is absent, or an
-            option is that the format does not read.
+        InputError: the format's reader refuses it, a folder is not given, a part is absent, or an
+            option is set that the format does not use.
     """
     indexes = find_dataset(spec, name=name)
     own = FORMATS[spec.format]
@@ -128,7 +130,7 @@ def read_dataset(spec: DatasetSpec, *, name: str) -> dict[str, VideoIndex]:
 
 
 def find_dataset(spec: DatasetSpec, *, name: str) -> dict[str, VideoIndex]:
-    """Read the parts that a dataset of any format has, be it one; see `read_dataset`."""
+    """Read all parts that a dataset of any format has, even only one; see `read_dataset`."""
     options = _check_options(spec, name)
     if spec.root is None:
         raise InputError(f"{name}: root is empty; set it to the folder of the videos")
@@ -141,10 +143,10 @@ def find_dataset(spec: DatasetSpec, *, name: str) -> dict[str, VideoIndex]:
 def count_dataset(spec: DatasetSpec) -> dict[str, int]:
     """Count the listed videos: keys "train", "val", "test" and "classes".
 
-    There is no key for an absent list, and none for "val" where validation is held out of train.
+    Absent lists have no key, and neither has "val" if validation is held out of train.
 
     Raises:
-        InputError: as of `read_dataset`.
+        InputError: same as for `read_dataset`.
     """
     options = _check_options(spec, spec.format)
     own = FORMATS[spec.format]
@@ -157,7 +159,7 @@ def count_dataset(spec: DatasetSpec) -> dict[str, int]:
 
 @contextmanager
 def _paused_collector() -> Iterator[None]:
-    # It would walk all rows again each time that some more were read: a third of the time.
+    # The collector would rescan all rows again and again, which takes a third of the time.
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -168,7 +170,7 @@ def _paused_collector() -> Iterator[None]:
 
 
 def _check_options(spec: DatasetSpec, name: str) -> dict[str, Any]:
-    """Return what the format reads of a spec."""
+    """Return the options of a spec that the format uses."""
     if spec.format not in FORMATS:
         raise InputError(f"{name}: format must be one of {', '.join(FORMATS)}; got {spec.format!r}")
     own = FORMATS[spec.format]

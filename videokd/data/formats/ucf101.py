@@ -1,7 +1,7 @@
 """UCF101: `<Class>/v_<Class>_gNN_cNN.avi` with classInd.txt and three train/test lists.
 
-Labels are 1-based in the lists and 0-based here. They come from the folder, never from the file
-name: the files of HandstandPushups are called HandStandPushups.
+Labels are 1-based in the lists and 0-based here. Labels come from the folder, never from the file
+name, since the files of HandstandPushups are called HandStandPushups.
 """
 
 import re
@@ -37,7 +37,7 @@ def read_ucf101(
 
     Raises:
         InputError: a folder or list is missing, a row is malformed, names an unknown class, is
-            listed twice or is in train and test, or none of the videos exists.
+            listed twice or is in train and test, or none of the videos exist.
     """
     class_names, parts = _read_lists(annotations, split)
     return build_indexes(
@@ -93,7 +93,7 @@ def _read_classes(path: Path) -> tuple[str, ...]:
 def _parse_row(path: Path, row: int, text: str, labels: dict[str, int], subset: str) -> ListedVideo:
     fields = text.rsplit(None, 1)
     has_label = len(fields) == 2 and fields[1].isdecimal()
-    # Test lists of UCF101 have no labels; copies of them sometimes do.
+    # UCF101's test lists have no labels, but some copies of them do.
     if subset == "train" and not has_label:
         raise InputError(f"{path} row {row}: {text!r} must be '<class>/<file> <label>'")
     video = fields[0] if has_label else text
