@@ -195,7 +195,7 @@ class _CachedReader:
         return self._frames[np.asarray(indices, dtype=np.int64)]
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing, since no file is open."""
 
     def __enter__(self) -> "_CachedReader":
         return self
@@ -272,7 +272,7 @@ def _give_up(entry: _Entry, error: VideoError) -> _Entry:
 
 @dataclass
 class _Mapper:
-    """Map over videos in supervised processes, with a progress report for each video."""
+    """Map function over videos in supervised processes, which reports progress per video."""
 
     num_processes: int
     deadline_sec: float

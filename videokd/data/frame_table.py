@@ -131,7 +131,7 @@ def build_frame_table(
 ) -> FrameTable:
     """Build the frame table of a video from its packets.
 
-    If the times cannot be display times, the table is a counted one. An example are decoding times
+    If the times cannot be display times, the table is marked as counted. An example: decoding times
     that `ffmpeg -i x.avi -c copy x.mp4` writes as display times.
 
     Args:
@@ -168,7 +168,7 @@ def _from_times(packets: Sequence[Packet], *, is_mpeg4: bool) -> FrameTable:
     shown = [(p.pts, n) for n, p in numbered if p.pts is not None and p.pts >= start]
     shown = sorted((t, n) for t, n in shown if t not in hidden)
     is_counted = len(set(times)) < len(numbered) or (is_mpeg4 and has_empty)
-    if is_counted:  # also from a key frame without a time
+    if is_counted:  # the first key frame may lack a time
         keys = [(start, first)]
     return FrameTable(
         pts=np.array([t for t, _ in shown], np.int64),
@@ -182,7 +182,7 @@ def _from_times(packets: Sequence[Packet], *, is_mpeg4: bool) -> FrameTable:
 
 
 def _has_decoding_times(packets: Sequence[Packet], *, reorders: bool) -> bool:
-    """Return whether times rise in decoding order where frames are displayed in another order."""
+    """Return whether times rise in decoding order although display order differs from it."""
     timed = [(p.pts, p.is_bidirectional) for p in packets if p.pts is not None]
     latest = accumulate((pts for pts, _ in timed), max)
     # For each packet: displayed after all packets decoded before it, and whether it is a B picture.

@@ -9,7 +9,9 @@ from videokd.data.column_table import ColumnTable
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """Result of `decode.probe_video` for one file; only path, stamp and cause if it is unusable.
+    """Result of `decode.probe_video` for one file.
+
+    An unusable file has only path, num_bytes, mtime_ns, cause and is_unread.
 
     Args:
         path: Path relative to the root of the dataset, with forward slashes.

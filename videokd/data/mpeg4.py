@@ -49,7 +49,6 @@ def list_pictures(packets: Sequence[bytes], *, head: bytes) -> list[tuple[Vop, b
 
     Raises:
         ValueError: a header is damaged, or the packing is of another kind.
-        ValueError: a head is damaged, or the packing is not of this kind.
     """
     parser = _VopParser(head)
     pictures = []

@@ -53,7 +53,6 @@ def scan_videos(
 
     Returns:
         One row per file, in the order of paths.
-        One row per file, in the order of paths.
 
     Raises:
         RunError: the processes die outside any file.

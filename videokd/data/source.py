@@ -228,5 +228,5 @@ def _file_errors(name: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise ReadError(name, error.strerror or type(error).__name__) from error
-    except (ValueError, RecursionError) as error:  # a NUL, no such character; a chain of links
+    except (ValueError, RecursionError) as error:  # a NUL or bad character; a chain of links
         raise VideoError(name, str(error) or type(error).__name__) from error

@@ -98,7 +98,7 @@ class Worker:
     ) -> None:
         self.number = number
         self.num_tasks = 0
-        """Tasks that are given but not answered."""
+        """Number of tasks given but not answered."""
         self._deadline_sec = deadline_sec
         # (task, position, time), written by the worker and read by this process.
         self._place = context.RawArray("d", (-1, STARTING, time.monotonic()))

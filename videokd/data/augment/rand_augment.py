@@ -1,8 +1,8 @@
 """RandAugment (Cubuk et al. 2020) for clips: a few random operations of one strength.
 
-Operations, ranges and pixel values are those of torchvision's RandAugment. The drawing is our own,
-so that it can be stored and replayed. All frames of a clip are treated alike: image statistics
-(contrast, autocontrast, equalize) are computed over the whole clip to avoid flicker.
+Operations, ranges and pixel values are those of torchvision's RandAugment. Parameters are drawn
+here, so that they can be stored and replayed. All frames of a clip are treated alike: image
+statistics (contrast, autocontrast, equalize) are computed over the whole clip to avoid flicker.
 """
 
 import math

@@ -27,7 +27,7 @@ def library_errors(path: str) -> Iterator[None]:
         yield
     except (VideoError, MemoryError):
         raise
-    except Exception as error:  # decord's own error derives from nothing narrower.
+    except Exception as error:  # decord's error has no narrower base class.
         if _is_failed_read(error):
             raise ReadError(
                 path, f"{short_cause(error)} (from the system, not the file)"

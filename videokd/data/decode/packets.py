@@ -18,7 +18,7 @@ from videokd.utils.errors import VideoError
 
 MAX_VIDEO_FRAMES = 4_000_000
 # Packets are kept after listing, since reading them again and relying on exact seeks costs more
-# than this memory. Larger videos are seeked in.
+# than this memory. Larger videos are read by seeking.
 _MAX_HELD_BYTES = 64 * 2**20
 # A block that was lost or never downloaded reads as zeros. These codecs write that many zeros in a
 # row only after a picture.

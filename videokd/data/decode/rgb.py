@@ -94,7 +94,7 @@ def find_orientation(frame: Any) -> Orientation:
     """
     try:
         matrix = bytes(frame.side_data["DISPLAYMATRIX"])
-    except (KeyError, ValueError):  # None, or data of a kind that PyAV has no name for.
+    except (KeyError, ValueError):  # No matrix, or side data that PyAV has no name for.
         return _TURNS[round(frame.rotation / 90) % 4]
     # Pixel (x, y) is displayed at (a x + c y, b x + d y).
     a, b, _, c, d = struct.unpack("=5i", matrix[:20])

@@ -246,7 +246,7 @@ def _folders_in(listing: FolderListing, folder: str) -> list[str]:
 
 
 class _LabelFolders:
-    """Check that files are in the folder of their label, if there are label folders."""
+    """Checker that files are in the folder of their label, if there are label folders."""
 
     def __init__(self, root: Path, class_names: tuple[str, ...]) -> None:
         self._root = root

@@ -2,8 +2,7 @@
 
 Without a header, a row is `<path><separator><label>`, split at the last separator, so paths may
 hold blanks; labels are 0-based numbers. Under a header `path,label[,split][,group]`, labels may
-also
-be names. Lists of frame folders and of several labels per video are refused.
+also be names. Lists of frame folders and of several labels per video are refused.
 """
 
 import logging
