@@ -258,7 +258,7 @@ class SharedFrames:
         return torch.from_numpy(self.frames)
 
     def clip(self, number: int) -> NDArray[np.uint8]:
-        """Return the frames of a clip, (T, H, W, 3), read-only."""
+        """Return the frames of a clip, (T, H, W, 3); do not modify them."""
         rows = self.rows[number]
         first, last = int(rows[0]), int(rows[-1])
         if np.array_equal(rows, np.arange(first, last + 1)):

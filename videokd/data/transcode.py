@@ -1,8 +1,8 @@
 """Transcoding of a video: smaller, with more key frames, in another container or frame rate.
 
-Frames and times are kept unless another rate is requested, and both are verified by reading the new
-file back. Rotation is applied to the frames. Sound and pixel aspect ratio are dropped, since no
-reader here uses them.
+Frames and times are kept unless another rate is requested. The new file is read back to verify the
+number and times of its frames. Rotation is applied to the frames. Sound and pixel aspect ratio are
+dropped, since no reader here uses them.
 """
 
 import os
