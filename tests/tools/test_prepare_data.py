@@ -209,8 +209,8 @@ def test_a_folder_is_converted_and_new_names_are_listed(tool, dataset, tmp_path)
     code, out, _ = tool(*words, "--to", "mp4", "--fps", 12.5)
     assert code == 0
     assert "2 videos have another extension" in out
-    assert "left out are 1 files (1 .txt), e.g. list.txt" in out
-    assert "left out are 1 links, e.g. link.avi" in out
+    assert "files left out: 1 (1 .txt), e.g. list.txt" in out
+    assert "links left out: 1, e.g. link.avi" in out
     with (target / "renamed.csv").open(newline="") as file:
         renamed = list(csv.DictReader(file))
     for row in renamed:

@@ -19,7 +19,7 @@ def is_video_name(name: str) -> bool:
 
 
 def describe_other_files(paths: Sequence[str]) -> str:
-    """Return a count of non-video files by extension: `5 files (3 .txt, 2 .srt), e.g. a.txt`.
+    """Return a count of non-video files by extension: `5 (3 .txt, 2 .srt), e.g. a.txt`.
 
     Args:
         paths: Paths of at least one file; the first is the example. A folder ends with "/".
@@ -28,7 +28,7 @@ def describe_other_files(paths: Sequence[str]) -> str:
     kinds = [f"{count} {kind}" for kind, count in counts.most_common(_NUM_NAMED)]
     rest = len(paths) - sum(count for _, count in counts.most_common(_NUM_NAMED))
     kinds += [f"{rest} others"] if rest else []
-    return f"{len(paths)} files ({', '.join(kinds)}), e.g. {paths[0]}"
+    return f"{len(paths)} ({', '.join(kinds)}), e.g. {paths[0]}"
 
 
 def _extension(path: str) -> str:

@@ -51,7 +51,7 @@ def test_a_class_without_videos_keeps_its_number_with_a_warning(folder, caplog):
     assert [r.label for r in index.records] == [0, 2]
     assert caplog.messages == [
         f"folder: 1 class folders have no video, e.g. {root}/train/b",
-        "folder: left out are 1 files (1 .txt), e.g. train/b/readme.txt",
+        "folder: files left out: 1 (1 .txt), e.g. train/b/readme.txt",
     ]
 
 
@@ -64,7 +64,7 @@ def test_what_is_not_a_video_is_counted_and_named_in_one_line(folder, caplog):
         indexes = read_folder(root)
     assert sorted(r.path for i in indexes.values() for r in i.records) == sorted(videos)
     assert caplog.messages == [
-        "folder: left out are 5 files (2 .txt, 1 .mp4, 1 .rmvb, 1 folder), e.g. loose.mp4"
+        "folder: files left out: 5 (2 .txt, 1 .mp4, 1 .rmvb, 1 folder), e.g. loose.mp4"
     ]
 
 
@@ -94,7 +94,7 @@ def test_folders_beside_the_parts_are_named(folder, caplog):
     root = folder("train/a/x.mp4", "test/a/y.mp4", "extra/a/z.mp4")
     with caplog.at_level(logging.WARNING):
         read_folder(root)
-    assert caplog.messages == ["folder: left out are 1 files (1 folder), e.g. extra/"]
+    assert caplog.messages == ["folder: files left out: 1 (1 folder), e.g. extra/"]
 
 
 def test_an_unknown_test_class_is_named(folder):
@@ -108,7 +108,7 @@ def test_classes_that_differ_only_in_spelling_are_an_error(folder):
 
 
 def test_a_folder_without_videos_is_an_error(folder):
-    message = r"no video in the class folders of .*/train; .* left out are 1 files \(1 .txt\)"
+    message = r"no video in the class folders of .*/train; .* files left out: 1 \(1 .txt\)"
     with pytest.raises(InputError, match=message):
         read_folder(folder("train/a/x.txt"))
 

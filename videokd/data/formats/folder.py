@@ -194,7 +194,7 @@ class _FolderReader:
             _logger.warning("%s%s", self._dataset, self._describe_others())
 
     def _describe_others(self) -> str:
-        return f": left out are {describe_other_files(self.others)}" if self.others else ""
+        return f": files left out: {describe_other_files(self.others)}" if self.others else ""
 
     def _list_videos(self, folder: str, missing: list[str]) -> list[str]:
         check_folder_inside(self._root, folder)

@@ -80,9 +80,9 @@ def transcode_folder(args: argparse.Namespace, spec: "EncodeSpec", console: Cons
             stop.raise_if_set()
     _report(args.output, written, tree.renamed, console)
     if tree.others:
-        _show_line(console, f"left out are {describe_other_files(tree.others)}")
+        _show_line(console, f"files left out: {describe_other_files(tree.others)}")
     if tree.links:
-        _show_line(console, f"left out are {len(tree.links)} links, e.g. {tree.links[0]}")
+        _show_line(console, f"links left out: {len(tree.links)}, e.g. {tree.links[0]}")
     return 1 if num_failed else 0
 
 
