@@ -26,7 +26,7 @@ from videokd.data.synthetic.raster import Capsule
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """Look of one dataset.
+    """Appearance of one dataset.
 
     Attributes:
         draw_backdrop: Function that draws the (H', W', 3) backdrop, values in 0..255.
