@@ -15,12 +15,15 @@ import pytest
 import torch
 import yaml
 
+# Fixtures for all tests.
+from video_fixtures import failing_reads, make_video, read_numbers  # noqa: F401
+
 from videokd.data.augment import ViewParams
 from videokd.data.batch import BadVideo, ClipBatch
-from videokd.data.synthetic import generate_datasets
 from videokd.models import precision
 from videokd.models.classifier import VideoClassifier
 from videokd.models.zoo import Architecture, get_architecture
+from videokd.synthetic import generate_datasets
 
 WIDTH_FACTORS = {
     "mvit_b_16x4": 1 / 6,

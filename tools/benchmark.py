@@ -19,8 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-
-from videokd.pipeline.benchmarks import (
+from benchmarks import (
     Figure,
     benchmark_data,
     benchmark_distill,
@@ -29,8 +28,9 @@ from videokd.pipeline.benchmarks import (
     describe_winners,
     to_rows,
 )
-from videokd.pipeline.benchmarks.figures import describe_hardware
-from videokd.pipeline.cli import path_argument, run_tool
+from benchmarks.figures import describe_hardware
+
+from videokd.cli.common import path_argument, run_tool
 from videokd.utils.env import pick_device
 from videokd.utils.io import write_json
 

@@ -3,16 +3,16 @@
 import pytest
 
 from videokd.config import validate
+from videokd.data.batch_plan import MIXES
 from videokd.data.decode.choice import BACKENDS
-from videokd.data.mixing import MIXES
 from videokd.data.sampling import NUM_CROPS, TEST_RULES
 from videokd.data.sampling.temporal import KINDS, SHORT_VIDEO_RULES
-from videokd.data.synthetic import PROFILES
 from videokd.distill.losses.choices import FEATURE_LOSSES
 from videokd.engine.mirrors import LOGGERS
 from videokd.engine.schedule import LR_POLICIES
 from videokd.fusion.options import FINE_TUNES, STANDARDISERS, TOPOLOGIES
 from videokd.models.precision import PRECISIONS
+from videokd.synthetic import PROFILES
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 from videokd.config.defaults import dataset_template, default_config, model_template
 from videokd.data.augment import AugmentSpec, RandAugment, RandomErasing
 from videokd.data.build import build_augment, build_clip_spec, build_datasets
-from videokd.data.cutting import ClipSpec
-from videokd.data.formats.build import index_folder, read_lists
-from videokd.data.index_store import save_indexes
+from videokd.data.clip_spec import ClipSpec
+from videokd.data.lists.formats.build import index_folder, read_lists
+from videokd.data.lists.index_store import save_indexes
 from videokd.utils.errors import InputError
 
 

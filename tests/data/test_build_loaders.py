@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from videokd.config.defaults import default_config
+from videokd.data.batch_plan import BatchPlan
 from videokd.data.build import (
     DatasetParts,
     LoaderPlace,
@@ -17,11 +18,10 @@ from videokd.data.build import (
     build_train_loader,
     build_view_loader,
 )
-from videokd.data.cutting import ClipSet
+from videokd.data.clip_spec import ClipSet
 from videokd.data.dataset import ClipDataset
-from videokd.data.index import VideoIndex, VideoRecord
-from videokd.data.mixing import BatchPlan
-from videokd.data.views import ViewPlan
+from videokd.data.lists.index import VideoIndex, VideoRecord
+from videokd.data.test_views import ViewPlan
 from videokd.utils.errors import InputError
 
 HERE = LoaderPlace(0, worker_init=lambda number: None, pin_memory=False)

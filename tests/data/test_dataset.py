@@ -7,12 +7,12 @@ from torch.utils.data import DataLoader
 from videokd.data import dataset as dataset_module
 from videokd.data.augment import apply_view, center_view
 from videokd.data.batch import BadVideo, ClipRequest, ClipSample, collate
-from videokd.data.cutting import ClipSet, ClipSpec
+from videokd.data.batch_plan import BatchPlan, PlanSampler
+from videokd.data.clip_spec import ClipSet, ClipSpec
 from videokd.data.dataset import AugmentSpec, ClipDataset
 from videokd.data.decode import open_video
 from videokd.data.frame_cache import FrameCache
-from videokd.data.index import VideoIndex, VideoRecord
-from videokd.data.mixing import BatchPlan, PlanSampler
+from videokd.data.lists.index import VideoIndex, VideoRecord
 from videokd.utils.errors import InputError
 
 CLIP = ClipSpec(num_frames=4, sampling_rate=3, crop_size=32, short_side=40)

@@ -14,7 +14,7 @@ import pytest
 from videokd.data import frame_cache
 from videokd.data.decode import open_video
 from videokd.data.frame_cache import FrameCache
-from videokd.data.index import VideoIndex, VideoRecord
+from videokd.data.lists.index import VideoIndex, VideoRecord
 from videokd.utils.errors import InputError, VideoError
 
 
@@ -110,7 +110,7 @@ def test_what_a_kill_while_frames_are_decoded_left_is_removed(build, index, tmp_
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from videokd.data import frame_cache\n"
-        "from videokd.data.index import VideoIndex, VideoRecord\n"
+        "from videokd.data.lists.index import VideoIndex, VideoRecord\n"
         "root = Path(sys.argv[1])\n"
         "records = tuple(VideoRecord(n, 0, 'toy', n) for n in sys.argv[3:])\n"
         "index = VideoIndex(records, ('x',), root, 'toy', 'train')\n"

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from videokd.data.batch import BadVideo, collate
-from videokd.data.cutting import ClipSet, ClipSpec
+from videokd.data.batch_plan import BatchPlan, PlanSampler
+from videokd.data.clip_spec import ClipSet, ClipSpec
 from videokd.data.dataset import AugmentSpec, ClipDataset
-from videokd.data.index import VideoIndex, VideoRecord
+from videokd.data.lists.index import VideoIndex, VideoRecord
 from videokd.data.loader import LoadingOptions, iterate_batches
-from videokd.data.mixing import BatchPlan, PlanSampler
-from videokd.data.supervised_pool import Lost
-from videokd.data.views import ViewDataset, collate_views
+from videokd.data.pool.supervised_pool import Lost
+from videokd.data.test_views import ViewDataset, collate_views
 
 HANG = "__import__('time').sleep(1000)"
 ABORT = "__import__('os').abort()"

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from videokd.data.clip_mixing import MixParams, apply_mix
+from videokd.distill.mixup import MixParams, apply_mix
 from videokd.distill.tasks import ClassificationTask, MixOptions, to_float
 from videokd.models.joined import HEAD, JoinedClassifier
 

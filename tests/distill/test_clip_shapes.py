@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from videokd.data.clip_mixing import MixParams, apply_mix
 from videokd.distill.ensemble import EnsembleTask, ExpertEnsemble
+from videokd.distill.mixup import MixParams, apply_mix
 from videokd.distill.tasks import ClassificationTask, MixOptions, to_float
 
 MIX = MixParams(torch.tensor([1, 0, 3, 2]), torch.tensor([0.75, 0.5, 1.0, 0.0]), None)

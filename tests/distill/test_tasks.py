@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from videokd.data.clip_mixing import MixParams, apply_mix
 from videokd.distill.feature_cache import FeatureCache
 from videokd.distill.losses import entropy, feature_mse, soft_cross_entropy
+from videokd.distill.mixup import MixParams, apply_mix
 from videokd.distill.tasks import (
     ClassificationTask,
     MixOptions,

@@ -20,6 +20,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from block_net import BlockBackbone  # noqa: E402
 
+from videokd.cli.common import run_tool  # noqa: E402
 from videokd.data.augment import ViewParams  # noqa: E402
 from videokd.data.batch import BadVideo, ClipBatch  # noqa: E402
 from videokd.distill.objective import DistillObjective, DistillOptions  # noqa: E402
@@ -34,7 +35,6 @@ from videokd.engine.train import Learner, TrainSettings, train  # noqa: E402
 from videokd.models.checkpointing import list_blocks  # noqa: E402
 from videokd.models.classifier import VideoClassifier  # noqa: E402
 from videokd.models.levels import Features  # noqa: E402
-from videokd.pipeline.cli import run_tool  # noqa: E402
 
 NUM_STEPS = 6
 BATCH_SIZE = 8

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from videokd.data.batch import BadVideo
-from videokd.data.views import ViewBatch
+from videokd.data.test_views import ViewBatch
 from videokd.evaluation import multi_view
 from videokd.evaluation.multi_view import predict_views
 

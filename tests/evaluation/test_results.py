@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from videokd.data.batch import BadVideo
-from videokd.data.cutting import ClipSpec
-from videokd.data.index import VideoIndex, VideoRecord
-from videokd.data.views import ViewPlan
+from videokd.data.clip_spec import ClipSpec
+from videokd.data.lists.index import VideoIndex, VideoRecord
+from videokd.data.test_views import ViewPlan
 from videokd.evaluation.multi_view import Predictions
 from videokd.evaluation.results import read_result, write_result
 

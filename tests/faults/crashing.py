@@ -232,7 +232,7 @@ def _run(order: Order, seen: int, errors: int, clock: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for source, target in ((null, 0), (null, 1), (errors, 2)):
         os.dup2(source, target)
-    from videokd.pipeline.cli import run_tool
+    from videokd.cli.common import run_tool
 
     path = TOOLS / f"{order.tool}.py"
     spec = importlib.util.spec_from_file_location(f"{order.tool}_tool", path)

@@ -14,16 +14,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from videokd.curation.doctor.examine import Examine, VideoPath
 from videokd.data.augment import AugmentSpec
 from videokd.data.batch import BadVideo, ClipRequest
-from videokd.data.cutting import ClipSpec
+from videokd.data.clip_spec import ClipSpec
 from videokd.data.dataset import ClipDataset
 from videokd.data.decode import open_video
-from videokd.data.doctor.examine import Examine, VideoPath
-from videokd.data.formats import read_folder
 from videokd.data.frame_cache import FrameCache
-from videokd.data.index import VideoIndex, VideoRecord
-from videokd.data.views import ViewDataset
+from videokd.data.lists.formats import read_folder
+from videokd.data.lists.index import VideoIndex, VideoRecord
+from videokd.data.test_views import ViewDataset
 from videokd.utils.errors import InputError, VideoError
 
 _CLIP = ClipSpec(num_frames=2, sampling_rate=1, crop_size=32, short_side=32)
@@ -65,7 +65,7 @@ class Notes:
 
 def read_list(root: Path, path: str, folder: str, backend: str) -> list[str]:
     """Read a video from an annotation list, as in training."""
-    from videokd.data.formats import read_path_list
+    from videokd.data.lists.formats import read_path_list
 
     lists = root.parent / "lists"
     (lists / "train.csv").write_bytes(f"{path} 0\n".encode(errors="surrogatepass"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from bomb_reader import measure
 
-from videokd.data.supervised_pool import Lost, SupervisedPool
+from videokd.data.pool.supervised_pool import Lost, SupervisedPool
 
 NUM_FRAMES = 8
 MAX_GROWN_MIB = 200

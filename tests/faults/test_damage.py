@@ -11,12 +11,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from benchmarks.data_videos import generate_videos
 from damage import KINDS
 from damage_reader import Case, read
 
-from videokd.data.supervised_pool import Lost, SupervisedPool
-from videokd.data.worker import OUT_OF_MEMORY
-from videokd.pipeline.benchmarks.data_videos import generate_videos
+from videokd.data.pool.supervised_pool import Lost, SupervisedPool
+from videokd.data.pool.worker import OUT_OF_MEMORY
 
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "clips"
 # Real files, and the most of the 120 damaged copies of each that any backend takes for whole

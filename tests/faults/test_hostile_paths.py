@@ -18,7 +18,7 @@ from hostile import THINGS, VIDEOS, WORDS, Place, Planted
 from watching import Watch
 
 from videokd.data.decode import open_video
-from videokd.data.source import open_video_file
+from videokd.data.decode.source import open_video_file
 from videokd.utils.errors import VideoError
 
 READER = Path(__file__).with_name("hostile_reader.py")

@@ -10,7 +10,7 @@ import signal
 import pytest
 from experiment import choose
 
-from videokd.pipeline.cli import EXIT_STOPPED
+from videokd.engine.stop import EXIT_STOPPED
 
 LIMIT_SEC = 20
 ACTIONS = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from videokd.data.views import ViewBatch
+from videokd.data.test_views import ViewBatch
 from videokd.distill.tasks import to_float
 from videokd.engine.meters import Meters
 from videokd.engine.optim import build_optimizer

@@ -7,7 +7,7 @@ import torch
 
 from videokd.data.augment import AugmentSpec, RandomErasing, apply_view
 from videokd.data.batch import ClipSample, collate
-from videokd.data.uncut import Cut, UncutSample
+from videokd.data.device_clips import Cut, UncutSample
 
 AUGMENT = AugmentSpec(flip=True, color_jitter=0.4, erasing=RandomErasing(probability=0.7))
 MAIN, OTHER = torch.arange(4), torch.tensor([0, 2, 4, 4])

@@ -1,5 +1,5 @@
-from videokd.pipeline.benchmarks.engine_checkpoint import benchmark_checkpoints
-from videokd.pipeline.benchmarks.workloads import ModelCase
+from benchmarks.engine_checkpoint import benchmark_checkpoints
+from benchmarks.workloads import ModelCase
 
 CASE = ModelCase("r3d_18", 2, 16, 2, width_factor=0.125, depth_factor=0.5)
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from videokd.data.synthetic.generate import GENERATOR_VERSION
 from videokd.engine.checkpoint import save_weights
 from videokd.engine.optim import build_optimizer
+from videokd.engine.training_file import write_stage
+from videokd.pipeline import fingerprint as recipe_module
 from videokd.pipeline import prepare as prepare_module
-from videokd.pipeline import recipe as recipe_module
 from videokd.pipeline.plan import ExperimentPlan
-from videokd.pipeline.stage import write_stage
+from videokd.synthetic.generate import GENERATOR_VERSION
 from videokd.utils.errors import InputError
 
 

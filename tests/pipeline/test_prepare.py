@@ -9,10 +9,10 @@ from rich.console import Console
 from videokd.config import load_config
 from videokd.engine.distributed import RankPlace, Ranks
 from videokd.engine.stop import Stopped, StopRequest
+from videokd.engine.training_file import read_stage, write_stage
 from videokd.pipeline import prepare
 from videokd.pipeline.experiment import read_subsets
 from videokd.pipeline.prepare import generate_synthetic, open_run_directory, prepare_run
-from videokd.pipeline.stage import read_stage, write_stage
 from videokd.utils.errors import InputError
 
 

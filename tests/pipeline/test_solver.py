@@ -9,10 +9,10 @@ from torch import nn
 
 from videokd.engine.metrics_log import read_metrics
 from videokd.engine.stop import Stopped
+from videokd.engine.training_file import read_stage
 from videokd.models.tuned import Tuned
 from videokd.pipeline import precise_norms
 from videokd.pipeline import training as training_module
-from videokd.pipeline.stage import read_stage
 from videokd.pipeline.training import train_unit
 
 ALONE = {"datasets": ("UCF",), "BASELINES": []}

@@ -1,7 +1,7 @@
 import pytest
 from rich.console import Console
 
-from videokd.pipeline.stage import read_stage, write_stage
+from videokd.engine.training_file import read_stage, write_stage
 from videokd.pipeline.summary import TITLES, accuracy_table, time_table, write_summary
 from videokd.utils.io import read_json, write_json
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from videokd.data import views
+from videokd.data import test_views as views
 from videokd.pipeline import scoring
 from videokd.pipeline.scoring import predict_part, validate_unit
 from videokd.pipeline.training import train_unit

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks import distill, figures, models, timing, workloads
+from benchmarks.figures import Figure, median_interval, to_rows
+from benchmarks.workloads import ModelCase
 
 from videokd.models.zoo import FAMILIES, get_architecture
-from videokd.pipeline.benchmarks import distill, figures, models, timing, workloads
-from videokd.pipeline.benchmarks.figures import Figure, median_interval, to_rows
-from videokd.pipeline.benchmarks.workloads import ModelCase
 from videokd.utils.errors import InputError
 
 TOOL = Path(__file__).parents[2] / "tools" / "benchmark.py"

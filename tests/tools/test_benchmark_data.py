@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
 import torch
-
-from videokd.data import dataset, decode
-from videokd.pipeline.benchmarks import (
+from benchmarks import (
     data_cache,
     data_clips,
     data_rivals,
@@ -11,8 +9,10 @@ from videokd.pipeline.benchmarks import (
     data_views,
     data_workers,
 )
-from videokd.pipeline.benchmarks.data_cases import make_clip_reader, make_index
-from videokd.pipeline.benchmarks.data_counting import count_decoding
+from benchmarks.data_cases import make_clip_reader, make_index
+from benchmarks.data_counting import count_decoding
+
+from videokd.data import dataset, decode
 from videokd.utils.errors import RunError
 
 needs_decord = pytest.mark.skipif(not data_rivals.has_decord(), reason="decord is not installed")

@@ -1,10 +1,9 @@
 import math
 
 import pytest
-
-from videokd.pipeline.benchmarks.engine_start import benchmark_start
-from videokd.pipeline.benchmarks.engine_step import benchmark_step
-from videokd.pipeline.benchmarks.workloads import ModelCase
+from benchmarks.engine_start import benchmark_start
+from benchmarks.engine_step import benchmark_step
+from benchmarks.workloads import ModelCase
 
 CASE = ModelCase("mc3_18", 2, 16, 2, width_factor=0.125, depth_factor=0.5)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from videokd.cli.common import own_run_directory, run_tool
 from videokd.engine.checkpoint import save_weights
 from videokd.export import student as student_export
-from videokd.pipeline.cli import own_run_directory, run_tool
 from videokd.utils.lock import lock_folder
 
 TOOLS = Path(__file__).parents[2] / "tools"

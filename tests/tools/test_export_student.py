@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from videokd.config import load_config
 from videokd.engine.checkpoint import save_weights
 from videokd.engine.stop import StopRequest
+from videokd.engine.training_file import write_stage
 from videokd.pipeline.prepare import open_run_directory, prepare_run
-from videokd.pipeline.stage import write_stage
 
 TOOL = Path(__file__).parents[2] / "tools" / "export_student.py"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from videokd.pipeline.cli import run_tool
+from videokd.cli.common import run_tool
 
 TOOLS = Path(__file__).parents[2] / "tools"
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from videokd.cli.common import run_tool
+from videokd.cli.prepare import contact_sheet
 from videokd.data.decode import open_video
-from videokd.pipeline import contact_sheet
-from videokd.pipeline.cli import run_tool
 
 TOOL = Path(__file__).parents[2] / "tools" / "prepare_data.py"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from videokd.data.augment import ViewParams
-from videokd.data.uncut import UncutBatch, UncutSample, join_uncut
+from videokd.data.device_clips import UncutBatch, UncutSample, join_uncut
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,15 @@ from fvcore.common.config import CfgNode
 from videokd.config.defaults import model_template
 from videokd.data.augment import AugmentSpec, RandAugment, RandomErasing
 from videokd.data.batch import ClipBatch, collate
-from videokd.data.cutting import ClipSet, ClipSpec
+from videokd.data.batch_plan import BatchPlan, PlanSampler
+from videokd.data.clip_spec import ClipSet, ClipSpec
 from videokd.data.dataset import ClipDataset
-from videokd.data.formats.build import load_indexes
 from videokd.data.frame_cache import FrameCache
-from videokd.data.index import VideoIndex, hold_out_groups
+from videokd.data.lists.formats.build import load_indexes
+from videokd.data.lists.index import VideoIndex, hold_out_groups
+from videokd.data.lists.stand_in import make_stand_in
 from videokd.data.loader import LoadingOptions, Losses, iterate_batches
-from videokd.data.mixing import BatchPlan, PlanSampler
-from videokd.data.stand_in import make_stand_in
-from videokd.data.views import ViewBatch, ViewDataset, ViewPlan, collate_views
+from videokd.data.test_views import ViewBatch, ViewDataset, ViewPlan, collate_views
 from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)

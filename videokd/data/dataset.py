@@ -11,14 +11,14 @@ from torch.utils.data import Dataset
 
 from videokd.data.augment import AugmentSpec, ViewParams, apply_view, center_view
 from videokd.data.batch import BadVideo, ClipRequest, ClipSample
-from videokd.data.cutting import ClipSet, ClipSpec, SharedFrames, find_times
+from videokd.data.clip_spec import ClipSet, ClipSpec, SharedFrames, find_times
 from videokd.data.decode import open_video
 from videokd.data.decode.errors import retry_read
+from videokd.data.decode.reader import VideoReader
+from videokd.data.decode.source import open_video_file
+from videokd.data.device_clips import Cut, UncutSample
 from videokd.data.frame_cache import FrameCache
-from videokd.data.index import VideoIndex, VideoRecord
-from videokd.data.reader import VideoReader
-from videokd.data.source import open_video_file
-from videokd.data.uncut import Cut, UncutSample
+from videokd.data.lists.index import VideoIndex, VideoRecord
 from videokd.utils.errors import InputError, VideoError
 
 Result = TypeVar("Result")

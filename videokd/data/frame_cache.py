@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from videokd.data.decode import open_video
 from videokd.data.decode.errors import retry_read
-from videokd.data.index import VideoIndex, VideoRecord
-from videokd.data.reader import VideoReader, scaled_size
-from videokd.data.source import open_video_file
-from videokd.data.supervised_pool import Lost, SupervisedPool
+from videokd.data.decode.reader import VideoReader, scaled_size
+from videokd.data.decode.source import open_video_file
+from videokd.data.lists.index import VideoIndex, VideoRecord
+from videokd.data.pool.supervised_pool import Lost, SupervisedPool
 from videokd.utils.errors import InputError, ReadError, VideoError
 from videokd.utils.io import atomic_write_bytes, read_json, sha256_json, write_json
 from videokd.utils.temporary import remove_leftovers, temporary_beside

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from videokd.data.batch import BadVideo
-from videokd.data.supervised_pool import Lost, SupervisedPool
+from videokd.data.pool.supervised_pool import Lost, SupervisedPool
 
 Request = TypeVar("Request")
 Sample = TypeVar("Sample")

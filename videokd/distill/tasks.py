@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videokd.data.batch import ClipBatch
-from videokd.data.clip_mixing import MixParams, apply_mix, draw_mix
 from videokd.distill.feature_cache import FeatureCache
 from videokd.distill.losses import entropy
+from videokd.distill.mixup import MixParams, apply_mix, draw_mix
 from videokd.distill.objective import DistillObjective, Targets
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.classifier import Clips, VideoClassifier, VideoModel, map_clips
@@ -45,7 +45,7 @@ class TaskOutput:
 
 @dataclass(frozen=True)
 class MixOptions:
-    """Options for mixing the clips of a batch, see ``videokd.data.clip_mixing``."""
+    """Options for mixing the clips of a batch, see ``videokd.distill.mixup``."""
 
     mixup_alpha: float = 0.0
     cutmix_alpha: float = 0.0

@@ -6,6 +6,9 @@ from types import FrameType
 
 logger = logging.getLogger(__name__)
 
+EXIT_STOPPED = 75
+"""Exit code of a stopped command; running it again resumes. EX_TEMPFAIL of sysexits.h."""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from videokd.data.batch import BadVideo
-from videokd.data.views import ViewBatch
+from videokd.data.test_views import ViewBatch
 from videokd.evaluation.metrics import fuse_views, mean_class_accuracy, top_k_accuracy
 from videokd.models.classifier import VideoModel, map_clips
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from videokd.data.cutting import ClipSpec
-from videokd.data.index import VideoIndex
-from videokd.data.views import ViewPlan
+from videokd.data.clip_spec import ClipSpec
+from videokd.data.lists.index import VideoIndex
+from videokd.data.test_views import ViewPlan
 from videokd.evaluation.multi_view import Predictions
 from videokd.utils.io import read_json, write_json
 

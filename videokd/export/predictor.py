@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from videokd.data.batch import BadVideo
-from videokd.data.index import VideoIndex, VideoRecord
-from videokd.data.views import ViewDataset
+from videokd.data.lists.index import VideoIndex, VideoRecord
+from videokd.data.test_views import ViewDataset
 from videokd.export.network import build_network
 from videokd.export.onnx import load_onnx
 from videokd.export.sidecar import Sidecar

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from videokd.data.cutting import ClipSpec
+from videokd.data.clip_spec import ClipSpec
 from videokd.data.sampling import CLAMP, DENSE, NUM_CROPS, SEGMENT_CENTRES, TEST_RULES
 from videokd.models.zoo import Architecture
 from videokd.utils.errors import InputError

@@ -13,9 +13,9 @@ from torch import nn
 
 from videokd.distill.build import build_cache
 from videokd.distill.ensemble import EnsembleTask
+from videokd.pipeline.model_builder import join_clips
 from videokd.pipeline.unit import Unit
 from videokd.pipeline.units import UnitMaker
-from videokd.pipeline.workshop import join_clips
 from videokd.utils.io import sha256_json
 
 

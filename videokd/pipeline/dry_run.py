@@ -4,7 +4,7 @@ from typing import cast
 
 from rich.table import Table
 
-from videokd.data.stand_in import SPLIT
+from videokd.data.lists.stand_in import SPLIT
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.levels import LEVEL_NAMES
 from videokd.pipeline.fusion_table import make_fusion_table

@@ -8,13 +8,13 @@ from videokd.export.onnx import require_onnx
 from videokd.export.sidecar import SIDECAR_NAME, Preprocessing
 from videokd.export.student import export_student
 from videokd.models.classifier import VideoClassifier
-from videokd.pipeline.cli import PARTS, STAGES
-from videokd.pipeline.report import write_report
+from videokd.pipeline import PARTS, STAGES
 from videokd.pipeline.run import Run
 from videokd.pipeline.scoring import score_unit
 from videokd.pipeline.summary import accuracy_table, time_table, write_summary
 from videokd.pipeline.training import train_unit
 from videokd.pipeline.unit import Unit
+from videokd.report.page import write_report
 from videokd.utils.io import read_json, sha256_file, sha256_json, write_json
 from videokd.utils.log import log_duration, show
 

@@ -9,12 +9,12 @@ from torch import nn
 from videokd.config.validate import BASELINES
 from videokd.data.build import DatasetParts
 from videokd.engine.checkpoint import load_weights
+from videokd.engine.training_file import read_stage
 from videokd.pipeline.baselines import make_baselines
-from videokd.pipeline.recipe import Recipe
-from videokd.pipeline.stage import read_stage
+from videokd.pipeline.fingerprint import Recipe
+from videokd.pipeline.model_builder import Workshop
 from videokd.pipeline.unit import Unit
 from videokd.pipeline.units import UnitMaker
-from videokd.pipeline.workshop import Workshop
 from videokd.utils.errors import InputError
 
 

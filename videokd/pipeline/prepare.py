@@ -12,7 +12,6 @@ from rich.console import Console
 
 from videokd.config import dump_config
 from videokd.data.build import DatasetParts, build_datasets, build_frame_caches
-from videokd.data.synthetic import generate_datasets
 from videokd.engine.distributed import ONE_RANK, Ranks, join_ranks, read_place
 from videokd.engine.mirrors import check_loggers
 from videokd.engine.stop import StopRequest
@@ -21,6 +20,7 @@ from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.progress import Bar, progress_bar
 from videokd.pipeline.provenance import CONFIG_NAME, config_differences
 from videokd.pipeline.run import Run
+from videokd.synthetic import generate_datasets
 from videokd.utils.class_names import TRAINING_NAME
 from videokd.utils.env import (
     allow_tf32,

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from videokd.config import dump_config, parse_config, read_config
+from videokd.engine.training_file import leaves
 from videokd.pipeline.run import Run
-from videokd.pipeline.stage import leaves
 from videokd.utils.env import (
     collect_environment,
     command_line,

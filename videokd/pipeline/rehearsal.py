@@ -18,7 +18,7 @@ from torch.utils.flop_counter import (
 
 from videokd.data.augment import ViewParams
 from videokd.data.batch import ClipBatch, ClipSample, collate
-from videokd.data.cutting import ClipSpec
+from videokd.data.clip_spec import ClipSpec
 from videokd.models.classifier import VideoClassifier
 from videokd.models.frozen import Frozen
 from videokd.pipeline.unit import Unit

@@ -8,7 +8,7 @@ from torch import nn
 
 from videokd.data.build import build_view_loader, build_view_plan, count_test_videos
 from videokd.data.sampling import SEGMENT_CENTRES
-from videokd.data.views import ViewBatch, ViewPlan
+from videokd.data.test_views import ViewBatch, ViewPlan
 from videokd.engine.distributed import explain_lost_ranks
 from videokd.evaluation.multi_view import Predictions, join_predictions, predict_views
 from videokd.evaluation.results import read_result, write_result

@@ -4,10 +4,10 @@ from typing import Any
 
 from rich.table import Table
 
+from videokd.engine.training_file import peak_memory
 from videokd.evaluation.results import read_result
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.run import Run
-from videokd.pipeline.stage import peak_memory
 from videokd.utils.class_names import TRAINING_NAME
 from videokd.utils.io import read_json, write_json
 

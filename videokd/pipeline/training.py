@@ -24,6 +24,7 @@ from videokd.engine.schedule import Schedule
 from videokd.engine.sharding import Sharding
 from videokd.engine.sync_norm import sync_batch_norms
 from videokd.engine.train import Learner, TrainSettings, train
+from videokd.engine.training_file import read_stage, write_stage
 from videokd.engine.watch import Watch
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.checkpointing import list_blocks
@@ -40,7 +41,6 @@ from videokd.pipeline.provenance import begin_call, end_call
 from videokd.pipeline.rehearsal import make_batch
 from videokd.pipeline.run import Run
 from videokd.pipeline.scoring import validate_unit
-from videokd.pipeline.stage import read_stage, write_stage
 from videokd.pipeline.unit import Unit
 from videokd.utils.class_names import ClassNames
 from videokd.utils.errors import RunError

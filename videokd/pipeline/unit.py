@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from videokd.data.cutting import ClipSet
+from videokd.data.clip_spec import ClipSet
 from videokd.utils.io import sha256_json
 
 
@@ -17,7 +17,7 @@ class Unit:
     key: str
     """Row of the result table: experts, joint, students, B1 ... B7; or B5_teachers."""
     stage: str
-    """One of ``videokd.pipeline.cli.STAGES``."""
+    """One of ``videokd.pipeline.STAGES``."""
     folder: str
     """Path relative to the run directory, for example "experts/UCF"."""
     trained_on: tuple[str, ...]

@@ -7,11 +7,11 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from videokd.data.cutting import ClipSet
+from videokd.data.clip_spec import ClipSet
 from videokd.models.classifier import VideoClassifier
-from videokd.pipeline.recipe import Recipe
+from videokd.pipeline.fingerprint import Recipe
+from videokd.pipeline.model_builder import Workshop, join_clips
 from videokd.pipeline.unit import Unit
-from videokd.pipeline.workshop import Workshop, join_clips
 
 # Keys of DISTILL that affect logit distillation, and keys that only affect speed.
 LOGIT_KEYS = (

@@ -149,7 +149,10 @@ def _peak_host_bytes() -> int:
 
 def command_line() -> str:
     """Return the command that started this process, quoted for a shell."""
-    return shlex.join(["python", *sys.argv])
+    program, *arguments = sys.argv
+    # The console script sets "videokd train"; a script in tools/ needs an interpreter.
+    words = ["python", program] if program.endswith(".py") else program.split()
+    return shlex.join([*words, *arguments])
 
 
 def collect_environment(device: torch.device) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Lines of level DEBUG go only to the file.
 
 import io
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -68,3 +69,19 @@ class _LogFile(logging.FileHandler):
         """Ignore an OSError: the line is on the terminal, and other writes to the disk raise."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+
+
+def is_first_rank() -> bool:
+    """Return whether this process has rank 0, the rank that writes files."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def make_console() -> Console:
+    """Return a tool's console, 120 columns wide when the output is not a terminal.
+
+    In a distributed run only the first rank prints.
+    """
+    if not is_first_rank():
+        return Console(quiet=True)
+    console = Console()
+    return console if console.is_terminal else Console(width=120)

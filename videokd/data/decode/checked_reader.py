@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from videokd.data.decode.errors import library_errors
 from videokd.data.decode.pyav_reader import PyavReader
+from videokd.data.decode.reader import FrameSink
 from videokd.data.decode.rgb import RgbConverter
-from videokd.data.reader import FrameSink
 from videokd.utils.errors import VideoError
 
 _NUM_FRAMES_PER_BATCH = 32

@@ -7,9 +7,9 @@ from functools import cache
 from videokd.data.decode.checked_reader import CheckedReader, FrameLibrary
 from videokd.data.decode.decord_frames import DecordFrames
 from videokd.data.decode.pyav_reader import PyavReader
+from videokd.data.decode.reader import VideoFacts, VideoReader
+from videokd.data.decode.source import VideoFile, open_video_file
 from videokd.data.decode.torchcodec_frames import TorchcodecFrames, torchcodec_problem
-from videokd.data.reader import VideoFacts, VideoReader
-from videokd.data.source import VideoFile, open_video_file
 from videokd.utils.errors import InputError, VideoError
 
 _logger = logging.getLogger(__name__)

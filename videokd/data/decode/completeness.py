@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from videokd.data.source import VideoFile
+from videokd.data.decode.source import VideoFile
 
 # AVI headers of intact files are off by a frame or two.
 _MAX_LACKING_AVI_FRAMES = 2

@@ -9,9 +9,9 @@ import numpy as np
 
 from videokd.data.decode.errors import ignore_damage, raise_machine_failure, short_cause
 from videokd.data.decode.packets import PacketFile
+from videokd.data.decode.reader import describe_size_change
 from videokd.data.decode.rgb import shown_size
 from videokd.data.decode.streams import open_stream
-from videokd.data.reader import describe_size_change
 from videokd.utils.errors import VideoError
 
 

@@ -8,12 +8,12 @@ import av
 
 from videokd.data.decode.completeness import find_lack
 from videokd.data.decode.errors import ignore_damage
+from videokd.data.decode.frame_table import FrameTable, Packet, build_frame_table
+from videokd.data.decode.h264 import find_length_size, read_picture
+from videokd.data.decode.mpeg4 import Vop, list_pictures
 from videokd.data.decode.rgb import PLAIN_FORMATS
+from videokd.data.decode.source import VideoFile
 from videokd.data.decode.streams import open_stream
-from videokd.data.frame_table import FrameTable, Packet, build_frame_table
-from videokd.data.h264 import find_length_size, read_picture
-from videokd.data.mpeg4 import Vop, list_pictures
-from videokd.data.source import VideoFile
 from videokd.utils.errors import VideoError
 
 MAX_VIDEO_FRAMES = 4_000_000

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from videokd.data.decode.decoding import FrameDecoder
 from videokd.data.decode.errors import library_errors
 from videokd.data.decode.packets import PacketFile
+from videokd.data.decode.reader import FrameSink
 from videokd.data.decode.rgb import RgbConverter
-from videokd.data.reader import FrameSink
-from videokd.data.source import VideoFile
+from videokd.data.decode.source import VideoFile
 
 
 class PyavReader:

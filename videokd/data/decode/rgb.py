@@ -9,7 +9,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from videokd.data.reader import scaled_size
+from videokd.data.decode.reader import scaled_size
 
 # 8-bit 4:2:0, the format of nearly all videos.
 PLAIN_FORMATS = ("yuv420p", "yuvj420p")

@@ -5,7 +5,7 @@ from typing import Any
 import av
 from av.stream import Disposition
 
-from videokd.data.source import VideoFile
+from videokd.data.decode.source import VideoFile
 from videokd.utils.errors import VideoError
 
 MAX_FRAME_PX = 8192 * 8192

@@ -1,0 +1,64 @@
+import pytest
+
+from videokd.config import load_config
+from videokd.engine.training_file import read_stage, write_stage
+from videokd.study.results import list_changed_settings, make_results
+from videokd.utils.errors import InputError
+from videokd.utils.io import write_json
+
+OTHER = {"ROW": "experts", "OPTS": ["SOLVER.BETA2", 0.9], "GROUP": "solver", "NUM_SEEDS": 1}
+
+
+def _make(study, part="test"):
+    cfg = next(iter(study.runs.values())).cfg
+    return make_results(cfg, study, part, command="study", wall_sec=1.5)
+
+
+def test_results_of_one_seed_have_no_spread_and_are_plain_json(plan_study, score, tmp_path):
+    study = plan_study({"mlfd": {"ROW": "experts"}, "other": OTHER})
+    score(study, "mlfd", "test", right=4)
+    score(study, "other", "test", right=2)
+    results = _make(study)
+    of_ucf = results["variants"]["mlfd"]["UCF"]
+    assert of_ucf == {"top1_mean": 25, "top1_std": None, "top1": [25], "num_videos": 16}
+    assert results["variants"]["mlfd"]["mean"]["top1"] == pytest.approx([(25 + 20 + 20) / 3])
+    (of_mean,) = [c for c in results["comparisons"] if c["dataset"] == "mean"]
+    assert of_mean["difference"] == pytest.approx((12.5 + 10 + 10) / 3)
+    assert results["definitions"]["other"]["opts"] == ["SOLVER.BETA2", 0.9]
+    write_json(tmp_path / "results.json", results)  # which refuses nan
+
+
+def test_what_is_not_scored_is_missing_and_in_no_number(plan_study, score):
+    study = plan_study({"mlfd": {"ROW": "experts"}, "other": OTHER})
+    score(study, "other", "val", right=2)
+    results = _make(study, "val")
+    assert list(results["variants"]) == list(results["definitions"]) == ["other"]
+    assert results["missing"] == [{"variant": "mlfd", "seed": 0}]
+    assert results["comparisons"] == []
+    with pytest.raises(InputError, match="no variant is trained and scored"):
+        _make(study, "test")
+
+
+def test_the_time_is_summed_over_trainings_and_kinds(plan_study, score):
+    study = plan_study({"mlfd": {"ROW": "experts"}, "B6": {"ROW": "joint"}})
+    score(study, "mlfd", "test", right=4)
+    for job in study.jobs:
+        stage = read_stage(job.folder, job.unit.inputs)
+        write_stage(job.folder, {**stage, "seconds": 10.0})
+    seconds = _make(study)["seconds"]
+    assert seconds["wall"] == 1.5
+    assert seconds["training"] == 40
+    assert seconds["by_kind"] == {
+        "experts": {"num_trainings": 3, "seconds": 30},
+        "joint": {"num_trainings": 1, "seconds": 10},
+    }
+
+
+def test_changed_settings_are_those_that_a_user_set(write_config):
+    cfg = load_config(write_config(["UCF"], VARIANTS={"a": {"ROW": "B1"}}))
+    changed = list_changed_settings(cfg)
+    assert changed["JOINT.WIDTH"] == 8
+    assert changed["STUDENTS.UCF.ARCH"] == "r3d_18"
+    # What the config sets to its default, and what the page shows elsewhere.
+    assert "EXPERTS.UCF.ARCH" not in changed
+    assert not any(key.startswith("VARIANTS") for key in changed)

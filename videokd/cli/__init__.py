@@ -1,0 +1,1 @@
+"""Command-line tools: parse the arguments, call the library, print."""

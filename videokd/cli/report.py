@@ -1,0 +1,26 @@
+"""Write the report of a run: one HTML page that needs no network.
+
+    python tools/report.py runs/demo [--output report.html]
+
+The report can be written again at any time, also for an unfinished run.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from videokd.cli.common import path_argument
+from videokd.report.page import write_report
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the tool and return its exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=path_argument, metavar="RUN", help="run directory")
+    parser.add_argument(
+        "--output", type=path_argument, metavar="FILE", help="default: RUN/report.html"
+    )
+    args = parser.parse_args(argv)
+    print(write_report(args.run, args.output))
+    return 0

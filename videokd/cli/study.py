@@ -1,0 +1,93 @@
+"""Train and compare the variants of a config over several seeds; equal trainings run only once.
+
+    python tools/run_study.py --config-file configs/demo/study.yaml --seeds 0 1 2 3 4 --jobs 2
+    python tools/run_study.py --config-file configs/demo/study.yaml --seeds 0 1 2 3 4 \
+        --split test --output docs/results/demo
+
+The first command trains and scores on the held-out videos, on which choices are made. The second
+scores on the test split and writes docs/results/demo.json, .md and pictures. Finished trainings are
+skipped and interrupted ones resume. Start the same command again in another terminal to add
+workers.
+"""
+
+import argparse
+import logging
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from videokd.cli.common import (
+    EXIT_FAILED,
+    add_config_arguments,
+    load_config_of,
+    path_argument,
+)
+from videokd.engine.stop import StopRequest
+from videokd.utils.errors import InputError
+from videokd.utils.log import make_console, setup_logging
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse the arguments, plan the study, run its jobs, write the results."""
+    start = time.monotonic()
+    args = _parse(arguments)
+    cfg = load_config_of(args)
+    # Imported late: --help and wrong keys answer at once, and the processes that generate and
+    # decode videos, which import this file again, stay small.
+    from videokd.study.jobs import make_study
+    from videokd.study.pool import LOG_NAME, run_jobs
+    from videokd.study.variants import read_variants
+
+    variants = read_variants(cfg, args.seeds, args.variants)
+    console = make_console()
+    setup_logging(console, Path(cfg.OUTPUT_DIR) / LOG_NAME)
+    with StopRequest() as stop:
+        study = make_study(cfg, variants, console, stop)
+        logger.info("%d variants, %d trainings", len(variants), len(study.jobs))
+        failures = run_jobs(cfg, study, args.split, num_processes=args.jobs, stop=stop)
+        for job in study.jobs:
+            if job.folder in failures:
+                logger.error("%s failed in %s: %s", job, job.folder, failures[job.folder])
+        if args.output is not None:
+            from videokd.study.output import write_output
+
+            write_output(
+                cfg,
+                study,
+                args.split,
+                args.output,
+                command=shlex.join(["python", "tools/run_study.py", *arguments]),
+                wall_sec=time.monotonic() - start,
+                with_reading=not args.no_reading,
+            )
+            console.print(f"results: {args.output}.md", soft_wrap=True)
+    return EXIT_FAILED if failures else 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_config_arguments(parser)
+    parser.add_argument("--seeds", nargs="+", type=int, required=True, metavar="SEED")
+    parser.add_argument(
+        "--variants", nargs="+", default=[], metavar="NAME", help="some of VARIANTS; default: all"
+    )
+    parser.add_argument(
+        "--split",
+        default="val",
+        choices=("val", "test"),
+        help="val (default): the held-out part, for choices; test: to be read once, at the end",
+    )
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes")
+    parser.add_argument(
+        "--output", type=path_argument, help="write OUTPUT.json, OUTPUT.md and OUTPUT/"
+    )
+    parser.add_argument(
+        "--no-reading", action="store_true", help="leave out the sections on features and errors"
+    )
+    args = parser.parse_intermixed_args(arguments)
+    if args.jobs < 1:
+        raise InputError(f"--jobs must be >= 1, got {args.jobs}")
+    return args

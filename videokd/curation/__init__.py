@@ -1,0 +1,1 @@
+"""Checks, scans and conversions of whole datasets; only ``cli`` imports this package."""

@@ -1,0 +1,242 @@
+"""Check of one video by decoding every frame.
+
+Decoders conceal damage where they can, but mark the affected frames; this check counts marked
+frames as damage. It misses damage that FFmpeg does not notice: changed bits that still decode, and
+most damage in HEVC, VP8, VP9 and AV1, which FFmpeg conceals without a mark.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+
+from videokd.data.decode import open_video
+from videokd.data.decode.completeness import find_lack
+from videokd.data.decode.container import OpenContainer, open_container
+from videokd.data.decode.errors import (
+    library_errors,
+    raise_machine_failure,
+    retry_read,
+    short_cause,
+)
+from videokd.data.decode.reader import describe_size_change
+from videokd.data.decode.rgb import shown_size
+from videokd.data.decode.source import VideoFile, open_video_file
+from videokd.data.decode.streams import NO_VIDEO, describe_choice
+from videokd.utils.errors import ReadError, VideoError
+from videokd.utils.io import sha256_file
+
+PROBLEMS = ("missing", "not a video", "corrupt", "short", "hung", "died")
+
+# Matroska states the duration of the longest stream, and sound often outlasts the video a little.
+_MAX_LACKING_SEC = 0.25
+_MAX_LACKING_SEC_SHARE = 0.1
+_NUM_NAMED_FRAMES = 3
+_READ_SHORT_SIDE_PX = 32
+
+
+class VideoPath(NamedTuple):
+    """Location of a video: the absolute root of its dataset, and its path relative to the root."""
+
+    root: str
+    path: str
+
+    @property
+    def whole(self) -> Path:
+        """Full path of the video, without resolving links."""
+        return Path(self.root, self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoReport:
+    """Result of checking one file.
+
+    Args:
+        problem: One of PROBLEMS, or "" if every frame decodes. "missing": the system cannot open or
+            read it; "short": it ends before its header says; "hung", "died": it made its process
+            hang or die.
+        cause: Short description; "" without a problem.
+        num_frames: Number of decoded frames.
+        num_header_frames: Number of frames that the header states; 0 if it states none.
+        fps: Average frames per second; 0.0 if the container does not state it.
+        height: Pixels, after rotation.
+        width: Pixels, after rotation.
+        container: FFmpeg's name.
+        codec: FFmpeg's name.
+        num_bytes: Size of the file.
+        sha256: SHA-256 of the file's bytes, hexadecimal; "" if the file was not read.
+        streams: Description of the video stream that is read and of the others; "" if there is only
+            one.
+    """
+
+    problem: str = ""
+    cause: str = ""
+    num_frames: int = 0
+    num_header_frames: int = 0
+    fps: float = 0.0
+    height: int = 0
+    width: int = 0
+    container: str = ""
+    codec: str = ""
+    num_bytes: int = 0
+    sha256: str = ""
+    streams: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Examine:
+    """Check of single files; picklable.
+
+    Args:
+        backend: Decoder that training uses, see `decode.open_video`; it must read the file too.
+    """
+
+    backend: str = "auto"
+
+    def __call__(self, video: VideoPath) -> VideoReport:
+        """Decode every frame of a file and return a report of all problems."""
+        try:
+            return retry_read(lambda: self._open_and_examine(video))
+        except ReadError as error:
+            return VideoReport("missing", error.cause)
+
+    def _open_and_examine(self, video: VideoPath) -> VideoReport:
+        try:
+            file = open_video_file(video.path, root=Path(video.root))
+        except ReadError:
+            raise
+        except VideoError as error:
+            return VideoReport("not a video", error.cause)
+        with file:
+            return self._examine(file)
+
+    def _examine(self, file: VideoFile) -> VideoReport:
+        with library_errors(file.name):
+            digest = sha256_file(Path(file.decoder_path))
+        report = VideoReport(num_bytes=file.num_bytes, sha256=digest)
+        try:
+            with library_errors(file.name), open_container(file) as opened:
+                report = _decode_all(opened, report)
+        except ReadError:
+            raise
+        except VideoError as error:
+            problem = "not a video" if error.cause.startswith(NO_VIDEO) else "corrupt"
+            return replace(report, problem=problem, cause=error.cause)
+        return report if report.problem else self._ask_reader(file, report)
+
+    def _ask_reader(self, file: VideoFile, report: VideoReport) -> VideoReport:
+        """Check that the reader of training can read as many frames as were decoded."""
+        try:
+            with open_video(file.duplicate(), backend=self.backend) as reader:
+                num_frames = reader.num_frames
+                if num_frames > report.num_frames:
+                    cause = f"{report.num_frames} of {num_frames} frames decode"
+                    return replace(report, problem="corrupt", cause=cause)
+                # All frames decode in order; this read tests a seek to the last one, if the reader
+                # seeks.
+                reader.get_frames([num_frames - 1], short_side=_READ_SHORT_SIDE_PX)
+        except ReadError:
+            raise
+        except VideoError as error:
+            return replace(report, problem="corrupt", cause=error.cause)
+        return replace(report, num_frames=num_frames)
+
+
+@dataclass
+class _Pass:
+    """State of one pass over all packets of a file."""
+
+    num_packets: int = 0
+    num_whole_packets: int = 0
+    last_dts: int | None = None
+    num_frames: int = 0
+    damaged: list[int] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    end_sec: float = 0.0
+
+    def decode(self, opened: OpenContainer, packet: Any) -> None:
+        """Decode a packet; None flushes the decoder."""
+        try:
+            for frame in opened.stream.decode(packet):
+                if frame.is_corrupt:
+                    self.damaged.append(self.num_frames)
+                size = shown_size(frame)
+                if not self.sizes or self.sizes[-1] != size:
+                    self.sizes.append(size)
+                self.num_frames += 1
+                lasts_sec = float((frame.duration or 0) * (frame.time_base or 0))
+                self.end_sec = max(self.end_sec, (frame.time or 0.0) + lasts_sec)
+        except av.FFmpegError as error:
+            raise_machine_failure(error)
+            self.failures.append(f"at frame {self.num_frames}: {short_cause(error)}")
+
+
+def _decode_all(opened: OpenContainer, report: VideoReport) -> VideoReport:
+    """Decode a whole file to its end, continuing after damage."""
+    seen = _Pass()
+    try:
+        for packet in opened.demux():
+            seen.num_packets += 1
+            if not packet.is_corrupt:
+                seen.num_whole_packets += 1
+                seen.last_dts = packet.dts
+            if packet.size:
+                seen.decode(opened, packet)
+    except av.FFmpegError as error:
+        raise_machine_failure(error)
+        seen.failures.append(f"after packet {seen.num_packets}: {short_cause(error)}")
+    seen.decode(opened, None)
+    stream = opened.stream
+    rate = stream.average_rate or stream.guessed_rate
+    height, width = seen.sizes[0] if seen.sizes else (0, 0)
+    problem, cause = _judge(opened, seen)
+    return replace(
+        report,
+        problem=problem,
+        cause=cause,
+        num_frames=seen.num_frames,
+        num_header_frames=stream.frames,
+        fps=float(rate) if rate else 0.0,
+        height=height,
+        width=width,
+        container=opened.format,
+        codec=stream.codec_context.name,
+        streams=describe_choice(opened.container, stream),
+    )
+
+
+def _judge(opened: OpenContainer, seen: _Pass) -> tuple[str, str]:
+    """Return (problem, cause) of a decoded file."""
+    failure = f" ({seen.failures[0]})" if seen.failures else ""
+    if not seen.num_frames:
+        return "corrupt", f"no frame can be decoded{failure}"
+    if lack := _find_lack(opened, seen):
+        return "short", lack
+    if seen.damaged:
+        named = ", ".join(map(str, seen.damaged[:_NUM_NAMED_FRAMES]))
+        more = ", ..." if len(seen.damaged) > _NUM_NAMED_FRAMES else ""
+        count = f"{len(seen.damaged)} of {seen.num_frames} frames"
+        return "corrupt", f"{count} damaged: {named}{more}{failure}"
+    if seen.failures:
+        return "corrupt", f"cannot be decoded {seen.failures[0]}"
+    if len(seen.sizes) > 1:
+        return "corrupt", describe_size_change(seen.sizes[0], seen.sizes[1])
+    return "", ""
+
+
+def _find_lack(opened: OpenContainer, seen: _Pass) -> str:
+    """Return a line about content that the header promises and the file lacks; "" if none."""
+    lack = find_lack(
+        opened.file, opened.stream, num_packets=seen.num_whole_packets, last_dts=seen.last_dts
+    )
+    duration = opened.container.duration
+    if lack or opened.format != "matroska" or not duration:
+        return lack
+    duration_sec = duration / av.time_base
+    start_sec = (opened.container.start_time or 0) / av.time_base
+    lacking_sec = start_sec + duration_sec - seen.end_sec
+    if lacking_sec > max(_MAX_LACKING_SEC, _MAX_LACKING_SEC_SHARE * duration_sec):
+        return f"{duration_sec - lacking_sec:.1f} of {duration_sec:.1f} seconds"
+    return ""

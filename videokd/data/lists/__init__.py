@@ -1,0 +1,1 @@
+"""Annotation lists and video indexes; start reading at ``index``."""

@@ -1,0 +1,1 @@
+"""Supervised worker processes; start reading at ``supervised_pool``. Knows nothing about video."""

@@ -1,0 +1,202 @@
+"""Test views: all clips and crops of a video, from one decode."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from videokd.data.augment import ViewParams, apply_view
+from videokd.data.batch import BadVideo, only_or_all
+from videokd.data.clip_spec import ClipSet, ClipSpec, SharedFrames, find_times
+from videokd.data.dataset import check_caches, read_record
+from videokd.data.decode.reader import VideoReader
+from videokd.data.frame_cache import FrameCache
+from videokd.data.lists.index import VideoIndex
+from videokd.data.sampling import SEGMENT_CENTRES, uniform_crop_boxes
+from videokd.utils.errors import VideoError
+
+# Limit on the uint8 clips of a batch, since each worker holds two batches.
+_MAX_BATCH_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """Number and placement of the test views of each video."""
+
+    num_clips: int
+    num_crops: int
+    clip_rule: str
+
+    def count_videos(self, clips: ClipSet, *, most: int) -> int:
+        """Return the number of videos per batch of at most 128 MiB, 1 .. ``most``."""
+        num_bytes = sum(3 * spec.num_frames * spec.crop_size**2 for spec in clips.specs)
+        num_views = self.num_clips * self.num_crops
+        return max(1, min(most, _MAX_BATCH_BYTES // (num_views * num_bytes)))
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSample:
+    """All views of one video.
+
+    Args:
+        clips: (V, 3, T, H, W) uint8; the crops of clip 0, then the crops of clip 1, and so on.
+        label: Class id.
+        record_id: Position of the record in its index.
+        clip_name: Name of the shape of ``clips``, see ``ClipSpec.name``.
+        other_clips: Name of another shape -> (V, 3, T', H', W') uint8, the same views.
+    """
+
+    clips: Tensor
+    label: int
+    record_id: int
+    clip_name: str = ""
+    other_clips: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ViewBatch:
+    """Views of several videos, concatenated.
+
+    Args:
+        clips: (sum of counts, 3, T, H, W) uint8; (0, 3, 0, 0, 0) if no video could be read.
+        counts: (B,) int64, views of each video.
+        labels: (B,) int64.
+        record_ids: (B,) int64.
+        bad: Videos that could not be read; they are not counted in B.
+        clip_name: Name of the shape of ``clips``, see ``ClipSpec.name``.
+        other_clips: Name of another shape -> (sum of counts, 3, T', H', W') uint8, the same views
+            for networks that take that shape; {} when all networks take ``clips``.
+    """
+
+    clips: Tensor
+    counts: Tensor
+    labels: Tensor
+    record_ids: Tensor
+    bad: tuple[BadVideo, ...]
+    clip_name: str = ""
+    other_clips: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.labels.shape[0]
+
+    @property
+    def all_clips(self) -> Tensor | Mapping[str, Tensor]:
+        """Input of the networks: ``clips``, or name -> clips when there are several shapes."""
+        return only_or_all({self.clip_name: self.clips, **self.other_clips})
+
+    def pin_memory(self) -> "ViewBatch":
+        """Return the batch in page-locked memory, for faster copies to a GPU."""
+        return replace(
+            self,
+            clips=self.clips.pin_memory(),
+            counts=self.counts.pin_memory(),
+            labels=self.labels.pin_memory(),
+            record_ids=self.record_ids.pin_memory(),
+            other_clips={name: clips.pin_memory() for name, clips in self.other_clips.items()},
+        )
+
+
+class ViewDataset(Dataset[ViewSample | BadVideo]):
+    """Test views of every video of an index, in the order of the index.
+
+    Args:
+        index: The videos.
+        dataset_id: Dataset id given to BadVideo.
+        clip: Shape of the clips, or the set of shapes that are cut at each moment.
+        num_clips: Clips spread evenly over the video.
+        num_crops: 1, 3 or 5 per clip, see ``uniform_crop_boxes``.
+        clip_rule: Rule that spreads the clips, see ``TemporalSampling.test_clips``.
+        backend: Decoder, see `decode.open_video`.
+        cache: Frame cache of the index, or None to decode the files.
+
+    Raises:
+        InputError: the cache does not match.
+    """
+
+    def __init__(
+        self,
+        index: VideoIndex,
+        *,
+        dataset_id: int,
+        clip: ClipSpec | ClipSet,
+        num_clips: int = 1,
+        num_crops: int = 1,
+        clip_rule: str = SEGMENT_CENTRES,
+        backend: str = "auto",
+        cache: FrameCache | None = None,
+    ) -> None:
+        self._clips = clip if isinstance(clip, ClipSet) else ClipSet(clip)
+        short_side = self._clips.main.short_side
+        check_caches([index], None if cache is None else [cache], short_side)
+        self._index = index
+        self._dataset_id = dataset_id
+        self._num_clips = num_clips
+        self._num_crops = num_crops
+        self._clip_rule = clip_rule
+        self._backend = backend
+        self._cache = cache
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, record_id: int) -> ViewSample | BadVideo:
+        """Return the views of a record, or a BadVideo if its video cannot be used."""
+        record = self._index.records[record_id]
+        try:
+            views = read_record(
+                self._index, record, self._make_views, cache=self._cache, backend=self._backend
+            )
+        except VideoError as error:
+            return BadVideo(self._dataset_id, record_id, record.path, error.cause)
+        name = self._clips.main.name
+        return ViewSample(views.pop(name), record.label, record_id, name, views)
+
+    def lost(self, record_id: int, cause: str) -> BadVideo:
+        """Return the BadVideo for a record whose worker was lost."""
+        path = self._index.records[record_id].path
+        return BadVideo(self._dataset_id, record_id, path, cause)
+
+    def _make_views(self, reader: VideoReader) -> dict[str, Tensor]:
+        """Return the views of each shape, by the name of the shape."""
+        main, specs = self._clips.main, self._clips.specs
+        moments = self._clips.test_frames(
+            reader.num_frames,
+            num_clips=self._num_clips,
+            rule=self._clip_rule,
+            times=find_times(reader, main),
+        )
+        clips = [clip for moment in moments for clip in moment]
+        frames = SharedFrames(reader, clips, short_side=main.short_side)
+        boxes = uniform_crop_boxes(*frames.size, size=main.box, num_crops=self._num_crops)
+        views: dict[str, list[Tensor]] = {spec.name: [] for spec in specs}
+        for number in range(len(clips)):
+            spec, clip = specs[number % len(specs)], frames.clip(number)
+            views[spec.name] += [
+                apply_view(clip, ViewParams(box), size=spec.crop_size) for box in boxes
+            ]
+        return {name: torch.stack(each) for name, each in views.items()}
+
+
+def collate_views(samples: Sequence[ViewSample | BadVideo]) -> ViewBatch:
+    """Concatenate the views of several videos; bad videos are listed separately."""
+    good = [s for s in samples if isinstance(s, ViewSample)]
+    bad = tuple(s for s in samples if isinstance(s, BadVideo))
+    clips = (
+        torch.cat([s.clips for s in good])
+        if good
+        else torch.empty((0, 3, 0, 0, 0), dtype=torch.uint8)
+    )
+    return ViewBatch(
+        clips,
+        torch.tensor([len(s.clips) for s in good], dtype=torch.int64),
+        torch.tensor([s.label for s in good], dtype=torch.int64),
+        torch.tensor([s.record_id for s in good], dtype=torch.int64),
+        bad,
+        good[0].clip_name if good else "",
+        {
+            name: torch.cat([s.other_clips[name] for s in good])
+            for name in (good[0].other_clips if good else ())
+        },
+    )

@@ -1,0 +1,163 @@
+"""Schedules and fingerprint inputs of the trainings of a config."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from videokd.config.defaults import default_config
+from videokd.data.build import DatasetParts, build_batch_plan
+from videokd.models.weights.source import identify_weights
+from videokd.synthetic.generate import GENERATOR_VERSION
+from videokd.utils.errors import InputError
+
+# Keys that do not affect weights: storage of frames and indexes, the allowed share of bad videos,
+# and whether worker or device cuts clips. The digest of the training videos covers VAL_FRACTION.
+_NOT_LEARNT_FROM = (
+    *("FRAME_CACHE", "FRAME_CACHE_MAX_GIB", "INDEX_DIR"),
+    *("VAL_FRACTION", "MAX_BAD_FRACTION", "AUGMENT_ON"),
+)
+_SCHEDULE_KEYS = ("BASE_LR", "MAX_EPOCH")
+# Keys of a network. The identity of the initial weights replaces the first three in the
+# fingerprint; a schedule without steps replaces TRAIN.
+_WEIGHT_KEYS = ("WEIGHTS", "WEIGHTS_RENAME", "WEIGHTS_STRICT", "TRAIN")
+# Keys of a network that override DATA's keys unless they are 0.
+_CLIP_KEYS = ("NUM_FRAMES", "SAMPLING_RATE", "CROP_SIZE")
+
+
+class Recipe:
+    """Schedules and fingerprint inputs of a config's trainings.
+
+    Args:
+        cfg: The whole config.
+        datasets: Dataset name -> its splits, in the order of DATASETS.
+    """
+
+    def __init__(self, cfg: CfgNode, datasets: Mapping[str, DatasetParts]) -> None:
+        self._cfg = cfg
+        self._datasets = datasets
+        self._places = {name: place for place, name in enumerate(datasets)}
+
+    def fields(self, trained_on: tuple[str, ...], node: CfgNode, **parts: Any) -> dict[str, Any]:
+        """Return trained_on, schedule and inputs of a ``Unit``.
+
+        Args:
+            trained_on: Names of the training datasets.
+            node: Config node with BASE_LR and MAX_EPOCH, which override SOLVER's unless they are 0.
+            **parts: Further inputs of the weights beside seed, data, solver and schedule.
+        """
+        cfg = self._cfg
+        plan = build_batch_plan(cfg, [self._datasets[name] for name in trained_on])
+        schedule = {
+            "num_epochs": node.MAX_EPOCH or cfg.SOLVER.MAX_EPOCH,
+            "num_steps_per_epoch": plan.num_steps_per_epoch,
+            "base_lr": self._scaled(node.BASE_LR or cfg.SOLVER.BASE_LR),
+        }
+        synthetic = {"generator": [GENERATOR_VERSION, cfg.SYNTHETIC.SEED]}
+        inputs = {
+            "SEED": cfg.SEED,
+            "DATA": self._data_keys(),
+            "SOLVER": self._solver_keys(),
+            "MIXUP": dict(cfg.MIXUP),
+            "TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE,
+            "TRAIN.ACCUMULATE": cfg.TRAIN.ACCUMULATE,
+            "TRAIN.SYNC_BN": cfg.TRAIN.SYNC_BN,
+            "trained_on": trained_on,
+            "videos": {name: self._datasets[name].train.digest() for name in trained_on},
+            **self._augmentation(),
+            **self._mirror_labels(trained_on),
+            **(synthetic if cfg.SYNTHETIC.ROOT else {}),
+            **schedule,
+            **parts,
+        }
+        # In the form that is read back from JSON: without tuples and config nodes.
+        plain: dict[str, Any] = json.loads(json.dumps(inputs))
+        return {"trained_on": trained_on, **schedule, "inputs": plain}
+
+    def _scaled(self, base_lr: float) -> float:
+        """Return a learning rate scaled linearly to the batch size (Goyal et al. 2017)."""
+        base_batch_size = self._cfg.SOLVER.BASE_BATCH_SIZE
+        if not base_batch_size:
+            return base_lr
+        return float(base_lr * self._cfg.TRAIN.BATCH_SIZE / base_batch_size)
+
+    def _solver_keys(self) -> dict[str, Any]:
+        # The scaled learning rate in the fingerprint already contains the effect of
+        # BASE_BATCH_SIZE.
+        elsewhere = (*_SCHEDULE_KEYS, "BASE_BATCH_SIZE")
+        return {k: v for k, v in self._cfg.SOLVER.items() if k not in elsewhere}
+
+    def _data_keys(self) -> dict[str, Any]:
+        data = self._cfg.DATA
+        unread = () if data.MIX == "temperature" else ("MIX_TEMPERATURE",)
+        return {k: v for k, v in data.items() if k not in (*_NOT_LEARNT_FROM, *unread)}
+
+    def _augmentation(self) -> dict[str, Any]:
+        """Return the keys of AUG that have an effect, under "AUG"; {} without any."""
+        aug, defaults = self._cfg.AUG, default_config().AUG
+        keys = {k: v for k, v in aug.items() if v != defaults[k]}
+        if not aug.RAND_NUM_OPS:
+            keys.pop("RAND_MAGNITUDE", None)
+        return {"AUG": keys} if keys else {}
+
+    def _mirror_labels(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """Return ``mirror_labels`` of datasets where mirroring changes labels or is not allowed."""
+        known = {name: self._datasets[name].train.mirror_labels for name in names}
+        changing = {name: labels for name, labels in known.items() if labels != ()}
+        is_mirrored = self._cfg.DATA.RANDOM_FLIP and changing
+        return {"mirror_labels": changing} if is_mirrored else {}
+
+    def network(self, section: str, name: str, *, is_random: bool = False) -> dict[str, Any]:
+        """Return the fingerprint inputs of a network before training.
+
+        Args:
+            section: "EXPERTS" or "STUDENTS".
+            name: Name of the network's dataset.
+            is_random: Whether the network is never loaded with the section's WEIGHTS.
+
+        Raises:
+            InputError: The WEIGHTS do not exist and no library knows them.
+        """
+        known = (*_SCHEDULE_KEYS, *_CLIP_KEYS, *_WEIGHT_KEYS, "CHECKPOINT_ACTIVATIONS")
+        node = {k: v for k, v in self._cfg[section][name].items() if k not in known}
+        weights = {} if is_random else self._weights(section, name)
+        # The position of the dataset seeds the initial weights.
+        model = {**node, **self.clip_keys(section, name), **weights}
+        return {"model": model, "place": self._places[name]}
+
+    def ready_made(self, name: str, **parts: Any) -> dict[str, Any]:
+        """Return the same as ``fields`` for an expert that is used without training.
+
+        Args:
+            name: Name of the expert's dataset.
+            **parts: Inputs of the expert's weights.
+        """
+        # The rows of the loaded classifier are reordered to the dataset's classes.
+        inputs = {"class_names": self._datasets[name].train.class_names, **parts}
+        if not self._cfg.EXPERTS[name].WEIGHTS_STRICT:
+            # Weights missing from the file are then initialised at random.
+            inputs["SEED"] = self._cfg.SEED
+        plain: dict[str, Any] = json.loads(json.dumps(inputs))
+        schedule = {"num_epochs": 0, "num_steps_per_epoch": 0, "base_lr": 0.0}
+        return {"trained_on": (), **schedule, "inputs": plain}
+
+    def _weights(self, section: str, name: str) -> dict[str, Any]:
+        """Return the identity of a network's initial weights; {} for random weights."""
+        node = self._cfg[section][name]
+        if not node.WEIGHTS:
+            return {}
+        try:
+            found: dict[str, Any] = {"WEIGHTS": identify_weights(node.WEIGHTS)}
+        except InputError as error:
+            raise InputError(f"{section}.{name}.WEIGHTS: {error}") from error
+        return {**found, "WEIGHTS_RENAME": node.WEIGHTS_RENAME} if node.WEIGHTS_RENAME else found
+
+    def clip_keys(self, section: str, name: str) -> dict[str, int]:
+        """Return the clip keys of a network that differ from those of DATA."""
+        node, data = self._cfg[section][name], self._cfg.DATA
+        return {key: node[key] for key in _CLIP_KEYS if node[key] not in (0, data[key])}
+
+    def loss_weights(self, names: tuple[str, ...]) -> dict[str, float]:
+        """Return dataset name -> loss weight w_i for a training on several datasets."""
+        return {name: self._cfg.DATASETS[name].LOSS_WEIGHT for name in names}

@@ -1,0 +1,1 @@
+"""Feature and score analysis of a study; start reading at ``analyse``."""

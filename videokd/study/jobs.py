@@ -1,0 +1,126 @@
+"""Trainings of a study, each listed once even if several variants share it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fvcore.common.config import CfgNode
+from rich.console import Console
+
+from videokd.engine.stop import StopRequest
+from videokd.models.build import fill_model_inputs
+from videokd.pipeline.plan import ExperimentPlan
+from videokd.pipeline.prepare import prepare_run
+from videokd.pipeline.run import Run
+from videokd.pipeline.unit import Unit
+from videokd.study.variants import Variant, variant_config
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, and the scoring of its model if a table shows it."""
+
+    run: Run
+    """Run of the first variant that needs the training."""
+    unit: Unit
+    seed: int
+    folder: Path
+    needs: tuple[Path, ...]
+    """Folders of the trainings that must be finished before."""
+    variants: tuple[str, ...]
+    """Names of the variants that need the training."""
+    is_shown: bool
+    """Whether a variant's row shows the training, so that it is scored."""
+
+    def __str__(self) -> str:
+        names = ", ".join(self.variants[:3]) + (", ..." if len(self.variants) > 3 else "")
+        return f"seed {self.seed} {self.unit.folder} [{names}]"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Variants of a study, their runs and their trainings."""
+
+    variants: tuple[Variant, ...]
+    runs: dict[tuple[str, int], Run]
+    """(variant, seed) -> run of its experiment."""
+    jobs: tuple[Job, ...]
+    """One job per training, ordered by seed; each job follows the jobs that it needs."""
+
+    def row(self, variant: Variant, seed: int) -> dict[str, Unit]:
+        """Return dataset name -> the training that a variant shows for it."""
+        return self.runs[variant.name, seed].plan.row(variant.row)
+
+
+def make_study(
+    cfg: CfgNode, variants: Sequence[Variant], console: Console, stop: StopRequest
+) -> Study:
+    """Plan every variant under each of its seeds, and collect the trainings.
+
+    Trainings are stored in OUTPUT_DIR/units by fingerprint, so variants share equal trainings.
+
+    Args:
+        cfg: The study's config.
+        variants: Variants of that config.
+        console: Console of the progress bars for generating and decoding videos.
+        stop: Stop request, checked between videos and between plans.
+
+    Raises:
+        InputError: See ``prepare_run``.
+        Stopped: A signal arrived.
+    """
+    seeds = list(dict.fromkeys(seed for variant in variants for seed in variant.seeds))
+    alike: dict[str, list[Variant]] = {}
+    for variant in variants:
+        alike.setdefault(json.dumps(variant.opts), []).append(variant)
+    runs: dict[tuple[str, int], Run] = {}
+    for seed in seeds:
+        with_data: dict[str, Run] = {}
+        for group in alike.values():
+            present = [variant for variant in group if seed in variant.seeds]
+            if present:
+                run = _make_run(variant_config(cfg, present, seed), with_data, console, stop)
+                runs.update({(variant.name, seed): run for variant in present})
+            stop.raise_if_set()
+    jobs = [job for seed in seeds for job in _collect_jobs(variants, runs, seed)]
+    return Study(tuple(variants), runs, tuple(jobs))
+
+
+def _make_run(cfg: CfgNode, with_data: dict[str, Run], console: Console, stop: StopRequest) -> Run:
+    cfg = fill_model_inputs(cfg)
+    # Reuse loaded datasets: reading lists and opening caches takes longer than the rest of a plan.
+    parts = (cfg.DATASETS, cfg.DATA, cfg.SYNTHETIC, cfg.DATA_LOADER, cfg.DEVICE)
+    key = json.dumps(parts)
+    folder = Path(cfg.OUTPUT_DIR)
+    store = folder / "units"
+    if key not in with_data:
+        with_data[key] = prepare_run(cfg, console, stop, store=store)
+        return with_data[key]
+    like = with_data[key]
+    plan = ExperimentPlan(cfg, like.datasets, folder, store=store)
+    return replace(like, cfg=cfg, plan=plan)
+
+
+def _collect_jobs(
+    variants: Sequence[Variant], runs: dict[tuple[str, int], Run], seed: int
+) -> list[Job]:
+    jobs: dict[Path, Job] = {}
+
+    def add(run: Run, unit: Unit, variant: str, *, is_shown: bool) -> Path:
+        needs = tuple(add(run, need, variant, is_shown=False) for need in unit.needs)
+        folder = run.plan.path(unit)
+        known = jobs.get(folder) or Job(run, unit, seed, folder, needs, (), False)
+        jobs[folder] = replace(
+            known,
+            variants=tuple(dict.fromkeys((*known.variants, variant))),
+            is_shown=known.is_shown or is_shown,
+        )
+        return folder
+
+    for variant in variants:
+        if seed in variant.seeds:
+            run = runs[variant.name, seed]
+            for unit in run.plan.row(variant.row).values():
+                add(run, unit, variant.name, is_shown=True)
+    return list(jobs.values())

@@ -1,0 +1,158 @@
+"""Results of a study as plain JSON values: everything on its page, and more."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+
+from videokd.config.defaults import TEMPLATES, default_config
+from videokd.study.comparisons import compare_all
+from videokd.study.jobs import Study
+from videokd.study.outcomes import Outcomes, read_outcomes
+from videokd.study.significance import mean_and_std
+from videokd.study.training_log import describe_training
+from videokd.study.variants import Variant
+from videokd.synthetic.generate import GENERATOR_VERSION
+from videokd.utils.class_names import TRAINING_NAME
+from videokd.utils.env import collect_environment
+from videokd.utils.errors import InputError
+from videokd.utils.io import read_json
+
+
+def make_results(
+    cfg: CfgNode, study: Study, part: str, *, command: str, wall_sec: float
+) -> dict[str, Any]:
+    """Collect the results of all trained and scored variants.
+
+    Args:
+        cfg: The study's config.
+        study: Study of that config.
+        part: "val" or "test".
+        command: Command line of the call.
+        wall_sec: Seconds that the call took.
+
+    Raises:
+        InputError: No variant is complete under any seed.
+    """
+    outcomes = read_outcomes(study, part)
+    if not outcomes:
+        raise InputError("no variant is trained and scored on all its datasets; see the failures")
+    variants = [v for v in study.variants if _seeds(v, outcomes)]
+    first = next(iter(cfg.VARIANTS))
+    reference = [variant for variant in variants if variant.name == first]
+    comparisons = compare_all(outcomes, variants, reference[0]) if reference else []
+    return {
+        "command": command,
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "seconds": {"wall": wall_sec, **_training_seconds(study)},
+        "environment": _environment(study),
+        "data": _describe_data(cfg, study),
+        "seeds": sorted({seed for _, seed in outcomes}),
+        "split": part,
+        "reference": first,
+        "variants": {v.name: _accuracies(v, outcomes) for v in variants},
+        "definitions": {v.name: _define(v, outcomes) for v in variants},
+        "comparisons": [asdict(comparison) for comparison in comparisons],
+        "training": {v.name: describe_training(study, v, _seeds(v, outcomes)) for v in variants},
+        "missing": [
+            {"variant": name, "seed": seed} for name, seed in study.runs.keys() - outcomes.keys()
+        ],
+        "settings": list_changed_settings(cfg),
+    }
+
+
+def list_changed_settings(cfg: CfgNode) -> dict[str, Any]:
+    """Return dotted key -> value of all settings but VARIANTS that differ from the defaults."""
+    defaults = default_config()
+    for section, template in TEMPLATES.items():
+        for name in cfg[section]:
+            defaults[section][name] = template()
+    known = dict(_leaves(defaults))
+    return {
+        key: value
+        for key, value in _leaves(cfg)
+        if value != known[key] and not key.startswith("VARIANTS.")
+    }
+
+
+def _seeds(variant: Variant, outcomes: Outcomes) -> list[int]:
+    return [seed for seed in variant.seeds if (variant.name, seed) in outcomes]
+
+
+def _accuracies(variant: Variant, outcomes: Outcomes) -> dict[str, Any]:
+    per_seed = [outcomes[variant.name, seed] for seed in _seeds(variant, outcomes)]
+    found = {}
+    for name in per_seed[0]:
+        top1 = [of_seed[name].top1 for of_seed in per_seed]
+        found[name] = _summarise(top1, len(per_seed[0][name].videos))
+    means = [sum(o.top1 for o in of_seed.values()) / len(of_seed) for of_seed in per_seed]
+    found["mean"] = _summarise(means, sum(row["num_videos"] for row in found.values()))
+    return found
+
+
+def _summarise(top1: Sequence[float], num_videos: int) -> dict[str, Any]:
+    mean, std = mean_and_std(top1)
+    return {
+        "top1_mean": mean,
+        "top1_std": std if len(top1) > 1 else None,
+        "top1": list(top1),
+        "num_videos": num_videos,
+    }
+
+
+def _define(variant: Variant, outcomes: Outcomes) -> dict[str, Any]:
+    return {
+        "title": variant.title,
+        "group": variant.group,
+        "row": variant.row,
+        "opts": list(variant.opts),
+        "seeds": _seeds(variant, outcomes),
+    }
+
+
+def _training_seconds(study: Study) -> dict[str, Any]:
+    by_kind: dict[str, dict[str, Any]] = {}
+    for job in study.jobs:
+        path = job.folder / TRAINING_NAME
+        if path.exists():
+            kind = by_kind.setdefault(job.unit.key, {"num_trainings": 0, "seconds": 0.0})
+            kind["num_trainings"] += 1
+            kind["seconds"] += read_json(path)["seconds"]
+    total = sum(kind["seconds"] for kind in by_kind.values())
+    return {"training": total, "by_kind": by_kind}
+
+
+def _environment(study: Study) -> dict[str, Any]:
+    run = next(iter(study.runs.values()))
+    processes = {"num_workers": run.num_workers, "num_threads": torch.get_num_threads()}
+    return {**collect_environment(run.device), **processes}
+
+
+def _describe_data(cfg: CfgNode, study: Study) -> dict[str, Any]:
+    run = next(iter(study.runs.values()))
+    generated = {
+        "profile": cfg.SYNTHETIC.PROFILE,
+        "generator_seed": cfg.SYNTHETIC.SEED,
+        "generator_version": GENERATOR_VERSION,
+    }
+    datasets = {
+        name: {
+            "num_classes": parts.num_classes,
+            "num_train": len(parts.train),
+            "num_val": 0 if parts.val is None else len(parts.val),
+            "num_test": len(parts.test),
+        }
+        for name, parts in run.datasets.items()
+    }
+    return {**(generated if cfg.SYNTHETIC.ROOT else {}), "datasets": datasets}
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
