@@ -163,7 +163,7 @@ def check_the_guilty_rank_is_named(ranks: Ranks) -> None:
 def check_decisions(ranks: Ranks) -> None:
     """One rank's word is everybody's."""
     assert ranks.any(ranks.rank == 1, False) == (True, False)
-    assert ranks.first_says(f"rank {ranks.rank}") == "rank 0"
+    assert ranks.broadcast(f"rank {ranks.rank}") == "rank 0"
     assert ranks.gather(ranks.rank) == [0, 1]
     assert ranks.lowest(5 - ranks.rank) == 4
     assert not ranks.agree(torch.tensor(ranks.is_first))

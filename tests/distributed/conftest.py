@@ -29,9 +29,9 @@ class Ended:
 
 
 def rank_environment(rank: int, num_ranks: int, port: int) -> dict[str, str]:
-    places = {"RANK": rank, "WORLD_SIZE": num_ranks, "LOCAL_RANK": rank}
+    ranks = {"RANK": rank, "WORLD_SIZE": num_ranks, "LOCAL_RANK": rank}
     meeting = {"LOCAL_WORLD_SIZE": num_ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return {key: str(value) for key, value in {**places, **meeting}.items()}
+    return {key: str(value) for key, value in {**ranks, **meeting}.items()}
 
 
 def free_port() -> int:
@@ -63,10 +63,10 @@ def run_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
         files = [folder / f"stderr-{port}-{rank}" for rank in range(num_ranks)]
         mine = []
         for rank, path in enumerate(files):
-            places = rank_environment(rank, num_ranks, port) if num_ranks > 1 else {}
+            variables = rank_environment(rank, num_ranks, port) if num_ranks > 1 else {}
             with path.open("wb") as file:
                 command = [sys.executable, str(FOLDER / program), *map(str, words)]
-                mine.append(subprocess.Popen(command, env={**base, **places}, stderr=file))
+                mine.append(subprocess.Popen(command, env={**base, **variables}, stderr=file))
         started.extend(mine)
         ends = start + _LONGEST_SEC
         while time.monotonic() < ends and any(p.poll() is None for p in mine):

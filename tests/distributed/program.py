@@ -117,10 +117,10 @@ def make_batch(
     labels = torch.randint(3, (BATCH_SIZE,), generator=rng)
     dataset_ids = torch.randint(2, (BATCH_SIZE,), generator=rng)
     share = BATCH_SIZE // num_ranks
-    places = range(rank * share, (rank + 1) * share)
+    positions = range(rank * share, (rank + 1) * share)
     lost = {0, 1} if step % 2 else set()
-    kept = [place for place in places if place not in lost]
-    bad = tuple(BadVideo(0, p, f"{step}-{p}.avi", "gone") for p in places if p in lost)
+    kept = [position for position in positions if position not in lost]
+    bad = tuple(BadVideo(0, p, f"{step}-{p}.avi", "gone") for p in positions if p in lost)
     view = ViewParams(crop=(0, 0, 1, 1))
     return ClipBatch(
         clips[kept],

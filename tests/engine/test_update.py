@@ -111,7 +111,7 @@ def test_a_bad_step_leaves_everything_as_it_was(make_batch, name, fused, is_shar
                 continue
             task.spoil = spoil if is_bad else (lambda clips, output: output)
             update(make_batch(seed=step, **TINY), 0.0, step=step, lr=0.1)
-        update.settle()
+        update.read_flags()
         state = _state(learner)
         results.append((state, meters.state()))
         assert update.guard.num_skipped == 2 * is_spoilt
@@ -128,7 +128,7 @@ def test_more_bad_steps_in_a_row_than_allowed_end_it(make_batch, fused):
 
     def do(step):
         update(make_batch(seed=step, **TINY), 0.0, step=step, lr=0.1)
-        update.settle()
+        update.read_flags()
 
     do(0)
     do(1)
@@ -200,7 +200,7 @@ def test_a_storm_of_overflows_skips_the_steps_that_torchs_loop_skips(make_batch,
     for step, batch in enumerate(batches):
         before = update.guard.num_skipped
         update(batch, 0.0, step=step, lr=0.1)
-        update.settle()
+        update.read_flags()
         skipped += [step] * (update.guard.num_skipped - before)
     assert skipped == expected
     assert own_scaler.state_dict() == scaler.state_dict()

@@ -57,7 +57,7 @@ def _check_steps_do_not_wait(task, batches, scaler=None):
     with no_host_sync():
         for batch in others:
             step(batch)
-    update.settle()
+    update.read_flags()
     assert update.guard.num_skipped == 0
     assert torch.isfinite(torch.tensor(meters.summarise()["loss"]))
 
@@ -89,7 +89,7 @@ def test_a_bad_step_on_the_gpu_leaves_the_weights_as_they_were(make_task, make_b
     handle.remove()
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
     update(make_batch((0, 1), **SIZE).to("cuda"), 0.0, step=1, lr=1e-2)
-    update.settle()
+    update.read_flags()
     assert update.guard.num_skipped == 1
     after = task.state_dict()
     assert all(torch.isfinite(value).all() for value in after.values())

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 
 from videokd.config import load_config
-from videokd.engine.distributed import RankPlace, Ranks
+from videokd.engine.distributed import RankInfo, Ranks
 from videokd.engine.stop import Stopped, StopRequest
 from videokd.engine.training_file import read_stage, write_stage
 from videokd.pipeline import prepare
@@ -29,7 +29,7 @@ def test_the_chosen_gpu_is_the_current_one_of_a_single_process_too(write_config,
 def test_a_cache_of_features_is_refused_with_several_processes(write_config):
     words = ["DISTILL.CACHE_GIB", "0.5", "DATA.VIEWS_PER_VIDEO", "2", "TRAIN.BATCH_SIZE", "4"]
     cfg = load_config(write_config(["UCF"]), words)
-    ranks = Ranks(RankPlace(rank=0, num_ranks=2))
+    ranks = Ranks(RankInfo(rank=0, num_ranks=2))
     with pytest.raises(InputError, match="CACHE_GIB 0.5 .* to 2 processes; set it to 0"):
         prepare_run(cfg, Console(), StopRequest(), ranks=ranks)
 

@@ -8,7 +8,7 @@ import pytest
 import torch.distributed as dist
 from torch.distributed.fsdp import FSDPModule
 
-from videokd.engine.distributed import RankPlace, Ranks
+from videokd.engine.distributed import RankInfo, Ranks
 from videokd.engine.sharding import is_in_shards
 from videokd.models import classifier
 from videokd.models.checkpointing import list_blocks
@@ -23,7 +23,7 @@ def make_learner(make_run):
 
     def make(folder, *overrides):
         run = make_run(*overrides, datasets=["UCF"])
-        run = replace(run, ranks=Ranks(RankPlace(0, 2)))
+        run = replace(run, ranks=Ranks(RankInfo(0, 2)))
         unit = run.plan.find(folder)
         return run, unit, training._make_learner(run, unit, unit.make_model())
 
@@ -43,7 +43,7 @@ def test_convolutions_are_checked_before_they_are_shared_out(make_learner, monke
     assert all(map(is_in_shards, learner.task.parameters()))
     assert checked == [False]
     batch = make_batch(unit, {"UCF": run.datasets["UCF"].num_classes})
-    learner.shared_task(batch, 0.0).loss.backward()
+    learner.wrap_task()(batch, 0.0).loss.backward()
     assert checked == [False]
 
 

@@ -34,7 +34,7 @@ class BufferSnapshot:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        places = [
+        entries = [
             (f"{prefix}.{key}".lstrip("."), owner, key)
             for prefix, owner in module.named_modules()
             for key, value in owner._buffers.items()
@@ -42,8 +42,8 @@ class BufferSnapshot:
         ]
         self._device = next(module.parameters()).device
         # Sorted by dtype, so that one operation copies all buffers of a dtype.
-        places.sort(key=lambda place: str(place[1]._buffers[place[2]].dtype))
-        self._places = places
+        entries.sort(key=lambda entry: str(entry[1]._buffers[entry[2]].dtype))
+        self._entries = entries
         self._extra = [
             owner
             for owner in module.modules()
@@ -66,7 +66,7 @@ class BufferSnapshot:
 
     def norms(self) -> Norms:
         """Return the norms of the checked float buffers, without waiting for the device."""
-        return Norms([self._places[i][0] for i in self._checked], self._norms_of(self._checked))
+        return Norms([self._entries[i][0] for i in self._checked], self._norms_of(self._checked))
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -89,13 +89,13 @@ class BufferSnapshot:
             torch._foreach_copy_(now, [p.view_as(b) for p, b in zip(parts, now, strict=True)])
 
     @torch.no_grad()
-    def _norms_of(self, places: Sequence[int]) -> Tensor:
+    def _norms_of(self, numbers: Sequence[int]) -> Tensor:
         buffers = self._buffers()
-        return stack_norms([buffers[i] for i in places], device=self._device)
+        return stack_norms([buffers[i] for i in numbers], device=self._device)
 
     def _buffers(self) -> list[Tensor]:
         # Looked up at each call, because a module may replace a buffer by another tensor.
-        return [owner._buffers[key] for _, owner, key in self._places]
+        return [owner._buffers[key] for _, owner, key in self._entries]
 
 
 def stack_norms(tensors: list[Tensor], *, device: torch.device | None = None) -> Tensor:

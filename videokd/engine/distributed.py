@@ -38,7 +38,7 @@ _PREPARING_LIMIT = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
-class RankPlace:
+class RankInfo:
     """Position of this process among the ranks of the training."""
 
     rank: int = 0
@@ -48,14 +48,14 @@ class RankPlace:
     num_local_ranks: int = 1
 
 
-def read_place() -> RankPlace:
+def read_rank() -> RankInfo:
     """Return the rank and number of ranks from the environment, or one rank if it names none.
 
     Raises:
         InputError: Only some of the required variables are set.
     """
     if "WORLD_SIZE" not in os.environ and "RANK" not in os.environ:
-        return RankPlace()
+        return RankInfo()
     missing = [key for key in _KEYS if not os.environ.get(key)]
     if missing:
         raise InputError(
@@ -64,7 +64,7 @@ def read_place() -> RankPlace:
         )
     rank, num_ranks, local = (int(os.environ[key]) for key in _KEYS[:3])
     num_local = int(os.environ.get("LOCAL_WORLD_SIZE", local + 1))
-    return RankPlace(rank, num_ranks, local, num_local)
+    return RankInfo(rank, num_ranks, local, num_local)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Ranks:
     the timeout.
 
     Args:
-        place: Rank and number of ranks of this process.
+        info: Rank and number of ranks of this process.
         control: Process group for decisions, over the CPU; None with one rank.
         waiting: Process group like ``control``, with a long timeout.
         watchdog: Watchdog that ends this process when it hangs.
@@ -93,13 +93,13 @@ class Ranks:
 
     def __init__(
         self,
-        place: RankPlace = RankPlace(),  # noqa: B008  (it is frozen)
+        info: RankInfo = RankInfo(),  # noqa: B008  (it is frozen)
         *,
         control: dist.ProcessGroup | None = None,
         waiting: dist.ProcessGroup | None = None,
         watchdog: Watchdog | None = None,
     ) -> None:
-        self.place = place
+        self.info = info
         self._control = control
         self._waiting = waiting
         self._watchdog = watchdog
@@ -107,12 +107,12 @@ class Ranks:
     @property
     def num_ranks(self) -> int:
         """Number of ranks."""
-        return self.place.num_ranks
+        return self.info.num_ranks
 
     @property
     def rank(self) -> int:
         """Number of this rank, from 0."""
-        return self.place.rank
+        return self.info.rank
 
     @property
     def is_first(self) -> bool:
@@ -125,7 +125,7 @@ class Ranks:
         return self.num_ranks == 1
 
     def wrap(self, task: nn.Module) -> nn.Module:
-        """Return a callable to use in place of ``task``, whose gradients are means over the ranks.
+        """Return a callable to use instead of ``task``, whose gradients are means over the ranks.
 
         Frozen networks are hidden from their tasks' parameters: they are neither broadcast nor
         reduced.
@@ -195,7 +195,7 @@ class Ranks:
             dist.all_gather_object(values, value, group=self._control)
         return values
 
-    def first_says(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Return rank 0's value."""
         if self.is_alone:
             return value
@@ -314,11 +314,11 @@ def join_ranks(device: torch.device, *, timeout_sec: float) -> Iterator[Ranks]:
     Raises:
         RunError: The other ranks do not connect in time.
     """
-    place = read_place()
+    info = read_rank()
     if device.type == "cuda":
         # torch uses the current device for streams, events and memory without an explicit device.
         torch.cuda.set_device(device)
-    if place.num_ranks == 1:
+    if info.num_ranks == 1:
         yield ONE_RANK
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
@@ -338,9 +338,9 @@ def join_ranks(device: torch.device, *, timeout_sec: float) -> Iterator[Ranks]:
         )
         control = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=limit))
         waiting = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=_PREPARING_LIMIT))
-    name = f"rank {place.rank} of {place.num_ranks}"
+    name = f"rank {info.rank} of {info.num_ranks}"
     try:
-        yield Ranks(place, control=control, waiting=waiting, watchdog=Watchdog(timeout_sec, name))
+        yield Ranks(info, control=control, waiting=waiting, watchdog=Watchdog(timeout_sec, name))
     except Stopped:
         dist.destroy_process_group()
         raise

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from videokd.engine.disk import naming_failures
-from videokd.engine.mirrors import Mirror
+from videokd.engine.loggers import MetricsReceiver
 from videokd.utils.io import atomic_write_text
 
 # Validations are compared by the mean of the fields of a line with this prefix.
@@ -23,7 +23,7 @@ class MetricsLog:
     Args:
         path: The file; created when missing.
         start_step: Number of steps already done.
-        mirrors: Other places that get every line.
+        loggers: Additional receivers of every line.
         is_silent: Neither read nor write, because another process writes the file.
         is_evaluated: Whether the evaluation after ``start_step`` is done, if one is due there. If
             not, its line is dropped, because the evaluation is repeated.
@@ -33,7 +33,7 @@ class MetricsLog:
         self,
         path: Path,
         start_step: int,
-        mirrors: Sequence[Mirror] = (),
+        loggers: Sequence[MetricsReceiver] = (),
         *,
         is_silent: bool = False,
         is_evaluated: bool = True,
@@ -52,9 +52,9 @@ class MetricsLog:
                 atomic_write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._path = path
         self._best = find_best(kept)
-        self._mirrors = tuple(mirrors)
-        for mirror in self._mirrors:
-            mirror.begin(start_step)
+        self._loggers = tuple(loggers)
+        for receiver in self._loggers:
+            receiver.begin(start_step)
 
     @property
     def best_step(self) -> int | None:
@@ -70,8 +70,8 @@ class MetricsLog:
             file.write(json.dumps(dict(values)) + "\n")
         known = [] if self._best is None else [{"step": self._best[0], _JUDGED: self._best[1]}]
         self._best = find_best([*known, values])
-        for mirror in self._mirrors:
-            mirror.write(values)
+        for receiver in self._loggers:
+            receiver.write(values)
 
 
 def find_best(lines: Iterable[Mapping[str, Any]]) -> tuple[int, float] | None:

@@ -138,7 +138,7 @@ def train(
             )
 
     def can_go_back() -> bool:
-        return ranks.first_says(ranks.is_first and has_checkpoint(folder / _CHECKPOINTS))
+        return ranks.broadcast(ranks.is_first and has_checkpoint(folder / _CHECKPOINTS))
 
     roll_back_once(run, can_go_back)
 
@@ -189,7 +189,7 @@ def _train(
 
         is_last = step == settings.num_steps
         if step % settings.log_period == 0 or is_last:
-            update.settle()
+            update.read_flags()
             line = meters.summarise() | {"eta_sec": watch.eta_sec(step, settings.num_steps)}
             counts = {"bad_videos": len(bad), "skipped_steps": update.guard.num_skipped}
             log.write({"step": step, "lr": lr, **counts, **line})
@@ -205,10 +205,10 @@ def _train(
                 log.write({"step": step, **evaluate()})
                 owes_evaluation = False
             task.train()
-            is_due |= ranks.first_says(log.best_step == step)
+            is_due |= ranks.broadcast(log.best_step == step)
         must_stop |= owes_evaluation
         if is_due or is_last or must_stop:
-            update.settle()
+            update.read_flags()
             state = {"step": step, "bad_videos": sorted(bad), "meters": meters.state()}
             state |= {"update": update.state()} | ({_OWED: True} if owes_evaluation else {})
             with meters.paused():

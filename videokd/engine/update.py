@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -36,9 +35,11 @@ class Learner:
     sharding: Sharding | None = None
     """Sharding of the task's parameters over the ranks, if any."""
 
-    @cached_property
-    def shared_task(self) -> Callable[[ClipBatch, float], StepOutput]:
-        """Callable to use in place of the task, whose gradients are means over the ranks."""
+    def wrap_task(self) -> Callable[[ClipBatch, float], StepOutput]:
+        """Return the task wrapped in DDP, whose gradients are means over the ranks.
+
+        All ranks must call it together, once; with one rank it is the task itself.
+        """
         return self.sharding or self.ranks.wrap(self.task)
 
     def whole_weights(self) -> AbstractContextManager[None]:
@@ -52,7 +53,7 @@ class Update:
     A step whose loss, gradient or norm statistics are not finite, on any rank, changes no
     parameter, momentum, average or statistic, and is left out of the meters. On the CPU the host
     decides at once. On a GPU, reading the flag would wait for the device at every step. There the
-    device decides (which needs a ``fused`` optimizer), and the host reads the flags in ``settle``.
+    device decides (which needs a ``fused`` optimizer), and ``read_flags`` reads the flags.
 
     Args:
         learner: Task, optimizer and ranks of the training.
@@ -74,6 +75,7 @@ class Update:
         max_skipped: int = 0,
     ) -> None:
         self._learner = learner
+        self._task = learner.wrap_task()
         self._meters = meters
         self._clip_grad_norm = clip_grad_norm
         self._num_parts = num_parts
@@ -97,7 +99,8 @@ class Update:
             lr: Learning rate, for messages.
 
         Raises:
-            NonFiniteError: Too many steps in a row are not finite. On a GPU, ``settle`` raises it.
+            NonFiniteError: Too many steps in a row are not finite; on a GPU, ``read_flags`` raises
+                it.
         """
         self._buffers.take()
         self._learner.optimizer.zero_grad(set_to_none=True)
@@ -128,7 +131,7 @@ class Update:
             self._meters.add(output, len(part), unread)
         self._meters.add_norm(record.total_norm, unread)
 
-    def settle(self) -> None:
+    def read_flags(self) -> None:
         """Read the flags of the steps since the last call, which the device decided.
 
         Call it at log points and before a save.
@@ -162,10 +165,10 @@ class Update:
         return self._learner.ranks.lowest(min(self._num_parts, len(batch) // 2))
 
     def _add_gradient(self, part: ClipBatch, progress: float, *, is_last: bool) -> StepOutput:
-        ranks, scaler, task = self._learner.ranks, self._learner.scaler, self._learner.shared_task
+        ranks, scaler = self._learner.ranks, self._learner.scaler
         # Gradients are reduced over the ranks once, with the last part.
-        with nullcontext() if is_last else ranks.unshared(task):
-            output = task(part, progress)
+        with nullcontext() if is_last else ranks.unshared(self._task):
+            output = self._task(part, progress)
             # Only here the parts of a step are weighted: each by its share of the clips of all
             # ranks. ``num_ranks`` undoes the mean of the gradients over the ranks.
             is_whole = part.whole_ids is None

@@ -1,4 +1,4 @@
-"""Observers of a training that do not change it: clocks, mirrors of the log, a profiler."""
+"""Observers of a training that do not change it: clocks, loggers, a profiler."""
 
 import time
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from videokd.engine.frozen_clock import FrozenClock
+from videokd.engine.loggers import MetricsReceiver, ValidationLines, make_loggers
 from videokd.engine.metrics_log import MetricsLog
-from videokd.engine.mirrors import Mirror, ValidationLines, make_mirrors
 from videokd.engine.profiler import StepProfiler
 
 
@@ -22,7 +22,7 @@ class Watch:
         title: Name of the training, such as "students/UCF"; the end of ``folder``.
         device: Device of the training.
         frozen: Networks of the training whose share of the time is measured.
-        loggers: Names of additional loggers, see ``videokd.engine.mirrors``.
+        loggers: Names of additional loggers, see ``videokd.engine.loggers``.
         profile_steps: (first, last) step of the trace; empty for no trace.
         is_silent: Write nothing, because another process of the training writes.
 
@@ -46,9 +46,9 @@ class Watch:
     ) -> None:
         self.folder = folder
         self._is_silent = is_silent
-        self._mirrors: tuple[Mirror, ...] = ()
+        self._loggers: tuple[MetricsReceiver, ...] = ()
         if not is_silent:
-            self._mirrors = (ValidationLines(title), *make_mirrors(loggers, folder, title))
+            self._loggers = (ValidationLines(title), *make_loggers(loggers, folder, title))
         self.clock = FrozenClock(frozen, device)
         self._profiler: StepProfiler | None = None
         if profile_steps and not is_silent:
@@ -70,8 +70,8 @@ class Watch:
         self.clock.detach()
         if self._profiler is not None:
             self._profiler.close()
-        for mirror in self._mirrors:
-            mirror.close()
+        for receiver in self._loggers:
+            receiver.close()
 
     def begin(self, step: int, *, is_evaluated: bool = True) -> MetricsLog:
         """Open the log when the training starts or resumes.
@@ -81,7 +81,7 @@ class Watch:
             is_evaluated: See ``MetricsLog``.
 
         Returns:
-            The log ``metrics.jsonl`` in the training's folder, which also writes to the mirrors.
+            The log ``metrics.jsonl`` in the training's folder, which also writes to the loggers.
         """
         self._start_step, self._start_sec = step, time.monotonic()
         self.after(step)
@@ -89,7 +89,7 @@ class Watch:
         log = MetricsLog(
             path,
             step,
-            self._mirrors,
+            self._loggers,
             is_silent=self._is_silent,
             is_evaluated=is_evaluated,
         )

@@ -48,7 +48,7 @@ def save_best(
     """
     # The first rank decides for all: other ranks may still see an older state of a file just
     # written.
-    best = ranks.first_says(_choose(folder, num_steps) if ranks.is_first else None)
+    best = ranks.broadcast(_choose(folder, num_steps) if ranks.is_first else None)
     if best is None:
         return {}
     step, score = best

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from videokd.config import dump_config
 from videokd.data.build import DatasetParts, build_datasets, build_frame_caches
-from videokd.engine.distributed import ONE_RANK, Ranks, join_ranks, read_place
-from videokd.engine.mirrors import check_loggers
+from videokd.engine.distributed import ONE_RANK, Ranks, join_ranks, read_rank
+from videokd.engine.loggers import check_loggers
 from videokd.engine.stop import StopRequest
 from videokd.models.build import fill_model_inputs
 from videokd.pipeline.plan import ExperimentPlan
@@ -67,7 +67,7 @@ def prepare_run(
     num_workers, num_threads = plan_threads(
         cfg.DATA_LOADER.NUM_WORKERS,
         cfg.DATA_LOADER.NUM_THREADS,
-        num_processes=ranks.place.num_local_ranks,
+        num_processes=ranks.info.num_local_ranks,
     )
     torch.set_num_threads(num_threads)
     allow_tf32(cfg.TRAIN.TF32)
@@ -109,8 +109,8 @@ def open_ranks(cfg: CfgNode) -> Iterator[Ranks]:
 
 def pick_rank_device(cfg: CfgNode) -> torch.device:
     """Return the device of this rank; several ranks on a machine use one GPU each."""
-    place = read_place()
-    return pick_device(cfg.DEVICE, local_rank=None if place.num_ranks == 1 else place.local_rank)
+    info = read_rank()
+    return pick_device(cfg.DEVICE, local_rank=None if info.num_ranks == 1 else info.local_rank)
 
 
 def open_run_directory(run: Run) -> None:

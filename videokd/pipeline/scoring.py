@@ -36,7 +36,7 @@ def score_unit(run: Run, unit: Unit, part: str = "test") -> None:
     """
     model: nn.Module | None = None
     for name in unit.tested_on:
-        if run.ranks.first_says(_has_result(run, unit, name, part)):
+        if run.ranks.broadcast(_has_result(run, unit, name, part)):
             continue
         model = model or run.plan.load_model(unit).to(run.device)
         title = f"{part} {unit.folder}" + (f" {name}" if len(unit.tested_on) > 1 else "")

@@ -61,7 +61,7 @@ def train_unit(run: Run, unit: Unit) -> None:
         RunError: The training cannot continue, see ``train``, or the GPU is out of memory.
     """
     stage = read_stage(run.plan.path(unit), unit.inputs)
-    if run.ranks.first_says(stage["is_finished"]):
+    if run.ranks.broadcast(stage["is_finished"]):
         logger.info("%s: finished before, skipped", unit.folder)
         if run.ranks.is_first:  # left over if the process was killed right after finishing
             _delete_checkpoints(run.plan.path(unit))

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from videokd.engine.loggers import check_loggers, make_loggers
 from videokd.engine.metrics_log import MetricsLog, read_metrics
-from videokd.engine.mirrors import check_loggers, make_mirrors
 from videokd.utils.errors import InputError
 
 
@@ -15,14 +15,14 @@ def _line(step, **values):
 
 def _write(folder, names, start_step, steps):
     folder.mkdir(parents=True, exist_ok=True)
-    mirrors = make_mirrors(names, folder, "students/UCF")
-    log = MetricsLog(folder / "metrics.jsonl", start_step, mirrors)
+    loggers = make_loggers(names, folder, "students/UCF")
+    log = MetricsLog(folder / "metrics.jsonl", start_step, loggers)
     for step in steps:
         log.write(_line(step))
         if step % 2 == 0:
             log.write({"step": step, "val_top1_a": 10.0 * step})
-    for mirror in mirrors:
-        mirror.close()
+    for receiver in loggers:
+        receiver.close()
 
 
 @pytest.fixture
@@ -80,9 +80,9 @@ def test_a_record_that_was_cut_off_costs_no_other(tmp_path, read_board):
 
 
 def test_a_training_may_go_back_within_one_process(tmp_path, read_board):
-    mirrors = make_mirrors(["tensorboard"], tmp_path, "joint")
+    loggers = make_loggers(["tensorboard"], tmp_path, "joint")
     for start, stop in ((0, 4), (2, 6)):
-        log = MetricsLog(tmp_path / "metrics.jsonl", start, mirrors)
+        log = MetricsLog(tmp_path / "metrics.jsonl", start, loggers)
         for step in range(start + 1, stop):
             log.write(_line(step))
     assert [step for step, _ in read_board(tmp_path)["train/loss"]] == [1, 2, 3, 4, 5]
@@ -137,12 +137,12 @@ def test_wandb_goes_on_with_one_run_per_training(tmp_path, wandb):
 
 
 def test_going_back_within_one_process_keeps_the_run_of_wandb(tmp_path, wandb):
-    (mirror,) = make_mirrors(["wandb"], tmp_path, "joint")
+    (receiver,) = make_loggers(["wandb"], tmp_path, "joint")
     for start in (0, 2):
-        mirror.begin(start)
+        receiver.begin(start)
         for step in range(start + 1, 5):
-            mirror.write(_line(step))
-    mirror.close()
+            receiver.write(_line(step))
+    receiver.close()
     assert len(wandb.calls) == 1
     (run,) = wandb.runs.values()
     assert list(run.lines) == [1, 2, 3, 4]
@@ -166,13 +166,13 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, tmp_path, name):
     with pytest.raises(InputError, match=message):
         check_loggers([name])
     with pytest.raises(InputError, match=message):
-        make_mirrors([name], tmp_path, "joint")
+        make_loggers([name], tmp_path, "joint")
 
 
 def test_no_logger_needs_no_package(monkeypatch, tmp_path):
     for name in ("tensorboard", "wandb"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert make_mirrors([], tmp_path, "joint") == ()
+    assert make_loggers([], tmp_path, "joint") == ()
 
 
 def test_mirrors_change_nothing_about_the_file(tmp_path, wandb):

@@ -1,4 +1,4 @@
-"""Mirrors of ``metrics.jsonl``: the terminal log, TensorBoard and Weights & Biases.
+"""Receivers of the lines of ``metrics.jsonl``: the terminal log, TensorBoard and Weights & Biases.
 
 The packages of the last two are optional. All their values are in ``metrics.jsonl`` too.
 """
@@ -23,7 +23,7 @@ VAL_TOP1 = "val_top1_"
 """Prefix of the fields of an evaluation; the name of a dataset follows."""
 
 
-class Mirror(Protocol):
+class MetricsReceiver(Protocol):
     """Receiver of the lines of one training's log."""
 
     def begin(self, start_step: int) -> None:
@@ -76,8 +76,8 @@ def check_loggers(names: Sequence[str]) -> None:
             ) from error
 
 
-def make_mirrors(names: Sequence[str], folder: Path, title: str) -> tuple[Mirror, ...]:
-    """Build the mirrors of one training.
+def make_loggers(names: Sequence[str], folder: Path, title: str) -> tuple[MetricsReceiver, ...]:
+    """Build the additional loggers of one training.
 
     Args:
         names: Names from ``LOGGERS``.
@@ -88,9 +88,9 @@ def make_mirrors(names: Sequence[str], folder: Path, title: str) -> tuple[Mirror
         InputError: A logger's package is not installed.
     """
     check_loggers(names)
-    made: dict[str, Mirror] = {
-        "tensorboard": TensorBoardMirror(folder),
-        "wandb": WandbMirror(folder, title),
+    made: dict[str, MetricsReceiver] = {
+        "tensorboard": TensorBoardLogger(folder),
+        "wandb": WandbLogger(folder, title),
     }
     return tuple(made[name] for name in names)
 
@@ -102,7 +102,7 @@ def group_of(name: str) -> str:
     return "val" if name.startswith("val_") else "train"
 
 
-class TensorBoardMirror:
+class TensorBoardLogger:
     """TensorBoard log with one event file per start of the training, all in its folder.
 
     TensorBoard shows the files as one run. The first event of a file makes it drop the steps that
@@ -147,7 +147,7 @@ class TensorBoardMirror:
             RecordWriter(file).write(event.SerializeToString())
 
 
-class WandbMirror:
+class WandbLogger:
     """One run of Weights & Biases per training, also over restarts.
 
     wandb's own environment variables set the project (default ``videokd``), offline mode and other
