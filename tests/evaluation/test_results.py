@@ -70,7 +70,7 @@ def test_a_result_names_the_rule_of_its_views_and_the_shape_of_its_clips(
 
 def test_held_out_and_test_results_are_kept_apart(tmp_path, index, predictions):
     write_result(tmp_path, index, predictions, VIEWS, clip=CLIP, fingerprint="t")
-    write_result(tmp_path, index, predictions, VIEWS, clip=CLIP, fingerprint="v", part="val")
+    write_result(tmp_path, index, predictions, VIEWS, clip=CLIP, fingerprint="v", split="val")
     assert read_result(tmp_path, "UCF")["fingerprint"] == "t"
     assert read_result(tmp_path, "UCF", "val")["fingerprint"] == "v"
     assert (tmp_path / "val" / "UCF.npz").is_file()

@@ -10,7 +10,7 @@ from videokd.engine.meters import MEASURED
 from videokd.engine.metrics_log import read_metrics
 from videokd.utils.io import read_json, sha256_file
 
-UNIT = "experts/UCF"
+TRAINING = "experts/UCF"
 
 
 class Experiment:
@@ -50,14 +50,14 @@ class Experiment:
 
     def outcome(self, name):
         """Return all that a training leaves and that is no measured time."""
-        unit = self.folder / name / UNIT
+        training = self.folder / name / TRAINING
         lines = [
             {key: value for key, value in line.items() if key not in MEASURED}
-            for line in read_metrics(unit / "metrics.jsonl")
+            for line in read_metrics(training / "metrics.jsonl")
         ]
-        stage = {**read_json(unit / "training.json"), "seconds": 0, "calls": []}
-        weights = {path.name: sha256_file(path) for path in unit.glob("*.safetensors")}
-        files = {path.name for path in unit.iterdir()}
+        stage = {**read_json(training / "training.json"), "seconds": 0, "calls": []}
+        weights = {path.name: sha256_file(path) for path in training.glob("*.safetensors")}
+        files = {path.name for path in training.iterdir()}
         return lines, stage, weights, files
 
     def resumed_at(self, name):

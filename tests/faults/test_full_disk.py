@@ -7,15 +7,15 @@ are whole; nothing half-written is left; and with room again it ends as one that
 import re
 
 import pytest
-from experiment import UNIT, choose
+from experiment import TRAINING, choose
 
 from videokd.engine.checkpoint import find_damage
 from videokd.utils.io import read_json
 
-# Every write that waits for the disk, and every rename, below the unit's folder.
-WRITES = rf"(sync|rename) {UNIT}(/.*)?"
-CHECKPOINT = rf"(sync|rename) {UNIT}/checkpoints/step-[3-8].*"
-END = rf"(sync|rename) {UNIT}/model\.safetensors(\.tmp)?"
+# Every write that waits for the disk, and every rename, below the training's folder.
+WRITES = rf"(sync|rename) {TRAINING}(/.*)?"
+CHECKPOINT = rf"(sync|rename) {TRAINING}/checkpoints/step-[3-8].*"
+END = rf"(sync|rename) {TRAINING}/model\.safetensors(\.tmp)?"
 MESSAGE = (
     r"error: {} cannot be written: [^\n]+ \(\d+\.\d\d GiB free there\); mend that and run the "
     r"same command again to go on from the last checkpoint\n"
@@ -26,15 +26,17 @@ def fail_and_resume(experiment, expected, name, cause, **what):
     """Fail one write and those after it, look at what is left, then let the training go on."""
     code, _ = experiment.train(name, **what)
     assert code == 1, (what, experiment.errors)
-    unit = experiment.folder / name / UNIT
-    assert re.fullmatch(MESSAGE.format(f"{re.escape(str(unit))}[^ ]*"), experiment.errors)
+    training = experiment.folder / name / TRAINING
+    assert re.fullmatch(MESSAGE.format(f"{re.escape(str(training))}[^ ]*"), experiment.errors)
     assert cause in experiment.errors
-    left = sorted(unit.glob("checkpoints/*"))
+    left = sorted(training.glob("checkpoints/*"))
     assert [find_damage(path) for path in left] == [None] * len(left)
-    assert not [path for path in unit.rglob("*") if path.name.endswith(".tmp")]
-    assert not list(unit.rglob(".*"))
-    if (unit / "training.json").exists() and read_json(unit / "training.json")["is_finished"]:
-        assert (unit / "model.safetensors").exists()
+    assert not [path for path in training.rglob("*") if path.name.endswith(".tmp")]
+    assert not list(training.rglob(".*"))
+    if (training / "training.json").exists() and read_json(training / "training.json")[
+        "is_finished"
+    ]:
+        assert (training / "model.safetensors").exists()
     assert experiment.train(name)[0] == 0, (what, experiment.errors)
     assert experiment.outcome(name) == expected, what
     return len(left)

@@ -5,7 +5,7 @@ names of its files are then those of a run that nobody disturbed, bit for bit.
 """
 
 import pytest
-from experiment import UNIT, choose
+from experiment import TRAINING, choose
 
 # What the kill interrupts -> the points there, how many of them always and in the whole suite.
 TRAINING = {
@@ -18,10 +18,10 @@ TRAINING = {
         5,
     ),
     "the deletion of a checkpoint": (r"delete .*/step-\d+/.*", 1, 4),
-    "the end of the stage": (rf".* {UNIT}/(model\.safetensors(\.tmp)?|training\.json)", 0, 4),
+    "the end of the stage": (rf".* {TRAINING}/(model\.safetensors(\.tmp)?|training\.json)", 0, 4),
 }
 # In the middle of what one line of the log says; and with checkpoints that nobody needs any more.
-ALWAYS = (("step", 5), (f"after rename {UNIT}/training.json", 1))
+ALWAYS = (("step", 5), (f"after rename {TRAINING}/training.json", 1))
 PREPARING = {"the frame cache": (r".* frames/.*", 4), "the index": (r".* index/.*", 5)}
 
 

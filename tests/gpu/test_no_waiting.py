@@ -158,7 +158,7 @@ def _train(task, batch, folder, after, *, fused=None):
     bar = Between(after)
     watch = Watch(
         folder,
-        "unit",
+        "training",
         device=batch.clips.device,
         frozen=[module for module in task.modules() if isinstance(module, Frozen)],
     )

@@ -10,7 +10,7 @@ EACH = ["B1", "B4", "B5_teachers", "B5", "B7"]  # one per dataset
 
 
 def _folders(plan, stage="baselines"):
-    return [unit.folder for unit in plan.units if unit.stage == stage]
+    return [training.folder for training in plan.trainings if training.stage == stage]
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,11 @@ def _folders(plan, stage="baselines"):
         ("B7", [f"baselines/B7/{name}" for name in NAMES]),
     ],
 )
-def test_a_baseline_brings_its_units_its_row_and_no_other(make_run, key, expected):
+def test_a_baseline_brings_its_trainings_its_row_and_no_other(make_run, key, expected):
     plan = make_run(BASELINES=[key]).plan
     assert _folders(plan) == expected
     assert plan.rows == ["experts", key, "joint", "students"]
-    row = {name: unit.folder for name, unit in plan.row(key).items()}
+    row = {name: training.folder for name, training in plan.row(key).items()}
     assert list(row) == NAMES
     assert set(row.values()) <= {*expected, "experts/KINETICS"}
     assert all(name in plan.row(key)[name].tested_on for name in NAMES)
@@ -39,10 +39,10 @@ def test_all_baselines_stand_in_order_and_have_titles(make_run):
     plan = make_run(BASELINES=ALL[::-1]).plan
     assert plan.rows == ["experts", *ALL, "joint", "students"]
     assert set(plan.rows) == set(TITLES)
-    place = {unit.folder: i for i, unit in enumerate(plan.units)}
-    assert len(place) == len(plan.units)
-    assert len({unit.fingerprint for unit in plan.units}) == len(plan.units)
-    assert all(place[n.folder] < place[u.folder] for u in plan.units for n in u.needs)
+    place = {training.folder: i for i, training in enumerate(plan.trainings)}
+    assert len(place) == len(plan.trainings)
+    assert len({training.fingerprint for training in plan.trainings}) == len(plan.trainings)
+    assert all(place[n.folder] < place[u.folder] for u in plan.trainings for n in u.needs)
 
 
 def test_without_baselines_only_the_method_is_left(make_run):
@@ -54,7 +54,7 @@ def test_without_baselines_only_the_method_is_left(make_run):
 
 def test_a_student_alone_of_its_experts_kind_is_the_expert(make_run):
     plan = make_run().plan
-    assert {name: unit.folder for name, unit in plan.row("B1").items()} == {
+    assert {name: training.folder for name, training in plan.row("B1").items()} == {
         "UCF": "baselines/B1/UCF",
         "HMDB": "baselines/B1/HMDB",
         "KINETICS": "experts/KINETICS",
@@ -66,7 +66,7 @@ def test_a_student_alone_of_its_experts_kind_is_the_expert(make_run):
 @pytest.mark.parametrize("key", ["B2", "B3"])
 def test_students_of_one_kind_share_a_jointly_trained_network(make_run, key):
     plan = make_run("STUDENTS.HMDB.ARCH", "mc3_18", BASELINES=[key]).plan
-    assert {name: unit.folder for name, unit in plan.row(key).items()} == {
+    assert {name: training.folder for name, training in plan.row(key).items()} == {
         "UCF": f"baselines/{key}/UCF-KINETICS",
         "KINETICS": f"baselines/{key}/UCF-KINETICS",
         "HMDB": f"baselines/{key}/HMDB",
@@ -87,8 +87,8 @@ def test_b2_has_a_head_per_dataset_and_b3_one_over_all_classes(make_run):
     embedding = torch.zeros(1, model.backbone.embedding_dim)
     assert other.classify_all(embedding).shape == (1, sum(num_classes.values()))
     assert other.num_classes == num_classes
-    for unit in (heads, joined):
-        task = unit.make_task(unit.make_model())
+    for training in (heads, joined):
+        task = training.make_task(training.make_model())
         assert task.weights == {"UCF": 1.0, "HMDB": 0.5, "KINETICS": 1.0}
     own, same = model.backbone.state_dict(), other.classifier.backbone.state_dict()
     assert all(torch.equal(value, same[name]) for name, value in own.items())
@@ -96,9 +96,9 @@ def test_b2_has_a_head_per_dataset_and_b3_one_over_all_classes(make_run):
 
 def test_b4_is_taught_by_the_logits_of_its_own_expert_alone(make_run):
     plan = make_run(BASELINES=["B4"]).plan
-    unit = plan.find("baselines/B4/HMDB")
-    assert unit.needs == (plan.find("experts/HMDB"),)
-    task = unit.make_task(unit.make_model())
+    training = plan.find("baselines/B4/HMDB")
+    assert training.needs == (plan.find("experts/HMDB"),)
+    task = training.make_task(training.make_model())
     expert = plan.find("experts/HMDB").make_model().state_dict()
     taught_by = task.teacher.module.state_dict()
     assert all(torch.equal(value, taught_by[name]) for name, value in expert.items())
@@ -109,7 +109,7 @@ def test_b4_is_taught_by_the_logits_of_its_own_expert_alone(make_run):
 def test_b5_is_taught_by_all_fused_experts_through_heads_fitted_on_its_dataset(make_run):
     plan = make_run("JOINT.EXPERTS", "['UCF', 'KINETICS']", BASELINES=["B5"]).plan
     fit, student = plan.find("baselines/B5_teachers/HMDB"), plan.find("baselines/B5/HMDB")
-    assert [unit.folder for unit in fit.needs] == ["experts/UCF", "experts/KINETICS"]
+    assert [training.folder for training in fit.needs] == ["experts/UCF", "experts/KINETICS"]
     assert (fit.trained_on, fit.tested_on) == (("HMDB",), ())
     assert student.needs == (fit,)
     ensemble = fit.make_model()
@@ -126,7 +126,7 @@ def test_b7_is_taught_like_the_method_by_a_teacher_of_the_same_kind_that_learnt_
     plan = make_run(BASELINES=["B7"]).plan
     control, student = plan.find("baselines/B7/UCF"), plan.find("students/UCF")
     assert control.needs == ()
-    tasks = [unit.make_task(unit.make_model()) for unit in (control, student)]
+    tasks = [training.make_task(training.make_model()) for training in (control, student)]
     assert tasks[0].objective.taught_levels == tasks[1].objective.taught_levels
     untrained, trained = (task.teacher.module for task in tasks)
     states = [
@@ -165,7 +165,10 @@ def test_b7_is_taught_like_the_method_by_a_teacher_of_the_same_kind_that_learnt_
 )
 def test_fingerprints_of_baselines_change_with_what_they_depend_on(make_run, key, value, expected):
     before, after = (
-        {unit.folder: unit.fingerprint for unit in make_run(*words, BASELINES=ALL).plan.units}
+        {
+            training.folder: training.fingerprint
+            for training in make_run(*words, BASELINES=ALL).plan.trainings
+        }
         for words in ([], [key, value])
     )
     changed = {

@@ -8,8 +8,7 @@ from safetensors.torch import load_file
 
 from videokd.engine.metrics_log import read_metrics
 from videokd.engine.train import train
-from videokd.pipeline import training as training_module
-from videokd.pipeline.training import train_unit
+from videokd.pipeline import train as train_module
 from videokd.utils.io import read_json
 
 WORDS = ("SOLVER.MAX_EPOCH", 3, "SOLVER.EMA_DECAY")
@@ -17,27 +16,27 @@ WORDS = ("SOLVER.MAX_EPOCH", 3, "SOLVER.EMA_DECAY")
 
 @pytest.fixture
 def train_scored(make_run, monkeypatch):
-    """``train_scored(unit's folder, scores, *words, **nodes)``: that of its last unit.
+    """``train_scored(training's folder, scores, *words, **nodes)``: that of its last training.
 
     Returns its folder, and the states that were validated, with ``scores`` in turn.
     """
 
     def run_training(name, scores, *words, **nodes):
         run = make_run(*words, is_dry=False, BASELINES=[], **nodes)
-        unit = run.plan.find(name)
-        for needed in unit.needs:
-            train_unit(run, needed)
+        training = run.plan.find(name)
+        for needed in training.needs:
+            run_training(run, needed)
         seen, left = [], iter(scores)
 
-        def validate(run, unit, model):
+        def validate(run, training, model):
             seen.append({name: value.clone() for name, value in model.state_dict().items()})
             score = next(left)
             return {"val_top1_A": score - 10, "val_top1_B": score + 10}
 
         with monkeypatch.context() as patch:
-            patch.setattr(training_module, "validate_unit", validate)
-            train_unit(run, unit)
-        return run.plan.path(unit), seen
+            patch.setattr(train_module, "validate_training", validate)
+            run_training(run, training)
+        return run.plan.path(training), seen
 
     return run_training
 
@@ -84,7 +83,7 @@ def test_a_best_checkpoint_that_is_lost_costs_nothing_else(train_scored, monkeyp
         shutil.rmtree(folder / "checkpoints" / "step-4")
 
     words = (*WORDS, 0.0)
-    monkeypatch.setattr(training_module, "train", train_and_lose)
+    monkeypatch.setattr(train_module, "train", train_and_lose)
     folder, seen = train_scored("experts/UCF", [40.0, 60.0, 50.0], *words, datasets=("UCF",))
     assert is_equal(load_file(folder / "model.safetensors"), seen[2])
     assert read_json(folder / "training.json")["is_finished"]

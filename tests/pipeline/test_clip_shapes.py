@@ -3,8 +3,8 @@
 import pytest
 
 from videokd.pipeline.dry_run import show_dry_run
-from videokd.pipeline.scoring import score_unit
-from videokd.pipeline.training import train_unit
+from videokd.pipeline.scoring import score_training
+from videokd.pipeline.train import run_training
 from videokd.utils.io import read_json
 
 OWN_CLIPS = (
@@ -24,9 +24,13 @@ def test_every_training_cuts_the_clips_of_its_networks_and_of_no_other(make_run,
     )
 
     def names(folder):
-        unit = run.plan.find(folder)
-        clips = unit.task_clips or unit.clips
-        sides = ([unit.clips.main, *unit.clips.others], [clips.main, *clips.others], clips.plain)
+        training = run.plan.find(folder)
+        clips = training.task_clips or training.clips
+        sides = (
+            [training.clips.main, *training.clips.others],
+            [clips.main, *clips.others],
+            clips.plain,
+        )
         return [[spec.name for spec in specs] for specs in sides]
 
     ucf, hmdb, data, student = "8x4x32", "4x4x16", "4x4x32", "2x4x32"
@@ -52,9 +56,9 @@ def test_every_training_cuts_the_clips_of_its_networks_and_of_no_other(make_run,
 
 def test_networks_are_built_for_their_own_clips_and_know_their_names(make_run):
     run = make_run("EXPERTS.HMDB.ARCH", "mvit_v2_s", "EXPERTS.HMDB.DEPTH_FACTOR", 0.1, *OWN_CLIPS)
-    workshop = run.plan.workshop
-    assert workshop.shapes("EXPERTS", "UCF").levels["stage1"] == (8, 8, 16, 16)
-    arguments = workshop.architecture("EXPERTS", "HMDB").arguments
+    builder = run.plan.builder
+    assert builder.shapes("EXPERTS", "UCF").levels["stage1"] == (8, 8, 16, 16)
+    arguments = builder.architecture("EXPERTS", "HMDB").arguments
     assert (arguments["num_frames"], arguments["crop_size"]) == (4, 16)
     teacher = run.plan.find("joint").make_model()
     clip_names = {name: expert.module.clip_name for name, expert in teacher.experts.items()}
@@ -77,9 +81,9 @@ def test_networks_of_different_clips_train_teach_and_are_tested(make_run, teachi
     words = ("SOLVER.MAX_EPOCH", 1, "TRAIN.EVAL_PERIOD", 1, "DISTILL.TEACHING", teaching)
     datasets = ("UCF", "HMDB")
     run = make_run(*OWN_CLIPS, *words, datasets=datasets, BASELINES=["B5"], is_dry=False)
-    for unit in run.plan.units:
-        if "HMDB" not in unit.folder or unit.key == "experts":
-            train_unit(run, unit)
-            score_unit(run, unit)
+    for training in run.plan.trainings:
+        if "HMDB" not in training.folder or training.key == "experts":
+            run_training(run, training)
+            score_training(run, training)
     for folder in ("joint", "students/UCF", "baselines/B5/UCF"):
         assert read_json(run.folder / folder / "test" / "UCF.json")["num_used"] == 16

@@ -63,5 +63,5 @@ def test_a_dry_run_needs_no_weights_whatever_is_chosen(make_run, capsys, monkeyp
     )
     shown = _show(run, capsys)
     assert not run.folder.exists()
-    for unit in run.plan.units:
-        assert f"{unit.folder} │" in shown
+    for training in run.plan.trainings:
+        assert f"{training.folder} │" in shown

@@ -17,7 +17,7 @@ from videokd.engine.stop import Stopped, StopRequest
 from videokd.evaluation.metrics import fuse_views
 from videokd.export import Predictor
 from videokd.pipeline import scoring as scoring_module
-from videokd.pipeline import training as training_module
+from videokd.pipeline import train as train_module
 from videokd.pipeline.experiment import run_experiment
 from videokd.pipeline.prepare import open_run_directory, prepare_run
 from videokd.pipeline.progress import Bar
@@ -42,14 +42,14 @@ ROWS = ["experts", "B1", "B2", "B3", "B4", "B5", "B7", "joint", "students"]
 
 @pytest.fixture
 def experiment(write_config):
-    """``experiment(folder, part="all", *overrides, **nodes)``: run it and return its folder."""
+    """``experiment(folder, stage="all", *overrides, **nodes)``: run it and return its folder."""
 
-    def run(folder, part="all", *overrides, stop=None, **nodes):
+    def run(folder, stage="all", *overrides, stop=None, **nodes):
         words = ["OUTPUT_DIR", str(folder), *map(str, overrides)]
         cfg = load_config(write_config(BASELINES=list(BASELINES), **nodes), words)
         prepared = prepare_run(cfg, Console(quiet=True), stop or StopRequest())
         open_run_directory(prepared)
-        run_experiment(prepared, part)
+        run_experiment(prepared, stage)
         return folder
 
     return run
@@ -102,7 +102,7 @@ def test_results_hold_all_models_on_all_datasets(whole):
         assert model["num_videos"] == {"UCF": 16, "HMDB": 20, "KINETICS": 20}
     assert models["B1"]["folders"]["KINETICS"] == "experts/KINETICS"
     assert models["B1"]["top1"]["KINETICS"] == models["experts"]["top1"]["KINETICS"]
-    stages = read_json(whole / "results.json")["stages"]
+    stages = read_json(whole / "results.json")["trainings"]
     assert [stage["name"] for stage in stages] == FOLDERS
 
 
@@ -161,7 +161,7 @@ class _StoppingBar(Bar):
 def test_a_run_stopped_in_the_middle_of_stages_ends_as_one_that_was_not(
     whole, experiment, tmp_path, monkeypatch
 ):
-    for module in (training_module, scoring_module):
+    for module in (train_module, scoring_module):
         monkeypatch.setattr(
             module,
             "progress_bar",

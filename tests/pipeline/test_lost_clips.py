@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 
 from videokd.data import build as build_module
 from videokd.engine.metrics_log import read_metrics
-from videokd.pipeline.scoring import predict_part, score_unit
+from videokd.pipeline.scoring import predict_split, score_training
 from videokd.pipeline.summary import accuracy_table, write_summary
-from videokd.pipeline.training import train_unit
+from videokd.pipeline.train import run_training
 from videokd.utils import env
 from videokd.utils.io import read_json
 
@@ -29,8 +29,8 @@ DEATHS = [
 
 
 @pytest.fixture
-def make_unit(make_run, tmp_path):
-    """``make_unit(name, *overrides)``: a run in its own folder, and the unit that sees all data."""
+def make_training(make_run, tmp_path):
+    """``make_training(name, *overrides)``: a run in its own folder and its joint training."""
 
     def make(name, *words):
         words = ("OUTPUT_DIR", tmp_path / name, *WORDS, *words)
@@ -48,36 +48,40 @@ MANY = {1: (1, 4 * [HANG, *DEATHS]), 2: (2, 4 * [HANG, *DEATHS])}
 @pytest.mark.parametrize(
     "seed", [*ALWAYS, *(pytest.param(seed, marks=pytest.mark.faults) for seed in MANY)]
 )
-def test_a_training_goes_on_through_lost_workers(make_unit, misbehaving, monkeypatch, tell, seed):
+def test_a_training_goes_on_through_lost_workers(
+    make_training, misbehaving, monkeypatch, tell, seed
+):
     num_workers, what = {**ALWAYS, **MANY}[seed]
     # This machine may have fewer cores than 2 workers and a trainer need.
     monkeypatch.setattr(env, "num_available_cores", lambda: 3)
-    run, unit = make_unit("deadly", *WORKERS, num_workers)
-    videos = [(name, r.path) for name in unit.trained_on for r in run.datasets[name].train.records]
+    run, training = make_training("deadly", *WORKERS, num_workers)
+    videos = [
+        (name, r.path) for name in training.trained_on for r in run.datasets[name].train.records
+    ]
     chosen = random.Random(seed).sample(videos, len(what))
     fates = dict(zip(chosen, what, strict=True))
     deaths = {path: expression for (_, path), (expression, _) in fates.items()}
     deadly = partial(misbehaving.DeadlyClips, deaths=deaths)
     with monkeypatch.context() as patch:
         patch.setattr(build_module, "ClipDataset", deadly)
-        train_unit(run, unit)
+        run_training(run, training)
 
-    with (run.plan.path(unit) / "bad_videos.csv").open(encoding="utf-8", newline="") as file:
+    with (run.plan.path(training) / "bad_videos.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     found = {(row["dataset"], row["path"]): row["cause"] for row in rows}
     assert len(rows) == len(what)
     assert found == {video: cause for video, (_, cause) in fates.items()}
-    assert {int(row["step"]) for row in rows} <= set(range(1, unit.num_steps_per_epoch + 1))
-    assert read_metrics(run.plan.path(unit) / "metrics.jsonl")[-1]["bad_videos"] == len(what)
+    assert {int(row["step"]) for row in rows} <= set(range(1, training.num_steps_per_epoch + 1))
+    assert read_metrics(run.plan.path(training) / "metrics.jsonl")[-1]["bad_videos"] == len(what)
 
     # The others were trained on as if the lost had been known for what they are.
-    known, same_unit = make_unit("known")
+    known, same_training = make_training("known")
     for (name, path), (_, cause) in fates.items():
         known.datasets[name].losses[path] = [cause, cause]
-    train_unit(known, same_unit)
+    run_training(known, same_training)
     weights, expected = (
         load_file(r.plan.path(u) / "model.safetensors")
-        for r, u in ((run, unit), (known, same_unit))
+        for r, u in ((run, training), (known, same_training))
     )
     assert weights.keys() == expected.keys()
     assert all(torch.equal(value, expected[key]) for key, value in weights.items())
@@ -86,13 +90,13 @@ def test_a_training_goes_on_through_lost_workers(make_unit, misbehaving, monkeyp
     tell("  " + ", ".join(f"{cause}: {num}" for cause, num in kinds.items()))
 
 
-def test_a_test_says_on_how_many_videos_it_is_and_names_the_others(make_unit, caplog):
-    run, unit = make_unit("test")
-    train_unit(run, unit)
+def test_a_test_says_on_how_many_videos_it_is_and_names_the_others(make_training, caplog):
+    run, training = make_training("test")
+    run_training(run, training)
     video = run.datasets["HMDB"].test.records[2].path
     run.datasets["HMDB"].losses[video] = ["hung for more than 2 s"] * 2
-    score_unit(run, unit)
-    result = read_json(run.plan.path(unit) / "test" / "HMDB.json")
+    score_training(run, training)
+    result = read_json(run.plan.path(training) / "test" / "HMDB.json")
     num_videos = len(run.datasets["HMDB"].test)
     assert (result["num_used"], result["num_videos"]) == (num_videos - 1, num_videos)
     assert result["bad"] == [{"path": video, "cause": "hung for more than 2 s"}]
@@ -100,5 +104,5 @@ def test_a_test_says_on_how_many_videos_it_is_and_names_the_others(make_unit, ca
     table = accuracy_table(write_summary(run))
     assert table.caption == f"HMDB: scored on {num_videos - 1} of {num_videos} listed videos"
     # And so does a test of a model that nothing is written about.
-    model = run.plan.load_model(unit)
-    assert len(predict_part(run, unit, model, "HMDB").labels) == num_videos - 1
+    model = run.plan.load_model(training)
+    assert len(predict_split(run, training, model, "HMDB").labels) == num_videos - 1

@@ -6,7 +6,7 @@ import torch
 from videokd.pipeline import memory
 from videokd.pipeline.memory import advise
 from videokd.pipeline.rehearsal import StepCost
-from videokd.pipeline.training import train_unit
+from videokd.pipeline.train import run_training
 from videokd.utils.errors import RunError
 
 
@@ -16,7 +16,7 @@ def train_beyond_memory(make_run, monkeypatch):
 
     def train(largest, *overrides):
         run = make_run("SOLVER.MAX_EPOCH", 1, *overrides, is_dry=False, datasets=["UCF"])
-        unit = run.plan.find("experts/UCF")
+        training = run.plan.find("experts/UCF")
         plain = torch.nn.Conv3d.forward
 
         def forward(module, clips):
@@ -25,7 +25,7 @@ def train_beyond_memory(make_run, monkeypatch):
             return plain(module, clips)
 
         monkeypatch.setattr(torch.nn.Conv3d, "forward", forward)
-        train_unit(run, unit)
+        run_training(run, training)
         return run
 
     return train

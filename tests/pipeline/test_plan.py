@@ -6,7 +6,7 @@ import torch
 
 from videokd.engine.checkpoint import save_weights
 from videokd.engine.optim import build_optimizer
-from videokd.engine.training_file import write_stage
+from videokd.engine.training_file import write_training_file
 from videokd.pipeline import fingerprint as recipe_module
 from videokd.pipeline import prepare as prepare_module
 from videokd.pipeline.plan import ExperimentPlan
@@ -15,12 +15,12 @@ from videokd.utils.errors import InputError
 
 
 def _fingerprints(run):
-    return {unit.folder: unit.fingerprint for unit in run.plan.units}
+    return {training.folder: training.fingerprint for training in run.plan.trainings}
 
 
 @pytest.fixture
 def changed(make_run):
-    """``changed(*overrides)``: folders of the units whose fingerprint the overrides change."""
+    """``changed(*overrides)``: folders of the trainings whose fingerprint the overrides change."""
     before = _fingerprints(make_run())
 
     def compare(*overrides, **nodes):
@@ -41,10 +41,10 @@ B2 = {"baselines/B2/UCF-HMDB-KINETICS"}
 ALL = EXPERTS | {"joint"} | STUDENTS | B1 | B2 | B4
 
 
-def test_the_units_stand_in_the_order_in_which_they_need_each_other(make_run):
-    units = make_run().plan.units
-    assert {unit.folder for unit in units} == ALL
-    assert [unit.stage for unit in units] == (
+def test_the_trainings_stand_in_the_order_in_which_they_need_each_other(make_run):
+    trainings = make_run().plan.trainings
+    assert {training.folder for training in trainings} == ALL
+    assert [training.stage for training in trainings] == (
         ["experts"] * 3 + ["joint"] + ["students"] * 3 + ["baselines"] * 6
     )
 
@@ -205,15 +205,15 @@ def test_what_mirroring_does_to_classes_enters_where_clips_are_mirrored(
     parts = run.datasets["HMDB"]
     changed = replace(parts, train=replace(parts.train, mirror_labels=mirror_labels))
     plan = ExperimentPlan(run.cfg, {**run.datasets, "HMDB": changed}, run.folder, is_dry=True)
-    differing = {u.folder for u in plan.units if run.plan.find(u.folder).inputs != u.inputs}
+    differing = {u.folder for u in plan.trainings if run.plan.find(u.folder).inputs != u.inputs}
     elsewhere = {"experts/UCF", "experts/KINETICS", "baselines/B1/UCF"}
     elsewhere |= {"baselines/B4/UCF", "baselines/B4/KINETICS"}
     assert differing == (ALL - elsewhere if has_flip else set())
 
 
 def test_inputs_are_plain_json(make_run):
-    for unit in make_run().plan.units:
-        assert json.loads(json.dumps(unit.inputs)) == unit.inputs
+    for training in make_run().plan.trainings:
+        assert json.loads(json.dumps(training.inputs)) == training.inputs
 
 
 def test_an_unknown_model_is_answered_with_those_there_are(make_run):
@@ -227,19 +227,19 @@ def test_what_is_not_trained_cannot_be_loaded(make_run):
         run.plan.load_model(run.plan.find("experts/UCF"))
 
 
-def _pretend_trained(run, unit):
-    folder = run.plan.path(unit)
-    write_stage(folder, {"inputs": unit.inputs, "is_finished": True, "seconds": 1.0})
-    model = unit.make_model()
+def _pretend_trained(run, training):
+    folder = run.plan.path(training)
+    write_training_file(folder, {"inputs": training.inputs, "is_finished": True, "seconds": 1.0})
+    model = training.make_model()
     save_weights(folder / "model.safetensors", model.state_dict())
     return model.state_dict()
 
 
 def test_what_is_trained_from_another_config_is_not_loaded(make_run):
     run = make_run(is_dry=False)
-    unit = run.plan.find("experts/UCF")
-    state = _pretend_trained(run, unit)
-    loaded = run.plan.load_model(unit).state_dict()
+    training = run.plan.find("experts/UCF")
+    state = _pretend_trained(run, training)
+    loaded = run.plan.load_model(training).state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in state.items())
     other = make_run("SOLVER.WEIGHT_DECAY", 0.5, is_dry=False)
     with pytest.raises(InputError, match=r"another config .*SOLVER.WEIGHT_DECAY was 0.05, is 0.5"):
@@ -250,8 +250,8 @@ def test_what_is_trained_from_another_config_is_not_loaded(make_run):
 
 def test_in_a_dry_run_models_that_are_not_trained_are_built_with_fresh_weights(make_run):
     run = make_run()
-    unit = run.plan.find("students/UCF")
-    fresh, loaded = unit.make_model().state_dict(), run.plan.load_model(unit).state_dict()
+    training = run.plan.find("students/UCF")
+    fresh, loaded = training.make_model().state_dict(), run.plan.load_model(training).state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in fresh.items())
 
 
@@ -259,7 +259,9 @@ def test_experiments_that_share_a_store_train_what_they_have_in_common_once(make
     store = tmp_path / "store"
     one = make_run(store=store, is_dry=False).plan
     two = make_run("DISTILL.W_FEAT", 0.9, "OUTPUT_DIR", tmp_path / "b", store=store).plan
-    paths = [{unit.folder: plan.path(unit) for unit in plan.units} for plan in (one, two)]
+    paths = [
+        {training.folder: plan.path(training) for training in plan.trainings} for plan in (one, two)
+    ]
     assert {folder for folder in ALL if paths[0][folder] != paths[1][folder]} == STUDENTS
     assert len(set(paths[0].values())) == len(ALL)
     assert all(path.parent == store for path in paths[0].values())
@@ -270,28 +272,28 @@ def test_what_one_experiment_trained_another_finds_in_the_store(make_run, tmp_pa
         make_run(*words, store=tmp_path / "store", is_dry=False)
         for words in (["OUTPUT_DIR", tmp_path / "a"], ["DISTILL.W_CE", 0.9])
     )
-    unit = two.plan.find("experts/HMDB")
-    assert not two.plan.is_finished(unit)
+    training = two.plan.find("experts/HMDB")
+    assert not two.plan.is_finished(training)
     state = _pretend_trained(one, one.plan.find("experts/HMDB"))
-    assert two.plan.is_finished(unit)
-    loaded = two.plan.load_model(unit).state_dict()
+    assert two.plan.is_finished(training)
+    loaded = two.plan.load_model(training).state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in state.items())
 
 
 def test_scope_target_gives_each_dataset_a_joint_teacher_with_its_head_and_clips_only(make_run):
     plan = make_run("JOINT.SCOPE", "target", "STUDENTS.HMDB.ARCH", "mc3_18").plan
-    joints = [unit for unit in plan.units if unit.key == "joint"]
-    assert [unit.folder for unit in joints] == [f"joint/{name}" for name in NAMES]
+    joints = [training for training in plan.trainings if training.key == "joint"]
+    assert [training.folder for training in joints] == [f"joint/{name}" for name in NAMES]
     assert plan.row("joint") == dict(zip(NAMES, joints, strict=True))
-    for name, unit in zip(NAMES, joints, strict=True):
-        assert unit.trained_on == unit.tested_on == (name,)
-        teacher = unit.make_model()
+    for name, training in zip(NAMES, joints, strict=True):
+        assert training.trained_on == training.tested_on == (name,)
+        teacher = training.make_model()
         assert list(teacher.heads) == [name]
         assert list(teacher.experts) == NAMES
-        shapes = plan.workshop.shapes("STUDENTS", name)
+        shapes = plan.builder.shapes("STUDENTS", name)
         assert teacher.shapes == shapes
         student = plan.find(f"students/{name}")
-        assert student.needs == (unit,)
+        assert student.needs == (training,)
         task = student.make_task(student.make_model())
         assert list(task.teacher.module.heads) == [name]
         assert not list(task.objective.parameters())  # the teacher has the student's own shapes
@@ -307,12 +309,12 @@ def test_one_weight_of_a_loss_says_nothing_in_scope_target(make_run):
 def test_only_the_experts_that_are_named_are_fused(make_run, changed):
     plan = make_run("JOINT.EXPERTS", "['UCF', 'KINETICS']").plan
     joint = plan.find("joint")
-    assert [unit.folder for unit in joint.needs] == ["experts/UCF", "experts/KINETICS"]
+    assert [training.folder for training in joint.needs] == ["experts/UCF", "experts/KINETICS"]
     teacher = joint.make_model()
     assert list(teacher.experts) == ["UCF", "KINETICS"]
     assert list(teacher.heads) == NAMES
     # The other expert is still trained: it is a row of the table, and B4's teacher.
-    assert plan.find("experts/HMDB") in plan.units
+    assert plan.find("experts/HMDB") in plan.trainings
     assert changed("JOINT.EXPERTS", "['UCF', 'HMDB']") == {"joint"} | STUDENTS
     assert changed("JOINT.EXPERTS", str(NAMES)) == set()
 
@@ -320,10 +322,10 @@ def test_only_the_experts_that_are_named_are_fused(make_run, changed):
 @pytest.mark.parametrize("part", ["none", "last_stage", "all"])
 def test_fine_tuned_experts_have_a_learning_rate_of_their_own(make_run, part):
     plan = make_run("JOINT.FINE_TUNE", part, "JOINT.FINE_TUNE_LR_SCALE", 0.25).plan
-    unit = plan.find("joint")
-    task = unit.make_task(unit.make_model())
+    training = plan.find("joint")
+    task = training.make_task(training.make_model())
     optimizer = build_optimizer(
-        task, name="adamw", base_lr=0.1, weight_decay=0.0, lr_scales=unit.lr_scales
+        task, name="adamw", base_lr=0.1, weight_decay=0.0, lr_scales=training.lr_scales
     )
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     experts = {id(p) for p in task.model.experts.parameters() if p.requires_grad}
@@ -332,16 +334,16 @@ def test_fine_tuned_experts_have_a_learning_rate_of_their_own(make_run, part):
         if parameter.requires_grad:
             expected = 0.025 if id(parameter) in experts else 0.1
             assert rates[id(parameter)] == pytest.approx(expected), name
-    assert all(not u.lr_scales for u in plan.units if u.key != "joint")
+    assert all(not u.lr_scales for u in plan.trainings if u.key != "joint")
 
 
 def test_clips_of_all_datasets_teach_a_student_that_is_tested_on_its_own(make_run):
     plan = make_run("DISTILL.CLIPS", "all").plan
     for folder in ("students/HMDB", "baselines/B4/HMDB"):
-        unit = plan.find(folder)
-        assert unit.trained_on == tuple(NAMES)
-        assert unit.tested_on == ("HMDB",)
-        task = unit.make_task(unit.make_model())
+        training = plan.find(folder)
+        assert training.trained_on == tuple(NAMES)
+        assert training.tested_on == ("HMDB",)
+        task = training.make_task(training.make_model())
         assert (task.dataset, task.trained_on) == ("HMDB", tuple(NAMES))
     assert plan.find("baselines/B1/HMDB").trained_on == ("HMDB",)
 
@@ -350,27 +352,27 @@ def test_clips_of_all_datasets_teach_a_student_that_is_tested_on_its_own(make_ru
 def test_batches_carry_plain_clips_where_a_teacher_is_shown_them(make_run, teaching):
     plan = make_run("DISTILL.TEACHING", teaching).plan
     is_fixed = teaching == "fixed"
-    for unit in plan.units:
-        is_taught = unit.key in ("students", "B4")
-        assert unit.clips.plain == ()
+    for training in plan.trainings:
+        is_taught = training.key in ("students", "B4")
+        assert training.clips.plain == ()
         if is_taught:
-            assert unit.task_clips.plain == ((unit.clips.main,) if is_fixed else ())
-            assert unit.make_task(unit.make_model()).is_fixed == is_fixed
+            assert training.task_clips.plain == ((training.clips.main,) if is_fixed else ())
+            assert training.make_task(training.make_model()).is_fixed == is_fixed
 
 
 def test_what_is_trained_gets_its_mixing_cache_and_dropping(make_run):
     mixing = make_run("MIXUP.ALPHA", 0.3, "MIXUP.CUTMIX_ALPHA", 0.6, "DISTILL.TEACHER_DROP", 0.2)
     for folder in ("experts/UCF", "joint", "students/UCF", *B2):
-        unit = mixing.plan.find(folder)
-        task = unit.make_task(unit.make_model())
+        training = mixing.plan.find(folder)
+        task = training.make_task(training.make_model())
         assert (task.mixing.mixup_alpha, task.mixing.cutmix_alpha) == (0.3, 0.6)
     student = mixing.plan.find("students/UCF")
     assert student.make_task(student.make_model()).objective.options.teacher_drop == 0.2
     for words, has_cache in ((["JOINT.FINE_TUNE", "all"], False), ([], True)):
         plan = make_run("DATA.VIEWS_PER_VIDEO", 2, "DISTILL.CACHE_GIB", 0.1, *words).plan
-        unit, student = plan.find("joint"), plan.find("students/UCF")
+        training, student = plan.find("joint"), plan.find("students/UCF")
         # What is tuned says something else at each step.
-        assert (unit.make_task(unit.make_model()).expert_cache is not None) == has_cache
+        assert (training.make_task(training.make_model()).expert_cache is not None) == has_cache
         assert student.make_task(student.make_model()).cache is not None
 
 

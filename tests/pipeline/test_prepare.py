@@ -9,9 +9,9 @@ from rich.console import Console
 from videokd.config import load_config
 from videokd.engine.distributed import RankInfo, Ranks
 from videokd.engine.stop import Stopped, StopRequest
-from videokd.engine.training_file import read_stage, write_stage
+from videokd.engine.training_file import read_training_file, write_training_file
 from videokd.pipeline import prepare
-from videokd.pipeline.experiment import read_subsets
+from videokd.pipeline.experiment import splits_of_stage
 from videokd.pipeline.prepare import generate_synthetic, open_run_directory, prepare_run
 from videokd.utils.errors import InputError
 
@@ -73,7 +73,7 @@ def test_frames_that_are_not_needed_are_not_decoded_and_weights_are_loaded_all_t
 def test_a_part_decodes_the_videos_that_it_reads(write_config, tmp_path, part, decoded):
     words = ["DATA.FRAME_CACHE", str(tmp_path / "cache")]
     cfg = load_config(write_config(["UCF"]), words)
-    run = prepare_run(cfg, Console(), StopRequest(), frames_of=read_subsets(part))
+    run = prepare_run(cfg, Console(), StopRequest(), frames_of=splits_of_stage(part))
     caches = run.datasets["UCF"].caches
     assert (None if caches is None else set(caches)) == decoded
     num_files = len(set(decoded or ()) - {"val"})
@@ -90,8 +90,10 @@ def test_the_config_stays_as_the_first_training_was_given_it(make_run, caplog):
     open_run_directory(make_run())
     run = make_run("TEST.NUM_ENSEMBLE_VIEWS", 7)  # nothing is trained yet
     open_run_directory(run)
-    unit = run.plan.units[0]
-    write_stage(run.folder / unit.folder, read_stage(run.folder, unit.inputs))
+    training = run.plan.trainings[0]
+    write_training_file(
+        run.folder / training.folder, read_training_file(run.folder, training.inputs)
+    )
     text = (run.folder / "config.yaml").read_text()
     assert load_config(run.folder / "config.yaml").TEST.NUM_ENSEMBLE_VIEWS == 7
     with caplog.at_level("INFO", logger="videokd"):
@@ -108,8 +110,10 @@ def test_the_config_stays_as_the_first_training_was_given_it(make_run, caplog):
 def test_a_run_directory_of_another_config_is_left_as_it_is(make_run):
     run = make_run()
     open_run_directory(run)
-    unit = run.plan.units[0]
-    write_stage(run.folder / unit.folder, read_stage(run.folder, unit.inputs))
+    training = run.plan.trainings[0]
+    write_training_file(
+        run.folder / training.folder, read_training_file(run.folder, training.inputs)
+    )
     with pytest.raises(InputError, match=r"experts/UCF holds .*\(SEED was 0, is 1;"):
         open_run_directory(make_run("SEED", 1))
     assert load_config(run.folder / "config.yaml").SEED == 0

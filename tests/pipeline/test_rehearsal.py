@@ -16,15 +16,15 @@ def _num_classes(run):
 
 
 def _rehearse(run, folder):
-    unit = run.plan.find(folder)
-    return rehearse(unit, num_classes=_num_classes(run), device=CPU, optimizer="adamw")
+    training = run.plan.find(folder)
+    return rehearse(training, num_classes=_num_classes(run), device=CPU, optimizer="adamw")
 
 
 def test_the_operations_of_an_expert_are_those_that_torch_counts(make_run):
     run = make_run()
-    unit = run.plan.find("experts/UCF")
-    task = unit.make_task(unit.make_model()).train()
-    batch = make_batch(unit, _num_classes(run))
+    training = run.plan.find("experts/UCF")
+    task = training.make_task(training.make_model()).train()
+    batch = make_batch(training, _num_classes(run))
     with FlopCounterMode(display=False) as counter:
         task(batch, 0.0).loss.backward()
     cost = _rehearse(run, "experts/UCF")
@@ -34,9 +34,9 @@ def test_the_operations_of_an_expert_are_those_that_torch_counts(make_run):
 
 def test_the_frozen_share_of_a_student_is_its_teachers_forward(make_run):
     run = make_run()
-    unit = run.plan.find("students/UCF")
-    task = unit.make_task(unit.make_model()).train()
-    clips = make_batch(unit, _num_classes(run)).clips.float() / 255
+    training = run.plan.find("students/UCF")
+    task = training.make_task(training.make_model()).train()
+    clips = make_batch(training, _num_classes(run)).clips.float() / 255
     with FlopCounterMode(display=False) as counter:
         task.teacher(clips)
     cost = _rehearse(run, "students/UCF")
@@ -47,8 +47,8 @@ def test_the_frozen_share_of_a_student_is_its_teachers_forward(make_run):
 
 def test_adamw_keeps_three_numbers_beside_each_weight(make_run):
     run = make_run()
-    unit = run.plan.find("experts/UCF")
-    num_weights = sum(p.numel() for p in unit.make_model().parameters())
+    training = run.plan.find("experts/UCF")
+    num_weights = sum(p.numel() for p in training.make_model().parameters())
     assert _rehearse(run, "experts/UCF").trained_bytes == 4 * 4 * num_weights
 
 

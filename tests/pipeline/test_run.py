@@ -1,4 +1,4 @@
-"""Trainings of a few steps, unit by unit."""
+"""Trainings of a few steps, training by training."""
 
 import sys
 from dataclasses import replace
@@ -12,9 +12,9 @@ from videokd.distill.tasks import StudentTask
 from videokd.engine.averaging import WeightAverage
 from videokd.engine.metrics_log import read_metrics
 from videokd.models.precision import PRECISIONS
-from videokd.pipeline import training as training_module
-from videokd.pipeline.scoring import score_unit
-from videokd.pipeline.training import train_unit
+from videokd.pipeline import train as train_module
+from videokd.pipeline.scoring import score_training
+from videokd.pipeline.train import run_training
 from videokd.utils.io import read_json
 
 ONE_EPOCH = ("SOLVER.MAX_EPOCH", 1, "TRAIN.EVAL_PERIOD", 0)
@@ -23,25 +23,25 @@ CLIPS = torch.rand(2, 3, 4, 32, 32, generator=torch.Generator().manual_seed(5))
 
 @pytest.fixture
 def make_trained(make_run):
-    """``make_trained(folder, *overrides, **nodes)``: train what a unit needs, and then it.
+    """``make_trained(folder, *overrides, **nodes)``: train what a training needs, and then it.
 
-    Returns the run, the unit, and the model as it was when its training ended.
+    Returns the run, the training, and the model as it was when its training ended.
     """
 
     def make(folder, *overrides, **nodes):
         run = make_run(*ONE_EPOCH, *overrides, is_dry=False, **nodes)
-        unit, models = run.plan.find(folder), []
+        training, models = run.plan.find(folder), []
 
-        def train(unit):
-            for needed in unit.needs:
+        def train(training):
+            for needed in training.needs:
                 train(needed)
             watched = replace(
-                unit, make_model=lambda: models.append(unit.make_model()) or models[-1]
+                training, make_model=lambda: models.append(training.make_model()) or models[-1]
             )
-            train_unit(run, watched)
+            run_training(run, watched)
 
-        train(unit)
-        return run, unit, models[-1]
+        train(training)
+        return run, training, models[-1]
 
     return make
 
@@ -59,9 +59,9 @@ def _are_equal(one, other):
 @pytest.mark.parametrize("part", ["last_stage", "all"])
 def test_fine_tuned_experts_are_kept_with_the_joint_teacher_and_load_back(make_trained, part):
     words = ("JOINT.FINE_TUNE", part, "JOINT.TOPOLOGY", "trunk")
-    run, unit, model = make_trained("joint", *words, datasets=("UCF", "HMDB"), BASELINES=[])
-    kept = load_file(run.plan.path(unit) / "model.safetensors")
-    loaded = run.plan.load_model(unit)
+    run, training, model = make_trained("joint", *words, datasets=("UCF", "HMDB"), BASELINES=[])
+    kept = load_file(run.plan.path(training) / "model.safetensors")
+    loaded = run.plan.load_model(training)
     for dataset in ("UCF", "HMDB"):
         expert = load_file(run.folder / "experts" / dataset / "model.safetensors")
         prefix = f"experts.{dataset}.module."
@@ -74,14 +74,16 @@ def test_fine_tuned_experts_are_kept_with_the_joint_teacher_and_load_back(make_t
 
 
 def test_frozen_experts_are_not_kept_with_the_joint_teacher_and_stay_as_they_were(make_trained):
-    run, unit, model = make_trained("joint", datasets=("UCF", "HMDB"), BASELINES=[])
-    kept = load_file(run.plan.path(unit) / "model.safetensors")
+    run, training, model = make_trained("joint", datasets=("UCF", "HMDB"), BASELINES=[])
+    kept = load_file(run.plan.path(training) / "model.safetensors")
     assert not any(name.startswith("experts") for name in kept)
     for dataset in ("UCF", "HMDB"):
         expert = load_file(run.folder / "experts" / dataset / "model.safetensors")
         inside = model.experts[dataset].module.state_dict()
         assert all(torch.equal(value, inside[name]) for name, value in expert.items())
-        assert _are_equal(_outputs(run.plan.load_model(unit), dataset), _outputs(model, dataset))
+        assert _are_equal(
+            _outputs(run.plan.load_model(training), dataset), _outputs(model, dataset)
+        )
 
 
 def test_with_an_average_the_kept_weights_are_the_average(make_trained, monkeypatch):
@@ -92,21 +94,23 @@ def test_with_an_average_the_kept_weights_are_the_average(make_trained, monkeypa
             super().__init__(*args, **options)
             averages.append(self)
 
-    monkeypatch.setattr(training_module, "WeightAverage", Watched)
+    monkeypatch.setattr(train_module, "WeightAverage", Watched)
     words = ("SOLVER.EMA_DECAY", 0.9, "SOLVER.MAX_EPOCH", 2)
-    run, unit, model = make_trained("experts/UCF", *words, datasets=("UCF",), BASELINES=[])
+    run, training, model = make_trained("experts/UCF", *words, datasets=("UCF",), BASELINES=[])
     (average,) = averages
-    assert average.num_updates == unit.num_steps == 4
-    kept = load_file(run.plan.path(unit) / "model.safetensors")
+    assert average.num_updates == training.num_steps == 4
+    kept = load_file(run.plan.path(training) / "model.safetensors")
     expected = average.module.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in kept.items())
     last = model.state_dict()
     name = "backbone.net.layer1.0.conv1.0.0.weight"
     assert not torch.equal(kept[name], last[name])
     # It is also what is tested.
-    score_unit(run, unit)
-    assert read_json(run.plan.path(unit) / "test" / "UCF.json")["num_used"] == 16
-    assert _are_equal(_outputs(run.plan.load_model(unit), "UCF"), _outputs(average.module, "UCF"))
+    score_training(run, training)
+    assert read_json(run.plan.path(training) / "test" / "UCF.json")["num_used"] == 16
+    assert _are_equal(
+        _outputs(run.plan.load_model(training), "UCF"), _outputs(average.module, "UCF")
+    )
 
 
 @pytest.mark.parametrize(("precision", "has_scaler"), [("fp16", True), ("bf16", False)])
@@ -114,27 +118,27 @@ def test_float16_is_trained_with_a_scaled_loss_and_tested_as_it_was_trained(
     make_trained, monkeypatch, precision, has_scaler
 ):
     scalers, dtypes = [], []
-    plain = training_module.train
+    plain = train_module.train
 
     def train(learner, *args, **options):
         scalers.append(learner.scaler)
         plain(learner, *args, **options)
 
-    monkeypatch.setattr(training_module, "train", train)
+    monkeypatch.setattr(train_module, "train", train)
     words = ("EXPERTS.UCF.PRECISION", precision, "TRAIN.ACCUMULATE", 2)
-    run, unit, _ = make_trained("experts/UCF", *words, datasets=("UCF",), BASELINES=[])
+    run, training, _ = make_trained("experts/UCF", *words, datasets=("UCF",), BASELINES=[])
     assert [scaler is not None for scaler in scalers] == [has_scaler]
     load = run.plan.load_model
 
-    def load_watched(unit):
-        model = load(unit)
+    def load_watched(training):
+        model = load(training)
         model.backbone.register_forward_hook(
             lambda m, args, seen: dtypes.append(seen.levels["stage2"].dtype)
         )
         return model
 
     monkeypatch.setattr(run.plan, "load_model", load_watched)
-    score_unit(run, unit)
+    score_training(run, training)
     assert set(dtypes) == {PRECISIONS[precision]}
 
 
@@ -148,7 +152,7 @@ def test_a_cached_training_computes_each_view_once(make_trained, monkeypatch):
 
     monkeypatch.setattr(StudentTask, "__init__", watch)
     words = ("DATA.VIEWS_PER_VIDEO", 2, "DISTILL.CACHE_GIB", 0.5, "SOLVER.MAX_EPOCH", 6)
-    run, unit, _ = make_trained("students/UCF", *words, datasets=("UCF",), BASELINES=[])
+    run, training, _ = make_trained("students/UCF", *words, datasets=("UCF",), BASELINES=[])
     (cache,) = caches
     num_videos = len(run.datasets["UCF"].train)
     assert cache.num_asked == 6 * num_videos
@@ -157,16 +161,16 @@ def test_a_cached_training_computes_each_view_once(make_trained, monkeypatch):
 
 def test_fixed_teaching_trains_and_b5_keeps_its_heads_only(make_trained):
     words = ("DISTILL.TEACHING", "fixed", "JOINT.LEVELS", "[]")
-    run, unit, model = make_trained(
+    run, training, model = make_trained(
         "baselines/B5/UCF", *words, datasets=("UCF", "HMDB"), BASELINES=["B5"]
     )
-    (fit,) = unit.needs
+    (fit,) = training.needs
     kept = load_file(run.plan.path(fit) / "model.safetensors")
     assert {name.split(".")[0] for name in kept} == {"norms", "heads"}
     assert all(value.ne(0).any() for name, value in kept.items() if name.startswith("heads"))
-    score_unit(run, fit)  # it is not tested: nothing to do
+    score_training(run, fit)  # it is not tested: nothing to do
     assert not (run.plan.path(fit) / "test").exists()
-    assert _are_equal(_outputs(run.plan.load_model(unit), "UCF"), _outputs(model, "UCF"))
+    assert _are_equal(_outputs(run.plan.load_model(training), "UCF"), _outputs(model, "UCF"))
 
 
 @pytest.mark.parametrize("teaching", ["consistent", "fixed"])
@@ -177,8 +181,8 @@ def test_clips_cut_on_the_device_train_the_same_student(make_run, tmp_path, teac
         options = ("DATA.AUGMENT_ON", place, "OUTPUT_DIR", tmp_path / place)
         nodes = {"datasets": ("UCF",), "BASELINES": [], "is_dry": False}
         run = make_run(*words, *options, **nodes)
-        for unit in run.plan.units:
-            train_unit(run, unit)
+        for training in run.plan.trainings:
+            run_training(run, training)
         kept.append(load_file(run.folder / "students" / "UCF" / "model.safetensors"))
     assert all(torch.equal(value, kept[1][name]) for name, value in kept[0].items())
 
@@ -204,9 +208,11 @@ def test_clips_cut_on_the_device_train_the_same_student(make_run, tmp_path, teac
     ],
 )
 def test_every_choice_trains_a_student(make_trained, words):
-    run, unit, model = make_trained("students/UCF", *words, datasets=("UCF", "HMDB"), BASELINES=[])
-    assert _are_equal(_outputs(run.plan.load_model(unit), "UCF"), _outputs(model, "UCF"))
-    stem = unit.make_model().backbone.net.stem[0].weight
+    run, training, model = make_trained(
+        "students/UCF", *words, datasets=("UCF", "HMDB"), BASELINES=[]
+    )
+    assert _are_equal(_outputs(run.plan.load_model(training), "UCF"), _outputs(model, "UCF"))
+    stem = training.make_model().backbone.net.stem[0].weight
     assert not torch.equal(stem, model.backbone.net.stem[0].weight)
 
 

@@ -9,11 +9,11 @@ from torch import nn
 
 from videokd.engine.metrics_log import read_metrics
 from videokd.engine.stop import Stopped
-from videokd.engine.training_file import read_stage
+from videokd.engine.training_file import read_training_file
 from videokd.models.tuned import Tuned
 from videokd.pipeline import precise_norms
-from videokd.pipeline import training as training_module
-from videokd.pipeline.training import train_unit
+from videokd.pipeline import train as train_module
+from videokd.pipeline.train import run_training
 
 ALONE = {"datasets": ("UCF",), "BASELINES": []}
 WORDS = ("SOLVER.MAX_EPOCH", 2, "TRAIN.LOG_PERIOD", 1, "TRAIN.EVAL_PERIOD", 0)
@@ -21,12 +21,12 @@ WORDS = ("SOLVER.MAX_EPOCH", 2, "TRAIN.LOG_PERIOD", 1, "TRAIN.EVAL_PERIOD", 0)
 
 def train_expert(make_run, *words, folder="experts/UCF", **nodes):
     run = make_run(*WORDS, *words, is_dry=False, **(nodes or ALONE))
-    unit = run.plan.find(folder)
-    for needed in unit.needs:
-        train_unit(run, needed)
-    train_unit(run, unit)
-    lines = read_metrics(run.plan.path(unit) / "metrics.jsonl")
-    return load_file(run.plan.path(unit) / "model.safetensors"), lines
+    training = run.plan.find(folder)
+    for needed in training.needs:
+        run_training(run, needed)
+    run_training(run, training)
+    lines = read_metrics(run.plan.path(training) / "metrics.jsonl")
+    return load_file(run.plan.path(training) / "model.safetensors"), lines
 
 
 def norms_of(state):
@@ -55,9 +55,9 @@ def is_equal(one, other):
     ],
 )
 def test_every_unit_knows_the_keys_that_are_set(make_run, words, expected):
-    before = {unit.folder: unit.inputs["SOLVER"] for unit in make_run().plan.units}
-    for unit in make_run(*words).plan.units:
-        assert unit.inputs["SOLVER"] == {**before[unit.folder], **expected}
+    before = {training.folder: training.inputs["SOLVER"] for training in make_run().plan.trainings}
+    for training in make_run(*words).plan.trainings:
+        assert training.inputs["SOLVER"] == {**before[training.folder], **expected}
 
 
 def test_rates_are_scaled_by_the_batch_size_where_that_is_asked_for(make_run):
@@ -82,9 +82,9 @@ def test_the_policy_sets_the_rates_of_the_steps(make_run):
 
 
 def test_layers_near_the_clips_learn_slower(make_run, monkeypatch):
-    optimizers, build = [], training_module.build_optimizer
+    optimizers, build = [], train_module.build_optimizer
     monkeypatch.setattr(
-        training_module,
+        train_module,
         "build_optimizer",
         lambda *a, **k: optimizers.append(build(*a, **k)) or optimizers[-1],
     )
@@ -113,13 +113,13 @@ def test_looking_at_measured_statistics_does_not_change_the_training(make_run, t
 
 
 def test_evaluation_sees_the_measured_statistics(make_run, monkeypatch):
-    seen, validate = [], training_module.validate_unit
+    seen, validate = [], train_module.validate_training
 
-    def watch(run, unit, model):
+    def watch(run, training, model):
         seen.append({name: value.clone() for name, value in model.state_dict().items()})
-        return validate(run, unit, model)
+        return validate(run, training, model)
 
-    monkeypatch.setattr(training_module, "validate_unit", watch)
+    monkeypatch.setattr(train_module, "validate_training", watch)
     kept, _ = train_expert(make_run, "SOLVER.PRECISE_BN_BATCHES", 2, "TRAIN.EVAL_PERIOD", 2)
     assert len(seen) == 1
     assert is_equal(seen[0], kept)
@@ -129,7 +129,7 @@ def test_a_signal_does_not_wait_for_the_statistics(make_run, monkeypatch, tmp_pa
     words = (*WORDS, "SOLVER.PRECISE_BN_BATCHES", 4, "OUTPUT_DIR")
     whole = make_run(*words, tmp_path / "whole", is_dry=False, **ALONE)
     stopped = make_run(*words, tmp_path / "stopped", is_dry=False, **ALONE)
-    unit, num_measured = whole.plan.find("experts/UCF"), []
+    training, num_measured = whole.plan.find("experts/UCF"), []
 
     def to_float(clips):
         num_measured.append(len(clips))
@@ -140,26 +140,26 @@ def test_a_signal_does_not_wait_for_the_statistics(make_run, monkeypatch, tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr(precise_norms, "to_float", to_float)
         with pytest.raises(Stopped, match="^$"):
-            train_unit(stopped, stopped.plan.find("experts/UCF"))
+            run_training(stopped, stopped.plan.find("experts/UCF"))
     assert len(num_measured) == 2
-    assert read_stage(stopped.plan.path(unit), unit.inputs)["seconds"] > 0
+    assert read_training_file(stopped.plan.path(training), training.inputs)["seconds"] > 0
     again = make_run(*words, tmp_path / "stopped", is_dry=False, **ALONE)
     weights = []
     for run in (whole, again):
-        train_unit(run, run.plan.find("experts/UCF"))
-        weights.append(load_file(run.plan.path(unit) / "model.safetensors"))
+        run_training(run, run.plan.find("experts/UCF"))
+        weights.append(load_file(run.plan.path(training) / "model.safetensors"))
     assert is_equal(*weights)
 
 
 def test_statistics_of_experts_stay_where_they_are_not_trained(make_run):
     words = ("JOINT.FINE_TUNE", "last_stage", "SOLVER.PRECISE_BN_BATCHES", 2)
     run = make_run(*WORDS, *words, is_dry=False, datasets=("UCF", "HMDB"), BASELINES=[])
-    unit = run.plan.find("joint")
-    for needed in unit.needs:
-        train_unit(run, needed)
-    train_unit(run, unit)
-    joint, num_kept = run.plan.load_model(unit), 0
-    for needed in unit.needs:
+    training = run.plan.find("joint")
+    for needed in training.needs:
+        run_training(run, needed)
+    run_training(run, training)
+    joint, num_kept = run.plan.load_model(training), 0
+    for needed in training.needs:
         expert = run.plan.load_model(needed)
         tuned = joint.experts[needed.tested_on[0]]
         assert isinstance(tuned, Tuned)

@@ -1,7 +1,7 @@
 import pytest
 from rich.console import Console
 
-from videokd.engine.training_file import read_stage, write_stage
+from videokd.engine.training_file import read_training_file, write_training_file
 from videokd.pipeline.summary import TITLES, accuracy_table, time_table, write_summary
 from videokd.utils.io import read_json, write_json
 
@@ -25,14 +25,14 @@ def run(make_run):
                 **{"num_used": 16, "num_videos": 16, "num_missing": 0},
             }
             write_json(run.folder / folder / "test" / f"{name}.json", numbers)
-    unit = run.plan.find("experts/UCF")
-    stage = read_stage(run.folder / unit.folder, unit.inputs)
+    training = run.plan.find("experts/UCF")
+    stage = read_training_file(run.folder / training.folder, training.inputs)
     finished = {"is_finished": True, "seconds": 12.34, "num_steps": 4, "num_parameters": 5678}
     calls = [{"peak_memory_gib": {"host": 2.0}}, {}, {"peak_memory_gib": {"host": 1.0, "gpu": 3.5}}]
-    write_stage(run.folder / unit.folder, {**stage, **finished, "calls": calls})
+    write_training_file(run.folder / training.folder, {**stage, **finished, "calls": calls})
     unfinished = run.plan.find("experts/HMDB")
-    write_stage(
-        run.folder / unfinished.folder, read_stage(run.folder / "absent", unfinished.inputs)
+    write_training_file(
+        run.folder / unfinished.folder, read_training_file(run.folder / "absent", unfinished.inputs)
     )
     return run
 
@@ -49,7 +49,7 @@ def test_results_json_holds_what_was_tested_and_trained(run):
     assert models["joint"]["folders"] == dict.fromkeys(("UCF", "HMDB", "KINETICS"), "joint")
     assert models["students"]["top1"] == {}
     expected = {"name": "experts/UCF", "seconds": 12.34, "num_steps": 4, "num_parameters": 5678}
-    assert summary["stages"] == [{**expected, "peak_memory_gib": {"host": 2.0, "gpu": 3.5}}]
+    assert summary["trainings"] == [{**expected, "peak_memory_gib": {"host": 2.0, "gpu": 3.5}}]
 
 
 def test_the_accuracy_table_has_a_mean_where_all_datasets_were_tested(run):

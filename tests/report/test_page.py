@@ -126,7 +126,7 @@ def finished_run(tmp_path_factory):
         environment = {"python": python, "versions": {"torch": "2.14.1"}}
         call = {"command": "python train.py", "environment": environment, "overrides": {}}
         write_json(folder / stage["name"] / "training.json", {"calls": [call]})
-    summary = {"datasets": list(CLASSES), "models": models, "stages": stages}
+    summary = {"datasets": list(CLASSES), "models": models, "trainings": stages}
     write_json(folder / "results.json", summary)
     (folder / "config.yaml").write_text("SEED: 0\nOUTPUT_DIR: <runs>\n")
     return folder

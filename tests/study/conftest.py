@@ -12,8 +12,8 @@ from videokd.engine.stop import StopRequest
 from videokd.evaluation.multi_view import Predictions
 from videokd.pipeline import scoring as scoring_module
 from videokd.pipeline.run import Run
-from videokd.pipeline.scoring import score_unit
-from videokd.pipeline.unit import Unit
+from videokd.pipeline.scoring import score_training
+from videokd.pipeline.training import Training
 from videokd.study.jobs import Study, make_study
 from videokd.study.variants import read_variants
 
@@ -31,22 +31,22 @@ def plan_study(write_config: Callable[..., object]) -> Callable[..., Study]:
 
 @pytest.fixture
 def score(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """``score(study, variant, part, right)``: as if its first ``right`` videos were right."""
+    """``score(study, variant, split, right)``: as if its first ``right`` videos were right."""
 
-    def score_variant(study: Study, name: str, part: str, right: int) -> None:
+    def score_variant(study: Study, name: str, split: str, right: int) -> None:
         def predict(
-            run: Run, unit: Unit, model: nn.Module, dataset: str, part: str, *, title: str
+            run: Run, training: Training, model: nn.Module, dataset: str, split: str, *, title: str
         ) -> Predictions:
-            labels = np.array([r.label for r in run.datasets[dataset].index(part).records])
+            labels = np.array([r.label for r in run.datasets[dataset].index(split).records])
             named = np.where(np.arange(len(labels)) < right, labels, (labels + 1) % 8)
             logits = np.eye(10, dtype=np.float32)[named][:, None]
             return Predictions(logits, labels, np.arange(len(labels)), ())
 
         run = study.runs[name, 0]
-        monkeypatch.setattr(scoring_module, "predict_part", predict)
-        monkeypatch.setattr(run.plan, "load_model", lambda unit: unit.make_model())
+        monkeypatch.setattr(scoring_module, "predict_split", predict)
+        monkeypatch.setattr(run.plan, "load_model", lambda training: training.make_model())
         variant = next(v for v in study.variants if v.name == name)
-        for unit in study.row(variant, 0).values():
-            score_unit(run, unit, part)
+        for training in study.row(variant, 0).values():
+            score_training(run, training, split)
 
     return score_variant

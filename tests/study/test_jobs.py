@@ -6,7 +6,7 @@ TRUNK = ["JOINT.TOPOLOGY", "trunk"]
 
 
 def _folders(study, seed=0):
-    return [job.unit.folder for job in study.jobs if job.seed == seed]
+    return [job.training.folder for job in study.jobs if job.seed == seed]
 
 
 def test_what_variants_have_in_common_is_one_job(plan_study):
@@ -15,7 +15,7 @@ def test_what_variants_have_in_common_is_one_job(plan_study):
     # The trunk is another joint teacher with other students; the experts do not know of it.
     assert counts["joint"] == counts["students/UCF"] == 2
     assert counts["experts/UCF"] == counts["experts/KINETICS"] == 1
-    expert = next(job for job in study.jobs if job.unit.folder == "experts/KINETICS")
+    expert = next(job for job in study.jobs if job.training.folder == "experts/KINETICS")
     assert expert.variants == ("mlfd", "trunk", "B1")
     assert len({job.folder for job in study.jobs}) == len(study.jobs)
 
@@ -23,8 +23,8 @@ def test_what_variants_have_in_common_is_one_job(plan_study):
 def test_a_baseline_of_two_variants_has_one_folder(plan_study):
     study = plan_study({"a": {"ROW": "B1"}, "b": {"ROW": "B1", "OPTS": ["DISTILL.W_KD", 0.1]}})
     a, b = (study.runs[name, 0] for name in "ab")
-    units = [run.plan.row("B1")["UCF"] for run in (a, b)]
-    assert a.plan.path(units[0]) == b.plan.path(units[1])
+    trainings = [run.plan.row("B1")["UCF"] for run in (a, b)]
+    assert a.plan.path(trainings[0]) == b.plan.path(trainings[1])
     assert Counter(_folders(study)) == Counter(
         ["baselines/B1/UCF", "baselines/B1/HMDB", "experts/KINETICS"]
     )
@@ -33,7 +33,7 @@ def test_a_baseline_of_two_variants_has_one_folder(plan_study):
 def test_only_what_a_row_needs_is_trained_and_only_the_row_is_scored(plan_study):
     study = plan_study({"B6": {"ROW": "joint"}})
     assert _folders(study) == ["experts/UCF", "experts/HMDB", "experts/KINETICS", "joint"]
-    assert [job.unit.folder for job in study.jobs if job.is_shown] == ["joint"]
+    assert [job.training.folder for job in study.jobs if job.is_shown] == ["joint"]
 
 
 def test_jobs_stand_by_seed_and_after_what_they_need(plan_study):

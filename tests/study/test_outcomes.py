@@ -23,7 +23,7 @@ def test_held_out_and_test_videos_are_other_outcomes(plan_study, score):
     score(study, "a", "val", right=2)
     assert read_outcomes(study, "test") == {}
     score(study, "a", "test", right=4)
-    held_out, tested = (read_outcomes(study, part)["a", 0]["UCF"] for part in ("val", "test"))
+    held_out, tested = (read_outcomes(study, split)["a", 0]["UCF"] for split in ("val", "test"))
     assert (held_out.is_right.sum(), tested.is_right.sum()) == (2, 4)
     assert not set(held_out.videos) & set(tested.videos)
 

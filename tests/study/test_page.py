@@ -108,7 +108,7 @@ def test_what_is_missing_is_said_in_the_head(results):
     assert "Not finished, in no number below: B2 seed 4." in make_page(results, [], name="demo")
 
 
-def test_a_reading_comes_after_the_training_with_its_pictures(results):
+def test_the_analysis_comes_after_the_training_with_its_pictures(results):
     sections = [Section("Calibration", "ECE is 3.", ("a.png",))]
     page = make_page(results, sections, name="demo")
     assert "## Calibration\n\n![Calibration](demo/a.png)\n\nECE is 3." in page

@@ -1,7 +1,7 @@
 import pytest
 
 from videokd.config import load_config
-from videokd.engine.training_file import read_stage, write_stage
+from videokd.engine.training_file import read_training_file, write_training_file
 from videokd.study.results import list_changed_settings, make_results
 from videokd.utils.errors import InputError
 from videokd.utils.io import write_json
@@ -9,9 +9,9 @@ from videokd.utils.io import write_json
 OTHER = {"ROW": "experts", "OPTS": ["SOLVER.BETA2", 0.9], "GROUP": "solver", "NUM_SEEDS": 1}
 
 
-def _make(study, part="test"):
+def _make(study, split="test"):
     cfg = next(iter(study.runs.values())).cfg
-    return make_results(cfg, study, part, command="study", wall_sec=1.5)
+    return make_results(cfg, study, split, command="study", wall_sec=1.5)
 
 
 def test_results_of_one_seed_have_no_spread_and_are_plain_json(plan_study, score, tmp_path):
@@ -43,8 +43,8 @@ def test_the_time_is_summed_over_trainings_and_kinds(plan_study, score):
     study = plan_study({"mlfd": {"ROW": "experts"}, "B6": {"ROW": "joint"}})
     score(study, "mlfd", "test", right=4)
     for job in study.jobs:
-        stage = read_stage(job.folder, job.unit.inputs)
-        write_stage(job.folder, {**stage, "seconds": 10.0})
+        stage = read_training_file(job.folder, job.training.inputs)
+        write_training_file(job.folder, {**stage, "seconds": 10.0})
     seconds = _make(study)["seconds"]
     assert seconds["wall"] == 1.5
     assert seconds["training"] == 40

@@ -4,7 +4,7 @@ from videokd.study.training_log import describe_training
 
 
 def _write(study, seed, folder, lines):
-    job = next(job for job in study.jobs if (job.seed, job.unit.folder) == (seed, folder))
+    job = next(job for job in study.jobs if (job.seed, job.training.folder) == (seed, folder))
     job.folder.mkdir(parents=True)
     text = "".join(json.dumps({"step": i, **line}) + "\n" for i, line in enumerate(lines))
     (job.folder / "metrics.jsonl").write_text(text)
@@ -20,7 +20,7 @@ def test_means_are_over_trainings_first_lines_and_last_lines(plan_study):
         ]
         _write(study, seed, "students/UCF", lines)
     found = describe_training(study, study.variants[0], (0, 1))
-    assert found["steps"] == study.jobs[-1].unit.num_steps
+    assert found["steps"] == study.jobs[-1].training.num_steps
     assert (found["top1"], found["agreement"], found["teacher_top1"]) == (30, 60, 60)
     assert found["feat"] == {"stage3": [2.1, 1]}
 
@@ -35,4 +35,4 @@ def test_a_network_of_several_datasets_counts_once(plan_study):
     study = plan_study({"B2": {"ROW": "B2"}})
     _write(study, 0, "baselines/B2/UCF-HMDB-KINETICS", [{"top1": 12.0}])
     found = describe_training(study, study.variants[0], (0,))
-    assert (found["steps"], found["top1"]) == (study.jobs[0].unit.num_steps, 12)
+    assert (found["steps"], found["top1"]) == (study.jobs[0].training.num_steps, 12)

@@ -10,14 +10,14 @@ import pytest
 
 from videokd.engine.stop import Stopped
 from videokd.study.jobs import Job
-from videokd.study.work import Duty, claim, do_jobs, read_failure
+from videokd.study.work import Action, do_jobs, lock_training, read_failure
 from videokd.utils.errors import RunError
 
 
 def _job(root, name, needs=(), *, is_shown=True):
     folders = tuple(root / need for need in needs)
-    unit = SimpleNamespace(folder=name, path=root / name)
-    return Job(None, unit, 0, unit.path, folders, ("v",), is_shown)
+    training = SimpleNamespace(folder=name, path=root / name)
+    return Job(None, training, 0, training.path, folders, ("v",), is_shown)
 
 
 class Bench:
@@ -28,27 +28,27 @@ class Bench:
         self._seconds = seconds
         self._failing = failing
 
-    def duties(self):
+    def actions(self):
         return tuple(
-            Duty(verb, self._doer(verb), self._checker(verb)) for verb in ("train", "test")
+            Action(verb, self._doer(verb), self._checker(verb)) for verb in ("train", "test")
         )
 
     def _doer(self, verb):
-        def do(run, unit):
+        def do(run, training):
             time.sleep(self._seconds)
-            self.done.append((verb, unit.folder))
-            if (verb, unit.folder) in self._failing:
+            self.done.append((verb, training.folder))
+            if (verb, training.folder) in self._failing:
                 raise RunError("the loss is nan")
-            (unit.path / verb).touch()
+            (training.path / verb).touch()
 
         return do
 
     def _checker(self, verb):
-        return lambda run, unit: (unit.path / verb).exists()
+        return lambda run, training: (training.path / verb).exists()
 
 
 def _work(jobs, bench, *, token="now", check=lambda: None):
-    do_jobs(jobs, bench.duties(), token=token, check=check, poll_sec=0.01)
+    do_jobs(jobs, bench.actions(), token=token, check=check, poll_sec=0.01)
 
 
 def test_jobs_are_done_in_order_and_scored_when_all_are_trained(tmp_path):
@@ -85,17 +85,17 @@ def test_two_workers_never_do_one_job(tmp_path):
 
 
 def test_a_claim_is_for_one_at_a_time(tmp_path):
-    with claim(tmp_path / "a") as first, claim(tmp_path / "a") as second:
+    with lock_training(tmp_path / "a") as first, lock_training(tmp_path / "a") as second:
         assert (first, second) == (True, False)
-    with claim(tmp_path / "a") as third:
+    with lock_training(tmp_path / "a") as third:
         assert third
 
 
 def test_the_job_of_a_worker_that_is_killed_is_taken_over(tmp_path):
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from videokd.study.work import claim\n"
-        "with claim(Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)\n"
+        "from videokd.study.work import lock_training\n"
+        "with lock_training(Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
@@ -146,5 +146,5 @@ def test_a_stop_is_passed_on_before_the_next_job(tmp_path):
 
 
 def test_a_unit_keeps_its_lock_beside_its_results(tmp_path):
-    with claim(tmp_path / "units" / "a"):
-        assert (tmp_path / "units" / "a" / "lock").exists()
+    with lock_training(tmp_path / "trainings" / "a"):
+        assert (tmp_path / "trainings" / "a" / "lock").exists()

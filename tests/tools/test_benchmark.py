@@ -87,10 +87,10 @@ def test_the_fastest_variant_is_measured_compiled_too(monkeypatch):
     times = {f.name: f.value for f in found if f.name.endswith("/ms")}
     for mode in ("train", "eval"):
         prefix = f"models/r3d_18/{mode}/"
-        mine = {name.removeprefix(prefix): ms for name, ms in times.items() if prefix in name}
-        (compiled,) = (name for name in mine if "compile" in name)
-        del mine[compiled]
-        assert compiled == min(mine, key=mine.get).replace("/ms", "/compile/ms")
+        fused = {name.removeprefix(prefix): ms for name, ms in times.items() if prefix in name}
+        (compiled,) = (name for name in fused if "compile" in name)
+        del fused[compiled]
+        assert compiled == min(fused, key=fused.get).replace("/ms", "/compile/ms")
     assert len(found) == 2 * (4 + 1) * 2
 
 

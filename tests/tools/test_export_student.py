@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from videokd.config import load_config
 from videokd.engine.checkpoint import save_weights
 from videokd.engine.stop import StopRequest
-from videokd.engine.training_file import write_stage
+from videokd.engine.training_file import write_training_file
 from videokd.pipeline.prepare import open_run_directory, prepare_run
 
 TOOL = Path(__file__).parents[2] / "tools" / "export_student.py"
@@ -32,13 +32,13 @@ def test_what_is_exported_is_what_was_trained(main, write_config, tmp_path, over
         runs.append(prepare_run(cfg, Console(), StopRequest(), is_dry=True))
     open_run_directory(runs[0])
     run = runs[1]  # of the call that trained the student
-    unit = run.plan.find("students/UCF")
-    trained = unit.make_model()
+    training = run.plan.find("students/UCF")
+    trained = training.make_model()
     for parameter in trained.parameters():
         parameter.data += torch.rand_like(parameter)
-    stage = {"inputs": unit.inputs, "is_finished": True, "calls": [{"overrides": overrides}]}
-    write_stage(run.plan.path(unit), stage)
-    save_weights(run.plan.path(unit) / "model.safetensors", trained.state_dict())
+    stage = {"inputs": training.inputs, "is_finished": True, "calls": [{"overrides": overrides}]}
+    write_training_file(run.plan.path(training), stage)
+    save_weights(run.plan.path(training) / "model.safetensors", trained.state_dict())
     out = tmp_path / "out"
     words = ["--run", str(run.folder), "--dataset", "UCF", "--output", str(out)]
     assert main([*words, "--formats", "safetensors"]) == 0

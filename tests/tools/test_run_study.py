@@ -69,17 +69,17 @@ def test_a_study_is_trained_once_scored_on_both_parts_and_written(config, tmp_pa
     words = ("--seeds", 0, 1, "--output", output)
     first = _run(config, *words, "--jobs", 2)
     assert first.returncode == 0, first.stdout + first.stderr
-    units = tmp_path / "run" / "units"
-    stages = {path: path.stat().st_mtime_ns for path in units.glob("*/training.json")}
+    trainings = tmp_path / "run" / "trainings"
+    stages = {path: path.stat().st_mtime_ns for path in trainings.glob("*/training.json")}
     # Per seed two experts and B1s, T* and two students; two students without maps.
     assert len(stages) == 2 * 7 + 2
-    assert list(units.glob("*/val/*.json"))
-    assert not list(units.glob("*/test"))
+    assert list(trainings.glob("*/val/*.json"))
+    assert not list(trainings.glob("*/test"))
     assert not output.is_dir()
 
     second = _run(config, *words, "--split", "test")
     assert second.returncode == 0, second.stdout + second.stderr
-    assert {path: path.stat().st_mtime_ns for path in units.glob("*/training.json")} == stages
+    assert {path: path.stat().st_mtime_ns for path in trainings.glob("*/training.json")} == stages
 
     results = json.loads(output.with_suffix(".json").read_text(), parse_constant=pytest.fail)
     assert (results["split"], results["seeds"], results["missing"]) == ("test", [0, 1], [])
@@ -116,13 +116,13 @@ def test_a_signal_stops_with_a_checkpoint_and_the_same_command_goes_on(config, t
     words = ("--seeds", 0, "--variants", "B1", "--opts", "SOLVER.MAX_EPOCH", 20)
     command = _command(config, *words)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as call:
-        while not list((tmp_path / "run").glob("units/*/metrics.jsonl")):
+        while not list((tmp_path / "run").glob("trainings/*/metrics.jsonl")):
             assert call.poll() is None
             time.sleep(0.05)
         os.kill(call.pid, signal.SIGTERM)
         output, _ = call.communicate(timeout=60)
     assert call.returncode == 75, output
-    assert list((tmp_path / "run").glob("units/*/checkpoints/*"))
+    assert list((tmp_path / "run").glob("trainings/*/checkpoints/*"))
     again = _run(config, *words)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "going on at step" in again.stdout

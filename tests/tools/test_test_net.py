@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from videokd.pipeline import scoring, training
+from videokd.pipeline import scoring, train
 from videokd.utils.errors import InputError
 from videokd.utils.io import read_json
 
@@ -35,16 +35,18 @@ def tool():
 def test_the_best_weights_can_be_scored(tool, write_config, tmp_path, monkeypatch, capsys):
     config, falling, seen = write_config(["UCF"]), count(), []
     monkeypatch.setattr(
-        training, "validate_unit", lambda run, unit, model: {"val_top1_UCF": 90.0 - next(falling)}
+        train,
+        "validate_training",
+        lambda run, training, model: {"val_top1_UCF": 90.0 - next(falling)},
     )
     tool("train_net", "--cfg", config, "--stage", "experts")
-    predict = scoring.predict_part
+    predict = scoring.predict_split
 
-    def predict_part(run, unit, model, name):
+    def predict_split(run, training, model, name):
         seen.append({name: value.clone() for name, value in model.state_dict().items()})
-        return predict(run, unit, model, name)
+        return predict(run, training, model, name)
 
-    monkeypatch.setattr(scoring, "predict_part", predict_part)
+    monkeypatch.setattr(scoring, "predict_split", predict_split)
     best = tmp_path / "run" / "experts" / "UCF" / "best.safetensors"
     words = ("--cfg", config, "--model", "experts/UCF")
     tool("test_net", *words, "--checkpoint", best)
@@ -60,9 +62,9 @@ def test_weights_are_scored_by_class_name_and_refused_for_other_classes(
 ):
     config = write_config(["UCF"], BASELINES=[])
     tool("train_net", "--cfg", config, "--stage", "experts")
-    unit = tmp_path / "run" / "experts" / "UCF"
-    names = read_json(unit / "training.json")["class_names"]["heads.UCF"]
-    checkpoint = ("--checkpoint", unit / "model.safetensors")
+    training = tmp_path / "run" / "experts" / "UCF"
+    names = read_json(training / "training.json")["class_names"]["heads.UCF"]
+    checkpoint = ("--checkpoint", training / "model.safetensors")
     words = ("--cfg", config, "--model", "experts/UCF", *checkpoint)
     tool("test_net", *words)
     relisted = relist_ucf({name: name for name in reversed(names)})

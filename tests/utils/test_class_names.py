@@ -64,11 +64,11 @@ def test_names_are_found_in_the_file_in_the_training_or_beside_it(tmp_path):
     assert read_class_names(path) == {ONLY_HEAD: ("x", "y", "z")}
     save_file(STATE, path, metadata=class_names_to_metadata(names))
     assert read_class_names(path) == names
-    checkpoint = tmp_path / "unit" / "checkpoints" / "step-2" / "model.safetensors"
+    checkpoint = tmp_path / "training" / "checkpoints" / "step-2" / "model.safetensors"
     checkpoint.parent.mkdir(parents=True)
     save_file(STATE, checkpoint)
     assert read_class_names(checkpoint) == {}
-    write_json(tmp_path / "unit" / "training.json", {"class_names": names})
+    write_json(tmp_path / "training" / "training.json", {"class_names": names})
     assert read_class_names(checkpoint) == names
 
 

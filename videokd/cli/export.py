@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     # Imported late: --help and wrong keys answer at once, and the processes that generate and
     # decode videos, which import this file again, stay small.
     from videokd.engine.training_file import read_calls
-    from videokd.pipeline.experiment import export_unit
+    from videokd.pipeline.experiment import export_training
     from videokd.pipeline.prepare import prepare_run
 
     console = make_console()
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     cfg = override_config(load_config(config), words, source="the training's call")
     with StopRequest() as stop:
         run = prepare_run(cfg, console, stop, frames_of=())
-        unit = run.plan.find(f"students/{args.dataset}")
+        training = run.plan.find(f"students/{args.dataset}")
         formats = tuple(args.formats) if args.formats else None
-        export_unit(run, unit, args.output, formats)
+        export_training(run, training, args.output, formats)
     return 0

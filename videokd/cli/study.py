@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
                 args.output,
                 command=shlex.join(["python", "tools/run_study.py", *arguments]),
                 wall_sec=time.monotonic() - start,
-                with_reading=not args.no_reading,
+                with_analysis=not args.no_analysis,
             )
             console.print(f"results: {args.output}.md", soft_wrap=True)
     return EXIT_FAILED if failures else 0
@@ -85,7 +85,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--output", type=path_argument, help="write OUTPUT.json, OUTPUT.md and OUTPUT/"
     )
     parser.add_argument(
-        "--no-reading", action="store_true", help="leave out the sections on features and errors"
+        "--no-analysis", action="store_true", help="leave out the sections on features and errors"
     )
     args = parser.parse_intermixed_args(arguments)
     if args.jobs < 1:

@@ -31,19 +31,19 @@ def main(arguments: Sequence[str]) -> int:
     # Imported late: --help and wrong keys answer at once, and the processes that generate and
     # decode videos, which import this file again, stay small.
     from videokd.pipeline.prepare import open_ranks, prepare_run
-    from videokd.pipeline.scoring import predict_part
+    from videokd.pipeline.scoring import predict_split
 
     console = make_console()
     setup_logging(console)
     with open_ranks(cfg) as ranks, StopRequest() as stop:
         run = prepare_run(cfg, console, stop, frames_of=("test",), ranks=ranks)
-        unit = run.plan.find(args.model)
+        training = run.plan.find(args.model)
         if args.checkpoint:
-            model = run.plan.load_checkpoint(unit, args.checkpoint)
+            model = run.plan.load_checkpoint(training, args.checkpoint)
         else:
-            model = run.plan.load_model(unit)
-        for name in unit.tested_on:
-            scores = predict_part(run, unit, model.to(run.device), name).scores()
+            model = run.plan.load_model(training)
+        for name in training.tested_on:
+            scores = predict_split(run, training, model.to(run.device), name).scores()
             numbers = "  ".join(f"{key} {value:.2f}" for key, value in scores.items())
-            console.print(f"{unit.folder} on {name}: {numbers}", highlight=False)
+            console.print(f"{training.folder} on {name}: {numbers}", highlight=False)
     return 0

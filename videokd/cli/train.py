@@ -22,7 +22,7 @@ from videokd.cli.common import (
 )
 from videokd.config import dump_config
 from videokd.engine.stop import StopRequest
-from videokd.pipeline import PARTS
+from videokd.pipeline import STAGES
 from videokd.utils.log import is_first_rank, log_duration, make_console, setup_logging
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], parents=[listing])
     add_config_arguments(parser)
-    parser.add_argument("--stage", default="all", choices=("all", *PARTS))
+    parser.add_argument("--stage", default="all", choices=("all", *STAGES))
     parser.add_argument("--eval-only", action="store_true", help="the same as --stage test")
     parser.add_argument("--print-config", action="store_true", help="print the config and stop")
     parser.add_argument("--dry-run", action="store_true", help="show sizes and steps and stop")
@@ -59,11 +59,11 @@ def main(arguments: Sequence[str]) -> int:
     # Imported late: --help and wrong keys answer at once, and the processes that generate and
     # decode videos, which import this file again, stay small.
     from videokd.pipeline.dry_run import show_dry_run
-    from videokd.pipeline.experiment import read_subsets, run_experiment
+    from videokd.pipeline.experiment import run_experiment, splits_of_stage
     from videokd.pipeline.prepare import open_ranks, open_run_directory, prepare_run
     from videokd.utils.env import command_line
 
-    part = "test" if args.eval_only else args.stage
+    stage = "test" if args.eval_only else args.stage
     console = make_console()
     folder = Path(cfg.OUTPUT_DIR)
     # Locked before the log's first line and before minutes of video work. StopRequest follows
@@ -81,12 +81,12 @@ def main(arguments: Sequence[str]) -> int:
                 console,
                 stop,
                 is_dry=args.dry_run,
-                frames_of=read_subsets(part),
+                frames_of=splits_of_stage(stage),
                 ranks=ranks,
             )
         if args.dry_run:
             show_dry_run(run)
         else:
             open_run_directory(run)
-            run_experiment(run, part)
+            run_experiment(run, stage)
     return 0

@@ -13,7 +13,7 @@ from videokd.utils.io import read_json, write_json
 _NUM_DIFFERENCES = 3
 
 
-def read_stage(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def read_training_file(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of ``training.json``, or that of a training that has not begun.
 
     Args:
@@ -31,8 +31,8 @@ def read_stage(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
     if not path.exists():
         return {"inputs": dict(inputs), "is_finished": False, "seconds": 0.0, "calls": []}
     try:
-        stage: dict[str, Any] = read_json(path)
-        known = stage["inputs"]
+        record: dict[str, Any] = read_json(path)
+        known = record["inputs"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not of this version; delete {folder}") from error
     if known != inputs:
@@ -41,17 +41,17 @@ def read_stage(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
             f"({_describe_differences(known, inputs)}); choose another OUTPUT_DIR or delete "
             "that folder"
         )
-    return stage
+    return record
 
 
-def write_stage(folder: Path, stage: Mapping[str, Any]) -> None:
+def write_training_file(folder: Path, record: Mapping[str, Any]) -> None:
     """Write ``training.json``; after a failure the old file is intact.
 
     Raises:
         RunError: The file cannot be written, for example because the disk is full.
     """
     with naming_failures(folder / TRAINING_NAME):
-        write_json(folder / TRAINING_NAME, dict(stage))
+        write_json(folder / TRAINING_NAME, dict(record))
 
 
 def peak_memory(calls: list[dict[str, Any]]) -> dict[str, float]:

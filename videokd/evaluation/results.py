@@ -1,4 +1,4 @@
-"""Result files: ``<part>/<dataset>.json`` with the metrics, ``.npz`` with every score."""
+"""Result files: ``<split>/<dataset>.json`` with the metrics, ``.npz`` with every score."""
 
 import json
 from dataclasses import asdict
@@ -22,7 +22,7 @@ def write_result(
     *,
     clip: ClipSpec,
     fingerprint: str,
-    part: str = "test",
+    split: str = "test",
 ) -> dict[str, Any]:
     """Write the scores and metrics of one model on one split of a dataset; return the metrics.
 
@@ -33,9 +33,9 @@ def write_result(
         views: Views of each video.
         clip: Clip spec of the views; if the model takes clips of several shapes, the main one.
         fingerprint: Hash of everything that the result depends on.
-        part: "test" or "val"; the files of the two splits are kept apart.
+        split: "test" or "val"; the files of the two splits are kept apart.
     """
-    target = folder / part / f"{index.dataset}.json"
+    target = folder / split / f"{index.dataset}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     paths = [index.records[i].path for i in predictions.record_ids]
     with target.with_suffix(".npz").open("wb") as file:
@@ -68,9 +68,9 @@ def write_result(
     return result
 
 
-def read_result(folder: Path, dataset: str, part: str = "test") -> dict[str, Any] | None:
+def read_result(folder: Path, dataset: str, split: str = "test") -> dict[str, Any] | None:
     """Return the metrics that ``write_result`` wrote, or None if there are none."""
-    path = folder / part / f"{dataset}.json"
+    path = folder / split / f"{dataset}.json"
     try:
         result: dict[str, Any] = read_json(path)
     except (OSError, json.JSONDecodeError):

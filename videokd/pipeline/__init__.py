@@ -1,7 +1,7 @@
 """One experiment from its config; start reading at ``experiment``.
 
-STAGES are the training stages in order, PARTS everything that ``--stage`` accepts.
+TRAINING_STAGES lists the training stages in order, STAGES everything that ``--stage`` accepts.
 """
 
-STAGES = ("experts", "joint", "students", "baselines")
-PARTS = (*STAGES, "test", "export", "report")
+TRAINING_STAGES = ("experts", "joint", "students", "baselines")
+STAGES = (*TRAINING_STAGES, "test", "export", "report")

@@ -26,9 +26,11 @@ def show_dry_run(run: Run) -> None:
     """
     run.console.print(_dataset_table(run))
     run.console.print(_level_table(run))
-    for unit in run.plan.units:
-        if unit.key == "joint":
-            run.console.print(make_fusion_table(cast(JointTeacher, unit.make_model()), unit.folder))
+    for training in run.plan.trainings:
+        if training.key == "joint":
+            run.console.print(
+                make_fusion_table(cast(JointTeacher, training.make_model()), training.folder)
+            )
     run.console.print(_unit_table(run))
     _show_costs(run)
 
@@ -49,7 +51,7 @@ def _dataset_table(run: Run) -> Table:
 
 
 def _level_table(run: Run) -> Table:
-    workshop = run.plan.workshop
+    builder = run.plan.builder
     table = Table(title="Levels: C x T x H x W (fused ones marked *)")
     fused = run.cfg.JOINT.LEVELS
     table.add_column("network")
@@ -59,10 +61,10 @@ def _level_table(run: Run) -> Table:
     table.add_column("embedding*", justify="right")
     for section in ("EXPERTS", "STUDENTS"):
         for name in run.datasets:
-            shapes = workshop.shapes(section, name)
+            shapes = builder.shapes(section, name)
             maps = ["x".join(map(str, shapes.levels[level])) for level in LEVEL_NAMES]
-            title = f"{section}.{name} {workshop.architecture(section, name).name}"
-            clip = workshop.clip(section, name).name
+            title = f"{section}.{name} {builder.architecture(section, name).name}"
+            clip = builder.clip(section, name).name
             table.add_row(title, clip, *maps, str(shapes.embedding_dim))
     return table
 
@@ -71,13 +73,13 @@ def _unit_table(run: Run) -> Table:
     table = Table(title="Trainings")
     for column in ("folder", "trained on", "epochs", "steps", "parameters"):
         table.add_column(column, justify="left" if column in ("folder", "trained on") else "right")
-    for unit in run.plan.units:
-        model = unit.make_model()
+    for training in run.plan.trainings:
+        model = training.make_model()
         table.add_row(
-            unit.folder,
-            ", ".join(unit.trained_on),
-            str(unit.num_epochs),
-            str(unit.num_steps),
+            training.folder,
+            ", ".join(training.trained_on),
+            str(training.num_epochs),
+            str(training.num_steps),
             f"{sum(p.numel() for p in model.parameters()):,}",
         )
     return table
@@ -97,24 +99,24 @@ def _show_costs(run: Run) -> None:
         table.add_column(column, justify="left" if column == "folder" else "right")
     num_classes = {name: parts.num_classes for name, parts in run.datasets.items()}
     too_large = {}
-    for unit in run.plan.units:
-        if not unit.num_steps:  # a ready-made expert, which is not trained
+    for training in run.plan.trainings:
+        if not training.num_steps:  # a ready-made expert, which is not trained
             continue
         run.stop.raise_if_set()
         try:
             cost = rehearse(
-                unit,
+                training,
                 num_classes=num_classes,
                 device=run.device,
                 optimizer=run.cfg.SOLVER.OPTIMIZER,
             )
         except RuntimeError as error:
-            raise RunError(f"{unit.folder}: its first step fails: {error}") from error
+            raise RunError(f"{training.folder}: its first step fails: {error}") from error
         needed = cost.memory_bytes(num_clips)
         if needed > memory:
-            too_large[unit.folder] = cost.largest_batch(memory)
+            too_large[training.folder] = cost.largest_batch(memory)
         table.add_row(
-            unit.folder,
+            training.folder,
             f"{cost.seconds:.2f}",
             f"{cost.flops / cost.num_clips / 1e9:.1f}",
             f"{cost.frozen_share:.0%}",

@@ -8,12 +8,12 @@ from videokd.export.onnx import require_onnx
 from videokd.export.sidecar import SIDECAR_NAME, Preprocessing
 from videokd.export.student import export_student
 from videokd.models.classifier import VideoClassifier
-from videokd.pipeline import PARTS, STAGES
+from videokd.pipeline import STAGES, TRAINING_STAGES
 from videokd.pipeline.run import Run
-from videokd.pipeline.scoring import score_unit
+from videokd.pipeline.scoring import score_training
 from videokd.pipeline.summary import accuracy_table, time_table, write_summary
-from videokd.pipeline.training import train_unit
-from videokd.pipeline.unit import Unit
+from videokd.pipeline.train import run_training
+from videokd.pipeline.training import Training
 from videokd.report.page import write_report
 from videokd.utils.io import read_json, sha256_file, sha256_json, write_json
 from videokd.utils.log import log_duration, show
@@ -21,60 +21,60 @@ from videokd.utils.log import log_duration, show
 logger = logging.getLogger(__name__)
 
 
-def run_experiment(run: Run, part: str = "all") -> None:
+def run_experiment(run: Run, stage: str = "all") -> None:
     """Run one stage of the experiment, or all stages in order.
 
     Args:
         run: From ``prepare_run``.
-        part: "all" or one of ``PARTS``. A training stage needs the earlier stages to be finished.
+        stage: "all" or one of ``STAGES``. A training stage needs the earlier stages to be finished.
 
     Raises:
         InputError: An earlier stage is not finished, or a package that the export needs is missing.
         RunError: A training or an export failed.
         Stopped: A signal arrived; the same call resumes.
     """
-    if part in ("all", "export") and "onnx" in run.cfg.EXPORT.FORMATS:
+    if stage in ("all", "export") and "onnx" in run.cfg.EXPORT.FORMATS:
         # Fail before hours of training rather than after them.
         require_onnx("onnx", "onnxscript", "onnxruntime")
-    for name in PARTS if part == "all" else (part,):
-        if name in STAGES or name == "test":
+    for name in STAGES if stage == "all" else (stage,):
+        if name in TRAINING_STAGES or name == "test":
             run.raise_if_stopped()
         elif not run.ranks.is_first:
             return  # only the first rank exports and writes the report
         else:
             run.stop.raise_if_set()
         with log_duration(f"stage {name}", logger=logger):
-            _do_part(run, name)
+            _run_stage(run, name)
 
 
-def _do_part(run: Run, name: str) -> None:
-    if name in STAGES:
-        for unit in run.plan.units:
-            if unit.stage == name:
-                train_unit(run, unit)
+def _run_stage(run: Run, name: str) -> None:
+    if name in TRAINING_STAGES:
+        for training in run.plan.trainings:
+            if training.stage == name:
+                run_training(run, training)
                 run.raise_if_stopped()
     elif name == "test":
-        for unit in run.plan.units:
-            score_unit(run, unit)
+        for training in run.plan.trainings:
+            score_training(run, training)
             run.raise_if_stopped()
         if run.ranks.is_first:
             show_results(run)
     elif name == "export":
-        for unit in run.plan.units:
-            if unit.key == "students":
-                export_unit(run, unit, run.folder / "export" / unit.tested_on[0])
+        for training in run.plan.trainings:
+            if training.key == "students":
+                export_training(run, training, run.folder / "export" / training.tested_on[0])
     else:
         write_summary(run)
         show(run.console, f"report: {write_report(run.folder)}", logger=logger)
 
 
-def read_subsets(part: str) -> tuple[str, ...]:
-    """Return the subsets whose frames a stage reads: "train", "test", both or neither."""
-    if part == "all":
+def splits_of_stage(stage: str) -> tuple[str, ...]:
+    """Return the splits whose frames a stage reads: "train", "test", both or neither."""
+    if stage == "all":
         return ("train", "test")
-    if part in STAGES:
+    if stage in TRAINING_STAGES:
         return ("train",)
-    return ("test",) if part == "test" else ()
+    return ("test",) if stage == "test" else ()
 
 
 def show_results(run: Run) -> None:
@@ -92,21 +92,23 @@ def show_results(run: Run) -> None:
     )
 
 
-def export_unit(run: Run, unit: Unit, folder: Path, formats: tuple[str, ...] | None = None) -> None:
+def export_training(
+    run: Run, training: Training, folder: Path, formats: tuple[str, ...] | None = None
+) -> None:
     """Export a trained student, or skip it if the same weights are already exported.
 
     Args:
         run: The run.
-        unit: Training of a student.
+        training: Training of a student.
         folder: Output folder.
         formats: Some of "pth", "safetensors", "onnx"; None for EXPORT.FORMATS.
     """
-    dataset = unit.tested_on[0]
+    dataset = training.tested_on[0]
     wanted = list(formats or run.cfg.EXPORT.FORMATS)
-    model = run.plan.load_model(unit)
+    model = run.plan.load_model(training)
     assert isinstance(model, VideoClassifier)
     preprocessing = _preprocessing(run, dataset)
-    weights = sha256_file(run.plan.path(unit) / "model.safetensors")
+    weights = sha256_file(run.plan.path(training) / "model.safetensors")
     source = sha256_json([weights, wanted, preprocessing.to_json(), __version__])
     marker = folder / "source.json"
     is_whole = marker.exists() and (folder / SIDECAR_NAME).exists()
@@ -115,7 +117,7 @@ def export_unit(run: Run, unit: Unit, folder: Path, formats: tuple[str, ...] | N
         return
     report = export_student(
         model,
-        run.plan.workshop.architecture("STUDENTS", dataset),
+        run.plan.builder.architecture("STUDENTS", dataset),
         folder=folder,
         dataset=dataset,
         class_names=run.datasets[dataset].train.class_names,
@@ -129,7 +131,7 @@ def export_unit(run: Run, unit: Unit, folder: Path, formats: tuple[str, ...] | N
 
 
 def _preprocessing(run: Run, dataset: str) -> Preprocessing:
-    node, clip = run.cfg.STUDENTS[dataset], run.plan.workshop.clip("STUDENTS", dataset)
+    node, clip = run.cfg.STUDENTS[dataset], run.plan.builder.clip("STUDENTS", dataset)
     return Preprocessing(
         num_frames=clip.num_frames,
         sampling_rate=clip.sampling_rate,

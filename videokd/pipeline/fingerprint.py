@@ -26,7 +26,7 @@ _WEIGHT_KEYS = ("WEIGHTS", "WEIGHTS_RENAME", "WEIGHTS_STRICT", "TRAIN")
 _CLIP_KEYS = ("NUM_FRAMES", "SAMPLING_RATE", "CROP_SIZE")
 
 
-class Recipe:
+class Fingerprints:
     """Schedules and fingerprint inputs of a config's trainings.
 
     Args:
@@ -37,10 +37,10 @@ class Recipe:
     def __init__(self, cfg: CfgNode, datasets: Mapping[str, DatasetParts]) -> None:
         self._cfg = cfg
         self._datasets = datasets
-        self._places = {name: place for place, name in enumerate(datasets)}
+        self._positions = {name: position for position, name in enumerate(datasets)}
 
     def fields(self, trained_on: tuple[str, ...], node: CfgNode, **parts: Any) -> dict[str, Any]:
-        """Return trained_on, schedule and inputs of a ``Unit``.
+        """Return trained_on, schedule and inputs of a ``Training``.
 
         Args:
             trained_on: Names of the training datasets.
@@ -124,7 +124,7 @@ class Recipe:
         weights = {} if is_random else self._weights(section, name)
         # The position of the dataset seeds the initial weights.
         model = {**node, **self.clip_keys(section, name), **weights}
-        return {"model": model, "place": self._places[name]}
+        return {"model": model, "position": self._positions[name]}
 
     def ready_made(self, name: str, **parts: Any) -> dict[str, Any]:
         """Return the same as ``fields`` for an expert that is used without training.

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from videokd.pipeline.rehearsal import StepCost, rehearse
-from videokd.pipeline.unit import Unit
+from videokd.pipeline.training import Training
 from videokd.utils.env import device_memory_bytes
 from videokd.utils.errors import RunError
 
@@ -33,7 +33,12 @@ def advise(num_clips: int) -> str:
 
 
 def explain_out_of_memory(
-    unit: Unit, cfg: CfgNode, console: Console, *, device: torch.device, classes: Mapping[str, int]
+    training: Training,
+    cfg: CfgNode,
+    console: Console,
+    *,
+    device: torch.device,
+    classes: Mapping[str, int],
 ) -> RunError:
     """Return the error of a training that ran out of memory, and print its memory breakdown.
 
@@ -41,7 +46,7 @@ def explain_out_of_memory(
     clip.
 
     Args:
-        unit: The training.
+        training: The training.
         cfg: The whole config.
         console: Console of the table.
         device: Device of the training.
@@ -49,16 +54,19 @@ def explain_out_of_memory(
     """
     num_clips, memory = count_clips_at_once(cfg), device_memory_bytes(device)
     title = (
-        f"{unit.folder}: {device} is out of memory ({memory / GIB:.1f} GiB) with {num_clips} clips"
+        f"{training.folder}: {device} is out of memory ({memory / GIB:.1f} GiB) "
+        f"with {num_clips} clips"
     )
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     try:
-        cost = rehearse(unit, num_classes=classes, device=device, optimizer=cfg.SOLVER.OPTIMIZER)
+        cost = rehearse(
+            training, num_classes=classes, device=device, optimizer=cfg.SOLVER.OPTIMIZER
+        )
     except RuntimeError:  # even the small step fails: another process may hold the memory
         return RunError(f"{title}, and so it is with two: {advise(0)}")
-    console.print(_memory_table(cost, num_clips, f"Memory of a step of {unit.folder}"))
+    console.print(_memory_table(cost, num_clips, f"Memory of a step of {training.folder}"))
     # The step did not fit, even if the estimate claims that it does.
     fitting = min(cost.largest_batch(memory), num_clips - 1)
     return RunError(f"{title}: {advise(fitting)}")

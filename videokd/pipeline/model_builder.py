@@ -24,10 +24,10 @@ from videokd.models.zoo import Architecture
 from videokd.utils.errors import InputError
 
 # Seed offsets of other networks; experts and students use the position of their dataset.
-_UNTRAINED_PLACE, _ENSEMBLE_PLACE, _PROJECTOR_PLACE, _JOINT_PLACE = 500, 997, 998, 999
+_UNTRAINED_SEED, _ENSEMBLE_SEED, _PROJECTOR_SEED, _JOINT_SEED = 500, 997, 998, 999
 
 
-class Workshop:
+class ModelBuilder:
     """Builder of the models and tasks that a config describes.
 
     Initial weights depend only on the seed and the dataset's position in DATASETS. A student and
@@ -149,7 +149,7 @@ class Workshop:
             {name: self.shapes("EXPERTS", name) for name in experts},
             shapes=self.shapes("STUDENTS", reference),
             num_classes={name: self._num_classes[name] for name in heads},
-            seed=self._seed(_JOINT_PLACE),
+            seed=self._seed(_JOINT_SEED),
         )
 
     def untrained_teacher(self, reference: str, heads: tuple[str, ...]) -> JointTeacher:
@@ -161,7 +161,7 @@ class Workshop:
                 {name: self._num_classes[name]},
                 # Not the students' initial weights: a student would already match a teacher built
                 # from them.
-                first_place=_UNTRAINED_PLACE,
+                first_offset=_UNTRAINED_SEED,
             )
             for name in self.fused_experts
         }
@@ -171,7 +171,7 @@ class Workshop:
         """Build the average of the experts for a dataset, with untrained heads (baseline B5)."""
         dims = {name: self.shapes("EXPERTS", name).embedding_dim for name in experts}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed(_ENSEMBLE_PLACE))
+            torch.manual_seed(self._seed(_ENSEMBLE_SEED))
             return ExpertEnsemble(
                 experts, dims, dataset=dataset, num_classes=self._num_classes[dataset]
             )
@@ -213,7 +213,7 @@ class Workshop:
                 self._cfg.DISTILL,
                 student=self.shapes("STUDENTS", dataset),
                 teacher=shapes,
-                seed=self._seed(_PROJECTOR_PLACE),
+                seed=self._seed(_PROJECTOR_SEED),
             ),
             trained_on=self.taught_on(dataset),
             mixing=build_mixing(self._cfg.MIXUP),
@@ -234,19 +234,19 @@ class Workshop:
         section: str,
         dataset: str,
         num_classes: Mapping[str, int],
-        first_place: int = 0,
+        first_offset: int = 0,
     ) -> VideoClassifier:
-        place = first_place + list(self._num_classes).index(dataset)
+        offset = first_offset + list(self._num_classes).index(dataset)
         return build_classifier(
             self._cfg[section][dataset],
             self.architecture(section, dataset),
             num_classes,
-            seed=self._seed(place),
+            seed=self._seed(offset),
             clip_name=self.clip(section, dataset).name,
         )
 
-    def _seed(self, place: int) -> int:
-        return int(self._cfg.SEED) * 1000 + place
+    def _seed(self, offset: int) -> int:
+        return int(self._cfg.SEED) * 1000 + offset
 
 
 def join_clips(specs: Sequence[ClipSpec]) -> ClipSet:

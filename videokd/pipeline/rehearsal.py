@@ -21,7 +21,7 @@ from videokd.data.batch import ClipBatch, ClipSample, collate
 from videokd.data.clip_spec import ClipSpec
 from videokd.models.classifier import VideoClassifier
 from videokd.models.frozen import Frozen
-from videokd.pipeline.unit import Unit
+from videokd.pipeline.training import Training
 
 # Two clips: with one, a level with a single position would have no batch statistics.
 NUM_CLIPS = 2
@@ -73,12 +73,12 @@ class StepCost:
 
 
 def rehearse(
-    unit: Unit, *, num_classes: Mapping[str, int], device: torch.device, optimizer: str
+    training: Training, *, num_classes: Mapping[str, int], device: torch.device, optimizer: str
 ) -> StepCost:
     """Run forward and backward of one step on random clips; nothing is updated.
 
     Args:
-        unit: The training.
+        training: The training.
         num_classes: Dataset name -> number of its classes.
         device: Device of the step.
         optimizer: "sgd" or "adamw", for its memory.
@@ -88,8 +88,8 @@ def rehearse(
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        task = unit.make_task(unit.make_model()).to(device).train()
-        batch = make_batch(unit, num_classes).to(device)
+        task = training.make_task(training.make_model()).to(device).train()
+        batch = make_batch(training, num_classes).to(device)
         for module in task.modules():
             if isinstance(module, VideoClassifier):
                 module.guard(batch.all_clips)  # not a part of the step
@@ -119,20 +119,20 @@ def rehearse(
     )
 
 
-def make_batch(unit: Unit, num_classes: Mapping[str, int]) -> ClipBatch:
+def make_batch(training: Training, num_classes: Mapping[str, int]) -> ClipBatch:
     """Generate the clips of a step: (NUM_CLIPS, 3, T, H, W) uint8, datasets in turn.
 
     The batch has every clip spec that the models of the training use; the labels are random.
 
     Args:
-        unit: The training.
+        training: The training.
         num_classes: Dataset name -> number of its classes.
     """
-    clips = unit.task_clips or unit.clips
+    clips = training.task_clips or training.clips
     samples = []
     for number in range(NUM_CLIPS):
-        dataset_id = number % len(unit.trained_on)
-        classes = num_classes[unit.trained_on[dataset_id]]
+        dataset_id = number % len(training.trained_on)
+        classes = num_classes[training.trained_on[dataset_id]]
         box = (0, 0, clips.main.crop_size, clips.main.crop_size)
         samples.append(
             ClipSample(

@@ -30,7 +30,7 @@ def write_summary(run: Run) -> dict[str, Any]:
         "datasets": list(run.datasets),
         "seed": run.cfg.SEED,
         "models": [_collect_model(run, key) for key in run.plan.rows],
-        "stages": _collect_stages(run, run.plan),
+        "trainings": _collect_trainings(run, run.plan),
     }
     write_json(run.folder / "results.json", summary)
     return summary
@@ -56,20 +56,20 @@ def accuracy_table(summary: dict[str, Any]) -> Table:
 def time_table(summary: dict[str, Any]) -> Table:
     """Build the table of time and peak memory of each training."""
     table = Table(title="Training time and peak memory")
-    memories = [stage["peak_memory_gib"] for stage in summary["stages"]]
+    memories = [record["peak_memory_gib"] for record in summary["trainings"]]
     kinds = [kind for kind in ("host", "gpu") if any(kind in memory for memory in memories)]
     columns = ("training", "steps", "seconds", "parameters", *(f"{kind} GiB" for kind in kinds))
     for column in columns:
         table.add_column(column, justify="left" if column == "training" else "right")
-    for stage, memory in zip(summary["stages"], memories, strict=True):
+    for record, memory in zip(summary["trainings"], memories, strict=True):
         table.add_row(
-            stage["name"],
-            str(stage["num_steps"]),
-            f"{stage['seconds']:.1f}",
-            f"{stage['num_parameters']:,}",
+            record["name"],
+            str(record["num_steps"]),
+            f"{record['seconds']:.1f}",
+            f"{record['num_parameters']:,}",
             *(f"{memory[kind]:.2f}" if kind in memory else "-" for kind in kinds),
         )
-    total = sum(stage["seconds"] for stage in summary["stages"])
+    total = sum(record["seconds"] for record in summary["trainings"])
     table.add_row("all", "", f"{total:.1f}")
     return table
 
@@ -87,8 +87,10 @@ def _describe_gaps(summary: dict[str, Any]) -> str | None:
 
 
 def _collect_model(run: Run, key: str) -> dict[str, Any]:
-    units = run.plan.row(key)
-    results = {name: read_result(run.plan.path(unit), name) for name, unit in units.items()}
+    trainings = run.plan.row(key)
+    results = {
+        name: read_result(run.plan.path(training), name) for name, training in trainings.items()
+    }
     known = {name: result for name, result in results.items() if result is not None}
     return {
         "key": key,
@@ -98,18 +100,18 @@ def _collect_model(run: Run, key: str) -> dict[str, Any]:
         "mean_class": {name: r["mean_class_accuracy"] for name, r in known.items()},
         "num_videos": {name: result["num_used"] for name, result in known.items()},
         "num_listed": {n: r["num_videos"] + r["num_missing"] for n, r in known.items()},
-        "folders": {name: unit.folder for name, unit in units.items()},
+        "folders": {name: training.folder for name, training in trainings.items()},
     }
 
 
-def _collect_stages(run: Run, plan: ExperimentPlan) -> list[dict[str, Any]]:
-    stages = []
-    for unit in plan.units:
-        path = run.plan.path(unit) / TRAINING_NAME
-        stage = read_json(path) if path.exists() else {}
-        if stage.get("is_finished"):
+def _collect_trainings(run: Run, plan: ExperimentPlan) -> list[dict[str, Any]]:
+    trainings = []
+    for training in plan.trainings:
+        path = run.plan.path(training) / TRAINING_NAME
+        record = read_json(path) if path.exists() else {}
+        if record.get("is_finished"):
             names = ("seconds", "num_steps", "num_parameters")
-            facts = {name: stage[name] for name in names}
-            memory = peak_memory(stage["calls"])
-            stages.append({"name": unit.folder, **facts, "peak_memory_gib": memory})
-    return stages
+            facts = {name: record[name] for name in names}
+            memory = peak_memory(record["calls"])
+            trainings.append({"name": training.folder, **facts, "peak_memory_gib": memory})
+    return trainings

@@ -76,13 +76,13 @@ def make_cards(
 def _choose(scored: Scored, mask: NDArray[np.bool_], limit: int) -> list[int]:
     """Draw up to ``limit`` rows of a mask, with different labels as far as possible."""
     rows = np.random.default_rng(0).permutation(np.flatnonzero(mask)).tolist()
-    seen: set[int] = set()
+    known: set[int] = set()
     first: list[int] = []
     later: list[int] = []
     for row in rows:
         label = int(scored.labels[row])
-        (later if label in seen else first).append(row)
-        seen.add(label)
+        (later if label in known else first).append(row)
+        known.add(label)
     return [*first, *later][:limit]
 
 

@@ -65,19 +65,19 @@ def draw_accuracies(rows: Sequence[Row], colors: Mapping[str, str]) -> str:
     """
     with _style():
         figure, axes = _panels(len(colors), height=0.7 + 0.3 * len(rows))
-        places = np.arange(len(rows))[::-1]
+        heights = np.arange(len(rows))[::-1]
         for column, (axis, (name, color)) in enumerate(zip(axes, colors.items(), strict=True)):
-            for place, row in zip(places, rows, strict=True):
+            for height, row in zip(heights, rows, strict=True):
                 cell = row.cells[column]
                 if cell.value is None:
                     continue
                 low, high = cell.interval or (cell.value, cell.value)
-                axis.plot([low, high], [place, place], color=color, alpha=0.5)
+                axis.plot([low, high], [height, height], color=color, alpha=0.5)
                 fill = "full" if cell.is_best else "none"
-                axis.plot(cell.value, place, "o", color=color, markersize=6, fillstyle=fill)
+                axis.plot(cell.value, height, "o", color=color, markersize=6, fillstyle=fill)
             axis.set(title=name, xlabel="top-1 (%)", ylim=(-0.6, len(rows) - 0.4))
             axis.set_yticks(
-                places, [row.title for row in rows] if column == 0 else [""] * len(rows)
+                heights, [row.title for row in rows] if column == 0 else [""] * len(rows)
             )
         return _to_svg(figure, "accuracies")
 
@@ -190,9 +190,9 @@ def _style_terms(keys: Sequence[str], colors: Mapping[str, str]) -> dict[str, tu
     }
     free = [color for color in (*COLORS, _INK) if color not in colors.values()]
     others = [key for key in keys if key not in styles]
-    for place, key in enumerate(others):
-        style = _LINE_STYLES[place // len(free) % len(_LINE_STYLES)]
-        styles[key] = (free[place % len(free)], style)
+    for number, key in enumerate(others):
+        style = _LINE_STYLES[number // len(free) % len(_LINE_STYLES)]
+        styles[key] = (free[number % len(free)], style)
     return {key: styles[key] for key in keys}
 
 

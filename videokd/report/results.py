@@ -25,9 +25,9 @@ class RunFiles:
 
     folder: Path
     summary: dict[str, Any]
-    """``results.json``, or a substitute: always has datasets, models and stages."""
+    """``results.json``, or a substitute: always has datasets, models and trainings."""
     calls: dict[str, list[dict[str, Any]]]
-    """Folder of a training -> the calls that worked on it, see ``read_stage``."""
+    """Folder of a training -> the calls that worked on it, see ``read_training_file``."""
     config: str
 
 
@@ -80,25 +80,25 @@ def read_run(folder: Path) -> RunFiles:
     config, results = folder / "config.yaml", folder / "results.json"
     if not config.is_file() and not results.is_file():
         raise InputError(f"{folder} is not a run directory: no config.yaml and no results.json")
-    begun = {"datasets": [], "models": _find_trainings(folder), "stages": []}
+    begun = {"datasets": [], "models": _find_trainings(folder), "trainings": []}
     summary = {**begun, **_read_object(results)}
     text = config.read_text(encoding="utf-8") if config.is_file() else ""
     return RunFiles(folder, summary, read_calls(folder), text)
 
 
-def read_scores(folder: Path, dataset: str, part: str = "test") -> Scored | None:
+def read_scores(folder: Path, dataset: str, split: str = "test") -> Scored | None:
     """Read a model's predictions on a split; None if they are missing or incomplete.
 
     Args:
         folder: Folder of the model.
         dataset: Name of the dataset.
-        part: "test", or "val" for the held-out videos.
+        split: "test", or "val" for the held-out videos.
     """
-    result = read_result(folder, dataset, part)
+    result = read_result(folder, dataset, split)
     if result is None:
         return None
     try:
-        with np.load(folder / part / f"{dataset}.npz", allow_pickle=False) as arrays:
+        with np.load(folder / split / f"{dataset}.npz", allow_pickle=False) as arrays:
             logits, labels, paths = (arrays[name] for name in ("logits", "labels", "paths"))
     except (OSError, ValueError, KeyError):
         return None

@@ -13,7 +13,7 @@ from videokd.models.build import fill_model_inputs
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.prepare import prepare_run
 from videokd.pipeline.run import Run
-from videokd.pipeline.unit import Unit
+from videokd.pipeline.training import Training
 from videokd.study.variants import Variant, variant_config
 
 
@@ -23,7 +23,7 @@ class Job:
 
     run: Run
     """Run of the first variant that needs the training."""
-    unit: Unit
+    training: Training
     seed: int
     folder: Path
     needs: tuple[Path, ...]
@@ -35,7 +35,7 @@ class Job:
 
     def __str__(self) -> str:
         names = ", ".join(self.variants[:3]) + (", ..." if len(self.variants) > 3 else "")
-        return f"seed {self.seed} {self.unit.folder} [{names}]"
+        return f"seed {self.seed} {self.training.folder} [{names}]"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Study:
     jobs: tuple[Job, ...]
     """One job per training, ordered by seed; each job follows the jobs that it needs."""
 
-    def row(self, variant: Variant, seed: int) -> dict[str, Unit]:
+    def row(self, variant: Variant, seed: int) -> dict[str, Training]:
         """Return dataset name -> the training that a variant shows for it."""
         return self.runs[variant.name, seed].plan.row(variant.row)
 
@@ -58,7 +58,7 @@ def make_study(
 ) -> Study:
     """Plan every variant under each of its seeds, and collect the trainings.
 
-    Trainings are stored in OUTPUT_DIR/units by fingerprint, so variants share equal trainings.
+    Trainings are stored in OUTPUT_DIR/trainings by fingerprint, so variants share equal trainings.
 
     Args:
         cfg: The study's config.
@@ -93,7 +93,7 @@ def _make_run(cfg: CfgNode, with_data: dict[str, Run], console: Console, stop: S
     parts = (cfg.DATASETS, cfg.DATA, cfg.SYNTHETIC, cfg.DATA_LOADER, cfg.DEVICE)
     key = json.dumps(parts)
     folder = Path(cfg.OUTPUT_DIR)
-    store = folder / "units"
+    store = folder / "trainings"
     if key not in with_data:
         with_data[key] = prepare_run(cfg, console, stop, store=store)
         return with_data[key]
@@ -107,10 +107,10 @@ def _collect_jobs(
 ) -> list[Job]:
     jobs: dict[Path, Job] = {}
 
-    def add(run: Run, unit: Unit, variant: str, *, is_shown: bool) -> Path:
-        needs = tuple(add(run, need, variant, is_shown=False) for need in unit.needs)
-        folder = run.plan.path(unit)
-        known = jobs.get(folder) or Job(run, unit, seed, folder, needs, (), False)
+    def add(run: Run, training: Training, variant: str, *, is_shown: bool) -> Path:
+        needs = tuple(add(run, need, variant, is_shown=False) for need in training.needs)
+        folder = run.plan.path(training)
+        known = jobs.get(folder) or Job(run, training, seed, folder, needs, (), False)
         jobs[folder] = replace(
             known,
             variants=tuple(dict.fromkeys((*known.variants, variant))),
@@ -121,6 +121,6 @@ def _collect_jobs(
     for variant in variants:
         if seed in variant.seeds:
             run = runs[variant.name, seed]
-            for unit in run.plan.row(variant.row).values():
-                add(run, unit, variant.name, is_shown=True)
+            for training in run.plan.row(variant.row).values():
+                add(run, training, variant.name, is_shown=True)
     return list(jobs.values())

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from videokd.data.lists.index import VideoIndex
 from videokd.pipeline.run import Run
 from videokd.pipeline.scoring import is_scored
-from videokd.pipeline.unit import Unit
+from videokd.pipeline.training import Training
 from videokd.report.results import read_scores
 from videokd.study.analysis.decisions import decide
 from videokd.study.jobs import Study
@@ -36,22 +36,22 @@ Outcomes = dict[tuple[str, int], dict[str, Outcome]]
 """(variant, seed) -> dataset -> outcome; only entries that are scored on all datasets."""
 
 
-def read_outcomes(study: Study, part: str) -> Outcomes:
+def read_outcomes(study: Study, split: str) -> Outcomes:
     """Read the outcomes of all scored variants.
 
     Args:
         study: The study.
-        part: "val" or "test".
+        split: "val" or "test".
     """
     known: dict[tuple[Path, str], Outcome | None] = {}
     outcomes: Outcomes = {}
     for variant, seed in [(v, seed) for v in study.variants for seed in v.seeds]:
         run = study.runs[variant.name, seed]
         found = {}
-        for name, unit in study.row(variant, seed).items():
-            key = (run.plan.path(unit), name)
+        for name, training in study.row(variant, seed).items():
+            key = (run.plan.path(training), name)
             if key not in known:
-                known[key] = _read(run, unit, name, part)
+                known[key] = _read(run, training, name, split)
             found[name] = known[key]
         whole = {name: outcome for name, outcome in found.items() if outcome is not None}
         if len(whole) == len(found):
@@ -73,13 +73,13 @@ def find_groups(index: VideoIndex, *, has_groups: bool) -> dict[str, str]:
     }
 
 
-def _read(run: Run, unit: Unit, name: str, part: str) -> Outcome | None:
-    if not is_scored(run, unit, part):
+def _read(run: Run, training: Training, name: str, split: str) -> Outcome | None:
+    if not is_scored(run, training, split):
         return None
-    scored = read_scores(run.plan.path(unit), name, part)
+    scored = read_scores(run.plan.path(training), name, split)
     if scored is None:
         return None
     has_groups = run.cfg.DATASETS[name].FORMAT == "ucf101"
-    groups = find_groups(run.datasets[name].index(part), has_groups=has_groups)
+    groups = find_groups(run.datasets[name].index(split), has_groups=has_groups)
     is_right = decide(scored.probs) == scored.labels
     return Outcome(is_right, scored.paths, tuple(groups[path] for path in scored.paths))

@@ -6,7 +6,7 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 
 from videokd.pipeline.run import Run
-from videokd.study.analysis.analyse import write_reading
+from videokd.study.analysis.analyse import write_analysis
 from videokd.study.jobs import Study
 from videokd.study.page import make_page
 from videokd.study.results import make_results
@@ -21,43 +21,43 @@ _READ_ROWS = {"joint", "students"}
 def write_output(
     cfg: CfgNode,
     study: Study,
-    part: str,
+    split: str,
     output: Path,
     *,
     command: str,
     wall_sec: float,
-    with_reading: bool,
+    with_analysis: bool,
 ) -> None:
     """Write the results of a study.
 
     Args:
         cfg: The study's config.
         study: Study of that config, trained and scored.
-        part: "val" or "test".
+        split: "val" or "test".
         output: Path without extension.
         command: Command line of the call.
         wall_sec: Seconds that the call took.
-        with_reading: Whether to add the feature analysis of the config without OPTS, which needs
+        with_analysis: Whether to add the feature analysis of the config without OPTS, which needs
             the test split.
 
     Raises:
         InputError: No variant is complete.
     """
-    results = make_results(cfg, study, part, command=command, wall_sec=wall_sec)
+    results = make_results(cfg, study, split, command=command, wall_sec=wall_sec)
     write_json(output.with_name(f"{output.name}.json"), results)
     page = output.with_name(f"{output.name}.md")
     old_page = page.read_text(encoding="utf-8") if page.exists() else ""
     # Write the page before the feature analysis, which takes minutes, and again after it.
     atomic_write_text(page, make_page(results, [], name=output.name, old_page=old_page))
     missing = {(row["variant"], row["seed"]) for row in results["missing"]}
-    runs = _plain_runs(study, missing) if with_reading and part == "test" else {}
+    runs = _plain_runs(study, missing) if with_analysis and split == "test" else {}
     if runs:
-        sections = write_reading(runs, output)
+        sections = write_analysis(runs, output)
         text = make_page(results, sections, name=output.name, old_page=old_page)
         atomic_write_text(page, text)
-    elif with_reading:
+    elif with_analysis:
         logger.info(
-            "no reading: it needs --split test, all experts, and the rows %s without OPTS",
+            "no feature analysis: it needs --split test, all experts, and the rows %s without OPTS",
             ", ".join(sorted(_READ_ROWS)),
         )
 
@@ -73,6 +73,6 @@ def _plain_runs(study: Study, missing: set[tuple[str, int]]) -> dict[int, Run]:
         if not all(key in study.runs and key not in missing for key in keys):
             continue
         run = study.runs[keys[0]]
-        if all(run.plan.is_finished(unit) for unit in run.plan.row("experts").values()):
+        if all(run.plan.is_finished(training) for training in run.plan.row("experts").values()):
             runs[seed] = run
     return runs

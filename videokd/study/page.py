@@ -98,7 +98,7 @@ def _describe_accuracy(results: Mapping[str, Any]) -> str:
     chance = ", ".join(f"{name} {value:.1f}" for name, value in chances)
     return (
         f"Top-1 in percent on {split}: mean +- standard deviation over seeds "
-        f"({', '.join(map(str, results['seeds']))} unless a row says otherwise). "
+        f"({', '.join(map(str, results['seeds']))} unless a row states others). "
         f"Chance: {chance}."
     )
 
@@ -166,7 +166,7 @@ def _p_value(value: float) -> str:
 
 
 _TRAINING_TEXT = (
-    "What the training logs say, means over seeds and datasets. Top-1 is of the last logged steps' "
+    "From the training logs, means over seeds and datasets. Top-1 is of the last logged steps' "
     "clips, augmented; agreement: how often student and teacher name the same class there; "
     "features: the terms of the loss, unweighted, from the first logged line to the last."
 )

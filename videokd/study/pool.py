@@ -17,7 +17,7 @@ from rich.console import Console
 from videokd.engine.stop import EXIT_STOPPED, Stopped, StopRequest
 from videokd.study.jobs import Study, make_study
 from videokd.study.variants import Variant
-from videokd.study.work import do_jobs, read_failure, scoring_duty, training_duty
+from videokd.study.work import do_jobs, read_failure, scoring_action, training_action
 from videokd.utils.env import num_available_cores
 from videokd.utils.errors import RunError
 from videokd.utils.log import make_console, setup_logging
@@ -30,7 +30,7 @@ _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
 
 
 def run_jobs(
-    cfg: CfgNode, study: Study, part: str, *, num_processes: int, stop: StopRequest
+    cfg: CfgNode, study: Study, split: str, *, num_processes: int, stop: StopRequest
 ) -> dict[Path, str]:
     """Train and score all jobs of a study in worker processes.
 
@@ -39,7 +39,7 @@ def run_jobs(
     Args:
         cfg: The study's config.
         study: Study of that config.
-        part: "val" or "test", the split to score.
+        split: "val" or "test", the split to score.
         num_processes: Number of workers, each with the loader processes and threads of the config.
         stop: Stop request; signals are forwarded to the workers.
 
@@ -56,9 +56,9 @@ def run_jobs(
     workers: list[BaseProcess] = []
     # A signal that arrives before a worker can handle it stays pending until then.
     with _blocked_signals():
-        for place in range(num_processes):
-            arguments = (cfg, study.variants, part, token)
-            worker = context.Process(target=_work, args=arguments, name=f"worker-{place}")
+        for number in range(num_processes):
+            arguments = (cfg, study.variants, split, token)
+            worker = context.Process(target=_work, args=arguments, name=f"worker-{number}")
             worker.start()
             workers.append(worker)
     _wait(workers, stop)
@@ -68,8 +68,8 @@ def run_jobs(
         raise Stopped
     if 0 not in codes:
         raise RunError(
-            f"all workers ended early, with codes {codes}; {cfg.OUTPUT_DIR}/{LOG_NAME} may say "
-            "why; the same command goes on"
+            f"all workers ended early, with codes {codes}; {cfg.OUTPUT_DIR}/{LOG_NAME} may hold "
+            "the cause; run the same command again to resume"
         )
     if any(codes):
         logger.warning("workers ended with codes %s; the others did their work", codes)
@@ -107,7 +107,7 @@ def _wait(workers: list[BaseProcess], stop: StopRequest) -> None:
                 worker.kill()
 
 
-def _work(cfg: CfgNode, variants: tuple[Variant, ...], part: str, token: str) -> None:
+def _work(cfg: CfgNode, variants: tuple[Variant, ...], split: str, token: str) -> None:
     setup_logging(make_console(), Path(cfg.OUTPUT_DIR) / LOG_NAME)
     parent = parent_process()
 
@@ -121,8 +121,8 @@ def _work(cfg: CfgNode, variants: tuple[Variant, ...], part: str, token: str) ->
 
         try:
             study = make_study(cfg, variants, Console(quiet=True, force_terminal=False), stop)
-            duties = (training_duty(), scoring_duty(part))
-            do_jobs(study.jobs, duties, token=token, check=check)
+            actions = (training_action(), scoring_action(split))
+            do_jobs(study.jobs, actions, token=token, check=check)
         except Stopped:
             sys.exit(EXIT_STOPPED)
 

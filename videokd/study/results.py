@@ -23,21 +23,21 @@ from videokd.utils.io import read_json
 
 
 def make_results(
-    cfg: CfgNode, study: Study, part: str, *, command: str, wall_sec: float
+    cfg: CfgNode, study: Study, split: str, *, command: str, wall_sec: float
 ) -> dict[str, Any]:
     """Collect the results of all trained and scored variants.
 
     Args:
         cfg: The study's config.
         study: Study of that config.
-        part: "val" or "test".
+        split: "val" or "test".
         command: Command line of the call.
         wall_sec: Seconds that the call took.
 
     Raises:
         InputError: No variant is complete under any seed.
     """
-    outcomes = read_outcomes(study, part)
+    outcomes = read_outcomes(study, split)
     if not outcomes:
         raise InputError("no variant is trained and scored on all its datasets; see the failures")
     variants = [v for v in study.variants if _seeds(v, outcomes)]
@@ -51,7 +51,7 @@ def make_results(
         "environment": _environment(study),
         "data": _describe_data(cfg, study),
         "seeds": sorted({seed for _, seed in outcomes}),
-        "split": part,
+        "split": split,
         "reference": first,
         "variants": {v.name: _accuracies(v, outcomes) for v in variants},
         "definitions": {v.name: _define(v, outcomes) for v in variants},
@@ -118,7 +118,7 @@ def _training_seconds(study: Study) -> dict[str, Any]:
     for job in study.jobs:
         path = job.folder / TRAINING_NAME
         if path.exists():
-            kind = by_kind.setdefault(job.unit.key, {"num_trainings": 0, "seconds": 0.0})
+            kind = by_kind.setdefault(job.training.key, {"num_trainings": 0, "seconds": 0.0})
             kind["num_trainings"] += 1
             kind["seconds"] += read_json(path)["seconds"]
     total = sum(kind["seconds"] for kind in by_kind.values())

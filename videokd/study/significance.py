@@ -221,8 +221,8 @@ def _differences(pairs: Pairs) -> NDArray[np.int64]:
     if not arrays or not arrays[0].size:
         raise ValueError("there is nothing to compare: no pair of arrays, or no videos in them")
     if any(a.ndim != 1 or a.shape != arrays[0].shape or a.dtype != bool for a in arrays):
-        seen = ", ".join(sorted({f"{a.dtype} {a.shape}" for a in arrays}))
-        raise ValueError(f"pairs must be boolean arrays (N,) over the same N videos, got {seen}")
+        found = ", ".join(sorted({f"{a.dtype} {a.shape}" for a in arrays}))
+        raise ValueError(f"pairs must be boolean arrays (N,) over the same N videos, got {found}")
     stacked = np.stack(arrays).astype(np.int64).reshape(-1, 2, arrays[0].size)
     return stacked[:, 0] - stacked[:, 1]
 

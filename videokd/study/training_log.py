@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from videokd.engine.metrics_log import read_metrics
-from videokd.pipeline.unit import Unit
+from videokd.pipeline.training import Training
 from videokd.study.jobs import Study
 from videokd.study.variants import Variant
 
@@ -27,12 +27,16 @@ def describe_training(study: Study, variant: Variant, seeds: Sequence[int]) -> d
         steps; top1, agreement and teacher_top1 in percent of clips, from the last log line with
         each; feat, a mapping of term -> [first, last]. Values in no log are left out.
     """
-    units: dict[Path, Unit] = {}
+    trainings: dict[Path, Training] = {}
     for seed in seeds:
         plan = study.runs[variant.name, seed].plan
-        units |= {plan.path(unit): unit for unit in study.row(variant, seed).values()}
-    logs = [read_metrics(folder / "metrics.jsonl") for folder in units]
-    found: dict[str, Any] = {"steps": float(np.mean([unit.num_steps for unit in units.values()]))}
+        trainings |= {
+            plan.path(training): training for training in study.row(variant, seed).values()
+        }
+    logs = [read_metrics(folder / "metrics.jsonl") for folder in trainings]
+    found: dict[str, Any] = {
+        "steps": float(np.mean([training.num_steps for training in trainings.values()]))
+    }
     for name in ("top1", *_SHARES):
         ends = [values[-1] for values in _series(logs, name)]
         if ends:

@@ -137,8 +137,8 @@ def test_an_index_changes_nothing_but_what_is_known_of_the_files(
     plain = make_run(datasets=["UCF"])
     monkeypatch.setattr(build, "_read_indexes", None)
     run = make_run("DATA.INDEX_DIR", tmp_path / "index", datasets=["UCF"])
-    assert [unit.fingerprint for unit in run.plan.units] == [
-        unit.fingerprint for unit in plain.plan.units
+    assert [training.fingerprint for training in run.plan.trainings] == [
+        training.fingerprint for training in plain.plan.trainings
     ]
     for part in ("train", "val", "test"):
         index, expected = run.datasets["UCF"].index(part), plain.datasets["UCF"].index(part)

@@ -4,7 +4,7 @@ import pytest
 from videokd.data.test_views import ViewPlan
 from videokd.evaluation.multi_view import Predictions
 from videokd.evaluation.results import write_result
-from videokd.study.analysis.analyse import write_reading
+from videokd.study.analysis.analyse import write_analysis
 from videokd.study.analysis.embedding_quality import knn_accuracy
 from videokd.study.analysis.features import extract_features
 from videokd.study.analysis.similarity import linear_cka
@@ -14,8 +14,8 @@ from videokd.utils.errors import InputError
 SEEDS = (3, 7)
 
 
-def write_scores(run, unit, name, *, num_skipped=0):
-    """Score a unit on the test videos of a dataset at random."""
+def write_scores(run, training, name, *, num_skipped=0):
+    """Score a training on the test videos of a dataset at random."""
     index = run.datasets[name].test
     labels = np.array([record.label for record in index.records])
     logits = np.random.default_rng(run.cfg.SEED).normal(size=(len(labels), 2, index.num_classes))
@@ -23,9 +23,9 @@ def write_scores(run, unit, name, *, num_skipped=0):
     predictions = Predictions(
         logits[used].astype(np.float32), labels[used], np.arange(len(labels))[used], ()
     )
-    options = {"clip": unit.clips.main, "fingerprint": "f"}
+    options = {"clip": training.clips.main, "fingerprint": "f"}
     write_result(
-        run.plan.path(unit), index, predictions, ViewPlan(2, 1, "segment_centres"), **options
+        run.plan.path(training), index, predictions, ViewPlan(2, 1, "segment_centres"), **options
     )
 
 
@@ -38,9 +38,9 @@ def make_runs(make_run, tmp_path):
         for seed in seeds:
             words = ["OUTPUT_DIR", str(tmp_path / f"run{seed}"), "SEED", str(seed), *overrides]
             runs[seed] = run = make_run(*words, datasets=datasets)
-            for unit in run.plan.units:
-                for name in unit.tested_on:
-                    write_scores(run, unit, name)
+            for training in run.plan.trainings:
+                for name in training.tested_on:
+                    write_scores(run, training, name)
         return runs
 
     return make
@@ -53,10 +53,10 @@ def rows_of(section, *names):
     return next(row[len(names) :] for row in table if tuple(row[: len(names)]) == names)
 
 
-def test_a_reading_has_its_numbers_from_the_statistics_and_its_pictures(make_runs, tmp_path):
+def test_the_analysis_has_its_numbers_from_the_statistics_and_its_pictures(make_runs, tmp_path):
     runs = make_runs("JOINT.LEVELS", "['stage3']")
     pictures = tmp_path / "study" / "pictures"
-    sections = {section.title: section for section in write_reading(runs, pictures)}
+    sections = {section.title: section for section in write_analysis(runs, pictures)}
     assert list(sections) == [
         "Likeness of features (CKA)",
         "Embeddings (t-SNE and k-NN)",
@@ -68,8 +68,8 @@ def test_a_reading_has_its_numbers_from_the_statistics_and_its_pictures(make_run
     assert sorted(named) == sorted(path.name for path in pictures.iterdir())
     assert all((pictures / name).stat().st_size < 150_000 for name in named)
 
-    def features(run, key, owner, name, part="test"):
-        return extract_features(run, run.plan.row(key)[owner], name, part)
+    def features(run, key, owner, name, split="test"):
+        return extract_features(run, run.plan.row(key)[owner], name, split)
 
     likeness = sections["Likeness of features (CKA)"]
     expected = [
@@ -91,7 +91,7 @@ def test_a_reading_has_its_numbers_from_the_statistics_and_its_pictures(make_run
 
     neighbours = []
     for run in runs.values():
-        train, test = (features(run, "B1", "UCF", "UCF", part) for part in ("train", "test"))
+        train, test = (features(run, "B1", "UCF", "UCF", split) for split in ("train", "test"))
         pair = [x for f in (train, test) for x in (f.levels["embedding"], f.labels)]
         neighbours.append(knn_accuracy(*pair, k=5))
     cells = rows_of(sections["Embeddings (t-SNE and k-NN)"], "UCF")
@@ -100,7 +100,7 @@ def test_a_reading_has_its_numbers_from_the_statistics_and_its_pictures(make_run
 
 def test_a_run_without_b1_is_read_without_it(make_runs, tmp_path):
     runs = make_runs("BASELINES", "['B4']", seeds=(3,), datasets=("UCF",))
-    sections = write_reading(runs, tmp_path / "pictures")
+    sections = write_analysis(runs, tmp_path / "pictures")
     assert len(sections) == 4
     for section in sections:
         table = [line for line in section.text.splitlines() if line.startswith("|")]
@@ -112,7 +112,7 @@ def test_what_is_not_scored_is_named_with_what_to_run(make_runs, tmp_path):
     runs = make_runs()
     (runs[7].plan.path(runs[7].plan.find("baselines/B1/UCF")) / "test" / "UCF.json").unlink()
     with pytest.raises(InputError, match=r"run7/baselines/B1/UCF .* no scores .* --stage test"):
-        write_reading(runs, tmp_path / "pictures")
+        write_analysis(runs, tmp_path / "pictures")
     assert not (tmp_path / "pictures").exists()
 
 
@@ -120,4 +120,4 @@ def test_scores_of_different_videos_are_not_compared(make_runs, tmp_path):
     runs = make_runs(seeds=(3,))
     write_scores(runs[3], runs[3].plan.find("students/UCF"), "UCF", num_skipped=1)
     with pytest.raises(InputError, match="UCF: the models are scored on 2 different sets"):
-        write_reading(runs, tmp_path / "pictures")
+        write_analysis(runs, tmp_path / "pictures")

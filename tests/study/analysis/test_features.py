@@ -17,11 +17,11 @@ def run(make_run):
 
 @pytest.mark.parametrize("folder", ["experts/KINETICS", "joint"])
 def test_maps_are_averaged_over_time_and_space_of_the_centre_view(run, folder):
-    unit = run.plan.find(folder)
+    training = run.plan.find(folder)
     index = run.datasets["UCF"].index("train")
-    features = extract_features(run, unit, "UCF", "train")
-    model = unit.make_model().eval()
-    videos = ViewDataset(index, dataset_id=0, clip=unit.clips)
+    features = extract_features(run, training, "UCF", "train")
+    model = training.make_model().eval()
+    videos = ViewDataset(index, dataset_id=0, clip=training.clips)
     for row in (0, len(index) - 1):
         with torch.no_grad():
             expected = model(videos[row].clips.float() / 255)
@@ -36,21 +36,21 @@ def test_maps_are_averaged_over_time_and_space_of_the_centre_view(run, folder):
 
 
 def test_what_was_extracted_is_kept_for_the_unit_and_the_part(run, monkeypatch):
-    unit, other = run.plan.find("experts/UCF"), run.plan.find("experts/KINETICS")
-    first = extract_features(run, unit, "UCF", "test")
+    training, other = run.plan.find("experts/UCF"), run.plan.find("experts/KINETICS")
+    first = extract_features(run, training, "UCF", "test")
     loaded = []
 
-    def load(self, unit):
-        loaded.append(unit.folder)
-        return unit.make_model()
+    def load(self, training):
+        loaded.append(training.folder)
+        return training.make_model()
 
     monkeypatch.setattr(ExperimentPlan, "load_model", load)
-    again = extract_features(run, unit, "UCF", "test")
+    again = extract_features(run, training, "UCF", "test")
     assert loaded == []
     assert again.levels.keys() == first.levels.keys()
     assert all(np.array_equal(again.levels[k], first.levels[k]) for k in first.levels)
     assert np.array_equal(again.labels, first.labels)
-    extract_features(run, unit, "UCF", "val")
+    extract_features(run, training, "UCF", "val")
     extract_features(run, other, "UCF", "test")
     assert loaded == ["experts/UCF", "experts/KINETICS"]
 

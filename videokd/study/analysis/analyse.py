@@ -11,7 +11,7 @@ from videokd.pipeline.run import Run
 from videokd.study.analysis.embeddings import read_neighbours, read_similarity
 from videokd.study.analysis.rows import (
     describe_fused_students,
-    find_units,
+    find_trainings,
     read_all_scores,
 )
 from videokd.study.analysis.scores import (
@@ -21,10 +21,10 @@ from videokd.study.analysis.scores import (
 )
 from videokd.study.section import Section
 
-__all__ = ["Section", "write_reading"]
+__all__ = ["Section", "write_analysis"]
 
 
-def write_reading(runs: Mapping[int, Run], folder: Path) -> list[Section]:
+def write_analysis(runs: Mapping[int, Run], folder: Path) -> list[Section]:
     """Draw the pictures of the analysis and return its sections.
 
     Features are extracted once and stored in the run directories, see ``extract_features``.
@@ -47,6 +47,6 @@ def write_reading(runs: Mapping[int, Run], folder: Path) -> list[Section]:
         read_inheritance(scores, folder, remark=describe_fused_students(first)),
         read_calibration(scores, folder),
     ]
-    if "B1" in find_units(first):
+    if "B1" in find_trainings(first):
         sections.append(read_class_changes(scores, folder))
     return sections

@@ -14,7 +14,7 @@ from videokd.study.analysis.rows import (
     STUDENT_KEYS,
     TITLES,
     describe_fused_students,
-    find_units,
+    find_trainings,
 )
 from videokd.study.analysis.similarity import linear_cka
 from videokd.study.section import Section, count_seeds, format_seeds, markdown_table
@@ -34,12 +34,12 @@ def read_similarity(runs: Mapping[int, Run], folder: Path) -> Section:
         InputError: A network is not trained.
     """
     first = next(iter(runs.values()))
-    units, levels = find_units(first), _levels(first)
-    references = ["T*", *(f"expert {name}" for name in units["experts"])]
-    titles = [TITLES[key] for key in STUDENT_KEYS if key in units]
+    trainings, levels = find_trainings(first), _levels(first)
+    references = ["T*", *(f"expert {name}" for name in trainings["experts"])]
+    titles = [TITLES[key] for key in STUDENT_KEYS if key in trainings]
     values = {
         name: np.stack([_similarities(run, name) for run in runs.values()])
-        for name in units["students"]
+        for name in trainings["students"]
     }
     sides = [(level, title) for level in levels for title in titles]
     figures.draw_similarities(
@@ -86,24 +86,26 @@ def read_neighbours(runs: Mapping[int, Run], folder: Path) -> Section:
         InputError: A network is not trained.
     """
     seed, first = next(iter(runs.items()))
-    units = find_units(first)
-    names = list(units["students"])
-    pictures = tuple(f"tsne-{place}.png" for place in range(len(names)))
+    trainings = find_trainings(first)
+    names = list(trainings["students"])
+    pictures = tuple(f"tsne-{number}.png" for number in range(len(names)))
     for picture, name in zip(pictures, names, strict=True):
-        seen = {key: extract_features(first, units[key][name], name, "test") for key in units}
+        features_of = {
+            key: extract_features(first, trainings[key][name], name, "test") for key in trainings
+        }
         figures.draw_embeddings(
             folder / picture,
             name,
-            {TITLES[key]: _place(features, seed) for key, features in seen.items()},
-            labels=seen["students"].labels,
+            {TITLES[key]: _embed(features, seed) for key, features in features_of.items()},
+            labels=features_of["students"].labels,
             class_names=first.datasets[name].test.class_names,
         )
     table = markdown_table(
-        ("dataset", *(TITLES[key] for key in units)),
+        ("dataset", *(TITLES[key] for key in trainings)),
         [
             (
                 name,
-                *(format_seeds(_knn(run, key, name) for run in runs.values()) for key in units),
+                *(format_seeds(_knn(run, key, name) for run in runs.values()) for key in trainings),
             )
             for name in names
         ],
@@ -128,11 +130,11 @@ def _levels(run: Run) -> list[str]:
 
 def _similarities(run: Run, name: str) -> NDArray[np.float64]:
     """Return the CKA of one seed on one dataset: rows are (level, network), columns references."""
-    units = find_units(run)
-    references = [units["joint"][name], *units["experts"].values()]
-    networks = [units[key][name] for key in STUDENT_KEYS if key in units]
-    there = [extract_features(run, unit, name, "test") for unit in references]
-    here = [extract_features(run, unit, name, "test") for unit in networks]
+    trainings = find_trainings(run)
+    references = [trainings["joint"][name], *trainings["experts"].values()]
+    networks = [trainings[key][name] for key in STUDENT_KEYS if key in trainings]
+    there = [extract_features(run, training, name, "test") for training in references]
+    here = [extract_features(run, training, name, "test") for training in networks]
     return np.array([[_cka(a, b, level) for b in there] for level in _levels(run) for a in here])
 
 
@@ -141,8 +143,8 @@ def _cka(a: PooledFeatures, b: PooledFeatures, level: str) -> float:
 
 
 def _knn(run: Run, key: str, name: str) -> float:
-    unit = find_units(run)[key][name]
-    train, test = (extract_features(run, unit, name, part) for part in ("train", "test"))
+    training = find_trainings(run)[key][name]
+    train, test = (extract_features(run, training, name, split) for split in ("train", "test"))
     return knn_accuracy(
         train.levels[EMBEDDING],
         train.labels,
@@ -152,7 +154,7 @@ def _knn(run: Run, key: str, name: str) -> float:
     )
 
 
-def _place(features: PooledFeatures, seed: int) -> NDArray[np.float64]:
+def _embed(features: PooledFeatures, seed: int) -> NDArray[np.float64]:
     embeddings = features.levels[EMBEDDING]
     # t-SNE uses about 3 * perplexity neighbours of each point, so small splits need a smaller
     # perplexity.

@@ -18,7 +18,7 @@ from videokd.data.sampling import SEGMENT_CENTRES
 from videokd.data.test_views import ViewBatch, ViewPlan
 from videokd.models.classifier import Clips, map_clips
 from videokd.pipeline.run import Run
-from videokd.pipeline.unit import Unit
+from videokd.pipeline.training import Training
 from videokd.utils.errors import InputError
 from videokd.utils.io import atomic_write_bytes, sha256_json
 
@@ -38,35 +38,35 @@ class PooledFeatures:
     """(N,)"""
 
 
-def extract_features(run: Run, unit: Unit, dataset: str, part: str) -> PooledFeatures:
-    """Return a trained unit's features of one centre view of every video of a split.
+def extract_features(run: Run, training: Training, dataset: str, split: str) -> PooledFeatures:
+    """Return a trained model's features of one centre view of every video of a split.
 
-    The features are stored in ``reading`` of the run directory, under a hash of the unit's
+    The features are stored in ``analysis`` of the run directory, under a hash of the training's
     fingerprint and the list of videos.
 
     Args:
         run: The run.
-        unit: A trained unit; its classifier is not used, so ``dataset`` may be another dataset.
+        training: A finished training. Its classifier is unused: any ``dataset`` will do.
         dataset: Name of the dataset.
-        part: "train", "val" or "test".
+        split: "train", "val" or "test".
 
     Raises:
-        InputError: The unit is not trained, or no video can be read.
+        InputError: The training is not finished, or no video can be read.
         Stopped: A signal arrived.
     """
-    key = sha256_json([unit.fingerprint, run.datasets[dataset].index(part).digest()])
-    path = run.folder / "reading" / f"{dataset}-{part}-{key[:16]}.npz"
+    key = sha256_json([training.fingerprint, run.datasets[dataset].index(split).digest()])
+    path = run.folder / "analysis" / f"{dataset}-{split}-{key[:16]}.npz"
     if not path.exists():
-        logger.info("features of %s on %s %s", unit.folder, dataset, part)
-        _write(path, _compute(run, unit, dataset, part))
+        logger.info("features of %s on %s %s", training.folder, dataset, split)
+        _write(path, _compute(run, training, dataset, split))
     return _read(path)
 
 
-def _compute(run: Run, unit: Unit, dataset: str, part: str) -> PooledFeatures:
-    model = run.plan.load_model(unit).to(run.device).eval()
+def _compute(run: Run, training: Training, dataset: str, split: str) -> PooledFeatures:
+    model = run.plan.load_model(training).to(run.device).eval()
     levels: dict[str, list[Tensor]] = {}
     labels = []
-    with closing(_load_views(run, unit, dataset, part)) as batches:
+    with closing(_load_views(run, training, dataset, split)) as batches:
         for batch in batches:
             run.stop.raise_if_set()
             if len(batch):
@@ -75,17 +75,19 @@ def _compute(run: Run, unit: Unit, dataset: str, part: str) -> PooledFeatures:
                 for level, value in _pool(model, clips).items():
                     levels.setdefault(level, []).append(value.cpu())
     if not labels:
-        raise InputError(f"{dataset} {part}: no video can be read; check DATASETS.{dataset}.ROOT")
+        raise InputError(f"{dataset} {split}: no video can be read; check DATASETS.{dataset}.ROOT")
     joined = {level: torch.cat(values).numpy() for level, values in levels.items()}
     return PooledFeatures(joined, torch.cat(labels).numpy())
 
 
-def _load_views(run: Run, unit: Unit, dataset: str, part: str) -> Generator[ViewBatch, None, None]:
+def _load_views(
+    run: Run, training: Training, dataset: str, split: str
+) -> Generator[ViewBatch, None, None]:
     return build_view_loader(
         run.cfg,
         run.datasets[dataset],
-        part,
-        clips=unit.clips,
+        split,
+        clips=training.clips,
         views=ViewPlan(1, 1, SEGMENT_CENTRES),
         place=run.loader_place,
     )

@@ -126,8 +126,8 @@ def draw_shares(path: Path, panels: Mapping[str, Groups]) -> None:
             datasets = list(dict.fromkeys(name for name, _ in groups))
             networks = list(dict.fromkeys(network for _, network in groups))
             width = 0.8 / len(networks)
-            for place, network in enumerate(networks):
-                x = np.arange(len(datasets)) + (place - (len(networks) - 1) / 2) * width
+            for number, network in enumerate(networks):
+                x = np.arange(len(datasets)) + (number - (len(networks) - 1) / 2) * width
                 color, _ = _NETWORKS[network]
                 seeds = [_known(groups[name, network]) for name in datasets]
                 means = [float(np.mean(values)) if values else 0.0 for values in seeds]
@@ -178,15 +178,15 @@ def draw_changes(
         height = 1.0 + 0.22 * max(len(of_dataset) for of_dataset in changes.values())
         figure, axes = _panels(len(changes), width=3.9, height=height)
         for axis, (name, of_dataset) in zip(axes, changes.items(), strict=True):
-            places = np.arange(len(of_dataset))[::-1]
+            heights = np.arange(len(of_dataset))[::-1]
             means = np.array([mean for mean, _ in of_dataset.values()])
             colors = np.where(means < 0, COLORS[1], COLORS[0])
-            axis.barh(places, means, 0.75, color=colors)
-            for place, (_, seeds) in zip(places, of_dataset.values(), strict=True):
-                axis.plot(seeds, [place] * len(seeds), "o", color="black", markersize=2.5)
+            axis.barh(heights, means, 0.75, color=colors)
+            for height, (_, seeds) in zip(heights, of_dataset.values(), strict=True):
+                axis.plot(seeds, [height] * len(seeds), "o", color="black", markersize=2.5)
             axis.axvline(0, color="black", linewidth=0.8)
             axis.set(title=name, xlabel="top-1, student - B1 (points)")
-            axis.set_yticks(places, list(of_dataset))
+            axis.set_yticks(heights, list(of_dataset))
         axes[0].set_ylabel("class")
         _save(figure, path)
 

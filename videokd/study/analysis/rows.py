@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from videokd.pipeline.run import Run
-from videokd.pipeline.unit import Unit
+from videokd.pipeline.training import Training
 from videokd.report.results import Scored, read_scores
 from videokd.utils.errors import InputError
 
@@ -15,8 +15,8 @@ Scores = dict[str, dict[str, list[Scored]]]
 """Dataset -> key of ``TITLES`` -> scores of each seed."""
 
 
-def find_units(run: Run) -> dict[str, dict[str, Unit]]:
-    """Return key of ``TITLES`` -> dataset -> unit.
+def find_trainings(run: Run) -> dict[str, dict[str, Training]]:
+    """Return key of ``TITLES`` -> dataset -> training.
 
     Args:
         run: The run; B1 is left out if the run does not train it.
@@ -35,11 +35,11 @@ def read_all_scores(runs: Mapping[int, Run]) -> Scores:
     """
     scores: Scores = {}
     for run in runs.values():
-        for key, units in find_units(run).items():
+        for key, trainings in find_trainings(run).items():
             if key == "experts":
                 continue
-            for name, unit in units.items():
-                found = _read(run, unit, name)
+            for name, training in trainings.items():
+                found = _read(run, training, name)
                 scores.setdefault(name, {}).setdefault(key, []).append(found)
     for name, of_dataset in scores.items():
         videos = {scored.paths for of_key in of_dataset.values() for scored in of_key}
@@ -53,23 +53,23 @@ def read_all_scores(runs: Mapping[int, Run]) -> Scores:
 
 def describe_fused_students(run: Run) -> str:
     """Return a sentence that names the datasets whose B1 is an expert of T*; "" for none."""
-    units = find_units(run)
+    trainings = find_trainings(run)
     names = [
         name
-        for name, unit in units.get("B1", {}).items()
-        if unit.fingerprint in {expert.fingerprint for expert in units["joint"][name].needs}
+        for name, training in trainings.get("B1", {}).items()
+        if training.fingerprint in {expert.fingerprint for expert in trainings["joint"][name].needs}
     ]
     if not names:
         return ""
     return f" B1 of {', '.join(names)} is the very expert that T* fuses: there T* takes after B1."
 
 
-def _read(run: Run, unit: Unit, name: str) -> Scored:
-    folder = run.plan.path(unit)
+def _read(run: Run, training: Training, name: str) -> Scored:
+    folder = run.plan.path(training)
     found = read_scores(folder, name)
     if found is None:
         raise InputError(
-            f"{folder} ({unit.folder}) has no scores of the test split of {name}; run "
+            f"{folder} ({training.folder}) has no scores of the test split of {name}; run "
             "train_net.py --stage test, or run_study.py --split test, first"
         )
     return found

@@ -36,12 +36,12 @@ def read_inheritance(scores: Scores, folder: Path, *, remark: str) -> Section:
     for name, key in _pairs(scores, STUDENT_KEYS):
         pairs = list(zip(scores[name]["joint"], scores[name][key], strict=True))
         errors = [inherited_errors(t.probs, s.probs, t.labels) for t, s in pairs]
-        place = (name, TITLES[key])
-        wrong[place] = [one.wrong for one in errors]
-        same[place] = [one.same for one in errors]
-        agreement[place] = [top1_agreement(t.probs, s.probs) for t, s in pairs]
+        cell = (name, TITLES[key])
+        wrong[cell] = [one.wrong for one in errors]
+        same[cell] = [one.same for one in errors]
+        agreement[cell] = [top1_agreement(t.probs, s.probs) for t, s in pairs]
         counts = format_seeds([one.num_teacher_errors for one in errors])
-        shares = [format_seeds(values[place]) for values in (wrong, same, agreement)]
+        shares = [format_seeds(values[cell]) for values in (wrong, same, agreement)]
         rows.append((name, TITLES[key], counts, *shares))
     panels = {
         "T*'s very class (% of T*'s errors)": same,

@@ -12,20 +12,20 @@ from videokd.engine.distributed import RankInfo, Ranks
 from videokd.engine.sharding import is_in_shards
 from videokd.models import classifier
 from videokd.models.checkpointing import list_blocks
-from videokd.pipeline import training
+from videokd.pipeline import train
 from videokd.pipeline.rehearsal import make_batch
 
 
 @pytest.fixture
 def make_learner(make_run):
-    """``make_learner(folder, *overrides)``: the run, the unit and its learner."""
+    """``make_learner(folder, *overrides)``: the run, the training and its learner."""
     dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())
 
     def make(folder, *overrides):
         run = make_run(*overrides, datasets=["UCF"])
         run = replace(run, ranks=Ranks(RankInfo(0, 2)))
-        unit = run.plan.find(folder)
-        return run, unit, training._make_learner(run, unit, unit.make_model())
+        training = run.plan.find(folder)
+        return run, training, train._make_learner(run, training, training.make_model())
 
     yield make
     dist.destroy_process_group()
@@ -39,10 +39,10 @@ def test_convolutions_are_checked_before_they_are_shared_out(make_learner, monke
 
     monkeypatch.setattr(classifier, "guard_convs", note)
     words = ("TRAIN.SHARD_WEIGHTS", True, "EXPERTS.UCF.PRECISION", "bf16")
-    run, unit, learner = make_learner("experts/UCF", *words)
+    run, training, learner = make_learner("experts/UCF", *words)
     assert all(map(is_in_shards, learner.task.parameters()))
     assert checked == [False]
-    batch = make_batch(unit, {"UCF": run.datasets["UCF"].num_classes})
+    batch = make_batch(training, {"UCF": run.datasets["UCF"].num_classes})
     learner.wrap_task()(batch, 0.0).loss.backward()
     assert checked == [False]
 
@@ -69,15 +69,15 @@ def test_nothing_is_shared_out_unless_asked_for(make_learner):
 def test_what_was_trained_in_shards_takes_no_memory_afterwards(make_learner, monkeypatch):
     weights = []
 
-    def train_and_leave(run, unit, stage):
-        learner = training._make_learner(run, unit, unit.make_model())
+    def train_and_leave(run, training, stage):
+        learner = train._make_learner(run, training, training.make_model())
         weights.append(weakref.ref(next(learner.task.parameters())))
 
-    run, unit, _ = make_learner("experts/UCF", "TRAIN.SHARD_WEIGHTS", True)
-    monkeypatch.setattr(training, "_train_unit", train_and_leave)
+    run, training, _ = make_learner("experts/UCF", "TRAIN.SHARD_WEIGHTS", True)
+    monkeypatch.setattr(train, "_run_training", train_and_leave)
     gc.disable()
     try:
-        training.train_unit(run, unit)
+        train.run_training(run, training)
     finally:
         gc.enable()
     assert weights[0]() is None

@@ -1,0 +1,284 @@
+"""Training of a plan's trainings. Finished trainings are skipped, interrupted ones resume."""
+
+import gc
+import logging
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from videokd.data.batch import ClipBatch
+from videokd.data.build import build_train_loader
+from videokd.engine.averaging import WeightAverage
+from videokd.engine.checkpoint import save_weights
+from videokd.engine.disk import naming_failures
+from videokd.engine.distributed import explain_lost_ranks
+from videokd.engine.optim import build_optimizer
+from videokd.engine.precise_norms import statistics_kept
+from videokd.engine.schedule import Schedule
+from videokd.engine.sharding import Sharding
+from videokd.engine.sync_norm import sync_batch_norms
+from videokd.engine.train import Learner, TrainSettings, train
+from videokd.engine.training_file import read_training_file, write_training_file
+from videokd.engine.watch import Watch
+from videokd.fusion.joint_teacher import JointTeacher
+from videokd.models.checkpointing import list_blocks
+from videokd.models.classifier import VideoClassifier, trains_in_fp16
+from videokd.models.frozen import Frozen
+from videokd.models.layer_decay import layer_lr_scales
+from videokd.models.levels import Backbone
+from videokd.pipeline.best_weights import save_best
+from videokd.pipeline.fusion_table import make_fusion_table
+from videokd.pipeline.memory import explain_out_of_memory
+from videokd.pipeline.precise_norms import measure_norms
+from videokd.pipeline.progress import progress_bar
+from videokd.pipeline.provenance import begin_call, end_call
+from videokd.pipeline.rehearsal import make_batch
+from videokd.pipeline.run import Run
+from videokd.pipeline.scoring import validate_training
+from videokd.pipeline.training import Training
+from videokd.utils.class_names import ClassNames
+from videokd.utils.errors import RunError
+from videokd.utils.io import sync
+from videokd.utils.log import log_duration, show
+
+logger = logging.getLogger(__name__)
+
+
+def run_training(run: Run, training: Training) -> None:
+    """Train one training, or skip it if it is finished.
+
+    The weights of a ready-made training, which has no steps, are saved as loaded.
+
+    Raises:
+        InputError: The folder holds a training of another config, or a model that this training
+            needs is not trained yet.
+        RunError: The training cannot continue, see ``train``, or the GPU is out of memory.
+    """
+    record = read_training_file(run.plan.path(training), training.inputs)
+    if run.ranks.broadcast(record["is_finished"]):
+        logger.info("%s: finished before, skipped", training.folder)
+        if run.ranks.is_first:  # left over if the process was killed right after finishing
+            _delete_checkpoints(run.plan.path(training))
+        return
+    try:
+        with log_duration(f"training {training.folder}, {training.num_steps} steps", logger=logger):
+            _run_training(run, training, record)
+    except torch.OutOfMemoryError as error:
+        logger.warning("%s: %s", training.folder, str(error).splitlines()[0])
+    else:
+        if run.cfg.TRAIN.SHARD_WEIGHTS:
+            gc.collect()  # FSDP2 has reference cycles, which keep device memory allocated
+        return
+    # Not in the except block: the traceback there keeps the tensors of the training alive.
+    classes = {name: parts.num_classes for name, parts in run.datasets.items()}
+    raise explain_out_of_memory(training, run.cfg, run.console, device=run.device, classes=classes)
+
+
+def _run_training(run: Run, training: Training, record: dict[str, Any]) -> None:
+    folder = run.plan.path(training)
+    start, call = time.monotonic(), begin_call(run)
+    model = training.make_model()
+    if training.load_initial is not None:
+        training.load_initial(model)
+    if isinstance(model, JointTeacher):
+        show(run.console, make_fusion_table(model, training.folder), logger=logger)
+    learner = _make_learner(run, training, model)
+    result = _result_of(learner, model)
+    record["class_names"] = run.plan.builder.head_classes(model)
+    record["calls"].append(call)
+    if run.ranks.is_first:  # checkpoints need training.json beside them, which holds their inputs
+        write_training_file(folder, record)
+    try:
+        if training.num_steps:
+            _train_learner(run, training, learner, result)
+        with explain_lost_ranks(run.ranks), learner.whole_weights():
+            if training.num_steps:  # a ready-made training keeps the loaded statistics
+                _measure_norms(run, training, result)
+            best = _save_weights(run, training, result, record["class_names"])
+    except BaseException:
+        record["seconds"] += time.monotonic() - start
+        end_call(call, run, time.monotonic() - start)
+        if run.ranks.is_first:
+            # The original error matters more than a failure to write the elapsed time.
+            with suppress(RunError):
+                write_training_file(folder, record)
+        raise
+    end_call(call, run, time.monotonic() - start)
+    record |= {
+        "seconds": record["seconds"] + time.monotonic() - start,
+        "is_finished": True,
+        "num_steps": training.num_steps,
+        "num_parameters": sum(p.numel() for p in model.parameters()),
+        **best,
+    }
+    if run.ranks.is_first:
+        write_training_file(folder, record)
+        with naming_failures(folder):
+            sync(folder)  # after a power cut either the checkpoints or the final weights exist
+        _delete_checkpoints(folder)
+    run.ranks.wait()  # the next training may load this model
+
+
+def _save_weights(
+    run: Run, training: Training, result: nn.Module, class_names: ClassNames
+) -> dict[str, Any]:
+    """Write the last and the best weights; return the entry of the best for ``training.json``."""
+    path = run.plan.path(training) / "model.safetensors"
+    if run.ranks.is_first:
+        with naming_failures(path):
+            save_weights(path, result.state_dict(), class_names)
+    run.ranks.wait()
+    best = save_best(
+        path.parent,
+        result,
+        training.num_steps,
+        lambda model: _measure_norms(run, training, model),
+        class_names=class_names,
+        ranks=run.ranks,
+    )
+    run.ranks.wait()  # all ranks have read the checkpoint
+    return best
+
+
+def _delete_checkpoints(folder: Path) -> None:
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _make_learner(run: Run, training: Training, model: nn.Module) -> Learner:
+    task = training.make_task(model).to(run.device)
+    if run.cfg.TRAIN.SYNC_BN:
+        sync_batch_norms(task)
+    is_sharded = run.cfg.TRAIN.SHARD_WEIGHTS and not run.ranks.is_alone and training.num_steps > 0
+    sharding = _shard(run, training, task, model) if is_sharded else None
+    optimizer = build_optimizer(
+        task,
+        name=run.cfg.SOLVER.OPTIMIZER,
+        base_lr=training.base_lr,
+        beta2=run.cfg.SOLVER.BETA2,
+        weight_decay=run.cfg.SOLVER.WEIGHT_DECAY,
+        lr_scales=layer_lr_scales(task, run.cfg.SOLVER.LAYER_DECAY, training.lr_scales),
+    )
+    decay = run.cfg.SOLVER.EMA_DECAY
+    frozen = [module.module for module in model.modules() if isinstance(module, Frozen)]
+    return Learner(
+        task,
+        optimizer,
+        WeightAverage(model, decay=decay, frozen=frozen) if decay > 0 else None,
+        torch.amp.GradScaler(run.device.type) if trains_in_fp16(task) else None,
+        run.ranks,
+        sharding,
+    )
+
+
+def _shard(run: Run, training: Training, task: nn.Module, model: nn.Module) -> Sharding:
+    classes = {name: parts.num_classes for name, parts in run.datasets.items()}
+    batch = make_batch(training, classes).to(run.device)
+    for module in task.modules():
+        if isinstance(module, VideoClassifier):
+            module.guard(batch.all_clips)  # replaces convolutions, so it must run before sharding
+    backbones = [module for module in task.modules() if isinstance(module, Backbone)]
+    return Sharding(
+        task,
+        model,
+        blocks=[block for backbone in backbones for block in list_blocks(backbone)],
+        frozen=[module for module in model.modules() if isinstance(module, Frozen)],
+    )
+
+
+def _result_of(learner: Learner, model: nn.Module) -> nn.Module:
+    """Return the module to evaluate and save: the sharded model, the average, or ``model``."""
+    if learner.sharding is not None:
+        return learner.sharding.model
+    return model if learner.average is None else learner.average.module
+
+
+def _train_learner(run: Run, training: Training, learner: Learner, result: nn.Module) -> None:
+    with explain_lost_ranks(run.ranks), run.ranks.watched(), ExitStack() as stack:
+        bar = stack.enter_context(progress_bar(run.console, training.folder, training.num_steps))
+        make_loader = _make_loader(run, training)
+        loaders = stack.enter_context(ExitStack())
+
+        def start_loader(step: int) -> Iterator[ClipBatch]:
+            loaders.close()  # closes the loader from before a rollback to a checkpoint
+            return loaders.enter_context(closing(make_loader(step)))
+
+        def evaluate() -> dict[str, float]:
+            with learner.whole_weights():
+                return _validate_measured(run, training, result)
+
+        train(
+            learner,
+            start_loader,
+            settings=_settings(run, training),
+            folder=run.plan.path(training),
+            evaluate=evaluate,
+            stop=run.stop,
+            progress=bar,
+            watch=stack.enter_context(_make_watch(run, training, learner.task)),
+        )
+
+
+def _validate_measured(run: Run, training: Training, model: nn.Module) -> dict[str, float]:
+    # The measured statistics are used for validation only; training continues with its own.
+    with statistics_kept(model):
+        _measure_norms(run, training, model)
+        return validate_training(run, training, model)
+
+
+def _measure_norms(run: Run, training: Training, model: nn.Module) -> None:
+    if num_batches := run.cfg.SOLVER.PRECISE_BN_BATCHES:
+        make_loader = _make_loader(run, training, num_batches)
+        stopping = run.raise_if_stopped
+        measure_norms(model, make_loader, run.device, training.folder, stopping, run.ranks)
+
+
+def _make_loader(
+    run: Run, training: Training, num_steps: int = 0
+) -> Callable[[int], Generator[ClipBatch, None, None]]:
+    return build_train_loader(
+        run.cfg,
+        [run.datasets[name] for name in training.trained_on],
+        clips=training.task_clips or training.clips,
+        num_steps=num_steps or training.num_steps,
+        place=run.loader_place,
+    )
+
+
+def _make_watch(run: Run, training: Training, task: nn.Module) -> Watch:
+    return Watch(
+        run.plan.path(training),
+        training.folder,
+        device=run.device,
+        frozen=[module for module in task.modules() if isinstance(module, Frozen)],
+        loggers=run.cfg.TRAIN.LOGGERS,
+        profile_steps=run.cfg.TRAIN.PROFILE_STEPS,
+        is_silent=not run.ranks.is_first,
+    )
+
+
+def _settings(run: Run, training: Training) -> TrainSettings:
+    cfg = run.cfg
+    parts = [run.datasets[name] for name in training.trained_on]
+    has_val = all(p.val is not None and len(p.val) for p in parts)
+    return TrainSettings(
+        num_steps=training.num_steps,
+        base_lr=training.base_lr,
+        warmup_steps=cfg.SOLVER.WARMUP_EPOCHS * training.num_steps_per_epoch,
+        clip_grad_norm=cfg.SOLVER.CLIP_GRAD_NORM,
+        seed=cfg.SEED,
+        log_period=cfg.TRAIN.LOG_PERIOD,
+        eval_period=cfg.TRAIN.EVAL_PERIOD * training.num_steps_per_epoch if has_val else 0,
+        checkpoint_period_sec=cfg.TRAIN.CHECKPOINT_PERIOD_SEC,
+        num_checkpoints=cfg.TRAIN.NUM_CHECKPOINTS,
+        max_bad_videos=int(cfg.DATA.MAX_BAD_FRACTION * sum(len(p.train) for p in parts)),
+        dataset_names=tuple(training.trained_on),
+        schedule=Schedule(cfg.SOLVER.LR_POLICY, tuple(cfg.SOLVER.STEPS)),
+        num_parts=cfg.TRAIN.ACCUMULATE,
+        max_skipped=cfg.TRAIN.MAX_SKIPPED_STEPS,
+    )
