@@ -7,13 +7,16 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 
+from videokd import __version__
 from videokd.cli.main import COMMANDS
 from videokd.config import load_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 CONFIG_FILES = sorted((ROOT / "configs").rglob("*.yaml"))
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 # Script in tools/ -> command of `videokd`.
 TOOLS = {
     "train_net": "train",
@@ -125,13 +128,15 @@ def test_commands_of_the_pages_are_understood(parse, capsys):
     assert count > 10
 
 
-def test_every_make_target_of_the_pages_exists():
+def test_every_make_target_of_pages_and_ci_exists():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([\w-]+):", makefile, flags=re.M))
     named = {
         target
-        for page in PAGES
-        for target in re.findall(r"(?:^|`)make ([\w-]+)", page.read_text(encoding="utf-8"), re.M)
+        for page in (*PAGES, *WORKFLOWS, ROOT / ".ci" / "run")
+        for target in re.findall(
+            r"(?:^|`|run: )make ([\w-]+)", page.read_text(encoding="utf-8"), re.M
+        )
     }
     assert named <= targets
     assert {"demo", "test"} <= named
@@ -143,6 +148,18 @@ def test_every_config_loads_and_opens_with_its_command(path):
     first_lines = path.read_text(encoding="utf-8").splitlines()[:5]
     assert first_lines[0].startswith("#")
     assert any(f"--config-file {_name(path)}" in line for line in first_lines)
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, ROOT / ".pre-commit-config.yaml"], ids=_name)
+def test_workflows_and_hooks_are_yaml(path):
+    assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+
+
+def test_the_version_is_stated_once():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert f"\n## {__version__}" in changelog
+    assert citation["version"] == __version__
 
 
 def test_nobody_is_sent_to_a_name_on_pypi():

@@ -1,5 +1,6 @@
-"""What `make` does to the files of a checkout."""
+"""Targets of the Makefile that delete or list files."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -49,9 +50,16 @@ def test_clean_demo_deletes_the_demo_alone(make):
     assert not left & set(DEMO)
 
 
+def test_the_fast_tests_exist():
+    text = MAKEFILE.read_text(encoding="utf-8").replace("\\\n", " ")
+    paths = re.search(r"^FAST := (.*)$", text, flags=re.M)[1].split()
+    assert len(paths) > 10
+    assert [path for path in paths if not (MAKEFILE.parent / path).exists()] == []
+
+
 def test_without_a_target_the_targets_are_listed(make):
     text, left = make()
     assert left >= {*OWN, *DEMO, *MADE}
-    for target in ("demo", "test", "clean", "clean-demo"):
+    for target in ("demo", "test-fast", "test", "clean", "clean-demo"):
         assert f"make {target} " in text
     assert "three experts" not in text

@@ -1,3 +1,3 @@
 """videokd: several video experts in, one small better student per dataset out."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
