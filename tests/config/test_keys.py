@@ -28,8 +28,11 @@ ALL_KEYS = sorted(
 def readers() -> str:
     files = [
         *(ROOT / "videokd").rglob("build.py"),
-        *(ROOT / "videokd" / "pipeline").rglob("*.py"),
-        *(ROOT / "tools").glob("*.py"),
+        *(
+            p
+            for room in ("pipeline", "study", "cli")
+            for p in (ROOT / "videokd" / room).rglob("*.py")
+        ),
     ]
     return "\n".join(path.read_text() for path in files)
 

@@ -17,7 +17,7 @@ def _build(seed, **nodes):
     cfg = model_template()
     cfg.ARCH, cfg.WIDTH_FACTOR, cfg.DEPTH_FACTOR = "mc3_18", 0.125, 0.5
     cfg.DROPOUT, cfg.PRECISION, cfg.MEMORY_FORMAT = 0.25, "bf16", "channels_last_3d"
-    cfg.MEAN, cfg.STD, cfg.CHANNELS = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], "bgr"
+    cfg.MEAN, cfg.STD, cfg.COLOR_ORDER = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], "bgr"
     cfg.CHECKPOINT_ACTIVATIONS = True
     cfg.update(nodes)
     architecture = build_architecture(cfg, num_frames=4, crop_size=32)
@@ -66,15 +66,15 @@ def test_a_network_is_fed_with_its_own_input_where_the_config_says_so(tmp_path):
     expert = fill_model_inputs(cfg).EXPERTS.A
     # torchvision's MViT_V2_S_Weights.KINETICS400_V1.
     assert (expert.NUM_FRAMES, expert.SAMPLING_RATE, expert.CROP_SIZE) == (16, 4, 224)
-    assert (expert.MEAN, expert.STD, expert.CHANNELS) == ([0.45] * 3, [0.225] * 3, "rgb")
+    assert (expert.MEAN, expert.STD, expert.COLOR_ORDER) == ([0.45] * 3, [0.225] * 3, "rgb")
     assert cfg.EXPERTS.A.NUM_FRAMES == -1
 
 
 def test_what_the_config_says_of_a_networks_input_stays(tmp_path):
-    words = ["STUDENTS.A.MEAN", "[0.1, 0.2, 0.3]", "STUDENTS.A.CHANNELS", "bgr"]
+    words = ["STUDENTS.A.MEAN", "[0.1, 0.2, 0.3]", "STUDENTS.A.COLOR_ORDER", "bgr"]
     student = fill_model_inputs(_load(tmp_path, *words, "STUDENTS.A.NUM_FRAMES", "5")).STUDENTS.A
     assert (student.NUM_FRAMES, student.SAMPLING_RATE, student.CROP_SIZE) == (5, 0, 0)
-    assert (student.MEAN, student.CHANNELS) == ([0.1, 0.2, 0.3], "bgr")
+    assert (student.MEAN, student.COLOR_ORDER) == ([0.1, 0.2, 0.3], "bgr")
     assert student.STD == [0.22803, 0.22145, 0.216989]
 
 

@@ -135,7 +135,9 @@ def _joint() -> CfgNode:
     node.EXPERT_DROP = 0.0  # share of training clips for which an expert is left out
     node.FINE_TUNE = "none"  # trained part of the experts' copies: none | last_stage | all
     node.FINE_TUNE_LR_SCALE = 0.1  # their learning rate relative to the fused layers
-    node.SHAPES_FROM = ""  # dataset whose student defines the level shapes; "" = the first
+    node.SHAPES_FROM = (
+        "first"  # dataset whose student defines the level shapes; first = of DATASETS
+    )
     node.BASE_LR = 0.0  # 0 = SOLVER.BASE_LR
     node.MAX_EPOCH = 0  # 0 = SOLVER.MAX_EPOCH
     return node
@@ -231,12 +233,12 @@ def model_template() -> CfgNode:
     node.DEPTH_FACTOR = 1.0  # factor on the architecture's blocks per stage, rounded up
     node.DROPOUT = 0.0  # before the classifier
     # Initial weights: torchvision:NAME | pytorchvideo:NAME | hf:NAME | timm:NAME | a path, see
-    # docs/weights.md; "" = random
-    node.WEIGHTS = ""
+    # docs/weights.md; random = none
+    node.WEIGHTS = "random"
     node.WEIGHTS_RENAME = []  # [regular expression, replacement], ... for their tensor names
     node.WEIGHTS_STRICT = True  # stop unless all tensors except the classifier's fit
     node.TRAIN = True  # False: use an expert's WEIGHTS as they are; True for students
-    # Input of the network. -1, [] and "" take the input that the published weights of ARCH were
+    # Input of the network. -1, [] and "arch" take the input that the published weights of ARCH were
     # trained on; use them with pretrained WEIGHTS.
     node.NUM_FRAMES = 0  # frames per clip; 0 = DATA.NUM_FRAMES, -1 = of ARCH
     # Source frames from one clip frame to the next; 0 = DATA.SAMPLING_RATE, -1 = of ARCH
@@ -246,7 +248,7 @@ def model_template() -> CfgNode:
     node.CROP_SIZE = 0
     node.MEAN = []  # RGB in [0, 1]; [] = of ARCH
     node.STD = []  # RGB; [] = of ARCH
-    node.CHANNELS = ""  # colour order of the input: rgb | bgr; "" = of ARCH
+    node.COLOR_ORDER = "arch"  # of the input: rgb | bgr | arch (that of ARCH)
     node.PRECISION = "float32"  # float32 | bf16 | fp16 (autocast)
     node.MEMORY_FORMAT = "contiguous"  # contiguous | channels_last_3d
     # Recompute activations in the backward pass: less memory, about a third slower

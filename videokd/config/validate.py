@@ -52,7 +52,7 @@ _DATASET_CHOICES: dict[str, Sequence[Any]] = {
 _MODEL_CHOICES: dict[str, Sequence[Any]] = {
     "PRECISION": ("float32", "bf16", "fp16"),
     "MEMORY_FORMAT": ("contiguous", "channels_last_3d"),
-    "CHANNELS": ("", "rgb", "bgr"),
+    "COLOR_ORDER": ("arch", "rgb", "bgr"),
 }
 # key -> (low, high, low is allowed); the high end is always allowed.
 _RANGES: dict[str, tuple[float, float, bool]] = {
@@ -218,12 +218,12 @@ def _check_weights(prefix: str, node: CfgNode) -> None:
             ) from error
     if not node.TRAIN and prefix.startswith("STUDENTS."):
         raise InputError(f"{prefix}.TRAIN must be True: only an expert can be ready-made")
-    if not node.WEIGHTS:
+    if node.WEIGHTS == "random":
         unread = (
             "WEIGHTS_RENAME" if node.WEIGHTS_RENAME else "TRAIN False" if not node.TRAIN else ""
         )
         if unread:
-            raise InputError(f"{prefix}.{unread} needs {prefix}.WEIGHTS, which is empty")
+            raise InputError(f"{prefix}.{unread} needs {prefix}.WEIGHTS, which is random")
     if not node.TRAIN and (node.BASE_LR or node.MAX_EPOCH):
         raise InputError(f"{prefix}.BASE_LR and MAX_EPOCH are not read with TRAIN False")
 
@@ -261,8 +261,7 @@ def _check_across(cfg: CfgNode) -> None:
         )
     _check_joint(cfg, datasets)
     _check_teaching(cfg)
-    if cfg.JOINT.SHAPES_FROM:
-        _check_choice("JOINT.SHAPES_FROM", cfg.JOINT.SHAPES_FROM, datasets)
+    _check_choice("JOINT.SHAPES_FROM", cfg.JOINT.SHAPES_FROM, ["first", *datasets])
     for key in ("DATA.TRAIN_SCALE_RANGE", "DATA.TRAIN_RATIO_RANGE"):
         pair = _get(cfg, key)
         if len(pair) != 2 or not 0 < pair[0] <= pair[1]:

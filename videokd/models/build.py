@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 def fill_model_inputs(cfg: CfgNode) -> CfgNode:
     """Return the config with each network's input keys resolved to their values.
 
-    Values such as -1 and [], which stand for the published input of ARCH, are replaced, so that the
-    run directory and every export record the actual input.
+    Values such as -1, [] and "arch" stand for the published input of ARCH. Resolving them makes
+    the run directory and every export record the actual input.
 
     Args:
         cfg: The whole config; not changed.
@@ -44,7 +44,7 @@ def fill_model_inputs(cfg: CfgNode) -> CfgNode:
                 "CROP_SIZE": own.crop_size if node.CROP_SIZE < 0 else node.CROP_SIZE,
                 "MEAN": list(node.MEAN or own.mean),
                 "STD": list(node.STD or own.std),
-                "CHANNELS": node.CHANNELS or own.channels,
+                "COLOR_ORDER": own.channels if node.COLOR_ORDER == "arch" else node.COLOR_ORDER,
             }
             for key, value in values.items():
                 filled += [f"{section}.{name}.{key}", value]
@@ -90,7 +90,7 @@ def build_classifier(
         model = VideoClassifier(
             backbone,
             num_classes,
-            normalizer=ClipNormalizer(cfg.MEAN, cfg.STD, cfg.CHANNELS),
+            normalizer=ClipNormalizer(cfg.MEAN, cfg.STD, cfg.COLOR_ORDER),
             dropout=cfg.DROPOUT,
             precision=cfg.PRECISION,
             memory_format=cfg.MEMORY_FORMAT,
@@ -112,7 +112,7 @@ def load_initial_weights(
     """Load the WEIGHTS of an EXPERTS or STUDENTS node into its model, and log the report.
 
     Args:
-        cfg: The node, with non-empty WEIGHTS.
+        cfg: The node, with WEIGHTS other than "random".
         model: Result of ``build_classifier``.
         architecture: Result of ``build_architecture``.
         title: Name of the node, for the log and for messages.

@@ -139,7 +139,7 @@ def _preprocessing(run: Run, dataset: str) -> Preprocessing:
         crop_size=clip.crop_size,
         mean=tuple(node.MEAN),
         std=tuple(node.STD),
-        channels=node.CHANNELS,
+        channels=node.COLOR_ORDER,
         num_clips=run.cfg.TEST.NUM_ENSEMBLE_VIEWS,
         num_crops=run.cfg.TEST.NUM_SPATIAL_CROPS,
         clip_rule=run.cfg.TEST.CLIP_RULE,

@@ -145,7 +145,7 @@ class Fingerprints:
     def _weights(self, section: str, name: str) -> dict[str, Any]:
         """Return the identity of a network's initial weights; {} for random weights."""
         node = self._cfg[section][name]
-        if not node.WEIGHTS:
+        if node.WEIGHTS == "random":
             return {}
         try:
             found: dict[str, Any] = {"WEIGHTS": identify_weights(node.WEIGHTS)}

@@ -87,14 +87,14 @@ class ModelBuilder:
         return self._classifier(section, dataset, {dataset: self._num_classes[dataset]})
 
     def initial_weights(self, section: str, dataset: str) -> Callable[[Any], None] | None:
-        """Return a function that loads a network's WEIGHTS into its model; None without WEIGHTS.
+        """Return a function that loads a network's WEIGHTS into its model; None for random weights.
 
         Args:
             section: "EXPERTS" or "STUDENTS".
             dataset: Name of the network's dataset.
         """
         node, title = self._cfg[section][dataset], f"{section}.{dataset}"
-        if not node.WEIGHTS:
+        if node.WEIGHTS == "random":
             return None
         architecture = self.architecture(section, dataset)
 
@@ -227,7 +227,8 @@ class ModelBuilder:
 
     def reference_student(self) -> str:
         """Return the dataset whose student defines the level shapes of a shared teacher."""
-        return self._cfg.JOINT.SHAPES_FROM or next(iter(self._num_classes))
+        chosen = str(self._cfg.JOINT.SHAPES_FROM)
+        return next(iter(self._num_classes)) if chosen == "first" else chosen
 
     def _classifier(
         self,
