@@ -92,7 +92,7 @@ def test_num_clips_replaces_that_of_the_test(exported, video):
 
 def test_pth_is_read_where_there_is_no_safetensors(folder, exported, video):
     edit_sidecar(folder, lambda c: c["files"].pop("student.safetensors"))
-    expected = Predictor(exported.folder).predict(video)
+    expected = Predictor(str(exported.folder)).predict(video)
     assert Predictor(folder).predict(video) == expected
 
 

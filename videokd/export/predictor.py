@@ -57,10 +57,16 @@ class Predictor:
     """
 
     def __init__(
-        self, folder: Path, *, backend: str = "auto", runtime: str = "torch", num_clips: int = 0
+        self,
+        folder: Path | str,
+        *,
+        backend: str = "auto",
+        runtime: str = "torch",
+        num_clips: int = 0,
     ) -> None:
         if runtime not in RUNTIMES:
             raise InputError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+        folder = Path(folder)
         self.sidecar = Sidecar.read(folder)
         _check_labels(folder, self.sidecar)
         preprocessing = self.sidecar.preprocessing
