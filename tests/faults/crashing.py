@@ -204,7 +204,7 @@ class _Pipe:
 def _serve() -> None:
     # Imported once, for all the children.
     import videokd.pipeline.experiment
-    import videokd.pipeline.prepare  # noqa: F401
+    import videokd.pipeline.run  # noqa: F401
     from videokd.utils import env
 
     # The machine may have fewer cores than two workers and a trainer need.

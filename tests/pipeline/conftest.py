@@ -8,8 +8,7 @@ from rich.console import Console
 
 from videokd.config import load_config
 from videokd.engine.stop import StopRequest
-from videokd.pipeline.prepare import prepare_run
-from videokd.pipeline.run import Run
+from videokd.pipeline.run import Run, prepare_run
 
 
 @pytest.fixture

@@ -80,15 +80,15 @@ def test_b2_has_a_head_per_dataset_and_b3_one_over_all_classes(make_run):
     run = make_run("DATASETS.HMDB.LOSS_WEIGHT", 0.5, "MIXUP.ALPHA", 0.1, BASELINES=["B2", "B3"])
     heads, joined = (run.plan.find(f"baselines/{key}/UCF-HMDB-KINETICS") for key in ("B2", "B3"))
     num_classes = {name: parts.num_classes for name, parts in run.datasets.items()}
-    model = heads.make_model()
+    model = heads.build_model()
     assert {name: head.out_features for name, head in model.heads.items()} == num_classes
-    other = joined.make_model()
+    other = joined.build_model()
     assert isinstance(other, JoinedClassifier)
     embedding = torch.zeros(1, model.backbone.embedding_dim)
     assert other.classify_all(embedding).shape == (1, sum(num_classes.values()))
     assert other.num_classes == num_classes
     for training in (heads, joined):
-        task = training.make_task(training.make_model())
+        task = training.build_task(training.build_model())
         assert task.weights == {"UCF": 1.0, "HMDB": 0.5, "KINETICS": 1.0}
     own, same = model.backbone.state_dict(), other.classifier.backbone.state_dict()
     assert all(torch.equal(value, same[name]) for name, value in own.items())
@@ -98,8 +98,8 @@ def test_b4_is_taught_by_the_logits_of_its_own_expert_alone(make_run):
     plan = make_run(BASELINES=["B4"]).plan
     training = plan.find("baselines/B4/HMDB")
     assert training.needs == (plan.find("experts/HMDB"),)
-    task = training.make_task(training.make_model())
-    expert = plan.find("experts/HMDB").make_model().state_dict()
+    task = training.build_task(training.build_model())
+    expert = plan.find("experts/HMDB").build_model().state_dict()
     taught_by = task.teacher.module.state_dict()
     assert all(torch.equal(value, taught_by[name]) for name, value in expert.items())
     assert task.objective.taught_levels == ()
@@ -112,12 +112,12 @@ def test_b5_is_taught_by_all_fused_experts_through_heads_fitted_on_its_dataset(m
     assert [training.folder for training in fit.needs] == ["experts/UCF", "experts/KINETICS"]
     assert (fit.trained_on, fit.tested_on) == (("HMDB",), ())
     assert student.needs == (fit,)
-    ensemble = fit.make_model()
+    ensemble = fit.build_model()
     assert list(ensemble.experts) == ["UCF", "KINETICS"]
-    num_classes = plan.find("experts/HMDB").make_model().heads["HMDB"].out_features
+    num_classes = plan.find("experts/HMDB").build_model().heads["HMDB"].out_features
     assert {head.out_features for head in ensemble.heads.values()} == {num_classes}
-    assert fit.make_task(ensemble).cache is None
-    task = student.make_task(student.make_model())
+    assert fit.build_task(ensemble).cache is None
+    task = student.build_task(student.build_model())
     assert task.teacher.module.dataset == "HMDB"
     assert task.objective.taught_levels == ()
 
@@ -126,7 +126,7 @@ def test_b7_is_taught_like_the_method_by_a_teacher_of_the_same_kind_that_learnt_
     plan = make_run(BASELINES=["B7"]).plan
     control, student = plan.find("baselines/B7/UCF"), plan.find("students/UCF")
     assert control.needs == ()
-    tasks = [training.make_task(training.make_model()) for training in (control, student)]
+    tasks = [training.build_task(training.build_model()) for training in (control, student)]
     assert tasks[0].objective.taught_levels == tasks[1].objective.taught_levels
     untrained, trained = (task.teacher.module for task in tasks)
     states = [
@@ -134,10 +134,10 @@ def test_b7_is_taught_like_the_method_by_a_teacher_of_the_same_kind_that_learnt_
     ]
     assert states[0] == states[1]
     # Nor did its experts, and the student does not begin as one of them.
-    begins = student.make_model().backbone.net.stem[0].weight
+    begins = student.build_model().backbone.net.stem[0].weight
     for name in NAMES:
         fresh = untrained.experts[name].module.backbone.net.stem[0].weight
-        expert = plan.find(f"experts/{name}").make_model().backbone.net.stem[0].weight
+        expert = plan.find(f"experts/{name}").build_model().backbone.net.stem[0].weight
         assert not torch.equal(fresh, expert)
         assert fresh.shape != begins.shape or not torch.equal(fresh, begins)
 

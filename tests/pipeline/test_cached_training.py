@@ -11,7 +11,7 @@ from videokd.config import load_config
 from videokd.data.decode import open_video
 from videokd.engine.stop import StopRequest
 from videokd.pipeline.experiment import run_experiment
-from videokd.pipeline.prepare import open_run_directory, prepare_run
+from videokd.pipeline.run import open_run_directory, prepare_run
 
 ODD_VIDEOS = 20
 

@@ -60,7 +60,7 @@ def test_networks_are_built_for_their_own_clips_and_know_their_names(make_run):
     assert builder.shapes("EXPERTS", "UCF").levels["stage1"] == (8, 8, 16, 16)
     arguments = builder.architecture("EXPERTS", "HMDB").arguments
     assert (arguments["num_frames"], arguments["crop_size"]) == (4, 16)
-    teacher = run.plan.find("joint").make_model()
+    teacher = run.plan.find("joint").build_model()
     clip_names = {name: expert.module.clip_name for name, expert in teacher.experts.items()}
     assert clip_names == {"UCF": "8x4x32", "HMDB": "4x4x16", "KINETICS": "4x4x32"}
     assert teacher.shapes.levels["stage1"][1:] == (2, 16, 16)

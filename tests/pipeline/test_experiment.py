@@ -19,8 +19,8 @@ from videokd.export import Predictor
 from videokd.pipeline import scoring as scoring_module
 from videokd.pipeline import train as train_module
 from videokd.pipeline.experiment import run_experiment
-from videokd.pipeline.prepare import open_run_directory, prepare_run
 from videokd.pipeline.progress import Bar
+from videokd.pipeline.run import open_run_directory, prepare_run
 from videokd.utils import env
 from videokd.utils.io import read_json, sha256_file
 

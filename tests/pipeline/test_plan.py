@@ -7,8 +7,8 @@ import torch
 from videokd.engine.checkpoint import save_weights
 from videokd.engine.optim import build_optimizer
 from videokd.engine.training_file import write_training_file
+from videokd.pipeline import datasets as datasets_module
 from videokd.pipeline import fingerprint as recipe_module
-from videokd.pipeline import prepare as prepare_module
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.synthetic.generate import GENERATOR_VERSION
 from videokd.utils.errors import InputError
@@ -52,7 +52,7 @@ def test_the_trainings_stand_in_the_order_in_which_they_need_each_other(make_run
 def test_a_student_and_its_baselines_start_from_the_same_weights(make_run):
     plan = make_run().plan
     states = [
-        plan.find(folder).make_model().backbone.state_dict()
+        plan.find(folder).build_model().backbone.state_dict()
         for folder in ("students/UCF", "baselines/B1/UCF", "baselines/B4/UCF", *B2)
     ]
     for state in states[1:]:
@@ -188,7 +188,7 @@ def test_generated_videos_of_another_version_or_seed_change_fingerprints(
 ):
     synthetic = {"ROOT": str(tiny_data), "PROFILE": "tiny"}
     before = _fingerprints(make_run(SYNTHETIC=synthetic))
-    monkeypatch.setattr(prepare_module, "generate_synthetic", lambda *args, **options: None)
+    monkeypatch.setattr(datasets_module, "generate_synthetic", lambda *args, **options: None)
     other = _fingerprints(make_run(SYNTHETIC={**synthetic, "SEED": 1}))
     assert all(before[folder] != other[folder] for folder in ALL)
     monkeypatch.setattr(recipe_module, "GENERATOR_VERSION", GENERATOR_VERSION + 1)
@@ -230,7 +230,7 @@ def test_what_is_not_trained_cannot_be_loaded(make_run):
 def _pretend_trained(run, training):
     folder = run.plan.path(training)
     write_training_file(folder, {"inputs": training.inputs, "is_finished": True, "seconds": 1.0})
-    model = training.make_model()
+    model = training.build_model()
     save_weights(folder / "model.safetensors", model.state_dict())
     return model.state_dict()
 
@@ -251,7 +251,7 @@ def test_what_is_trained_from_another_config_is_not_loaded(make_run):
 def test_in_a_dry_run_models_that_are_not_trained_are_built_with_fresh_weights(make_run):
     run = make_run()
     training = run.plan.find("students/UCF")
-    fresh, loaded = training.make_model().state_dict(), run.plan.load_model(training).state_dict()
+    fresh, loaded = training.build_model().state_dict(), run.plan.load_model(training).state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in fresh.items())
 
 
@@ -287,14 +287,14 @@ def test_scope_target_gives_each_dataset_a_joint_teacher_with_its_head_and_clips
     assert plan.row("joint") == dict(zip(NAMES, joints, strict=True))
     for name, training in zip(NAMES, joints, strict=True):
         assert training.trained_on == training.tested_on == (name,)
-        teacher = training.make_model()
+        teacher = training.build_model()
         assert list(teacher.heads) == [name]
         assert list(teacher.experts) == NAMES
         shapes = plan.builder.shapes("STUDENTS", name)
         assert teacher.shapes == shapes
         student = plan.find(f"students/{name}")
         assert student.needs == (training,)
-        task = student.make_task(student.make_model())
+        task = student.build_task(student.build_model())
         assert list(task.teacher.module.heads) == [name]
         assert not list(task.objective.parameters())  # the teacher has the student's own shapes
 
@@ -310,7 +310,7 @@ def test_only_the_experts_that_are_named_are_fused(make_run, changed):
     plan = make_run("JOINT.EXPERTS", "['UCF', 'KINETICS']").plan
     joint = plan.find("joint")
     assert [training.folder for training in joint.needs] == ["experts/UCF", "experts/KINETICS"]
-    teacher = joint.make_model()
+    teacher = joint.build_model()
     assert list(teacher.experts) == ["UCF", "KINETICS"]
     assert list(teacher.heads) == NAMES
     # The other expert is still trained: it is a row of the table, and B4's teacher.
@@ -323,7 +323,7 @@ def test_only_the_experts_that_are_named_are_fused(make_run, changed):
 def test_fine_tuned_experts_have_a_learning_rate_of_their_own(make_run, part):
     plan = make_run("JOINT.FINE_TUNE", part, "JOINT.FINE_TUNE_LR_SCALE", 0.25).plan
     training = plan.find("joint")
-    task = training.make_task(training.make_model())
+    task = training.build_task(training.build_model())
     optimizer = build_optimizer(
         task, name="adamw", base_lr=0.1, weight_decay=0.0, lr_scales=training.lr_scales
     )
@@ -343,7 +343,7 @@ def test_clips_of_all_datasets_teach_a_student_that_is_tested_on_its_own(make_ru
         training = plan.find(folder)
         assert training.trained_on == tuple(NAMES)
         assert training.tested_on == ("HMDB",)
-        task = training.make_task(training.make_model())
+        task = training.build_task(training.build_model())
         assert (task.dataset, task.trained_on) == ("HMDB", tuple(NAMES))
     assert plan.find("baselines/B1/HMDB").trained_on == ("HMDB",)
 
@@ -357,23 +357,23 @@ def test_batches_carry_plain_clips_where_a_teacher_is_shown_them(make_run, teach
         assert training.clips.plain == ()
         if is_taught:
             assert training.task_clips.plain == ((training.clips.main,) if is_fixed else ())
-            assert training.make_task(training.make_model()).is_fixed == is_fixed
+            assert training.build_task(training.build_model()).is_fixed == is_fixed
 
 
 def test_what_is_trained_gets_its_mixing_cache_and_dropping(make_run):
     mixing = make_run("MIXUP.ALPHA", 0.3, "MIXUP.CUTMIX_ALPHA", 0.6, "DISTILL.TEACHER_DROP", 0.2)
     for folder in ("experts/UCF", "joint", "students/UCF", *B2):
         training = mixing.plan.find(folder)
-        task = training.make_task(training.make_model())
+        task = training.build_task(training.build_model())
         assert (task.mixing.mixup_alpha, task.mixing.cutmix_alpha) == (0.3, 0.6)
     student = mixing.plan.find("students/UCF")
-    assert student.make_task(student.make_model()).objective.options.teacher_drop == 0.2
+    assert student.build_task(student.build_model()).objective.options.teacher_drop == 0.2
     for words, has_cache in ((["JOINT.FINE_TUNE", "all"], False), ([], True)):
         plan = make_run("DATA.VIEWS_PER_VIDEO", 2, "DISTILL.CACHE_GIB", 0.1, *words).plan
         training, student = plan.find("joint"), plan.find("students/UCF")
         # What is tuned says something else at each step.
-        assert (training.make_task(training.make_model()).expert_cache is not None) == has_cache
-        assert student.make_task(student.make_model()).cache is not None
+        assert (training.build_task(training.build_model()).expert_cache is not None) == has_cache
+        assert student.build_task(student.build_model()).cache is not None
 
 
 @pytest.mark.parametrize(

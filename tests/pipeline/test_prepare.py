@@ -10,9 +10,10 @@ from videokd.config import load_config
 from videokd.engine.distributed import RankInfo, Ranks
 from videokd.engine.stop import Stopped, StopRequest
 from videokd.engine.training_file import read_training_file, write_training_file
-from videokd.pipeline import prepare
+from videokd.pipeline import datasets
+from videokd.pipeline.datasets import generate_synthetic
 from videokd.pipeline.experiment import splits_of_stage
-from videokd.pipeline.prepare import generate_synthetic, open_run_directory, prepare_run
+from videokd.pipeline.run import open_ranks, open_run_directory, prepare_run
 from videokd.utils.errors import InputError
 
 
@@ -21,7 +22,7 @@ def test_the_chosen_gpu_is_the_current_one_of_a_single_process_too(write_config,
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     for device in ("cuda:1", "cpu"):
-        with prepare.open_ranks(load_config(write_config(["UCF"]), ["DEVICE", device])) as ranks:
+        with open_ranks(load_config(write_config(["UCF"]), ["DEVICE", device])) as ranks:
             assert ranks.is_alone
     assert chosen == [torch.device("cuda:1")]
 
@@ -153,7 +154,7 @@ def test_processes_that_a_signal_ended_mean_that_the_run_was_stopped(
             os.kill(os.getpid(), signal.SIGTERM)
         raise BrokenProcessPool
 
-    monkeypatch.setattr(prepare, "generate_datasets", generate)
+    monkeypatch.setattr(datasets, "generate_datasets", generate)
     with StopRequest() as stop, pytest.raises(expected, match="^$"):
         generate_synthetic(str(tmp_path), "tiny", Console(), stop)
 

@@ -7,7 +7,7 @@ import pytest
 from videokd.engine.stop import Stopped
 from videokd.pipeline import train as train_module
 from videokd.pipeline.experiment import run_experiment
-from videokd.pipeline.prepare import open_run_directory
+from videokd.pipeline.run import open_run_directory
 from videokd.pipeline.train import run_training
 from videokd.utils.io import read_json
 

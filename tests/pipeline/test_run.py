@@ -36,7 +36,7 @@ def make_trained(make_run):
             for needed in training.needs:
                 train(needed)
             watched = replace(
-                training, make_model=lambda: models.append(training.make_model()) or models[-1]
+                training, build_model=lambda: models.append(training.build_model()) or models[-1]
             )
             run_training(run, watched)
 
@@ -212,7 +212,7 @@ def test_every_choice_trains_a_student(make_trained, words):
         "students/UCF", *words, datasets=("UCF", "HMDB"), BASELINES=[]
     )
     assert _are_equal(_outputs(run.plan.load_model(training), "UCF"), _outputs(model, "UCF"))
-    stem = training.make_model().backbone.net.stem[0].weight
+    stem = training.build_model().backbone.net.stem[0].weight
     assert not torch.equal(stem, model.backbone.net.stem[0].weight)
 
 

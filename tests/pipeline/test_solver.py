@@ -11,7 +11,7 @@ from videokd.engine.metrics_log import read_metrics
 from videokd.engine.stop import Stopped
 from videokd.engine.training_file import read_training_file
 from videokd.models.tuned import Tuned
-from videokd.pipeline import precise_norms
+from videokd.pipeline import finishing
 from videokd.pipeline import train as train_module
 from videokd.pipeline.train import run_training
 
@@ -138,7 +138,7 @@ def test_a_signal_does_not_wait_for_the_statistics(make_run, monkeypatch, tmp_pa
         return clips.float() / 255
 
     with monkeypatch.context() as patch:
-        patch.setattr(precise_norms, "to_float", to_float)
+        patch.setattr(finishing, "to_float", to_float)
         with pytest.raises(Stopped, match="^$"):
             run_training(stopped, stopped.plan.find("experts/UCF"))
     assert len(num_measured) == 2

@@ -13,7 +13,7 @@ from videokd.engine.sharding import is_in_shards
 from videokd.models import classifier
 from videokd.models.checkpointing import list_blocks
 from videokd.pipeline import train
-from videokd.pipeline.rehearsal import make_batch
+from videokd.pipeline.step_cost import make_batch
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def make_learner(make_run):
         run = make_run(*overrides, datasets=["UCF"])
         run = replace(run, ranks=Ranks(RankInfo(0, 2)))
         training = run.plan.find(folder)
-        return run, training, train._make_learner(run, training, training.make_model())
+        return run, training, train._make_learner(run, training, training.build_model())
 
     yield make
     dist.destroy_process_group()
@@ -70,7 +70,7 @@ def test_what_was_trained_in_shards_takes_no_memory_afterwards(make_learner, mon
     weights = []
 
     def train_and_leave(run, training, stage):
-        learner = train._make_learner(run, training, training.make_model())
+        learner = train._make_learner(run, training, training.build_model())
         weights.append(weakref.ref(next(learner.task.parameters())))
 
     run, training, _ = make_learner("experts/UCF", "TRAIN.SHARD_WEIGHTS", True)

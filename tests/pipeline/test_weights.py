@@ -90,7 +90,7 @@ def test_other_classes_are_refused_where_a_classifier_is_needed_and_trained_anew
         _train(ready, "experts/UCF")
     run = make_run(*words, **nodes)
     training = run.plan.find("experts/UCF")
-    fresh, model = training.make_model(), training.make_model()
+    fresh, model = training.build_model(), training.build_model()
     with caplog.at_level("INFO", logger="videokd"):
         training.load_initial(model)
     assert "as initialised: 1 of the file's 8 classes ('Punch')" in caplog.text
@@ -129,7 +129,7 @@ def test_a_student_and_its_baselines_start_from_the_same_weights(make_run, train
     folders = ("students/UCF", "baselines/B1/UCF", "baselines/B2/UCF-HMDB", "baselines/B4/UCF")
     for folder in (*folders, "baselines/B3/UCF-HMDB"):
         training = run.plan.find(folder)
-        model = training.make_model()
+        model = training.build_model()
         training.load_initial(model)
         state = getattr(model, "classifier", model).state_dict()
         assert torch.equal(state[name], expected[name])
@@ -198,7 +198,7 @@ def test_a_ready_made_expert_with_changed_kernels_is_warned_of(
     run = make_run("EXPERTS.HMDB.ARCH", "r3d_18", *weights, **SMALL)
     training = run.plan.find("experts/HMDB")
     with caplog.at_level("INFO", logger="videokd"):
-        training.load_initial(training.make_model())
+        training.load_initial(training.build_model())
     assert [record.levelname for record in caplog.records] == [level]
     assert "(inflated)" in caplog.text
 
@@ -254,6 +254,6 @@ def test_a_ready_made_expert_of_unnamed_classes_is_warned_of(make_run, trained, 
     words = ("EXPERTS.UCF.WEIGHTS", tmp_path / "a.safetensors", "EXPERTS.UCF.TRAIN", False)
     training = make_run(*ONE_EPOCH, *words, **SMALL).plan.find("experts/UCF")
     with caplog.at_level("INFO", logger="videokd"):
-        training.load_initial(training.make_model())
+        training.load_initial(training.build_model())
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "the file does not name them, so their order is taken to be the dataset's" in caplog.text

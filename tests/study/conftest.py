@@ -44,7 +44,7 @@ def score(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         run = study.runs[name, 0]
         monkeypatch.setattr(scoring_module, "predict_split", predict)
-        monkeypatch.setattr(run.plan, "load_model", lambda training: training.make_model())
+        monkeypatch.setattr(run.plan, "load_model", lambda training: training.build_model())
         variant = next(v for v in study.variants if v.name == name)
         for training in study.row(variant, 0).values():
             score_training(run, training, split)

@@ -10,7 +10,7 @@ from videokd.config import load_config
 from videokd.engine.checkpoint import save_weights
 from videokd.engine.stop import StopRequest
 from videokd.engine.training_file import write_training_file
-from videokd.pipeline.prepare import open_run_directory, prepare_run
+from videokd.pipeline.run import open_run_directory, prepare_run
 
 TOOL = Path(__file__).parents[2] / "tools" / "export_student.py"
 
@@ -33,7 +33,7 @@ def test_what_is_exported_is_what_was_trained(main, write_config, tmp_path, over
     open_run_directory(runs[0])
     run = runs[1]  # of the call that trained the student
     training = run.plan.find("students/UCF")
-    trained = training.make_model()
+    trained = training.build_model()
     for parameter in trained.parameters():
         parameter.data += torch.rand_like(parameter)
     stage = {"inputs": training.inputs, "is_finished": True, "calls": [{"overrides": overrides}]}

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     # decode videos, which import this file again, stay small.
     from videokd.engine.training_file import read_calls
     from videokd.pipeline.experiment import export_training
-    from videokd.pipeline.prepare import prepare_run
+    from videokd.pipeline.run import prepare_run
 
     console = make_console()
     setup_logging(console)

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     cfg = load_config_of(args)
     # Imported late: --help and wrong keys answer at once, and the processes that generate and
     # decode videos, which import this file again, stay small.
-    from videokd.pipeline.prepare import open_ranks, prepare_run
+    from videokd.pipeline.run import open_ranks, prepare_run
     from videokd.pipeline.scoring import predict_split
 
     console = make_console()
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         run = prepare_run(cfg, console, stop, frames_of=("test",), ranks=ranks)
         training = run.plan.find(args.model)
         if args.checkpoint:
-            model = run.plan.load_checkpoint(training, args.checkpoint)
+            model = run.plan.builder.load_checkpoint(training, args.checkpoint)
         else:
             model = run.plan.load_model(training)
         for name in training.tested_on:

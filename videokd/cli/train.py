@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     # decode videos, which import this file again, stay small.
     from videokd.pipeline.dry_run import show_dry_run
     from videokd.pipeline.experiment import run_experiment, splits_of_stage
-    from videokd.pipeline.prepare import open_ranks, open_run_directory, prepare_run
+    from videokd.pipeline.run import open_ranks, open_run_directory, prepare_run
     from videokd.utils.env import command_line
 
     stage = "test" if args.eval_only else args.stage

@@ -1,4 +1,4 @@
-"""Baselines for the comparison with MLFD (METHOD): B1 to B5 and B7.
+"""Baselines for the comparison with MLFD (METHOD), one function each.
 
 B1 is the student alone. B2 is trained jointly with one head per dataset, B3 with one head for all
 classes. B4 is distilled from its own expert's logits, and B5 from the average of all experts, each
@@ -6,149 +6,154 @@ with a linear head fitted on the dataset. B7 is distilled from an untrained join
 joint teacher and the experts, which are rows of every result.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from torch import nn
 
-from videokd.distill.build import build_cache
-from videokd.distill.ensemble import EnsembleTask
 from videokd.pipeline.model_builder import join_clips
+from videokd.pipeline.stages import (
+    Setup,
+    classifier_training,
+    distilled_from,
+    distilled_training,
+    joint_inputs,
+    reference_student,
+)
 from videokd.pipeline.training import Training
-from videokd.pipeline.trainings import TrainingMaker
 from videokd.utils.io import sha256_json
 
 
-def make_baselines(maker: TrainingMaker, experts: dict[str, Training]) -> list[Training]:
+def baseline_trainings(setup: Setup, experts: Mapping[str, Training]) -> list[Training]:
     """Return the trainings of the baselines that the config names.
 
     Args:
-        maker: Builder of the config's trainings.
+        setup: The experiment.
         experts: Dataset name -> the training of its expert.
     """
-    wanted, names = maker.cfg.BASELINES, maker.names
-    trainings: list[Training] = []
-    if "B1" in wanted:
-        # A student with the architecture and training of its expert is that expert.
-        trainings += [
-            maker.alone("B1", "baselines", f"baselines/B1/{name}", "STUDENTS", name)
-            for name in names
-            if not expert_is_student(maker, name)
-        ]
-    if "B2" in wanted:
-        trainings += _shared(maker, "B2")
-    if "B3" in wanted:
-        trainings += _shared(maker, "B3")
-    if "B4" in wanted:
-        trainings += [_own_expert(maker, name, experts[name]) for name in names]
-    if "B5" in wanted:
-        for name in names:
-            teacher = _ensemble(maker, name, experts)
-            trainings += [teacher, _averaged_experts(maker, name, teacher)]
-    if "B7" in wanted:
-        trainings += [_untrained(maker, name) for name in names]
-    return trainings
+    return [
+        training
+        for key, make in _BASELINES.items()
+        if key in setup.cfg.BASELINES
+        for training in make(setup, experts)
+    ]
 
 
-def expert_is_student(maker: TrainingMaker, name: str) -> bool:
+def expert_is_student(setup: Setup, name: str) -> bool:
     """Return whether a dataset's expert and its student alone are the same training."""
-    return bool(maker.cfg.EXPERTS[name] == maker.cfg.STUDENTS[name])
+    return bool(setup.cfg.EXPERTS[name] == setup.cfg.STUDENTS[name])
 
 
-def _shared(maker: TrainingMaker, key: str) -> list[Training]:
+def _students_alone(setup: Setup, experts: Mapping[str, Training]) -> list[Training]:
+    # A student with the architecture and training of its expert is that expert.
+    return [
+        classifier_training(setup, "STUDENTS", name, key="B1", stage="baselines")
+        for name in setup.names
+        if not expert_is_student(setup, name)
+    ]
+
+
+def _one_head_per_dataset(setup: Setup, experts: Mapping[str, Training]) -> list[Training]:
+    return _shared(setup, "B2", setup.builder.shared_student)
+
+
+def _one_head(setup: Setup, experts: Mapping[str, Training]) -> list[Training]:
+    return _shared(setup, "B3", setup.builder.joined_student, is_joined=True)
+
+
+def _shared(
+    setup: Setup, key: str, build: Callable[[str], nn.Module], **inputs: Any
+) -> list[Training]:
     # Students of the same architecture share one jointly trained network.
     owners: dict[str, list[str]] = {}
-    for name in maker.names:
-        owners.setdefault(sha256_json(maker.cfg.STUDENTS[name]), []).append(name)
-    build = {"B2": maker.builder.shared_student, "B3": maker.builder.joined_student}[key]
-    weights = maker.fingerprints.loss_weights(maker.names)
-    trainings = []
-    for names in owners.values():
-        inputs: dict[str, Any] = maker.fingerprints.network("STUDENTS", names[0])
-        if key == "B3":
-            inputs["is_joined"] = True
-        trainings.append(
-            Training(
-                key=key,
-                stage="baselines",
-                folder=f"baselines/{key}/{'-'.join(names)}",
-                tested_on=tuple(names),
-                **maker.fingerprints.fields(
-                    maker.names, maker.cfg.STUDENTS[names[0]], **inputs, loss_weights=weights
-                ),
-                clips=join_clips([maker.builder.clip("STUDENTS", names[0])]),
-                make_model=partial(build, names[0]),
-                make_task=lambda model: maker.builder.classification_task(model, weights),
-                load_initial=maker.builder.initial_weights("STUDENTS", names[0]),
-            )
+    for name in setup.names:
+        owners.setdefault(sha256_json(setup.cfg.STUDENTS[name]), []).append(name)
+    builder, fingerprints = setup.builder, setup.fingerprints
+    weights = fingerprints.loss_weights(setup.names)
+    return [
+        Training(
+            key=key,
+            stage="baselines",
+            folder=f"baselines/{key}/{'-'.join(names)}",
+            tested_on=tuple(names),
+            **fingerprints.fields(
+                setup.names,
+                setup.cfg.STUDENTS[names[0]],
+                **fingerprints.network("STUDENTS", names[0]),
+                **inputs,
+                loss_weights=weights,
+            ),
+            clips=join_clips([builder.clip("STUDENTS", names[0])]),
+            build_model=partial(build, names[0]),
+            build_task=partial(builder.classification_task, weights=weights),
+            load_initial=partial(builder.load_initial, section="STUDENTS", dataset=names[0]),
         )
+        for names in owners.values()
+    ]
+
+
+def _own_expert(setup: Setup, experts: Mapping[str, Training]) -> list[Training]:
+    return [distilled_from(setup, "B4", name, teacher=experts[name]) for name in setup.names]
+
+
+def _averaged_experts(setup: Setup, experts: Mapping[str, Training]) -> list[Training]:
+    trainings = []
+    for name in setup.names:
+        teacher = _ensemble(setup, name, experts)
+        trainings += [teacher, distilled_from(setup, "B5", name, teacher=teacher)]
     return trainings
 
 
-def _own_expert(maker: TrainingMaker, name: str, expert: Training) -> Training:
-    return maker.distilled(
-        "B4",
-        f"baselines/B4/{name}",
-        name,
-        make_teacher=lambda: maker.load_model(expert),
-        teacher=expert.fingerprint,
-        teacher_clips=expert.clips,
-        needs=(expert,),
-        reference=None,
-    )
-
-
-def _ensemble(maker: TrainingMaker, name: str, experts: dict[str, Training]) -> Training:
-    fused = {key: experts[key] for key in maker.builder.fused_experts}
-
-    def make_model() -> nn.Module:
-        loaded = {key: maker.load_classifier(training) for key, training in fused.items()}
-        return maker.builder.ensemble(loaded, name)
-
+def _ensemble(setup: Setup, name: str, experts: Mapping[str, Training]) -> Training:
+    builder = setup.builder
+    fused = {key: experts[key] for key in builder.fused_experts}
     return Training(
         key="B5_teachers",
         stage="baselines",
         folder=f"baselines/B5_teachers/{name}",
         tested_on=(),
-        **maker.fingerprints.fields(
+        **setup.fingerprints.fields(
             (name,),
-            maker.cfg.STUDENTS[name],
+            setup.cfg.STUDENTS[name],
             ensemble={key: training.fingerprint for key, training in fused.items()},
         ),
-        clips=maker.builder.expert_clips(),
-        make_model=make_model,
-        make_task=lambda model: EnsembleTask(model, cache=build_cache(maker.cfg.DISTILL)),
+        clips=builder.expert_clips(),
+        build_model=partial(builder.ensemble, fused, name),
+        build_task=builder.ensemble_task,
         needs=tuple(fused.values()),
     )
 
 
-def _averaged_experts(maker: TrainingMaker, name: str, teacher: Training) -> Training:
-    return maker.distilled(
-        "B5",
-        f"baselines/B5/{name}",
-        name,
-        make_teacher=lambda: maker.load_model(teacher),
-        teacher=teacher.fingerprint,
-        teacher_clips=teacher.clips,
-        needs=(teacher,),
-        reference=None,
-    )
+def _untrained_teacher(setup: Setup, experts: Mapping[str, Training]) -> list[Training]:
+    trainings = []
+    for name in setup.names:
+        reference = reference_student(setup, name)
+        heads = (name,) if setup.cfg.JOINT.SCOPE == "target" else setup.names
+        untrained = {
+            key: setup.fingerprints.network("EXPERTS", key, is_random=True)
+            for key in setup.builder.fused_experts
+        }
+        inputs = {**joint_inputs(setup, reference), "untrained": untrained, "heads": heads}
+        trainings.append(
+            distilled_training(
+                setup,
+                "B7",
+                name,
+                build_teacher=partial(setup.builder.untrained_teacher, reference, heads),
+                teacher_inputs=inputs,
+                teacher_clips=setup.builder.expert_clips(),
+                reference=reference,
+            )
+        )
+    return trainings
 
 
-def _untrained(maker: TrainingMaker, name: str) -> Training:
-    reference = maker.reference(name)
-    heads = (name,) if maker.cfg.JOINT.SCOPE == "target" else maker.names
-    experts = {
-        key: maker.fingerprints.network("EXPERTS", key, is_random=True)
-        for key in maker.builder.fused_experts
-    }
-    return maker.distilled(
-        "B7",
-        f"baselines/B7/{name}",
-        name,
-        make_teacher=lambda: maker.builder.untrained_teacher(reference, heads),
-        teacher_clips=maker.builder.expert_clips(),
-        teacher={**maker.joint_inputs(reference), "untrained": experts, "heads": heads},
-        needs=(),
-        reference=reference,
-    )
+_BASELINES: dict[str, Callable[[Setup, Mapping[str, Training]], list[Training]]] = {
+    "B1": _students_alone,
+    "B2": _one_head_per_dataset,
+    "B3": _one_head,
+    "B4": _own_expert,
+    "B5": _averaged_experts,
+    "B7": _untrained_teacher,
+}

@@ -5,12 +5,11 @@ from typing import cast
 from rich.table import Table
 
 from videokd.data.lists.stand_in import SPLIT
+from videokd.fusion.describe import describe_joint_teacher
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.levels import LEVEL_NAMES
-from videokd.pipeline.fusion_table import make_fusion_table
-from videokd.pipeline.memory import GIB, advise, count_clips_at_once
-from videokd.pipeline.rehearsal import NUM_CLIPS, rehearse
 from videokd.pipeline.run import Run
+from videokd.pipeline.step_cost import GIB, NUM_CLIPS, advise, count_clips_at_once, measure_step
 from videokd.utils.env import device_memory_bytes
 from videokd.utils.errors import RunError
 
@@ -29,10 +28,22 @@ def show_dry_run(run: Run) -> None:
     for training in run.plan.trainings:
         if training.key == "joint":
             run.console.print(
-                make_fusion_table(cast(JointTeacher, training.make_model()), training.folder)
+                make_fusion_table(cast(JointTeacher, training.build_model()), training.folder)
             )
-    run.console.print(_unit_table(run))
+    run.console.print(_training_table(run))
     _show_costs(run)
+
+
+def make_fusion_table(teacher: JointTeacher, title: str) -> Table:
+    """Build a table with one row per adaptor, fused level and embedding: shapes and parameters."""
+    table = Table(title=f"{title}: {teacher.options.topology}, adaptors and fused levels")
+    for column in ("level", "expert", "in (C x T x H x W)", "out", "parameters"):
+        table.add_column(column, justify="left" if column in ("level", "expert") else "right")
+    for row in describe_joint_teacher(teacher):
+        shapes = ("x".join(map(str, shape)) for shape in (row.in_shape, row.out_shape))
+        expert = row.expert or "fused"
+        table.add_row(row.level, expert, *shapes, f"{row.num_parameters:,}")
+    return table
 
 
 def _dataset_table(run: Run) -> Table:
@@ -69,12 +80,12 @@ def _level_table(run: Run) -> Table:
     return table
 
 
-def _unit_table(run: Run) -> Table:
+def _training_table(run: Run) -> Table:
     table = Table(title="Trainings")
     for column in ("folder", "trained on", "epochs", "steps", "parameters"):
         table.add_column(column, justify="left" if column in ("folder", "trained on") else "right")
     for training in run.plan.trainings:
-        model = training.make_model()
+        model = training.build_model()
         table.add_row(
             training.folder,
             ", ".join(training.trained_on),
@@ -104,7 +115,7 @@ def _show_costs(run: Run) -> None:
             continue
         run.stop.raise_if_set()
         try:
-            cost = rehearse(
+            cost = measure_step(
                 training,
                 num_classes=num_classes,
                 device=run.device,

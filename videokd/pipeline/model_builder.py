@@ -1,9 +1,10 @@
-"""Builder of an experiment's models and tasks, with fresh weights; it does not train or write."""
+"""Builder of an experiment's models and tasks; it does not train or write."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import cast
 
 import torch
 from fvcore.common.config import CfgNode
@@ -12,8 +13,9 @@ from torch import nn
 from videokd.data.build import build_clip_spec
 from videokd.data.clip_spec import ClipSet, ClipSpec
 from videokd.distill.build import build_cache, build_mixing, build_objective
-from videokd.distill.ensemble import ExpertEnsemble
+from videokd.distill.ensemble import EnsembleTask, ExpertEnsemble
 from videokd.distill.tasks import ClassificationTask, StudentTask
+from videokd.engine.checkpoint import load_weights
 from videokd.fusion.build import build_joint_teacher
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.build import build_architecture, build_classifier, load_initial_weights
@@ -21,6 +23,7 @@ from videokd.models.classifier import VideoClassifier, VideoModel
 from videokd.models.joined import HEAD, JoinedClassifier
 from videokd.models.levels import LevelShapes, compute_level_shapes
 from videokd.models.zoo import Architecture
+from videokd.pipeline.training import Training, TrainingFolders
 from videokd.utils.errors import InputError
 
 # Seed offsets of other networks; experts and students use the position of their dataset.
@@ -36,10 +39,21 @@ class ModelBuilder:
     Args:
         cfg: The whole config.
         class_names: Dataset name -> its class names, in the order of DATASETS.
+        folders: Folders of the trained models.
+        is_dry: Whether ``load`` returns fresh weights of the same shapes.
     """
 
-    def __init__(self, cfg: CfgNode, class_names: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        cfg: CfgNode,
+        class_names: Mapping[str, Sequence[str]],
+        folders: TrainingFolders,
+        *,
+        is_dry: bool = False,
+    ) -> None:
         self._cfg = cfg
+        self._folders = folders
+        self._is_dry = is_dry
         self._class_names = dict(class_names)
         self._num_classes = {name: len(classes) for name, classes in class_names.items()}
 
@@ -86,32 +100,60 @@ class ModelBuilder:
         """Build an expert or a student for the classes of its dataset."""
         return self._classifier(section, dataset, {dataset: self._num_classes[dataset]})
 
-    def initial_weights(self, section: str, dataset: str) -> Callable[[Any], None] | None:
-        """Return a function that loads a network's WEIGHTS into its model; None for random weights.
+    def load_initial(
+        self, model: VideoClassifier | JoinedClassifier, *, section: str, dataset: str
+    ) -> None:
+        """Load a network's WEIGHTS into its model; do nothing for random weights.
 
         Args:
+            model: A model of the network, which may have other classifiers.
             section: "EXPERTS" or "STUDENTS".
             dataset: Name of the network's dataset.
+
+        Raises:
+            InputError: The weights do not fit, or lack the classifier that TRAIN False needs.
         """
         node, title = self._cfg[section][dataset], f"{section}.{dataset}"
         if node.WEIGHTS == "random":
-            return None
-        architecture = self.architecture(section, dataset)
-
-        def load(model: VideoClassifier | JoinedClassifier) -> None:
-            plain = model.classifier if isinstance(model, JoinedClassifier) else model
-            report = load_initial_weights(
-                node, plain, architecture, title=title, class_names=self._class_names
+            return
+        plain = model.classifier if isinstance(model, JoinedClassifier) else model
+        report = load_initial_weights(
+            node,
+            plain,
+            self.architecture(section, dataset),
+            title=title,
+            class_names=self._class_names,
+        )
+        if not node.TRAIN and not report.has_head:
+            raise InputError(
+                f"{title}: TRAIN False needs weights that classify its "
+                f"{self._num_classes[dataset]} classes; {report.source}: {report.head}\n"
+                "set TRAIN True to train a new classifier on top of these weights, or use "
+                f"weights that were trained on the classes of {dataset}"
             )
-            if not node.TRAIN and not report.has_head:
-                raise InputError(
-                    f"{title}: TRAIN False needs weights that classify its "
-                    f"{self._num_classes[dataset]} classes; {report.source}: {report.head}\n"
-                    "set TRAIN True to train a new classifier on top of these weights, or use "
-                    f"weights that were trained on the classes of {dataset}"
-                )
 
-        return load
+    def load(self, training: Training) -> nn.Module:
+        """Build the model of a finished training with its weights.
+
+        Raises:
+            InputError: The training is not finished, or its folder holds another config.
+        """
+        if self._is_dry:
+            return training.build_model()
+        folder = self._folders.path(training)
+        if not self._folders.is_finished(training):
+            raise InputError(f"{folder} is not trained yet; run --stage {training.stage} first")
+        return self.load_checkpoint(training, folder / "model.safetensors")
+
+    def load_checkpoint(self, training: Training, path: Path) -> nn.Module:
+        """Build the model of a training with the weights of a file.
+
+        Raises:
+            InputError: The file cannot be read, or has another architecture or other classes.
+        """
+        model = training.build_model()
+        load_weights(model, path, self.head_classes(model))
+        return model
 
     def head_classes(self, model: nn.Module) -> dict[str, tuple[str, ...]]:
         """Return the class names of each classifier of a model, by the prefix of its tensors."""
@@ -134,23 +176,16 @@ class ModelBuilder:
         return JoinedClassifier(self._classifier("STUDENTS", dataset, heads), self._num_classes)
 
     def joint_teacher(
-        self, experts: Mapping[str, VideoClassifier], reference: str, heads: tuple[str, ...]
+        self, experts: Mapping[str, Training], *, reference: str, heads: tuple[str, ...]
     ) -> JointTeacher:
         """Build the joint teacher over trained experts.
 
         Args:
-            experts: The fused experts.
+            experts: Trainings of the fused experts.
             reference: Dataset whose student defines the shapes of the levels.
             heads: Datasets that the teacher classifies.
         """
-        return build_joint_teacher(
-            self._cfg.JOINT,
-            experts,
-            {name: self.shapes("EXPERTS", name) for name in experts},
-            shapes=self.shapes("STUDENTS", reference),
-            num_classes={name: self._num_classes[name] for name in heads},
-            seed=self._seed(_JOINT_SEED),
-        )
+        return self._joint_teacher(self._load_experts(experts), reference, heads)
 
     def untrained_teacher(self, reference: str, heads: tuple[str, ...]) -> JointTeacher:
         """Build a joint teacher over untrained experts (control B7)."""
@@ -165,16 +200,21 @@ class ModelBuilder:
             )
             for name in self.fused_experts
         }
-        return self.joint_teacher(experts, reference, heads)
+        return self._joint_teacher(experts, reference, heads)
 
-    def ensemble(self, experts: Mapping[str, VideoClassifier], dataset: str) -> ExpertEnsemble:
+    def ensemble(self, experts: Mapping[str, Training], dataset: str) -> ExpertEnsemble:
         """Build the average of the experts for a dataset, with untrained heads (baseline B5)."""
         dims = {name: self.shapes("EXPERTS", name).embedding_dim for name in experts}
+        loaded = self._load_experts(experts)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed(_ENSEMBLE_SEED))
             return ExpertEnsemble(
-                experts, dims, dataset=dataset, num_classes=self._num_classes[dataset]
+                loaded, dims, dataset=dataset, num_classes=self._num_classes[dataset]
             )
+
+    def ensemble_task(self, model: ExpertEnsemble) -> EnsembleTask:
+        """Build the task that fits the heads of averaged experts."""
+        return EnsembleTask(model, cache=build_cache(self._cfg.DISTILL))
 
     def classification_task(
         self, model: VideoModel, weights: Mapping[str, float]
@@ -189,13 +229,18 @@ class ModelBuilder:
         )
 
     def student_task(
-        self, student: VideoClassifier, teacher: nn.Module, dataset: str, reference: str | None
+        self,
+        student: VideoClassifier,
+        *,
+        build_teacher: Callable[[], nn.Module],
+        dataset: str,
+        reference: str | None,
     ) -> StudentTask:
         """Build the task of a student.
 
         Args:
             student: Student of ``dataset``.
-            teacher: A model that classifies ``dataset``.
+            build_teacher: Function that returns a model that classifies ``dataset``.
             dataset: Name of the student's dataset.
             reference: Dataset whose student has the shapes of the teacher's levels; None to distil
                 logits only.
@@ -207,7 +252,7 @@ class ModelBuilder:
             shapes = LevelShapes(fused, whole.embedding_dim)
         return StudentTask(
             student,
-            teacher,
+            build_teacher(),
             dataset=dataset,
             objective=build_objective(
                 self._cfg.DISTILL,
@@ -225,10 +270,21 @@ class ModelBuilder:
         """Return the datasets whose clips are used to distil the student of ``dataset``."""
         return (dataset,) if self._cfg.DISTILL.CLIPS == "own" else tuple(self._num_classes)
 
-    def reference_student(self) -> str:
-        """Return the dataset whose student defines the level shapes of a shared teacher."""
-        chosen = str(self._cfg.JOINT.SHAPES_FROM)
-        return next(iter(self._num_classes)) if chosen == "first" else chosen
+    def _load_experts(self, experts: Mapping[str, Training]) -> dict[str, VideoClassifier]:
+        loaded = {name: self.load(training) for name, training in experts.items()}
+        return cast(dict[str, VideoClassifier], loaded)
+
+    def _joint_teacher(
+        self, experts: Mapping[str, VideoClassifier], reference: str, heads: tuple[str, ...]
+    ) -> JointTeacher:
+        return build_joint_teacher(
+            self._cfg.JOINT,
+            experts,
+            {name: self.shapes("EXPERTS", name) for name in experts},
+            shapes=self.shapes("STUDENTS", reference),
+            num_classes={name: self._num_classes[name] for name in heads},
+            seed=self._seed(_JOINT_SEED),
+        )
 
     def _classifier(
         self,

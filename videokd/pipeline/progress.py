@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -13,6 +14,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from videokd.engine.stop import StopRequest
 
 
 class Bar:
@@ -54,6 +57,38 @@ def progress_bar(console: Console, name: str, total: int) -> Iterator[Bar]:
         return
     with Progress(*columns, console=console) as progress:
         yield Bar(progress, name, total)
+
+
+@contextmanager
+def phase_bar(console: Console, stop: StopRequest) -> Iterator["PhaseBar"]:
+    """Yield a bar for work in phases; after a signal its update raises Stopped."""
+    with ExitStack() as stack:
+        try:
+            yield PhaseBar(console, stop, stack)
+        except (BrokenProcessPool, KeyboardInterrupt):
+            # The signal also reached the worker processes.
+            stop.raise_if_set()
+            raise
+
+
+class PhaseBar:
+    """Progress bar that appears at the first update and restarts when the name changes."""
+
+    def __init__(self, console: Console, stop: StopRequest, stack: ExitStack) -> None:
+        self._console = console
+        self._stop = stop
+        self._stack = stack
+        self._name = ""
+        self._bar: Bar | None = None
+
+    def update(self, name: str, done: int, total: int) -> None:
+        """Show ``done`` of ``total`` for the phase ``name``; raise Stopped after a signal."""
+        if self._bar is None or name != self._name:
+            self._stack.close()
+            self._name = name
+            self._bar = self._stack.enter_context(progress_bar(self._console, name, total))
+        self._bar.update(done, "")
+        self._stop.raise_if_set()
 
 
 class _LineBar(Bar):

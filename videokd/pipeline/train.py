@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,20 @@ from videokd.models.classifier import VideoClassifier, trains_in_fp16
 from videokd.models.frozen import Frozen
 from videokd.models.layer_decay import layer_lr_scales
 from videokd.models.levels import Backbone
-from videokd.pipeline.best_weights import save_best
-from videokd.pipeline.fusion_table import make_fusion_table
-from videokd.pipeline.memory import explain_out_of_memory
-from videokd.pipeline.precise_norms import measure_norms
+from videokd.pipeline.dry_run import make_fusion_table
+from videokd.pipeline.finishing import measure_norms, save_best
 from videokd.pipeline.progress import progress_bar
-from videokd.pipeline.provenance import begin_call, end_call
-from videokd.pipeline.rehearsal import make_batch
-from videokd.pipeline.run import Run
+from videokd.pipeline.run import Run, config_differences
 from videokd.pipeline.scoring import validate_training
+from videokd.pipeline.step_cost import explain_out_of_memory, make_batch
 from videokd.pipeline.training import Training
 from videokd.utils.class_names import ClassNames
+from videokd.utils.env import (
+    collect_environment,
+    command_line,
+    peak_memory_gib,
+    reset_peak_memory,
+)
 from videokd.utils.errors import RunError
 from videokd.utils.io import sync
 from videokd.utils.log import log_duration, show
@@ -82,10 +86,9 @@ def run_training(run: Run, training: Training) -> None:
 
 def _run_training(run: Run, training: Training, record: dict[str, Any]) -> None:
     folder = run.plan.path(training)
-    start, call = time.monotonic(), begin_call(run)
-    model = training.make_model()
-    if training.load_initial is not None:
-        training.load_initial(model)
+    start, call = time.monotonic(), _begin_call(run)
+    model = training.build_model()
+    training.load_initial(model)
     if isinstance(model, JointTeacher):
         show(run.console, make_fusion_table(model, training.folder), logger=logger)
     learner = _make_learner(run, training, model)
@@ -103,13 +106,13 @@ def _run_training(run: Run, training: Training, record: dict[str, Any]) -> None:
             best = _save_weights(run, training, result, record["class_names"])
     except BaseException:
         record["seconds"] += time.monotonic() - start
-        end_call(call, run, time.monotonic() - start)
+        _end_call(call, run, time.monotonic() - start)
         if run.ranks.is_first:
             # The original error matters more than a failure to write the elapsed time.
             with suppress(RunError):
                 write_training_file(folder, record)
         raise
-    end_call(call, run, time.monotonic() - start)
+    _end_call(call, run, time.monotonic() - start)
     record |= {
         "seconds": record["seconds"] + time.monotonic() - start,
         "is_finished": True,
@@ -123,6 +126,34 @@ def _run_training(run: Run, training: Training, record: dict[str, Any]) -> None:
             sync(folder)  # after a power cut either the checkpoints or the final weights exist
         _delete_checkpoints(folder)
     run.ranks.wait()  # the next training may load this model
+
+
+def _begin_call(run: Run) -> dict[str, Any]:
+    """Return the record of a new call on a training, and reset the peak memory counters.
+
+    Returns:
+        command, started (UTC), environment, and overrides: the config values that differ from the
+        run directory's ``config.yaml``.
+    """
+    reset_peak_memory(run.device)
+    environment = {
+        **collect_environment(run.device),
+        "num_workers": run.num_workers,
+        "num_threads": torch.get_num_threads(),
+        "num_ranks": run.ranks.num_ranks,
+    }
+    return {
+        "command": command_line(),
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "environment": environment,
+        "overrides": {key: new for key, (_, new) in config_differences(run).items()},
+    }
+
+
+def _end_call(call: dict[str, Any], run: Run, seconds: float) -> None:
+    """Add time and peak memory to the record of a call, in place."""
+    call["seconds"] = round(seconds, 3)
+    call["peak_memory_gib"] = peak_memory_gib(run.device)
 
 
 def _save_weights(
@@ -151,7 +182,7 @@ def _delete_checkpoints(folder: Path) -> None:
 
 
 def _make_learner(run: Run, training: Training, model: nn.Module) -> Learner:
-    task = training.make_task(model).to(run.device)
+    task = training.build_task(model).to(run.device)
     if run.cfg.TRAIN.SYNC_BN:
         sync_batch_norms(task)
     is_sharded = run.cfg.TRAIN.SHARD_WEIGHTS and not run.ranks.is_alone and training.num_steps > 0

@@ -11,8 +11,7 @@ from rich.console import Console
 from videokd.engine.stop import StopRequest
 from videokd.models.build import fill_model_inputs
 from videokd.pipeline.plan import ExperimentPlan
-from videokd.pipeline.prepare import prepare_run
-from videokd.pipeline.run import Run
+from videokd.pipeline.run import Run, prepare_run
 from videokd.pipeline.training import Training
 from videokd.study.variants import Variant, variant_config
 

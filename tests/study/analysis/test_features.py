@@ -20,7 +20,7 @@ def test_maps_are_averaged_over_time_and_space_of_the_centre_view(run, folder):
     training = run.plan.find(folder)
     index = run.datasets["UCF"].index("train")
     features = extract_features(run, training, "UCF", "train")
-    model = training.make_model().eval()
+    model = training.build_model().eval()
     videos = ViewDataset(index, dataset_id=0, clip=training.clips)
     for row in (0, len(index) - 1):
         with torch.no_grad():
@@ -42,7 +42,7 @@ def test_what_was_extracted_is_kept_for_the_unit_and_the_part(run, monkeypatch):
 
     def load(self, training):
         loaded.append(training.folder)
-        return training.make_model()
+        return training.build_model()
 
     monkeypatch.setattr(ExperimentPlan, "load_model", load)
     again = extract_features(run, training, "UCF", "test")

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from videokd.curation.doctor import CheckResult, find_all, summarise, write_report
     from videokd.data.lists.formats.build import read_lists
     from videokd.engine.stop import StopRequest
-    from videokd.pipeline.prepare import generate_synthetic
+    from videokd.pipeline.datasets import generate_synthetic
 
     if args.jobs < 0 or args.deadline <= 0:
         raise InputError(

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Generate the datasets that do not exist yet."""
     from videokd.engine.stop import StopRequest
-    from videokd.pipeline.prepare import generate_synthetic
+    from videokd.pipeline.datasets import generate_synthetic
 
     with StopRequest() as stop:
         generate_synthetic(str(args.output), args.profile, console, stop)

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Scan new and changed files, write the indexes and print a summary."""
     from videokd.cli.prepare.index_summary import show_summary
     from videokd.engine.stop import StopRequest
-    from videokd.pipeline.prepare import generate_synthetic
+    from videokd.pipeline.datasets import generate_synthetic
 
     cfg = _load(args)
     tables = {}

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from videokd.config import override_config
     from videokd.engine.stop import StopRequest
     from videokd.models.build import fill_model_inputs
-    from videokd.pipeline.prepare import prepare_datasets
+    from videokd.pipeline.datasets import prepare_datasets
 
     if args.num < 1:
         raise InputError(f"--num must be > 0, got {args.num}")

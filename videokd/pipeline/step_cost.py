@@ -1,5 +1,6 @@
-"""Rehearsal of a training: one step on generated clips, to measure its cost and find errors."""
+"""Cost of a training step, measured on generated clips; advice when memory is too small."""
 
+import gc
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import (
@@ -22,6 +26,10 @@ from videokd.data.clip_spec import ClipSpec
 from videokd.models.classifier import VideoClassifier
 from videokd.models.frozen import Frozen
 from videokd.pipeline.training import Training
+from videokd.utils.env import device_memory_bytes
+from videokd.utils.errors import RunError
+
+GIB = 2**30
 
 # Two clips: with one, a level with a single position would have no batch statistics.
 NUM_CLIPS = 2
@@ -72,7 +80,7 @@ class StepCost:
         return self.trained_bytes + self.frozen_bytes + self.cast_bytes
 
 
-def rehearse(
+def measure_step(
     training: Training, *, num_classes: Mapping[str, int], device: torch.device, optimizer: str
 ) -> StepCost:
     """Run forward and backward of one step on random clips; nothing is updated.
@@ -88,7 +96,7 @@ def rehearse(
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        task = training.make_task(training.make_model()).to(device).train()
+        task = training.build_task(training.build_model()).to(device).train()
         batch = make_batch(training, num_classes).to(device)
         for module in task.modules():
             if isinstance(module, VideoClassifier):
@@ -149,6 +157,78 @@ def make_batch(training: Training, num_classes: Mapping[str, int]) -> ClipBatch:
             )
         )
     return collate(samples)
+
+
+def count_clips_at_once(cfg: CfgNode) -> int:
+    """Return the number of clips in one forward: the largest part of a step."""
+    return int(-(-cfg.TRAIN.BATCH_SIZE // cfg.TRAIN.ACCUMULATE))
+
+
+def advise(num_clips: int) -> str:
+    """Return advice for a step that fits ``num_clips`` clips; 0 if the weights alone do not fit."""
+    smaller = "or the size of their clips; PRECISION bf16 and CHECKPOINT_ACTIVATIONS help, too"
+    if num_clips < 2:
+        return f"lower the size of the networks, {smaller}"
+    return (
+        f"lower TRAIN.BATCH_SIZE to {num_clips} or less, or raise TRAIN.ACCUMULATE until no more "
+        f"than {num_clips} clips are taken at once, {smaller}"
+    )
+
+
+def explain_out_of_memory(
+    training: Training,
+    cfg: CfgNode,
+    console: Console,
+    *,
+    device: torch.device,
+    classes: Mapping[str, int],
+) -> RunError:
+    """Return the error of a training that ran out of memory, and print its memory breakdown.
+
+    Call this after the training's tensors are freed: it runs a small step to measure the memory per
+    clip.
+
+    Args:
+        training: The training.
+        cfg: The whole config.
+        console: Console of the table.
+        device: Device of the training.
+        classes: Dataset name -> number of its classes.
+    """
+    num_clips, memory = count_clips_at_once(cfg), device_memory_bytes(device)
+    title = (
+        f"{training.folder}: {device} is out of memory ({memory / GIB:.1f} GiB) "
+        f"with {num_clips} clips"
+    )
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    try:
+        cost = measure_step(
+            training, num_classes=classes, device=device, optimizer=cfg.SOLVER.OPTIMIZER
+        )
+    except RuntimeError:  # even the small step fails: another process may hold the memory
+        return RunError(f"{title}, and so it is with two: {advise(0)}")
+    console.print(_memory_table(cost, num_clips, f"Memory of a step of {training.folder}"))
+    # The step did not fit, even if the estimate claims that it does.
+    fitting = min(cost.largest_batch(memory), num_clips - 1)
+    return RunError(f"{title}: {advise(fitting)}")
+
+
+def _memory_table(cost: StepCost, num_clips: int, title: str) -> Table:
+    rows = {
+        "trained weights, gradients, optimizer states": cost.trained_bytes,
+        "frozen weights and buffers": cost.frozen_bytes,
+        "weights cast to the precision of the step": cost.cast_bytes,
+        f"activations of {num_clips} clips": num_clips * cost.kept_bytes_per_clip,
+        "total, without memory of libraries": cost.memory_bytes(num_clips),
+    }
+    table = Table(title=title)
+    table.add_column("memory")
+    table.add_column("GiB", justify="right")
+    for name, num_bytes in rows.items():
+        table.add_row(name, f"{num_bytes / GIB:.2f}")
+    return table
 
 
 def _random_clip(spec: ClipSpec) -> Tensor:

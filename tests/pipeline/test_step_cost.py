@@ -1,11 +1,14 @@
+"""Cost of a step, and the error of a step that needs too much memory."""
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from videokd.pipeline import rehearsal
+from videokd.pipeline import step_cost
 from videokd.pipeline.dry_run import show_dry_run
-from videokd.pipeline.rehearsal import StepCost, make_batch, rehearse
+from videokd.pipeline.step_cost import StepCost, advise, make_batch, measure_step
+from videokd.pipeline.train import run_training
 from videokd.utils.errors import RunError
 
 CPU = torch.device("cpu")
@@ -15,19 +18,19 @@ def _num_classes(run):
     return {name: parts.num_classes for name, parts in run.datasets.items()}
 
 
-def _rehearse(run, folder):
+def _measure(run, folder):
     training = run.plan.find(folder)
-    return rehearse(training, num_classes=_num_classes(run), device=CPU, optimizer="adamw")
+    return measure_step(training, num_classes=_num_classes(run), device=CPU, optimizer="adamw")
 
 
 def test_the_operations_of_an_expert_are_those_that_torch_counts(make_run):
     run = make_run()
     training = run.plan.find("experts/UCF")
-    task = training.make_task(training.make_model()).train()
+    task = training.build_task(training.build_model()).train()
     batch = make_batch(training, _num_classes(run))
     with FlopCounterMode(display=False) as counter:
         task(batch, 0.0).loss.backward()
-    cost = _rehearse(run, "experts/UCF")
+    cost = _measure(run, "experts/UCF")
     assert cost.flops == counter.get_total_flops()
     assert cost.frozen_share == 0.0
 
@@ -35,11 +38,11 @@ def test_the_operations_of_an_expert_are_those_that_torch_counts(make_run):
 def test_the_frozen_share_of_a_student_is_its_teachers_forward(make_run):
     run = make_run()
     training = run.plan.find("students/UCF")
-    task = training.make_task(training.make_model()).train()
+    task = training.build_task(training.build_model()).train()
     clips = make_batch(training, _num_classes(run)).clips.float() / 255
     with FlopCounterMode(display=False) as counter:
         task.teacher(clips)
-    cost = _rehearse(run, "students/UCF")
+    cost = _measure(run, "students/UCF")
     # Beside the features, the teacher's head is asked.
     assert counter.get_total_flops() < cost.frozen_flops < 1.02 * counter.get_total_flops()
     assert 0.0 < cost.frozen_share < 1.0
@@ -48,8 +51,8 @@ def test_the_frozen_share_of_a_student_is_its_teachers_forward(make_run):
 def test_adamw_keeps_three_numbers_beside_each_weight(make_run):
     run = make_run()
     training = run.plan.find("experts/UCF")
-    num_weights = sum(p.numel() for p in training.make_model().parameters())
-    assert _rehearse(run, "experts/UCF").trained_bytes == 4 * 4 * num_weights
+    num_weights = sum(p.numel() for p in training.build_model().parameters())
+    assert _measure(run, "experts/UCF").trained_bytes == 4 * 4 * num_weights
 
 
 def test_what_a_forward_keeps_is_counted_once_and_without_weights():
@@ -64,12 +67,12 @@ def test_what_a_forward_keeps_is_counted_once_and_without_weights():
             return (y.square() + y.cos()).sum()
 
     task = Task()
-    kept = rehearsal._KeptBytes(task)
+    kept = step_cost._KeptBytes(task)
     with kept.watch():
         task(torch.randn(3, 5, requires_grad=True))
     assert kept.num_bytes == 4 * (3 * 5 + 3 * 7)
     assert kept.num_cast_bytes == 0
-    kept = rehearsal._KeptBytes(task)
+    kept = step_cost._KeptBytes(task)
     with torch.autocast("cpu", torch.bfloat16), kept.watch():
         task(torch.randn(3, 5, requires_grad=True))
     assert kept.num_cast_bytes == 2 * 5 * 7
@@ -110,7 +113,7 @@ def test_a_dry_run_names_the_training_whose_first_step_fails(make_run, monkeypat
     def fail(*args, **options):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("videokd.pipeline.dry_run.rehearse", fail)
+    monkeypatch.setattr("videokd.pipeline.dry_run.measure_step", fail)
     with pytest.raises(RunError, match="experts/UCF: its first step fails: out of memory"):
         show_dry_run(make_run())
 
@@ -118,7 +121,7 @@ def test_a_dry_run_names_the_training_whose_first_step_fails(make_run, monkeypat
 def test_the_attention_of_a_cpu_is_counted():
     # (B, heads, L, D): two products of 2 L L D each, forward; five of them backward.
     q, k, v = (torch.randn(2, 3, 5, 8, requires_grad=True) for _ in range(3))
-    counter = rehearsal._FlopCounter()
+    counter = step_cost._FlopCounter()
     with counter:
         attention = torch.nn.functional.scaled_dot_product_attention(q, k, v)
     assert counter.total == 2 * 3 * 2 * (2 * 5 * 5 * 8)
@@ -130,7 +133,7 @@ def test_the_attention_of_a_cpu_is_counted():
 def test_the_backward_of_a_depthwise_convolution_costs_twice_its_forward():
     # 6 channels of 4 x 5 x 5 positions, 27 products each.
     conv = nn.Conv3d(6, 6, 3, padding=1, groups=6, bias=False)
-    counter = rehearsal._FlopCounter()
+    counter = step_cost._FlopCounter()
     with counter:
         result = conv(torch.randn(1, 6, 4, 5, 5, requires_grad=True))
     forward = 2 * 6 * (4 * 5 * 5) * 27
@@ -138,3 +141,60 @@ def test_the_backward_of_a_depthwise_convolution_costs_twice_its_forward():
     with counter:
         result.sum().backward()
     assert counter.total == 3 * forward
+
+
+@pytest.fixture
+def train_beyond_memory(make_run, monkeypatch):
+    """``train_beyond_memory(largest)``: with more than ``largest`` clips at once it is too much."""
+
+    def train(largest, *overrides):
+        run = make_run("SOLVER.MAX_EPOCH", 1, *overrides, is_dry=False, datasets=["UCF"])
+        training = run.plan.find("experts/UCF")
+        plain = torch.nn.Conv3d.forward
+
+        def forward(module, clips):
+            if len(clips) > largest:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")
+            return plain(module, clips)
+
+        monkeypatch.setattr(torch.nn.Conv3d, "forward", forward)
+        run_training(run, training)
+        return run
+
+    return train
+
+
+def test_a_step_beyond_the_memory_says_what_to_lower_and_where_it_goes(
+    train_beyond_memory, capsys, caplog, monkeypatch
+):
+    monkeypatch.setattr(step_cost, "device_memory_bytes", lambda device: 2**30)
+    message = (
+        r"^experts/UCF: cpu is out of memory \(1.0 GiB\) with 8 clips: lower TRAIN.BATCH_SIZE to 7 "
+        "or less, or raise TRAIN.ACCUMULATE until no more than 7 clips are taken at once"
+    )
+    with pytest.raises(RunError, match=message):
+        train_beyond_memory(4)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Memory of a step of experts/UCF" in shown
+    assert "activations of 8 clips" in shown
+    assert "experts/UCF: CUDA out of memory. Tried to allocate 2 GiB." in caplog.text
+
+
+def test_the_advice_is_the_number_that_the_estimate_says(train_beyond_memory, monkeypatch):
+    monkeypatch.setattr(StepCost, "largest_batch", lambda cost, memory: 5)
+    with pytest.raises(RunError, match="lower TRAIN.BATCH_SIZE to 5 or less"):
+        train_beyond_memory(4)
+
+
+def test_a_memory_that_others_hold_is_said_to_be_too_small_for_two_clips(train_beyond_memory):
+    with pytest.raises(RunError, match="with 8 clips, and so it is with two: lower the size"):
+        train_beyond_memory(1)
+
+
+def test_the_advice_helps(train_beyond_memory):
+    run = train_beyond_memory(4, "TRAIN.ACCUMULATE", 2, "TRAIN.EVAL_PERIOD", 0)
+    assert (run.folder / "experts" / "UCF" / "model.safetensors").exists()
+
+
+def test_where_the_weights_are_too_much_fewer_clips_do_not_help():
+    assert advise(1).startswith("lower the size of the networks, or the size of their clips; ")
