@@ -53,7 +53,7 @@ def _render(context: Mapping[str, Any]) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("videokd.pipeline", "templates"),
+        loader=jinja2.PackageLoader("videokd.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
