@@ -8,7 +8,7 @@ from videokd.config.defaults import dataset_template, default_config, model_temp
 from videokd.data.augment import AugmentSpec, RandAugment, RandomErasing
 from videokd.data.build import build_augment, build_clip_spec, build_datasets
 from videokd.data.clip_spec import ClipSpec
-from videokd.data.lists.formats.build import index_folder, read_lists
+from videokd.data.lists.build import index_folder, read_lists
 from videokd.data.lists.index_store import save_indexes
 from videokd.utils.errors import InputError
 

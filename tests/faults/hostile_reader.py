@@ -21,7 +21,8 @@ from videokd.data.clip_spec import ClipSpec
 from videokd.data.dataset import ClipDataset
 from videokd.data.decode import open_video
 from videokd.data.frame_cache import FrameCache
-from videokd.data.lists.formats import read_folder
+from videokd.data.lists.formats.read import find_dataset
+from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.data.lists.index import VideoIndex, VideoRecord
 from videokd.data.test_views import ViewDataset
 from videokd.utils.errors import InputError, VideoError
@@ -65,18 +66,16 @@ class Notes:
 
 def read_list(root: Path, path: str, folder: str, backend: str) -> list[str]:
     """Read a video from an annotation list, as in training."""
-    from videokd.data.lists.formats import read_path_list
-
     lists = root.parent / "lists"
     (lists / "train.csv").write_bytes(f"{path} 0\n".encode(errors="surrogatepass"))
-    index = read_path_list(root, annotations=lists)["train"]
+    index = find_dataset(DatasetSpec("list", root=root, annotations=lists), name="list")["train"]
     return _read_clips(index, backend)
 
 
 def read_classes(root: Path, path: str, folder: str, backend: str) -> list[str]:
     """Read what lies in a folder of classes, as in a test."""
-    parts = read_folder(root / folder)
-    index = parts.get("test", parts["train"])
+    indexes = find_dataset(DatasetSpec("folder", root=root / folder), name="folder")
+    index = indexes.get("test", indexes["train"])
     views = ViewDataset(index, dataset_id=0, clip=_CLIP, backend=backend)
     return [
         s.cause if isinstance(s, BadVideo) else ""

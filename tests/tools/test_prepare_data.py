@@ -274,7 +274,7 @@ def test_a_preview_is_the_same_wherever_clips_are_cut(tool, write_config, drawn,
 
 def test_a_preview_shows_the_views_of_a_test(tool, write_config, drawn, tmp_path):
     config = write_config(["UCF", "KINETICS"])
-    words = ["preview", "--cfg", config, "TEST.NUM_SPATIAL_CROPS", 3, "--part", "test"]
+    words = ["preview", "--cfg", config, "TEST.NUM_SPATIAL_CROPS", 3, "--split", "test"]
     output = ["--dataset", "KINETICS", "--num", 2, "--output", tmp_path / "a.png"]
     assert tool(*words, *output)[0] == 0
     assert len(drawn[0]) == 2
@@ -286,7 +286,7 @@ def test_a_preview_shows_the_views_of_a_test(tool, write_config, drawn, tmp_path
 
 
 def test_a_preview_of_a_test_follows_the_clip_rule(tool, write_config, drawn, tmp_path):
-    words = ["preview", "--cfg", write_config(["UCF"]), "--part", "test", "--num", 2]
+    words = ["preview", "--cfg", write_config(["UCF"]), "--split", "test", "--num", 2]
     for rule in ("segment_centres", "end_inclusive"):
         output = ["--output", tmp_path / f"{rule}.png"]
         assert tool(*words, f"TEST.CLIP_RULE={rule}", *output)[0] == 0

@@ -13,7 +13,8 @@ from videokd.data.batch import ClipRequest
 from videokd.data.clip_spec import ClipSpec
 from videokd.data.dataset import ClipDataset
 from videokd.data.frame_cache import FrameCache
-from videokd.data.lists.formats import read_hmdb51, read_kinetics, read_ucf101
+from videokd.data.lists.formats.read import read_dataset
+from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.data.lists.index import VideoIndex
 from videokd.data.test_views import ViewDataset
 from videokd.synthetic import generate_datasets
@@ -52,15 +53,15 @@ def benchmark_frame_cache(folder: Path, *, num_rounds: int, num_videos: int = 12
 
 
 def _read_indexes(root: Path) -> dict[str, VideoIndex]:
-    ucf, hmdb, kinetics = (root / f"{n}_style" for n in ("ucf", "hmdb", "kinetics"))
-    datasets = {
-        "avi": read_ucf101(ucf / "UCF-101", annotations=ucf / "ucfTrainTestlist", split=1),
-        "avi_b_frames": read_hmdb51(
-            hmdb / "videos", annotations=hmdb / "testTrainMulti_7030_splits", split=1
-        ),
-        "mp4": read_kinetics(kinetics, annotations=kinetics / "annotations"),
+    specs = {
+        "avi": ("ucf101", "ucf_style/UCF-101", "ucf_style/ucfTrainTestlist"),
+        "avi_b_frames": ("hmdb51", "hmdb_style/videos", "hmdb_style/testTrainMulti_7030_splits"),
+        "mp4": ("kinetics", "kinetics_style", "kinetics_style/annotations"),
     }
-    return {name: parts["train"] for name, parts in datasets.items()}
+    return {
+        name: read_dataset(DatasetSpec(format, root / videos, root / lists), name=format)["train"]
+        for name, (format, videos, lists) in specs.items()
+    }
 
 
 def _read_clips(

@@ -15,7 +15,7 @@ from videokd.data.batch_plan import BatchPlan, PlanSampler
 from videokd.data.clip_spec import ClipSet, ClipSpec
 from videokd.data.dataset import ClipDataset
 from videokd.data.frame_cache import FrameCache
-from videokd.data.lists.formats.build import load_indexes
+from videokd.data.lists.build import load_indexes
 from videokd.data.lists.index import VideoIndex, hold_out_groups
 from videokd.data.lists.stand_in import make_stand_in
 from videokd.data.loader import LoadingOptions, Losses, iterate_batches

@@ -28,8 +28,8 @@ def run(capsys):
     ("words", "counts"),
     [
         (["ucf101"], "train=9537 test=3783 classes=101\n"),
-        (["ucf101", "--split", 3], "train=9624 test=3696 classes=101\n"),
-        (["hmdb51", "--split", 2], "train=3570 test=1530 classes=51\n"),
+        (["ucf101", "--split-number", 3], "train=9624 test=3696 classes=101\n"),
+        (["hmdb51", "--split-number", 2], "train=3570 test=1530 classes=51\n"),
     ],
 )
 def test_the_real_lists_are_counted(run, words, counts):

@@ -10,7 +10,7 @@ from videokd.cli.prepare import index as command
 from videokd.config import load_config
 from videokd.curation import scan
 from videokd.data.build import build_datasets
-from videokd.data.lists.formats import build
+from videokd.data.lists import build
 from videokd.data.lists.index import RecordTable
 from videokd.engine.stop import Stopped
 from videokd.utils.errors import InputError
@@ -130,18 +130,15 @@ def test_only_changed_files_are_opened_again(config, config_file, do_index, prob
 
 
 def test_an_index_changes_nothing_but_what_is_known_of_the_files(
-    write_config, do_index, make_run, tmp_path, monkeypatch
+    write_config, do_index, tmp_path, monkeypatch
 ):
-    write_config(["UCF"], DATA={"INDEX_DIR": str(tmp_path / "index")})
-    do_index("--config-file", tmp_path / "config.yaml")
-    plain = make_run(datasets=["UCF"])
+    path = write_config(["UCF"], DATA={"INDEX_DIR": str(tmp_path / "index")})
+    do_index("--config-file", path)
+    plain = build_datasets(load_config(path, ["DATA.INDEX_DIR", ""]))["UCF"]
     monkeypatch.setattr(build, "_read_indexes", None)
-    run = make_run("DATA.INDEX_DIR", tmp_path / "index", datasets=["UCF"])
-    assert [training.fingerprint for training in run.plan.trainings] == [
-        training.fingerprint for training in plain.plan.trainings
-    ]
-    for part in ("train", "val", "test"):
-        index, expected = run.datasets["UCF"].index(part), plain.datasets["UCF"].index(part)
+    indexed = build_datasets(load_config(path, []))["UCF"]
+    for split in ("train", "val", "test"):
+        index, expected = indexed.index(split), plain.index(split)
         assert isinstance(index.records, RecordTable)
         assert index.digest() == expected.digest()
         assert [r.path for r in index.records] == [r.path for r in expected.records]

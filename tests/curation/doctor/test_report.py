@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 from videokd.curation.doctor import CheckResult, find_all, summarise, write_report
-from videokd.data.lists.formats.path_list import read_path_list
+from videokd.data.lists.formats.read import find_dataset
+from videokd.data.lists.formats.spec import DatasetSpec
 
 
 @pytest.fixture
@@ -105,7 +106,8 @@ def test_the_cleaned_lists_are_read_as_the_dataset_without_its_bad_videos(check,
         (tmp_path / record.path).touch()
     for part in result.parts:
         lists = tmp_path / "lists" / "A"
-        index = read_path_list(tmp_path, annotations=lists, dataset="A")[part.part]
+        spec = DatasetSpec("list", root=tmp_path, annotations=lists)
+        index = find_dataset(spec, name="A")[part.part]
         assert list(index.records) == result.cleaned(part)
         assert index.class_names == part.index.class_names
 

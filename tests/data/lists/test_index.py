@@ -121,9 +121,9 @@ def test_the_held_out_groups_of_a_class_are_nearest_to_the_share(keep):
         )
         index = keep(VideoIndex(records, tuple("abcdefgh"), Path("/"), "toy", "train"))
         fraction = rng.uniform(0.01, 0.99)
-        parts = hold_out_groups(index, fraction=fraction, seed=seed)
+        pair = hold_out_groups(index, fraction=fraction, seed=seed)
         for label in range(index.num_classes):
-            train, held = (group_sizes(part, label) for part in parts)
+            train, held = (group_sizes(own, label) for own in pair)
             assert not train.keys() & held.keys()
             sizes = list((train + held).values())
             wish = fraction * sum(sizes)
@@ -172,7 +172,7 @@ def test_a_share_that_groups_do_not_allow_is_warned_of_once(sizes, message, capl
         hold_out_groups(make_uneven_index(*sizes), fraction=0.2, seed=0)
     assert len(caplog.messages) == bool(message)
     assert message in caplog.text
-    assert ("GROUP_PATTERN sets what part of a path" in caplog.text) == bool(message)
+    assert ("GROUP_PATTERN sets what in a path" in caplog.text) == bool(message)
 
 
 def test_held_out_groups_are_whole_and_the_parts_cover_the_index():

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Check the videos, write the report and print its path; return 1 if a problem was found."""
     from videokd.curation.doctor import CheckResult, find_all, summarise, write_report
-    from videokd.data.lists.formats.build import read_lists
+    from videokd.data.lists.build import read_lists
     from videokd.engine.stop import StopRequest
     from videokd.pipeline.datasets import generate_synthetic
 

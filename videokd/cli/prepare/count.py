@@ -5,7 +5,8 @@ import argparse
 from rich.console import Console
 
 from videokd.cli.common import path_argument
-from videokd.data.lists.formats import FORMATS, DatasetSpec, count_dataset, find_dataset
+from videokd.data.lists.formats.read import FORMATS, count_dataset, find_dataset
+from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.utils.errors import InputError
 from videokd.utils.io import atomic_write_text
 
@@ -16,12 +17,14 @@ _KEYS = ("train", "val", "test", "classes", "missing")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --format, --annotations, --split, --root, --missing, --separator, --group-pattern."""
+    """Add the options of a dataset, and --missing."""
     parser.add_argument("--format", required=True, choices=tuple(FORMATS))
     parser.add_argument(
         "--annotations", type=path_argument, help="folder of the lists; for all formats but folder"
     )
-    parser.add_argument("--split", type=int, default=DatasetSpec.split, choices=(1, 2, 3))
+    parser.add_argument(
+        "--split-number", type=int, default=1, choices=(1, 2, 3), help="as DATASETS.<NAME>.SPLIT"
+    )
     parser.add_argument(
         "--root",
         type=path_argument,
@@ -43,7 +46,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         args.format,
         root=args.root,
         annotations=args.annotations,
-        split=args.split,
+        split_number=args.split_number,
         separator=args.separator,
         group_pattern=args.group_pattern,
     )
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     missing: list[str] = []
     if FORMATS[args.format].needs_annotations and args.root is not None:
         indexes = find_dataset(spec, name=args.format)
-        counts = {part: len(index) + len(index.missing) for part, index in indexes.items()}
+        counts = {s: len(index) + len(index.missing) for s, index in indexes.items()}
         counts["classes"] = next(iter(indexes.values())).num_classes
         missing = [path for index in indexes.values() for path in index.missing]
         counts["missing"] = len(missing)

@@ -66,7 +66,7 @@ def _load(args: argparse.Namespace) -> CfgNode:
 def _index_dataset(
     cfg: CfgNode, name: str, args: argparse.Namespace, console: Console, stop: "StopRequest"
 ) -> "MediaTable":
-    from videokd.data.lists.formats.build import index_folder, read_lists
+    from videokd.data.lists.build import index_folder, read_lists
     from videokd.data.lists.index_store import add_media, save_indexes
     from videokd.utils.io import write_csv
 

@@ -1,7 +1,7 @@
 """Prepare datasets: generate the demo data, count, index, check, resize, convert or preview videos.
 
 python tools/prepare_data.py demo --output data/demo
-python tools/prepare_data.py count --format ucf101 --annotations DIR --split 1
+python tools/prepare_data.py count --format ucf101 --annotations DIR --split-number 1
 python tools/prepare_data.py index --config-file configs/demo/mlfd.yaml DATA.INDEX_DIR data/index
 python tools/prepare_data.py check --root DIR --format ucf101 --annotations DIR --output DIR
 python tools/prepare_data.py resize --input DIR --output DIR --short-side 256

@@ -32,10 +32,10 @@ _MAX_VIEWS = 9
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the config, --output, --part, --dataset, --num and --seed."""
+    """Add the config, --output, --split, --dataset, --num and --seed."""
     add_config_arguments(parser)
     parser.add_argument("--output", required=True, type=path_argument, metavar="FILE.png")
-    parser.add_argument("--part", choices=("train", "val", "test"), default="train")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="train")
     parser.add_argument("--dataset", metavar="NAME", help="default: all, one after the other")
     parser.add_argument("--num", type=int, default=8, metavar="N", help="videos per dataset")
     parser.add_argument("--seed", type=int, help="default: SEED of the config")
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     cfg = fill_model_inputs(load_config_of(args))
     if args.seed is not None:
         cfg = override_config(cfg, ["SEED", args.seed], source="--seed")
-    draw = _draw_training if args.part == "train" else partial(_draw_views, part=args.part)
+    draw = _draw_training if args.split == "train" else partial(_draw_views, split=args.split)
     rows = []
     with StopRequest() as stop:
         datasets = prepare_datasets(cfg, console, stop)
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 for row in islice(drawn, args.num):
                     rows.append(row)
                     stop.raise_if_set()
-    sheet = draw_sheet(rows, f"{args.config_file}: {args.part}, seed {cfg.SEED}")
+    sheet = draw_sheet(rows, f"{args.config_file}: {args.split}, seed {cfg.SEED}")
     args.output.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(args.output)
     console.print(f"{len(rows)} videos drawn: {args.output}", highlight=False, soft_wrap=True)
@@ -109,7 +109,7 @@ def _draw_training(
 
 
 def _draw_views(
-    cfg: CfgNode, parts: "DatasetParts", *, num_videos: int, part: str
+    cfg: CfgNode, parts: "DatasetParts", *, num_videos: int, split: str
 ) -> "Generator[Row, None, None]":
     """Draw the views that score a student, of videos chosen by the seed."""
     import numpy as np
@@ -123,14 +123,14 @@ def _draw_views(
     from videokd.data.clip_spec import ClipSet
     from videokd.engine.stop import ignore_signals
 
-    index = parts.index(part)
+    index = parts.index(split)
     order = np.random.default_rng(cfg.SEED).permutation(len(index))[:num_videos]
     index = replace(index, records=tuple(index.records[int(place)] for place in sorted(order)))
     plan = build_view_plan(cfg)
     loader = build_view_loader(
         cfg,
-        replace(parts, val=index) if part == "val" else replace(parts, test=index),
-        part,
+        replace(parts, val=index) if split == "val" else replace(parts, test=index),
+        split,
         clips=ClipSet(build_clip_spec(cfg, cfg.STUDENTS[parts.name])),
         views=plan,
         place=LoaderPlace(0, ignore_signals, pin_memory=False),

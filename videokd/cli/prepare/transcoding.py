@@ -46,7 +46,7 @@ def transcode_folder(args: argparse.Namespace, spec: "EncodeSpec", console: Cons
         console: Console of the progress bar.
     """
     from videokd.curation.transcode_tree import TreeTranscoder
-    from videokd.data.lists.file_names import describe_other_files
+    from videokd.data.lists.formats.finding import describe_other_files
     from videokd.engine.stop import StopRequest, ignore_signals
     from videokd.pipeline.progress import progress_bar
     from videokd.utils.env import num_available_cores

@@ -9,7 +9,7 @@ from videokd.utils.errors import InputError
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --config-file, --root, --format, --annotations, --split, --name and overrides."""
+    """Add --config-file, --root, --format, --annotations, --split-number, --name and overrides."""
     what = parser.add_argument_group("the videos: those of a config, or one dataset")
     what.add_argument(
         *("--config-file", "--cfg"), type=path_argument, metavar="FILE", help="YAML config"
@@ -19,7 +19,9 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--annotations", type=path_argument, metavar="DIR", help="folder of the lists"
     )
-    what.add_argument("--split", type=int, default=1, help="1, 2 or 3, where there are several")
+    what.add_argument(
+        "--split-number", type=int, default=1, help="as DATASETS.<NAME>.SPLIT: 1, 2 or 3"
+    )
     what.add_argument("--name", default="VIDEOS", help="what configs call it")
     what.add_argument("overrides", nargs="*", default=[], metavar="KEY VALUE")
     what.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE")
@@ -43,6 +45,6 @@ def load_datasets(args: argparse.Namespace) -> CfgNode:
     for section in ("DATASETS", "EXPERTS", "STUDENTS"):
         cfg[section][args.name] = TEMPLATES[section]()
     node = cfg.DATASETS[args.name]
-    node.FORMAT, node.ROOT, node.SPLIT = args.format, str(args.root), args.split
+    node.FORMAT, node.ROOT, node.SPLIT = args.format, str(args.root), args.split_number
     node.ANNOTATIONS = str(args.annotations or "")
     return override_config(cfg, [*args.overrides, *args.opts], source="the command line")

@@ -87,8 +87,8 @@ class VideoIndex:
         digest = hashlib.sha256(f"[{_dump(self.class_names)},[".encode("ascii"))
         rows = iter(_listed_fields(self.records))
         separator = ""
-        while part := list(islice(rows, _NUM_ROWS_PER_TEXT)):
-            digest.update(f"{separator}{_dump(part)[1:-1]}".encode("ascii"))
+        while chunk := list(islice(rows, _NUM_ROWS_PER_TEXT)):
+            digest.update(f"{separator}{_dump(chunk)[1:-1]}".encode("ascii"))
             separator = ","
         digest.update(b"]]")
         return digest.hexdigest()
@@ -97,7 +97,7 @@ class VideoIndex:
 def hold_out_groups(
     index: VideoIndex, *, fraction: float, seed: int
 ) -> tuple[VideoIndex, VideoIndex]:
-    """Split an index into a training and a held-out part by whole groups, class by class.
+    """Split an index into training and held-out records by whole groups, class by class.
 
     In every class, the groups whose number of videos is nearest to `fraction` of the class are held
     out; ties are broken by a random order of the groups. At least one group stays in training and,
@@ -111,11 +111,11 @@ def hold_out_groups(
     Args:
         index: The index to split.
         fraction: Share of each class to hold out, inside (0, 1).
-        seed: Seed of the choice; the same videos and seed give the same parts.
+        seed: Seed of the choice; the same videos and seed give the same result.
 
     Returns:
         (training, held out), both in the order of `index` and with all its classes. Only the
-        training part lists the missing videos.
+        training index lists the missing videos.
 
     Raises:
         InputError: fraction is outside (0, 1).
@@ -212,7 +212,7 @@ def _warn_of_coarse_groups(
     _logger.warning(
         "%s: %d of %d videos (%.0f %%) are held out of %s, wanted were %.0f %%: groups stay whole, "
         "e.g. of class %r %d of %d videos are held out, it has %d groups, the largest of %d; in "
-        "formats folder and list, GROUP_PATTERN sets what part of a path names a group",
+        "formats folder and list, GROUP_PATTERN sets what in a path names a group",
         *(index.dataset, held.sum(), totals.sum(), 100 * held.sum() / totals.sum(), index.split),
         *(100 * fraction, index.class_names[worst], held[worst], totals[worst]),
         *(np.count_nonzero(own), own.max()),

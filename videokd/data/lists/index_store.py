@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from videokd import __version__
-from videokd.data.lists.file_names import VIDEO_EXTENSIONS
+from videokd.data.lists.formats.finding import VIDEO_EXTENSIONS
 from videokd.data.lists.formats.path_list import CLASS_FILE
 from videokd.data.lists.index import RecordTable, VideoIndex
 from videokd.data.lists.media import MediaInfo
@@ -17,7 +17,7 @@ from videokd.utils.errors import InputError
 from videokd.utils.io import read_json, sha256_json, write_json
 
 _NUM_NAMED = 5
-_PARTS_FILE = "parts.json"
+_SPLITS_FILE = "splits.json"
 
 
 def index_key(options: Mapping[str, Any], *, lists: Path | None) -> str:
@@ -77,11 +77,11 @@ def add_media(index: VideoIndex, files: Iterable[MediaInfo]) -> VideoIndex:
 
 
 def save_indexes(folder: Path, indexes: Mapping[str, VideoIndex]) -> None:
-    """Write the indexes of a dataset's parts into a folder, replacing the indexes in it.
+    """Write the indexes of a dataset's splits into a folder, replacing the indexes in it.
 
     The root is not stored.
     """
-    for part, index in indexes.items():
+    for split, index in indexes.items():
         about = {
             "class_names": list(index.class_names),
             "dataset": index.dataset,
@@ -89,9 +89,9 @@ def save_indexes(folder: Path, indexes: Mapping[str, VideoIndex]) -> None:
             "missing": list(index.missing),
             "mirror_labels": None if index.mirror_labels is None else list(index.mirror_labels),
         }
-        RecordTable.from_rows(index.records).save(folder / part, about=about)
+        RecordTable.from_rows(index.records).save(folder / split, about=about)
     # Written last: a folder without this file is incomplete.
-    write_json(folder / _PARTS_FILE, list(indexes))
+    write_json(folder / _SPLITS_FILE, list(indexes))
 
 
 def open_indexes(folder: Path, *, root: Path) -> dict[str, VideoIndex]:
@@ -106,9 +106,9 @@ def open_indexes(folder: Path, *, root: Path) -> dict[str, VideoIndex]:
     Raises:
         InputError: an index is damaged.
     """
-    if not (folder / _PARTS_FILE).exists():
+    if not (folder / _SPLITS_FILE).exists():
         return {}
-    return {part: _open_index(folder / part, root) for part in read_json(folder / _PARTS_FILE)}
+    return {split: _open_index(folder / split, root) for split in read_json(folder / _SPLITS_FILE)}
 
 
 def _open_index(folder: Path, root: Path) -> VideoIndex:
@@ -138,12 +138,12 @@ def find_bad_videos(index: VideoIndex) -> dict[str, str]:
 def describe_unusable(index: VideoIndex) -> str:
     """Return a line about missing and unusable videos of an index; "" if there are none."""
     bad = list(find_bad_videos(index).items())
-    parts = []
+    lines = []
     if index.missing:
-        parts.append(f"{len(index.missing)} are missing (first: {index.missing[0]})")
+        lines.append(f"{len(index.missing)} are missing (first: {index.missing[0]})")
     if bad:
         named = "; ".join(f"{path}: {cause}" for path, cause in bad[:_NUM_NAMED])
         rest = f"; and {len(bad) - _NUM_NAMED} more" if len(bad) > _NUM_NAMED else ""
-        parts.append(f"{len(bad)} cannot be used ({named}{rest})")
+        lines.append(f"{len(bad)} cannot be used ({named}{rest})")
     num_listed = len(index) + len(index.missing)
-    return f"of {num_listed} listed videos {' and '.join(parts)}" if parts else ""
+    return f"of {num_listed} listed videos {' and '.join(lines)}" if lines else ""

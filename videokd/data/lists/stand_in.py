@@ -46,13 +46,14 @@ def make_stand_in(name: str, *, format: str, root: Path) -> tuple[VideoIndex, Vi
     train, test = (
         VideoIndex(
             tuple(
-                VideoRecord(f"{part}/{n}", n % num_classes, name, f"{n}") for n in range(num_videos)
+                VideoRecord(f"{split}/{n}", n % num_classes, name, f"{n}")
+                for n in range(num_videos)
             ),
             class_names,
             root,
             name,
             SPLIT,
         )
-        for part, num_videos in (("train", num_train), ("test", num_test))
+        for split, num_videos in (("train", num_train), ("test", num_test))
     )
     return train, test

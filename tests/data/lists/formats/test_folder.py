@@ -2,8 +2,9 @@ import logging
 
 import pytest
 
-from videokd.data.lists.file_names import VIDEO_EXTENSIONS
-from videokd.data.lists.formats import count_folder, read_folder
+from videokd.data.lists.formats.finding import VIDEO_EXTENSIONS
+from videokd.data.lists.formats.read import count_dataset, find_dataset
+from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.utils.errors import InputError
 
 
@@ -19,6 +20,15 @@ def folder(tmp_path):
     return make
 
 
+def read_folder(root, group_pattern=""):
+    spec = DatasetSpec("folder", root=root, group_pattern=group_pattern)
+    return find_dataset(spec, name="folder")
+
+
+def count_folder(root):
+    return count_dataset(DatasetSpec("folder", root=root))
+
+
 def test_classes_are_folders_sorted_by_name(folder):
     root = folder("train/b/x_1.MP4", "train/a/y_1.avi", "train/a/notes.txt", "test/b/z.webm")
     index = read_folder(root)["train"]
@@ -30,15 +40,15 @@ def test_classes_are_folders_sorted_by_name(folder):
     assert [r.label for r in read_folder(root)["test"].records] == [1]
 
 
-def test_a_val_folder_serves_as_the_test_part(folder):
+def test_a_val_folder_serves_as_the_test_split(folder):
     root = folder("train/a/x.mp4", "val/a/y.mp4")
     assert read_folder(root)["test"].records[0].path == "val/a/y.mp4"
 
 
-def test_without_parts_whole_groups_are_drawn_for_testing(folder):
+def test_without_splits_whole_groups_are_drawn_for_testing(folder):
     root = folder(*(f"{c}/g{g}_{n}.mp4" for c in "ab" for g in range(5) for n in range(2)))
-    train, test = read_folder(root, test_fraction=0.4).values()
-    assert (len(train), len(test)) == (12, 8)
+    train, test = read_folder(root).values()
+    assert (len(train), len(test)) == (16, 4)
     assert not {(r.label, r.group) for r in train.records} & {
         (r.label, r.group) for r in test.records
     }
@@ -71,14 +81,14 @@ def test_what_is_not_a_video_is_counted_and_named_in_one_line(folder, caplog):
 def test_a_val_folder_beside_a_test_folder_is_the_val_part(folder):
     root = folder("train/a/x.mp4", "valid/a/y.mp4", "test/a/z.mp4")
     indexes = read_folder(root)
-    assert {part: (index.records[0].path, index.split) for part, index in indexes.items()} == {
+    assert {split: (index.records[0].path, index.split) for split, index in indexes.items()} == {
         "train": ("train/a/x.mp4", "train/"),
         "val": ("valid/a/y.mp4", "valid/"),
         "test": ("test/a/z.mp4", "test/"),
     }
     assert count_folder(root) == {"train": 1, "val": 1, "test": 1, "classes": 1}
     (root / "val").mkdir()
-    with pytest.raises(InputError, match=r"/val and valid/ may both be the val part; keep one"):
+    with pytest.raises(InputError, match=r"/val and valid/ may both be the val split; keep one"):
         read_folder(root)
 
 

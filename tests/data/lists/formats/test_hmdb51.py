@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from videokd.data.lists.formats import count_hmdb51, read_hmdb51
+from videokd.data.lists.formats.read import count_dataset, find_dataset
+from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.utils.errors import InputError
 
-REAL = Path(__file__).resolve().parents[4] / "shared" / "annotations" / "hmdb51"
+REAL = Path(__file__).resolve().parents[5] / "shared" / "annotations" / "hmdb51"
 ODD = "#122_[Kung_Fu]_(a)&b;c!_run_f_nm_np1_fr_med_0.avi"
 PLAIN = "a_run_for_life_run_f_cm_np1_ri_goo_1.avi"
 ROWS = {
@@ -36,8 +37,9 @@ def hmdb(tmp_path):
     return make
 
 
-def read(layout, part="train"):
-    return read_hmdb51(layout[0], annotations=layout[1], split=1)[part]
+def read(layout, split="train"):
+    spec = DatasetSpec("hmdb51", root=layout[0], annotations=layout[1])
+    return find_dataset(spec, name="hmdb51")[split]
 
 
 def test_the_id_picks_the_part_and_labels_are_alphabetical(hmdb):
@@ -137,12 +139,12 @@ def test_a_video_listed_twice_is_an_error(hmdb):
 
 def test_a_folder_without_lists_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"has no file '<class>_test_split2.txt'"):
-        count_hmdb51(tmp_path, 2)
+        count_dataset(DatasetSpec("hmdb51", annotations=tmp_path, split_number=2))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="../shared/annotations is not here")
 @pytest.mark.parametrize("split", [1, 2, 3])
 def test_the_real_lists_have_their_known_sizes_and_no_shared_source(split, caplog):
-    counts = count_hmdb51(REAL, split)
+    counts = count_dataset(DatasetSpec("hmdb51", annotations=REAL, split_number=split))
     assert counts == {"train": 3570, "test": 1530, "classes": 51}
     assert "shares" not in caplog.text

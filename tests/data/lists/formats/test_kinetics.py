@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from videokd.data.lists.formats import DatasetSpec, count_kinetics, read_dataset, read_kinetics
+from videokd.data.lists.formats.read import count_dataset, find_dataset, read_dataset
+from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.utils.errors import InputError
 
 HEADER = "label,youtube_id,time_start,time_end,split,is_cc"
@@ -19,19 +20,24 @@ STEMS = ["-a_b-c_d_ef_000005_000015", "zzzzzzzzzzz_000120_000130", "yyyyyyyyyyy_
 
 @pytest.fixture
 def kinetics(tmp_path):
-    """read(files=..., train=..., val=...) writes a dataset and reads a part of it."""
+    """read(files=..., train=..., val=...) writes a dataset and reads a split of it."""
 
-    def read(files, part="train", train=TRAIN, val=VAL, header=HEADER):
-        other = "val/_b_cdefghij_000001_000011.mp4" if part == "train" else f"train/{STEMS[0]}.mp4"
+    def read(files, split="train", train=TRAIN, val=VAL, header=HEADER):
+        other = "val/_b_cdefghij_000001_000011.mp4" if split == "train" else f"train/{STEMS[0]}.mp4"
         for name, rows in (("train", train), ("val", val)):
             (tmp_path / f"{name}.csv").write_text("\n".join([header, *rows]) + "\n")
         for file in [*files, other]:
             path = tmp_path / "videos" / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        return read_kinetics(tmp_path / "videos", annotations=tmp_path)[part]
+        spec = DatasetSpec("kinetics", root=tmp_path / "videos", annotations=tmp_path)
+        return find_dataset(spec, name="kinetics")[split]
 
     return read
+
+
+def count(annotations):
+    return count_dataset(DatasetSpec("kinetics", annotations=annotations))
 
 
 def test_flat_videos_get_their_labels_from_the_list_in_alphabetical_order(kinetics):
@@ -61,7 +67,7 @@ def test_folders_may_spell_labels_in_three_ways(kinetics, folders):
 
 
 def test_the_val_part_is_the_test_part_and_has_the_classes_of_training(kinetics):
-    index = kinetics(["val/_b_cdefghij_000001_000011.mp4"], part="test")
+    index = kinetics(["val/_b_cdefghij_000001_000011.mp4"], split="test")
     assert (index.num_classes, index.records[0].label) == (3, 2)
 
 
@@ -94,9 +100,15 @@ def test_lists_may_be_called_as_in_the_archives_of_others(kinetics, tmp_path, na
     index = kinetics([f"train/{STEMS[0]}.mp4"])
     (tmp_path / "train.csv").rename(tmp_path / names[0])
     (tmp_path / "val.csv").rename(tmp_path / names[1].replace("_train", "_val"))
-    again = read_kinetics(index.root, annotations=tmp_path)["train"]
+    again = find_dataset(
+        DatasetSpec("kinetics", root=index.root, annotations=tmp_path), name="kinetics"
+    )["train"]
     assert again == replace(index, split=names[0])
-    assert count_kinetics(tmp_path) == {"train": 3, "test": 1, "classes": 3}
+    assert count(tmp_path) == {
+        "train": 3,
+        "test": 1,
+        "classes": 3,
+    }
 
 
 def test_times_may_be_written_as_decimals_and_columns_in_any_order(kinetics):
@@ -117,27 +129,31 @@ def test_a_test_list_without_labels_is_not_taken_for_the_val_list(kinetics, tmp_
     index = kinetics([f"train/{STEMS[0]}.mp4"])
     test_list = tmp_path / "test.csv"
     test_list.write_text("youtube_id,time_start,time_end,split\naaaaaaaaaaa,0,10,test\n")
-    assert count_kinetics(tmp_path) == {"train": 3, "test": 1, "classes": 3}
+    assert count(tmp_path) == {
+        "train": 3,
+        "test": 1,
+        "classes": 3,
+    }
     test_list.replace(tmp_path / "val.csv")
     with pytest.raises(InputError, match=r"val.csv row 1: no column 'label'; .* have no labels"):
-        count_kinetics(tmp_path)
+        count(tmp_path)
     (tmp_path / "val.csv").replace(test_list)
     spec = DatasetSpec("kinetics", root=index.root, annotations=tmp_path)
-    with pytest.raises(InputError, match=r"has no test part; .* its test lists have no labels"):
+    with pytest.raises(InputError, match=r"has no test split; .* its test lists have no labels"):
         read_dataset(spec, name="K400")
 
 
-def test_two_lists_of_one_part_are_an_error(kinetics, tmp_path):
+def test_two_lists_of_one_split_are_an_error(kinetics, tmp_path):
     kinetics([f"train/{STEMS[0]}.mp4"])
     (tmp_path / "validate.csv").write_text((tmp_path / "val.csv").read_text())
-    with pytest.raises(InputError, match="val.csv and validate.csv may both be the val list"):
-        count_kinetics(tmp_path)
+    with pytest.raises(InputError, match="val.csv and validate.csv may both be the test list"):
+        count(tmp_path)
 
 
 def test_a_test_list_is_left_out_with_one_line(kinetics, tmp_path, caplog):
     (tmp_path / "test.csv").write_text(f"{HEADER}\n{VAL[0]}\n")
     with caplog.at_level(logging.INFO):
-        index = kinetics(["val/_b_cdefghij_000001_000011.mp4"], part="test")
+        index = kinetics(["val/_b_cdefghij_000001_000011.mp4"], split="test")
     assert index.split == "val.csv"
     assert caplog.text.count("test lists of Kinetics are not read") == 1
 
@@ -146,16 +162,16 @@ def test_a_list_that_is_not_utf8_is_named(kinetics, tmp_path):
     kinetics([f"train/{STEMS[0]}.mp4"])
     (tmp_path / "val.csv").write_bytes(f"{HEADER}\ncaf\u00e9,a,0,10\n".encode("latin1"))
     with pytest.raises(InputError, match=r"not UTF-8 text \(byte 0xe9 in row 2\); convert it"):
-        count_kinetics(tmp_path)
+        count(tmp_path)
 
 
 def test_a_part_without_a_list_has_no_count(kinetics, tmp_path):
     kinetics([f"train/{STEMS[0]}.mp4"])
     (tmp_path / "train.csv").unlink()
-    assert count_kinetics(tmp_path) == {"test": 1, "classes": 1}
+    assert count(tmp_path) == {"test": 1, "classes": 1}
     (tmp_path / "val.csv").unlink()
     with pytest.raises(InputError, match=r"has no file train.csv or kinetics_train.csv or val.csv"):
-        count_kinetics(tmp_path)
+        count(tmp_path)
 
 
 def test_a_file_in_the_folder_of_another_label_is_an_error(kinetics):
@@ -180,7 +196,7 @@ def test_a_file_in_the_folder_of_another_label_is_an_error(kinetics):
         ),
         (
             {"train": [*TRAIN, *VAL]},
-            r"1 videos are in train and val, .* \(row 5 of .*train.csv, row 2 of .*val.csv\)",
+            r"1 videos are in train and test, .* \(row 5 of .*train.csv, row 2 of .*val.csv\)",
         ),
     ],
 )

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from videokd.data.lists.formats import count_ssv2, read_ssv2
+from videokd.data.lists.formats.read import count_dataset, find_dataset
+from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.utils.errors import InputError
 
 LABELS = {"Pouring something into something": "1", "Holding something": "0"}
@@ -15,11 +16,11 @@ VALIDATION = [{"id": "7", "label": "x", "template": "Pouring something into some
 
 @pytest.fixture
 def ssv2(tmp_path):
-    """read(files=..., subset=..., train=..., ...) writes a dataset and reads a part of it."""
+    """read(files=..., split=..., train=..., ...) writes a dataset and reads a split of it."""
 
     def read(
         files=("78687.webm", "42.webm", "7.webm"),
-        part="train",
+        split="train",
         *,
         prefix="something-something-v2-",
         **lists,
@@ -32,7 +33,8 @@ def ssv2(tmp_path):
             path = tmp_path / "all videos" / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        return read_ssv2(tmp_path / "all videos", annotations=tmp_path)[part]
+        spec = DatasetSpec("ssv2", root=tmp_path / "all videos", annotations=tmp_path)
+        return find_dataset(spec, name="ssv2")[split]
 
     return read
 
@@ -47,13 +49,14 @@ def test_templates_without_brackets_give_the_label_of_a_string_id(ssv2):
 
 
 def test_the_validation_part_is_the_test_part(ssv2):
-    assert [(r.path, r.label) for r in ssv2(part="test").records] == [("7.webm", 1)]
+    assert [(r.path, r.label) for r in ssv2(split="test").records] == [("7.webm", 1)]
 
 
 @pytest.mark.parametrize("prefix", ["", "something-something-v2-"])
 def test_lists_of_both_releases_are_counted_without_videos(ssv2, tmp_path, prefix):
     ssv2(prefix=prefix)
-    assert count_ssv2(tmp_path) == {"train": 2, "test": 1, "classes": 2}
+    spec = DatasetSpec("ssv2", annotations=tmp_path)
+    assert count_dataset(spec) == {"train": 2, "test": 1, "classes": 2}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,7 @@ def test_videos_are_found_in_the_folders_and_containers_of_copies(ssv2, path):
         ({"train": [TRAIN[0], TRAIN[0]]}, r"train.json row 2: 78687 is listed twice"),
         (
             {"validation": [TRAIN[1]]},
-            r"in train and validation, e.g. 42 \(row 2 of .*trai",
+            r"in train and test, e.g. 42 \(row 2 of .*trai",
         ),
     ],
 )
@@ -97,4 +100,4 @@ def test_a_list_that_is_not_there_is_named(ssv2, tmp_path):
     index = ssv2()
     (tmp_path / "something-something-v2-validation.json").unlink()
     with pytest.raises(InputError, match="something-something-v2-validation.json does not exist"):
-        read_ssv2(index.root, annotations=tmp_path)["train"]
+        find_dataset(DatasetSpec("ssv2", root=index.root, annotations=tmp_path), name="ssv2")

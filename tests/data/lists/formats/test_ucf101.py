@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from videokd.data.lists.formats import count_ucf101, read_ucf101
+from videokd.data.lists.formats.read import count_dataset, find_dataset
+from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.utils.errors import InputError
 
-REAL = Path(__file__).resolve().parents[4] / "shared" / "annotations" / "ucf101"
+REAL = Path(__file__).resolve().parents[5] / "shared" / "annotations" / "ucf101"
 CLASSES = "1 Archery\r\n2 HandstandPushups\r\n"
 TRAIN = ["Archery/v_Archery_g08_c01.avi 1", "HandstandPushups/v_HandStandPushups_g09_c02.avi 2"]
 TEST = ["Archery/v_Archery_g01_c01.avi", "HandstandPushups/v_HandStandPushups_g01_c01.avi"]
@@ -26,13 +27,13 @@ def ucf(tmp_path):
             path = tmp_path / "UCF-101" / row.removesuffix(" 1").removesuffix(" 2")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        return {"root": tmp_path / "UCF-101", "annotations": annotations, "split": 1}
+        return {"root": tmp_path / "UCF-101", "annotations": annotations}
 
     return make
 
 
-def read(ucf, part="train"):
-    return read_ucf101(ucf.pop("root"), **ucf)[part]
+def read(ucf, split="train"):
+    return find_dataset(DatasetSpec("ucf101", **ucf), name="ucf101")[split]
 
 
 def test_labels_are_zero_based_and_come_from_the_folder(ucf):
@@ -138,7 +139,7 @@ def test_a_folder_that_is_not_there_is_named(ucf, key):
 
 def test_the_split_must_be_known(ucf):
     with pytest.raises(InputError, match="must be 1, 2 or 3, got 4"):
-        count_ucf101(ucf()["annotations"], 4)
+        count_dataset(DatasetSpec("ucf101", annotations=ucf()["annotations"], split_number=4))
 
 
 @pytest.mark.parametrize("extension", [".mp4", ".MKV", ".m2ts"])
@@ -169,6 +170,6 @@ def test_two_copies_in_other_containers_are_not_chosen_between(ucf):
     ("split", "train", "test"), [(1, 9537, 3783), (2, 9586, 3734), (3, 9624, 3696)]
 )
 def test_the_real_lists_have_their_known_sizes_and_no_shared_group(split, train, test, caplog):
-    counts = count_ucf101(REAL, split)
+    counts = count_dataset(DatasetSpec("ucf101", annotations=REAL, split_number=split))
     assert counts == {"train": train, "test": test, "classes": 101}
     assert "shares" not in caplog.text

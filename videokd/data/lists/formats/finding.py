@@ -1,4 +1,4 @@
-"""Lookup of listed videos under a root, including renamed and missing ones.
+"""Lookup of videos under a root, including renamed and missing ones.
 
 Each folder is listed once, since a stat per row would take minutes on network disks.
 """
@@ -11,19 +11,26 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from videokd.data.decode.source import check_folder_inside
-from videokd.data.lists.file_names import is_video_name
-from videokd.data.lists.formats.listing import ListedVideo, check_folder
+from videokd.data.lists.formats.spec import DatasetLists
 from videokd.data.lists.index import VideoIndex, VideoRecord
 from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
 
-# Folder names of a part under a root: official, MMAction2's, and those of the 256-pixel copies.
-PART_FOLDERS = {
+# Extensions of the containers that `source.open_video_file` recognises by their first bytes.
+VIDEO_EXTENSIONS = (
+    *(".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".h264"),
+    *(".h265", ".hevc", ".m1v", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg"),
+    *(".mpg", ".mts", ".ogm", ".ogv", ".qt", ".ts", ".vob", ".webm", ".wmv"),
+)
+# Folder names of a split under a root: official, MMAction2's, and those of the 256-pixel copies.
+SPLIT_FOLDERS = {
     "train": ("train", "videos_train", "train_256"),
     "val": ("val", "videos_val", "val_256", "validate", "valid", "validation"),
     "test": ("test", "videos_test", "test_256"),
 }
+
+_NUM_NAMED_EXTENSIONS = 4
 
 
 class FolderListing:
@@ -66,8 +73,8 @@ class FolderListing:
     def find_respelled(self, path: str, spell: Callable[[str], str]) -> str | None:
         """Return the only path equal to this one after `spell` on each name, or None."""
         found = ""
-        for part in path.split("/"):
-            name = part if part in self.names(found) else self._respell(found, part, spell)
+        for step in path.split("/"):
+            name = step if step in self.names(found) else self._respell(found, step, spell)
             if not name:
                 return None
             found = f"{found}/{name}" if found else name
@@ -85,64 +92,75 @@ class FolderListing:
         return self._respelled[key].get(spell(name), "")
 
 
-def build_indexes(
-    parts: Mapping[str, Sequence[ListedVideo]],
-    *,
-    listing: FolderListing,
-    class_names: Sequence[str],
-    dataset: str,
-    splits: Mapping[str, str],
-    all_listed: Collection[str] = (),
-) -> dict[str, VideoIndex]:
-    """Build the indexes of listed videos; videos that do not exist are listed in `missing`.
+def find_listed(
+    listing: FolderListing, lists: DatasetLists, dataset: str
+) -> dict[str, dict[str, str]]:
+    """Find files that lie where the lists say.
+
+    If the lists give all paths of the dataset, an absent file is also searched with another
+    extension, and with underscores for special characters and in another case, as in some copies
+    of HMDB51 and UCF101. A match is used only if it is unique among files and listed paths.
 
     Args:
-        parts: Part ("train", "val", "test") -> its videos.
-        listing: Listing of the root that their paths are relative to.
-        class_names: Name of class k at position k.
-        dataset: Name given to the records.
-        splits: Part -> name of its list, for messages and reports.
-        all_listed: All paths of the dataset, in any part. If given, an absent file is also searched
-            with another extension, and with underscores for special characters and in another case,
-            as in some copies of HMDB51 and UCF101. A match is used only if it is unique among files
-            and listed paths.
+        listing: Listing of the root that the paths of the lists are relative to.
+        lists: Annotation lists.
+        dataset: Name of the dataset, for messages.
 
     Returns:
-        Part -> its index.
-
-    Raises:
-        InputError: the root is not a folder, or none of the videos of a part exist.
+        Split -> listed path -> path of the existing file under the root.
     """
-    check_folder(listing.root, f"{dataset}: root")
-    absent = [v.path for videos in parts.values() for v in videos if not listing.has(v.path)]
-    renamed = _find_renamed(listing, absent, all_listed) if absent and all_listed else {}
+    listed = [video.path for videos in lists.videos.values() for video in videos]
+    absent = [path for path in listed if not listing.has(path)]
+    renamed = _find_renamed(listing, absent, lists.all_paths) if absent and lists.all_paths else {}
     if renamed:
         _logger.warning(
             "%s: %d videos were found under another name, e.g. %s as %s",
             *(dataset, len(renamed)),
             *next(iter(renamed.items())),
         )
-    gone = frozenset(path for path in absent if path not in renamed)
+    files = {path: path for path in listed} | renamed
+    for path in absent:
+        if path not in renamed:
+            files.pop(path, None)
+    return dict.fromkeys(lists.videos, files)
+
+
+def build_indexes(
+    lists: DatasetLists, files: Mapping[str, Mapping[str, str]], *, root: Path, dataset: str
+) -> dict[str, VideoIndex]:
+    """Build the indexes of listed videos; videos that do not exist are listed in `missing`.
+
+    Args:
+        lists: Annotation lists.
+        files: Split -> listed path -> path of the existing file under the root.
+        root: Folder of the videos.
+        dataset: Name given to the records.
+
+    Returns:
+        Split -> its index.
+
+    Raises:
+        InputError: none of the videos of a split exist.
+    """
     indexes = {}
-    for part, videos in parts.items():
+    for split, videos in lists.videos.items():
+        found = files[split]
         records = tuple(
-            VideoRecord(renamed.get(path, path), label, dataset, group)
+            VideoRecord(found[path], label, dataset, group)
             for path, label, group, _ in videos
-            if path not in gone
+            if path in found
         )
-        missing = tuple(video.path for video in videos if video.path in gone)
-        index = VideoIndex(
-            records, tuple(class_names), listing.root, dataset, splits[part], missing
-        )
-        indexes[part] = finish_index(index)
+        missing = tuple(video.path for video in videos if video.path not in found)
+        place = (lists.class_names, root, dataset, lists.names[split])
+        indexes[split] = finish_index(VideoIndex(records, *place, missing))
     return indexes
 
 
 def _find_renamed(
     listing: FolderListing, absent: Sequence[str], all_listed: Collection[str]
 ) -> dict[str, str]:
-    # HMDB51 has boom-snap-clap_... and Boom_Snap_Clap_... in different parts of split 2. Confusing
-    # them would train on a test video.
+    # HMDB51 has boom-snap-clap_... in train and Boom_Snap_Clap_... in test of split 2, so a
+    # confusion would train on a test video.
     found: dict[str, str] = {}
     for spell in _SPELLINGS:
         num_listed = Counter(_spell_path(path, spell) for path in all_listed)
@@ -219,9 +237,9 @@ def check_links(indexes: Mapping[str, VideoIndex]) -> None:
     """Log one warning about videos of a dataset that are links to files outside its root.
 
     Raises:
-        InputError: all videos of a part are such links.
+        InputError: all videos of a split are such links.
     """
-    outside = {part: _find_outside_links(index) for part, index in indexes.items()}
+    outside = {split: _find_outside_links(index) for split, index in indexes.items()}
     examples = [path for paths in outside.values() for path in paths]
     if not examples:
         return
@@ -233,7 +251,7 @@ def check_links(indexes: Mapping[str, VideoIndex]) -> None:
         f"{os.path.realpath(index.root / examples[0])}); copy them (cp -rL) or set the root to a "
         "folder above both, see 'Links' in docs/datasets.md"
     )
-    if any(len(outside[part]) == len(indexes[part]) for part in indexes):
+    if any(len(outside[split]) == len(indexes[split]) for split in indexes):
         raise InputError(text)
     _logger.warning("%s", text)
 
@@ -258,3 +276,25 @@ def name_first(paths: Sequence[str], *, num_named: int = 3) -> str:
     """Return the first paths and the number of further ones: `a.avi, b.avi and 7 more`."""
     more = len(paths) - num_named
     return ", ".join(paths[:num_named]) + (f" and {more} more" if more > 0 else "")
+
+
+def is_video_name(name: str) -> bool:
+    """Return whether a file name has a video extension and is not hidden."""
+    return name.lower().endswith(VIDEO_EXTENSIONS) and name[0] != "."
+
+
+def describe_other_files(paths: Sequence[str]) -> str:
+    """Return a count of non-video files by extension: `5 (3 .txt, 2 .srt), e.g. a.txt`.
+
+    Args:
+        paths: Paths of at least one file; the first is the example. A folder ends with "/".
+    """
+    counts = Counter("folder" if p[-1] == "/" else _extension(p) for p in paths)
+    kinds = [f"{count} {kind}" for kind, count in counts.most_common(_NUM_NAMED_EXTENSIONS)]
+    rest = len(paths) - sum(count for _, count in counts.most_common(_NUM_NAMED_EXTENSIONS))
+    kinds += [f"{rest} others"] if rest else []
+    return f"{len(paths)} ({', '.join(kinds)}), e.g. {paths[0]}"
+
+
+def _extension(path: str) -> str:
+    return os.path.splitext(path)[1].lower() or "without extension"

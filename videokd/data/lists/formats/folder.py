@@ -7,10 +7,13 @@ from itertools import combinations
 from pathlib import Path
 
 from videokd.data.decode.source import check_folder_inside
-from videokd.data.lists.file_names import describe_other_files, is_video_name
-from videokd.data.lists.formats.finding import PART_FOLDERS, finish_index
+from videokd.data.lists.formats.finding import (
+    SPLIT_FOLDERS,
+    describe_other_files,
+    finish_index,
+    is_video_name,
+)
 from videokd.data.lists.formats.listing import (
-    check_folder,
     check_spellings,
     make_group_finder,
     warn_of_shared_groups,
@@ -20,49 +23,42 @@ from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
 
+# Share of each class that is drawn for testing if there are no folders of the splits.
+_TEST_FRACTION = 0.2
 
-def read_folder(
-    root: Path,
-    *,
-    dataset: str = "folder",
-    group_pattern: str = "",
-    test_fraction: float = 0.2,
-    seed: int = 0,
-) -> dict[str, VideoIndex]:
+
+def read_folders(root: Path, *, dataset: str, group_pattern: str) -> dict[str, VideoIndex]:
     r"""Read a dataset whose folder names are its classes.
 
-    If there is root/train, and root/test or root/val or both, each part is a folder. Otherwise the
-    class folders are directly under root, and a test part is drawn from them by whole groups.
+    If there is root/train, and root/test or root/val or both, each split is a folder. Otherwise the
+    class folders are directly under root, and a test split is drawn from them by whole groups.
 
     Args:
         root: Folder of the dataset.
         dataset: Name given to the records.
         group_pattern: Regular expression that finds a video's group in its path under root, such as
             `(person\d+)_`; "" takes the file name up to its last underscore.
-        test_fraction: Share of each class to draw for testing, inside (0, 1); used only if the
-            layout has no parts of its own.
-        seed: Seed of that draw.
 
     Returns:
-        Part ("train", "val", "test") -> its index, for each existing folder. A val folder without a
-        test folder is the test part.
+        Split ("train", "val", "test") -> its index, for each existing folder. A val folder without
+        a test folder is the test split.
 
     Raises:
         InputError: root is missing, a folder leads out of it, class names collide, a test class is
-            not in train, a video is in two parts (same name and size), the pattern does not fit, or
-            there is no video.
+            not in train, a video is in two splits (same name and size), the pattern does not fit,
+            or there is no video.
     """
-    check_folder(root, f"{dataset}: root")
-    folders = _find_parts(root)
+    folders = _find_splits(root)
     reader = _FolderReader(root, dataset, make_group_finder(group_pattern))
     if not folders:
         whole = reader.read("", reader.list_classes(""))
         reader.warn()
-        train, test = hold_out_groups(whole, fraction=test_fraction, seed=seed)
+        train, test = hold_out_groups(whole, fraction=_TEST_FRACTION, seed=0)
         if not test.records:
             raise InputError(
-                f"{root}: no test part can be drawn, since each class has a single group of videos "
-                f"(e.g. {whole.records[0].group!r}); set a group pattern, or make train/ and test/"
+                f"{root}: no test split can be drawn, since each class has a single group of "
+                f"videos (e.g. {whole.records[0].group!r}); set a group pattern, or make train/ "
+                "and test/"
             )
         return {"train": train, "test": test}
     class_names = reader.list_classes(folders["train"])
@@ -75,39 +71,32 @@ def read_folder(
             )
     beside = _list_folders(root) - set(folders.values())
     reader.others += [f"{name}/" for name in sorted(beside)]
-    parts = {part: reader.read(folder, class_names) for part, folder in folders.items()}
+    splits = {split: reader.read(folder, class_names) for split, folder in folders.items()}
     reader.warn()
-    _check_disjoint(parts)
-    return parts
+    _check_disjoint(splits)
+    return splits
 
 
-def count_folder(root: Path, group_pattern: str = "") -> dict[str, int]:
-    """Count the videos: keys "train", "val", "test", "classes"; absent parts have no key."""
-    parts = read_folder(root, group_pattern=group_pattern)
-    counts = {part: len(index) for part, index in parts.items()}
-    return {**counts, "classes": parts["train"].num_classes}
-
-
-def _find_parts(root: Path) -> dict[str, str]:
-    """Return part ("train", "val", "test") -> folder; {} if class folders are directly in root."""
+def _find_splits(root: Path) -> dict[str, str]:
+    """Return split ("train", "val", "test") -> folder; {} if class folders are directly in root."""
     folders: dict[str, str] = {}
-    for part, names in PART_FOLDERS.items():
+    for split, names in SPLIT_FOLDERS.items():
         found = [name for name in names if (root / name).is_dir()]
-        if part == "train" and not (found and _holds_classes(root / found[0])):
+        if split == "train" and not (found and _holds_classes(root / found[0])):
             return {}
         if len(found) > 1:
             raise InputError(
-                f"{root / found[0]} and {found[1]}/ may both be the {part} part; keep one there"
+                f"{root / found[0]} and {found[1]}/ may both be the {split} split; keep one there"
             )
         if found:
-            folders[part] = found[0]
+            folders[split] = found[0]
     if "test" not in folders and "val" in folders:
         folders["test"] = folders.pop("val")
     return folders
 
 
 def _holds_classes(folder: Path) -> bool:
-    """Return whether a folder called `train` is a part, rather than a class of that name."""
+    """Return whether a folder called `train` is a split, rather than a class of that name."""
     with os.scandir(folder) as entries:
         has_folder, videos = False, []
         for entry in entries:
@@ -134,7 +123,7 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 
 
 class _FolderReader:
-    """Reader of the parts of one root, which collects skipped items for one warning each.
+    """Reader of the splits of one root, which collects skipped items for one warning each.
 
     Args:
         root: Folder of the dataset.
@@ -150,20 +139,20 @@ class _FolderReader:
         self.others: list[str] = []
         """Files and folders (with "/") under root that are not read."""
 
-    def list_classes(self, part: str) -> tuple[str, ...]:
-        check_folder_inside(self._root, part)
-        names = sorted(_list_folders(self._root / part))
-        check_spellings(names, str(self._root / part))
+    def list_classes(self, folder: str) -> tuple[str, ...]:
+        check_folder_inside(self._root, folder)
+        names = sorted(_list_folders(self._root / folder))
+        check_spellings(names, str(self._root / folder))
         return tuple(names)
 
-    def read(self, part: str, class_names: tuple[str, ...]) -> VideoIndex:
+    def read(self, split: str, class_names: tuple[str, ...]) -> VideoIndex:
         records: list[VideoRecord] = []
         missing: list[str] = []
-        with os.scandir(self._root / part) as entries:
+        with os.scandir(self._root / split) as entries:
             loose = sorted(e.name for e in entries if is_video_name(e.name) and not _is_folder(e))
-        self.others += [f"{part}/{name}" if part else name for name in loose]
+        self.others += [f"{split}/{name}" if split else name for name in loose]
         for label, class_name in enumerate(class_names):
-            folder = f"{part}/{class_name}" if part else class_name
+            folder = f"{split}/{class_name}" if split else class_name
             names = self._list_videos(folder, missing)
             if not names:
                 self._empty.append(folder)
@@ -175,10 +164,10 @@ class _FolderReader:
                         "GROUP_PATTERN"
                     )
                 records.append(VideoRecord(path, label, self._dataset, group))
-        name = f"{part}/" if part else "class folders"
+        name = f"{split}/" if split else "class folders"
         if not records and not missing:
             raise InputError(
-                f"{self._dataset}: no video in the class folders of {self._root / part}; the "
+                f"{self._dataset}: no video in the class folders of {self._root / split}; the "
                 f"layout is <class>/<video> or train/<class>/<video>{self._describe_others()}"
             )
         place = (class_names, self._root, self._dataset, name)
@@ -216,10 +205,10 @@ class _FolderReader:
         return videos
 
 
-def _check_disjoint(parts: dict[str, VideoIndex]) -> None:
+def _check_disjoint(splits: dict[str, VideoIndex]) -> None:
     files = {
-        part: {r.path.partition("/")[2]: index.root / r.path for r in index.records}
-        for part, index in parts.items()
+        split: {r.path.partition("/")[2]: index.root / r.path for r in index.records}
+        for split, index in splits.items()
     }
     # Equal names alone are common (001.mp4), so sizes are compared too. Copies under another name
     # can only be found by content, which list readers do not open.
@@ -228,9 +217,9 @@ def _check_disjoint(parts: dict[str, VideoIndex]) -> None:
             if first[name].stat().st_size == second[name].stat().st_size:
                 raise InputError(
                     f"{first[name]} and {second[name]} are one video by name and size; remove it "
-                    "from one part"
+                    "from one split"
                 )
     warn_of_shared_groups(
-        {part: {(r.label, r.group) for r in index.records} for part, index in parts.items()},
-        source=str(parts["train"].root),
+        {split: {(r.label, r.group) for r in index.records} for split, index in splits.items()},
+        source=str(splits["train"].root),
     )

@@ -1,40 +1,43 @@
-"""Kinetics-400/600/700: `<id>_<start:06d>_<end:06d>.mp4` with one CSV per part.
+"""Kinetics-400/600/700: `<id>_<start:06d>_<end:06d>.mp4` with one CSV per split.
 
-The videos of a part are in one flat folder (CVDF) or in one folder per label (crawler, torchvision,
-mmaction2). Labels are compared by their normal form, since each of these spells them differently.
-A video in replacement/ replaces the original. "test" means the val part, since the labels of the
-real test part are not public.
+The videos of a split are in one flat folder (CVDF) or in one folder per label (crawler,
+torchvision, mmaction2). Labels are compared by their normal form, since each of these spells them
+differently. A video in replacement/ replaces the original. The test split is the val list, since
+the labels of the real test list are not public.
 """
 
 import csv
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from videokd.data.lists.file_names import VIDEO_EXTENSIONS, is_video_name
-from videokd.data.lists.formats.finding import PART_FOLDERS, FolderListing, finish_index
+from videokd.data.lists.formats.finding import (
+    SPLIT_FOLDERS,
+    VIDEO_EXTENSIONS,
+    FolderListing,
+    is_video_name,
+)
 from videokd.data.lists.formats.listing import (
-    ListedVideo,
     check_disjoint,
     check_folder,
     check_unique,
     normal_form,
     read_text,
 )
-from videokd.data.lists.index import VideoIndex, VideoRecord
+from videokd.data.lists.formats.spec import DatasetLists, DatasetSpec, ListedVideo
 from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
 
-_PART_OF_SUBSET = {"train": "train", "test": "val"}
+_FOLDER_OF_SPLIT = {"train": "train", "test": "val"}
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 # Names used by CVDF and the crawler, DeepMind's archives, and MMAction2's scripts.
 _CSV_NAMES = {
     "train": ("train.csv", "kinetics_train.csv"),
-    "val": ("val.csv", "validate.csv", "kinetics_val.csv"),
+    "test": ("val.csv", "validate.csv", "kinetics_val.csv"),
 }
 
 
@@ -46,96 +49,74 @@ class _Row(NamedTuple):
     end_sec: str
 
 
-def read_kinetics(
-    root: Path, *, annotations: Path, dataset: str = "kinetics"
-) -> dict[str, VideoIndex]:
+def read_kinetics_lists(spec: DatasetSpec, listing: FolderListing | None) -> DatasetLists:
     """Read a Kinetics dataset or a dataset in its layout.
 
     Class ids are the positions of the names of train.csv (of val.csv if there is no train.csv) in
     alphabetical order.
 
     Args:
-        root: Folder with train/ and val/ (or videos_train/ and videos_val/), and optionally
-            replacement/.
-        annotations: Folder with train.csv and val.csv (or validate.csv).
-        dataset: Name given to the records.
-
-    Returns:
-        Part ("train", "test") -> its index, for each part with a list; "test" is the val list.
+        spec: Description; its annotations are a folder with train.csv and val.csv (or
+            validate.csv). A split without a list is left out.
+        listing: Not used.
 
     Raises:
         InputError: a folder or list is missing, a row is malformed, names an unknown label or is
-            listed twice, a file is in the folder of another label, or no video exists.
+            listed twice.
     """
-    check_folder(root, f"{dataset}: root")
-    class_names, lists = _read_lists(annotations, dataset)
-    if any(annotations.glob("*test.csv")):
-        _logger.info("%s: test lists of Kinetics are not read; its val part is tested on", dataset)
-    folders = _LabelFolders(root, class_names)
-    indexes = {}
-    for part, own in _PART_OF_SUBSET.items():
-        path = _find_csv(annotations, own)
-        if path is not None:
-            files = _list_files(root, own, dataset)
-            records, missing = _find_files(lists[own], files, folders, dataset)
-            place = (class_names, root, dataset, path.name)
-            indexes[part] = finish_index(VideoIndex(records, *place, missing))
-    return indexes
-
-
-def _find_files(
-    listed: list[ListedVideo], files: Mapping[str, str], folders: "_LabelFolders", dataset: str
-) -> tuple[tuple[VideoRecord, ...], tuple[str, ...]]:
-    """Return the records of existing videos, and the names of missing ones."""
-    records: list[VideoRecord] = []
-    missing: list[str] = []
-    for stem, label, group, _ in listed:
-        path = files.get(stem)
-        if path is None:
-            missing.append(stem)
-        else:
-            folders.check(path, label)
-            records.append(VideoRecord(path, label, dataset, group))
-    return tuple(records), tuple(missing)
-
-
-def count_kinetics(annotations: Path) -> dict[str, int]:
-    """Count the listed videos: keys "train", "test" (the val part), "classes". Needs no videos.
-
-    A part without a list has no key.
-    """
-    class_names, lists = _read_lists(annotations, "kinetics")
-    counts = {s: len(lists[p]) for s, p in _PART_OF_SUBSET.items() if p in lists}
-    return {**counts, "classes": len(class_names)}
-
-
-def _read_lists(
-    annotations: Path, dataset: str
-) -> tuple[tuple[str, ...], dict[str, list[ListedVideo]]]:
-    """Return the class names, and part ("train", "val") -> its videos for each part with a list."""
-    check_folder(annotations, f"{dataset}: annotations")
-    found = {part: _find_csv(annotations, part) for part in _CSV_NAMES}
-    paths = {part: path for part, path in found.items() if path is not None}
+    check_folder(spec.lists, "Kinetics annotations")
+    found = {split: _find_csv(spec.lists, split) for split in _CSV_NAMES}
+    paths = {split: path for split, path in found.items() if path is not None}
     if not paths:
         names = " or ".join(name for own in _CSV_NAMES.values() for name in own)
-        raise InputError(f"{annotations} has no file {names}")
-    tables = {part: list(_read_csv(path)) for part, path in paths.items()}
+        raise InputError(f"{spec.lists} has no file {names}")
+    tables = {split: list(_read_csv(path)) for split, path in paths.items()}
     first = next(iter(paths))
     class_names = _class_names(tables[first])
     labels = {name: label for label, name in enumerate(class_names)}
-    lists: dict[str, list[ListedVideo]] = {}
-    for part, path in paths.items():
-        lists[part] = _parse_rows(path, tables[part], labels, paths[first].name)
-        check_unique(lists[part], str(path))
-    check_disjoint(lists, sources={part: str(path) for part, path in paths.items()})
-    return class_names, lists
+    videos: dict[str, list[ListedVideo]] = {}
+    for split, path in paths.items():
+        videos[split] = _parse_rows(path, tables[split], labels, paths[first].name)
+        check_unique(videos[split], str(path))
+    check_disjoint(videos, sources={split: str(path) for split, path in paths.items()})
+    if any(spec.lists.glob("*test.csv")):
+        _logger.info(
+            "%s: test lists of Kinetics are not read; the val list is tested on", spec.lists
+        )
+    return DatasetLists(class_names, videos, {split: path.name for split, path in paths.items()})
 
 
-def _find_csv(annotations: Path, part: str) -> Path | None:
-    paths = [path for name in _CSV_NAMES[part] if (path := annotations / name).exists()]
+def find_kinetics_files(
+    listing: FolderListing, lists: DatasetLists, dataset: str
+) -> dict[str, dict[str, str]]:
+    """Find the videos in train/ and val/ (or videos_train/ and videos_val/) and in replacement/.
+
+    Args:
+        listing: Listing of the root.
+        lists: Annotation lists.
+        dataset: Name of the dataset, for messages.
+
+    Returns:
+        Split -> name of a video -> path.
+
+    Raises:
+        InputError: a file is in the folder of another label.
+    """
+    folders = _LabelFolders(listing.root, lists.class_names)
+    files = {}
+    for split, videos in lists.videos.items():
+        files[split] = _list_files(listing, _FOLDER_OF_SPLIT[split], dataset)
+        for stem, label, _, _ in videos:
+            if stem in files[split]:
+                folders.check(files[split][stem], label)
+    return files
+
+
+def _find_csv(annotations: Path, split: str) -> Path | None:
+    paths = [path for name in _CSV_NAMES[split] if (path := annotations / name).exists()]
     if len(paths) > 1:
         raise InputError(
-            f"{paths[0]} and {paths[1].name} may both be the {part} list; leave one of them there"
+            f"{paths[0]} and {paths[1].name} may both be the {split} list; leave one of them there"
         )
     return paths[0] if paths else None
 
@@ -214,13 +195,12 @@ def _whole_sec(text: str) -> int:
     return int(text) if text.isdecimal() else int(float(text))
 
 
-def _list_files(root: Path, part: str, dataset: str) -> dict[str, str]:
-    """Return video stem -> path for a part; replacements are read last and win.
+def _list_files(listing: FolderListing, name: str, dataset: str) -> dict[str, str]:
+    """Return video stem -> path for the folder of a split; replacements are read last and win.
 
     Whole stems are compared and never split, since ids may contain `_` and begin with `-`.
     """
-    listing = FolderListing(root)
-    own = next((name for name in PART_FOLDERS[part] if name in listing.names("")), part)
+    own = next((own for own in SPLIT_FOLDERS[name] if own in listing.names("")), name)
     files: dict[str, str] = {}
     doubled: list[str] = []
     for top in (own, "replacement"):
@@ -234,7 +214,7 @@ def _list_files(root: Path, part: str, dataset: str) -> dict[str, str]:
     if doubled:
         _logger.warning(
             "%s: %d videos have several files in %s, e.g. %s and %s; the last is read",
-            *(dataset, len(doubled), root / own, doubled[0]),
+            *(dataset, len(doubled), listing.root / own, doubled[0]),
             files[Path(doubled[0]).stem],
         )
     return files

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from videokd.data.lists.formats.listing import check_folder, read_rows, read_text
+from videokd.data.lists.formats.spec import AUTO_SEPARATOR
 from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
 
-AUTO_SEPARATOR = "auto"
 _SEPARATORS = (",", "\t", ";", "|", " ")
 _COLUMNS = ("path", "label", "split", "group")
 _TIME_COLUMN = re.compile(
@@ -30,8 +30,8 @@ _LIST_NAME = re.compile(
     r"(?:.+_)?(train|val|valid|validation|test)(?:_list)?(?:_split_?(\d+))?(_videos|_rawframes)?"
     r"\.(?:csv|txt)"
 )
-_PARTS = ("train", "val", "test")
-_PART_OF_NAME = {
+_SPLITS = ("train", "val", "test")
+_SPLIT_OF_NAME = {
     "train": "train",
     "test": "test",
     **dict.fromkeys(("val", "valid", "validation"), "val"),
@@ -49,14 +49,14 @@ class ListRow(NamedTuple):
 
 @dataclass
 class ListTable:
-    """Rows of one part.
+    """Rows of one split.
 
     Args:
         source: File that holds the rows.
-        name: Name of the list for messages: the file, and the part if the file holds several.
+        name: Name of the list for messages: the file, and the split if the file holds several.
         has_header: Whether the file has a header; only then labels may be names.
         ignored: Columns that are not read.
-        rows: Rows of the part, in order.
+        rows: Rows of the split, in order.
     """
 
     source: Path
@@ -66,48 +66,49 @@ class ListTable:
     rows: list[ListRow] = field(default_factory=list)
 
 
-def read_tables(annotations: Path, *, split: int, separator: str) -> dict[str, ListTable]:
+def read_tables(annotations: Path, *, split_number: int, separator: str) -> dict[str, ListTable]:
     """Read all lists of a dataset.
 
     Args:
-        annotations: Folder of one list per part, or one CSV file with a column `split`.
-        split: Number of the split for files named `..._split_<split>...`; else 1.
+        annotations: Folder of one list per split, or one CSV file with a column `split`.
+        split_number: Number of the split for files named `..._split_<number>...`; else 1.
         separator: Separator of path and label; "auto" takes the last comma or blank.
 
     Returns:
-        Part ("train", "val", "test") -> its rows, in this order.
+        Split ("train", "val", "test") -> its rows, in this order.
 
     Raises:
         InputError: a folder or file is missing or ambiguous, or a row is malformed.
     """
     tables: dict[str, ListTable] = {}
     if annotations.is_file():
-        found = _read_file(annotations, separator, part="")
-        tables = {part: found[part] for part in _PARTS if part in found}
+        found = _read_file(annotations, separator, split="")
+        tables = {split: found[split] for split in _SPLITS if split in found}
     else:
         check_folder(annotations, "list annotations")
-        for part in _PARTS:
-            path = _find_list(annotations, part, split)
+        for split in _SPLITS:
+            path = _find_list(annotations, split, split_number)
             if path is not None:
-                tables.update(_read_file(path, separator, part=part))
+                tables.update(_read_file(path, separator, split=split))
     ignored = dict.fromkeys(name for table in tables.values() for name in table.ignored)
     if ignored:
         _logger.warning("%s: columns that are not read: %s", annotations, ", ".join(ignored))
     if "train" not in tables and not annotations.is_file():
         raise InputError(
             f"{annotations} has no training list such as train.csv, train_list_videos.txt or "
-            f"train_split_{split}_videos.txt; name the file itself when it has a column 'split'"
+            f"train_split_{split_number}_videos.txt; name the file itself when it has a column "
+            "'split'"
         )
     return tables
 
 
-def _find_list(annotations: Path, part: str, split: int) -> Path | None:
+def _find_list(annotations: Path, split: str, split_number: int) -> Path | None:
     matches = [
         (path, match)
         for path in sorted(annotations.iterdir())
         if (match := _LIST_NAME.fullmatch(path.name.lower()))
-        and _PART_OF_NAME[match.group(1)] == part
-        and match.group(2) in (None, str(split))
+        and _SPLIT_OF_NAME[match.group(1)] == split
+        and match.group(2) in (None, str(split_number))
     ]
     of_videos = [(path, match) for path, match in matches if match.group(3) != "_rawframes"]
     if matches and not of_videos:
@@ -116,38 +117,38 @@ def _find_list(annotations: Path, part: str, split: int) -> Path | None:
         )
     # A list of this split takes precedence over a list without a split number.
     own = [path for path, match in of_videos if match.group(2)]
-    paths = own or [path for path, _ in of_videos if split == 1]
+    paths = own or [path for path, _ in of_videos if split_number == 1]
     if len(paths) > 1:
         raise InputError(
-            f"{paths[0]} and {paths[1].name} may both be the {part} list; leave one of them there"
+            f"{paths[0]} and {paths[1].name} may both be the {split} list; leave one of them there"
         )
     return paths[0] if paths else None
 
 
-def _read_file(path: Path, separator: str, *, part: str) -> dict[str, ListTable]:
-    """Read a file of one part, or of all parts if `part` is ""."""
+def _read_file(path: Path, separator: str, *, split: str) -> dict[str, ListTable]:
+    """Read a file of one split, or of all splits if `split` is ""."""
     delimiter = "," if separator == AUTO_SEPARATOR else separator
     rows = read_rows(path)
     first = rows[0][1] if rows else ""
     columns = _split_header(first, delimiter)
     has_header = _is_header(columns)
-    if not has_header and not part:
+    if not has_header and not split:
         raise InputError(
             f"{path} row 1: {first!r} must be the header path,label,split[,group]"
-            f"{_explain_header(first, delimiter)}; or name a folder of one list per part"
+            f"{_explain_header(first, delimiter)}; or name a folder of one list per split"
         )
     if not has_header:
         plain = list(_read_plain(path, rows, separator))
-        return {part: ListTable(path, path.name, has_header=False, rows=plain)}
+        return {split: ListTable(path, path.name, has_header=False, rows=plain)}
     ignored = _check_columns(path, columns, delimiter)
     tables: dict[str, ListTable] = {}
-    if part:
-        tables[part] = ListTable(path, path.name, True, ignored)
+    if split:
+        tables[split] = ListTable(path, path.name, True, ignored)
     for row, name in _read_headed(path, columns, delimiter):
-        own = _PART_OF_NAME.get(name, "") if name else part
-        if not own or (part and own != part):
+        own = _SPLIT_OF_NAME.get(name, "") if name else split
+        if not own or (split and own != split):
             raise InputError(
-                f"{path} row {row.number}: split {name!r} must be {part or 'train, val or test'}"
+                f"{path} row {row.number}: split {name!r} must be {split or 'train, val or test'}"
             )
         table = tables.setdefault(own, ListTable(path, f"{path.name}: {own}", True, ignored))
         table.rows.append(row)

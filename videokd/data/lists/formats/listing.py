@@ -8,29 +8,13 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
 
+from videokd.data.lists.formats.spec import DatasetSpec, ListedVideo
 from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-
-
-class ListedVideo(NamedTuple):
-    """One row of a list; its file may not exist.
-
-    Args:
-        path: Path in the list, relative to the root, with forward slashes.
-        label: Class id, 0-based.
-        group: Source of the video.
-        row: Row number in the list, from 1; for messages.
-    """
-
-    path: str
-    label: int
-    group: str
-    row: int
 
 
 def normal_form(name: str) -> str:
@@ -57,6 +41,12 @@ def check_folder(folder: Path, what: str) -> None:
     """Raise InputError unless the folder exists; `what` describes its content in the message."""
     if not folder.is_dir():
         raise InputError(f"{what} {folder} is not a folder; set it to where the dataset lies")
+
+
+def check_split_number(spec: DatasetSpec, name: str) -> None:
+    """Raise InputError unless the number of the split is 1, 2 or 3; `name` is of the format."""
+    if spec.split_number not in (1, 2, 3):
+        raise InputError(f"{name} split must be 1, 2 or 3, got {spec.split_number}")
 
 
 def read_text(path: Path) -> str:
@@ -146,43 +136,43 @@ def check_unique(listed: Sequence[ListedVideo], source: str) -> None:
 
 
 def check_disjoint(
-    parts: Mapping[str, Sequence[ListedVideo]], *, sources: Mapping[str, str]
+    listed: Mapping[str, Sequence[ListedVideo]], *, sources: Mapping[str, str]
 ) -> None:
-    """Check that no video is in two parts; warn if training shares sources with another part.
+    """Check that no video is in two splits; warn if training shares sources with another split.
 
     Args:
-        parts: Part ("train", "val", "test") -> its videos.
-        sources: Part -> path of its list.
+        listed: Split ("train", "val", "test") -> its videos.
+        sources: Split -> path of its list.
 
     Raises:
-        InputError: a video is in two parts.
+        InputError: a video is in two splits.
     """
-    for first, second in combinations(parts, 2):
-        shared = {v.path for v in parts[first]} & {v.path for v in parts[second]}
+    for first, second in combinations(listed, 2):
+        shared = {v.path for v in listed[first]} & {v.path for v in listed[second]}
         if shared:
             path = min(shared)
-            rows = [next(v.row for v in parts[p] if v.path == path) for p in (first, second)]
+            rows = [next(v.row for v in listed[s] if v.path == path) for s in (first, second)]
             raise InputError(
                 f"{len(shared)} videos are in {first} and {second}, e.g. {path} (row {rows[0]} of "
                 f"{sources[first]}, row {rows[1]} of {sources[second]}); results would be "
                 "worthless, use the official lists"
             )
-    groups = {part: {(v.label, v.group) for v in videos} for part, videos in parts.items()}
+    groups = {split: {(v.label, v.group) for v in own} for split, own in listed.items()}
     warn_of_shared_groups(groups, source=" and ".join(dict.fromkeys(sources.values())))
 
 
 def warn_of_shared_groups(
     groups: Mapping[str, Collection[tuple[int, str]]], *, source: str
 ) -> None:
-    """Log one warning if training and other parts have (class id, group) pairs in common.
+    """Log one warning if training and other splits have (class id, group) pairs in common.
 
     Args:
-        groups: Part -> its (class id, group) pairs.
+        groups: Split -> its (class id, group) pairs.
         source: Name of the lists or of the folder.
     """
     train = set(groups.get("train", ()))
-    shared = {part: train.intersection(own) for part, own in groups.items() if part != "train"}
-    counts = [f"{len(pairs)} with {part}" for part, pairs in shared.items() if pairs]
+    shared = {split: train.intersection(own) for split, own in groups.items() if split != "train"}
+    counts = [f"{len(pairs)} with {split}" for split, pairs in shared.items() if pairs]
     if counts:
         label, group = min(pair for pairs in shared.values() for pair in pairs)
         _logger.warning(

@@ -10,19 +10,17 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from videokd.data.lists.formats.finding import PART_FOLDERS, FolderListing, build_indexes
-from videokd.data.lists.formats.list_rows import AUTO_SEPARATOR, ListTable, read_tables
+from videokd.data.lists.formats.finding import SPLIT_FOLDERS, FolderListing
+from videokd.data.lists.formats.list_rows import ListTable, read_tables
 from videokd.data.lists.formats.listing import (
-    ListedVideo,
     check_disjoint,
-    check_folder,
     check_spellings,
     check_unique,
     make_group_finder,
     normal_form,
     read_rows,
 )
-from videokd.data.lists.index import VideoIndex
+from videokd.data.lists.formats.spec import DatasetLists, DatasetSpec, ListedVideo
 from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
@@ -31,100 +29,57 @@ CLASS_FILE = "classes.txt"
 _MAX_CLASSES = 100_000  # a larger label is a mistake; one name per class is kept in memory
 
 
-def read_path_list(
-    root: Path,
-    *,
-    annotations: Path,
-    split: int = 1,
-    separator: str = AUTO_SEPARATOR,
-    group_pattern: str = "",
-    dataset: str = "list",
-) -> dict[str, VideoIndex]:
+def read_path_lists(spec: DatasetSpec, listing: FolderListing | None) -> DatasetLists:
     r"""Read a dataset given by lists of paths and labels.
 
-    Args:
-        root: Folder that relative paths start from and that contains absolute ones. If it has
-            train/ and val/ (or videos_train/ and videos_val/), paths may be relative to those.
-        annotations: Folder of the lists, or one CSV file with a column `split`. A `classes.txt`
-            beside the lists names one class per line, in the order of the labels; without it,
-            numeric labels are their own names.
-        split: Number of the split for files named `..._split_<split>...`; else 1.
-        separator: Separator of path and label; "auto" takes the last comma or blank.
-        group_pattern: Regular expression that finds a video's group in its path, such as
-            `(person\d+)_`; "" takes the column `group`, or the file name up to its last underscore.
-        dataset: Name given to the records.
+    A val list without a test list is the test split.
 
-    Returns:
-        Part ("train", "val", "test") -> its index, for each part with a list. A val list without a
-        test list is the test part.
+    Args:
+        spec: Description. Its annotations are a folder of the lists, or one CSV file with a column
+            `split`. A `classes.txt` beside the lists names one class per line, in the order of the
+            labels; without it, numeric labels are their own names. The group pattern, such as
+            `(person\d+)_`, takes precedence over a column `group`; without both, the group is the
+            file name up to its last underscore.
+        listing: Listing of the root that relative paths start from and that contains absolute
+            ones. If it has train/ and val/ (or videos_train/ and videos_val/), paths may be
+            relative to those. Without it, paths are not resolved.
 
     Raises:
         InputError: a folder or list is missing, a row is malformed, has an unknown label, leaves
-            the root, is listed twice or is in two parts, or no video of a part exists.
+            the root, is listed twice or is in two splits.
     """
-    check_folder(root, f"{dataset}: root")
-    tables = _choose_tables(annotations, split, separator)
-    listing = FolderListing(root)
-    class_names, parts = _resolve(annotations, tables, group_pattern, listing)
-    return build_indexes(
-        parts,
-        listing=listing,
-        class_names=class_names,
-        dataset=dataset,
-        splits={part: table.name for part, table in tables.items()},
-    )
-
-
-def count_path_list(
-    annotations: Path, split: int = 1, separator: str = AUTO_SEPARATOR, group_pattern: str = ""
-) -> dict[str, int]:
-    """Count the listed videos: keys "train", "val", "test", "classes". Needs no videos.
-
-    A part without a list has no key.
-    """
-    tables = _choose_tables(annotations, split, separator)
-    class_names, parts = _resolve(annotations, tables, group_pattern, None)
-    counts = {subset: len(videos) for subset, videos in parts.items()}
-    return {**counts, "classes": len(class_names)}
-
-
-def _choose_tables(annotations: Path, split: int, separator: str) -> dict[str, ListTable]:
-    tables = read_tables(annotations, split=split, separator=separator)
-    if "train" not in tables:
-        raise InputError(f"{annotations} lists no training video")
-    if "test" not in tables and "val" in tables:
-        tables["test"] = tables.pop("val")
-    for part, table in tables.items():
-        if not table.rows:
-            name = {"train": "training"}.get(part, part)
-            raise InputError(f"{table.source} lists no {name} video; fill it or remove it")
-    return tables
-
-
-def _resolve(
-    annotations: Path,
-    tables: dict[str, ListTable],
-    group_pattern: str,
-    listing: FolderListing | None,
-) -> tuple[tuple[str, ...], dict[str, list[ListedVideo]]]:
-    """Return the class names, and part -> its videos. Without a listing, files are not checked."""
+    annotations = spec.lists
+    tables = _choose_tables(spec)
     folder = annotations.parent if annotations.is_file() else annotations
     class_names = _class_names(tables["train"], folder / CLASS_FILE)
     clean_path = _make_path_cleaner(None if listing is None else listing.root)
-    parts: dict[str, list[ListedVideo]] = {}
-    for part, table in tables.items():
-        videos = _make_videos(table, class_names, group_pattern, clean_path)
-        parts[part] = videos if listing is None else _start_from_root(videos, listing, part)
-        check_unique(parts[part], str(table.source))
-    if "val" in parts and {v.path for v in parts["val"]} == {v.path for v in parts["test"]}:
+    listed: dict[str, list[ListedVideo]] = {}
+    for split, table in tables.items():
+        videos = _make_videos(table, class_names, spec.group_pattern, clean_path)
+        listed[split] = videos if listing is None else _start_from_root(videos, listing, split)
+        check_unique(listed[split], str(table.source))
+    if "val" in listed and {v.path for v in listed["val"]} == {v.path for v in listed["test"]}:
         # SlowFast users copy val.csv to test.csv, since Kinetics has no other test labels.
-        del parts["val"]
+        del listed["val"]
         _logger.warning(
-            "%s: val and test list the same videos, so they are the test part only", annotations
+            "%s: val and test list the same videos, so they are the test split only", annotations
         )
-    check_disjoint(parts, sources={part: str(tables[part].source) for part in parts})
-    _warn_of_empty_classes(parts["train"], class_names, str(tables["train"].source))
-    return class_names, parts
+    check_disjoint(listed, sources={split: str(tables[split].source) for split in listed})
+    _warn_of_empty_classes(listed["train"], class_names, str(tables["train"].source))
+    return DatasetLists(class_names, listed, {split: tables[split].name for split in listed})
+
+
+def _choose_tables(spec: DatasetSpec) -> dict[str, ListTable]:
+    tables = read_tables(spec.lists, split_number=spec.split_number, separator=spec.separator)
+    if "train" not in tables:
+        raise InputError(f"{spec.lists} lists no training video")
+    if "test" not in tables and "val" in tables:
+        tables["test"] = tables.pop("val")
+    for split, table in tables.items():
+        if not table.rows:
+            name = {"train": "training"}.get(split, split)
+            raise InputError(f"{table.source} lists no {name} video; fill it or remove it")
+    return tables
 
 
 def _class_names(train: ListTable, class_file: Path) -> tuple[str, ...]:
@@ -211,12 +166,12 @@ def _make_path_cleaner(root: Path | None) -> Callable[[str], str]:
 
 
 def _start_from_root(
-    videos: list[ListedVideo], listing: FolderListing, part: str
+    videos: list[ListedVideo], listing: FolderListing, split: str
 ) -> list[ListedVideo]:
     # MMAction2's Kinetics lists are relative to videos_train/ and videos_val/.
     sample = videos[:: max(1, len(videos) // 50)]
-    parts = ("test", "val") if part == "test" else (part,)
-    for folder in ("", *(f"{name}/" for own in parts for name in PART_FOLDERS[own])):
+    splits = ("test", "val") if split == "test" else (split,)
+    for folder in ("", *(f"{name}/" for own in splits for name in SPLIT_FOLDERS[own])):
         if any(listing.has(f"{folder}{video.path}") for video in sample):
             if not folder:
                 return videos

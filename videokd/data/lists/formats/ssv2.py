@@ -1,24 +1,24 @@
 """Something-Something v2: `<id>.webm` in one flat folder, labels in three JSON files.
 
 A video's class is its template without square brackets, looked up in labels.json, whose ids are
-strings. "test" means the validation part, since the labels of the test part are not public.
+strings. The test split is the validation list, since the labels of the test list are
+not public.
 """
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videokd.data.lists.file_names import is_video_name
-from videokd.data.lists.formats.finding import FolderListing, finish_index
+from videokd.data.lists.formats.finding import FolderListing, is_video_name
 from videokd.data.lists.formats.listing import (
-    ListedVideo,
     check_disjoint,
     check_folder,
     check_unique,
     read_text,
 )
-from videokd.data.lists.index import VideoIndex, VideoRecord
+from videokd.data.lists.formats.spec import DatasetLists, DatasetSpec, ListedVideo
 from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
@@ -33,67 +33,55 @@ SSV2_LEFT_RIGHT_PAIRS = (
     ),
 )
 
-_PART_OF_SUBSET = {"train": "train", "test": "validation"}
+_LIST_OF_SPLIT = {"train": "train", "test": "validation"}
 # File name prefixes and video folders of the first release and of the later one.
 _PREFIXES = ("something-something-v2-", "")
 _FOLDERS = ("", "20bn-something-something-v2", "videos")
 
 
-def read_ssv2(root: Path, *, annotations: Path, dataset: str = "ssv2") -> dict[str, VideoIndex]:
+def read_ssv2_lists(spec: DatasetSpec, listing: FolderListing | None) -> DatasetLists:
     """Read Something-Something v2 or a dataset in its layout.
 
-    Args:
-        root: Folder of the videos, or the parent of 20bn-something-something-v2/ or videos/. Copies
-            in another container (`<id>.mp4`) are found too.
-        annotations: Folder with labels.json, train.json and validation.json, with or without the
-            prefix `something-something-v2-`.
-        dataset: Name given to the records.
+    Each video is its own group, since the lists name no source.
 
-    Returns:
-        Part ("train", "test") -> its index; "test" is the validation list. Each video is its own
-        group, since the lists name no source.
+    Args:
+        spec: Description; its annotations are a folder with labels.json, train.json and
+            validation.json, with or without the prefix `something-something-v2-`.
+        listing: Not used.
 
     Raises:
         InputError: a folder or list is missing, an entry is malformed, names an unknown template
-            or is listed twice or in both parts, or no video exists.
+            or is listed twice or in both splits.
     """
-    check_folder(root, f"{dataset}: root")
-    class_names, lists = _read_lists(annotations, dataset)
-    if _find_json(annotations, "test").exists():
-        _logger.info("%s: the test list is not read; the validation part is tested on", dataset)
-    indexes = {}
-    for part, own in _PART_OF_SUBSET.items():
-        files = _list_files(root, lists[own])
-        records = tuple(
-            VideoRecord(files[video.path], video.label, dataset, video.group)
-            for video in lists[own]
-            if video.path in files
-        )
-        missing = tuple(video.path for video in lists[own] if video.path not in files)
-        place = (class_names, root, dataset, _find_json(annotations, own).name)
-        indexes[part] = finish_index(VideoIndex(records, *place, missing))
-    return indexes
-
-
-def count_ssv2(annotations: Path) -> dict[str, int]:
-    """Count the listed videos: keys "train", "test" (the validation part), "classes"."""
-    class_names, lists = _read_lists(annotations, "ssv2")
-    counts = {subset: len(lists[part]) for subset, part in _PART_OF_SUBSET.items()}
-    return {**counts, "classes": len(class_names)}
-
-
-def _read_lists(
-    annotations: Path, dataset: str
-) -> tuple[tuple[str, ...], dict[str, list[ListedVideo]]]:
-    check_folder(annotations, f"{dataset}: annotations")
-    class_names = _read_labels(_find_json(annotations, "labels"))
+    check_folder(spec.lists, "Something-Something annotations")
+    class_names = _read_labels(_find_json(spec.lists, "labels"))
     labels = {name: label for label, name in enumerate(class_names)}
-    paths = {part: _find_json(annotations, part) for part in _PART_OF_SUBSET.values()}
-    lists = {part: _read_entries(path, labels) for part, path in paths.items()}
-    for part, path in paths.items():
-        check_unique(lists[part], str(path))
-    check_disjoint(lists, sources={part: str(path) for part, path in paths.items()})
-    return class_names, lists
+    paths = {split: _find_json(spec.lists, name) for split, name in _LIST_OF_SPLIT.items()}
+    videos = {split: _read_entries(path, labels) for split, path in paths.items()}
+    for split, path in paths.items():
+        check_unique(videos[split], str(path))
+    check_disjoint(videos, sources={split: str(path) for split, path in paths.items()})
+    if _find_json(spec.lists, "test").exists():
+        _logger.info("%s: the test list is not read; the validation list is tested on", spec.lists)
+    return DatasetLists(class_names, videos, {split: path.name for split, path in paths.items()})
+
+
+def find_ssv2_files(
+    listing: FolderListing, lists: DatasetLists, dataset: str
+) -> dict[str, dict[str, str]]:
+    """Find the videos in the root, in 20bn-something-something-v2/ or in videos/.
+
+    Copies in another container (`<id>.mp4`) are found too.
+
+    Args:
+        listing: Listing of the root.
+        lists: Annotation lists.
+        dataset: Not used.
+
+    Returns:
+        Split -> video id -> path, from the first of the folders that holds any listed video.
+    """
+    return {split: _list_files(listing, videos) for split, videos in lists.videos.items()}
 
 
 def _find_json(annotations: Path, name: str) -> Path:
@@ -162,9 +150,7 @@ def _without_brackets(template: str) -> str:
     return template.replace("[", "").replace("]", "")
 
 
-def _list_files(root: Path, listed: list[ListedVideo]) -> dict[str, str]:
-    """Return video id -> path, from the first of the folders that holds any listed video."""
-    listing = FolderListing(root)
+def _list_files(listing: FolderListing, listed: Sequence[ListedVideo]) -> dict[str, str]:
     files: dict[str, str] = {}
     for folder in _FOLDERS:
         for name in sorted(listing.names(folder)):

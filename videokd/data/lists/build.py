@@ -5,7 +5,9 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
-from videokd.data.lists.formats import FORMATS, DatasetSpec, name_first, read_dataset
+from videokd.data.lists.formats.finding import name_first
+from videokd.data.lists.formats.read import FORMATS, read_dataset
+from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.data.lists.index import VideoIndex
 from videokd.data.lists.index_store import (
     describe_unusable,
@@ -26,7 +28,7 @@ def read_lists(cfg: CfgNode, name: str) -> dict[str, VideoIndex]:
         name: Name of the dataset.
 
     Returns:
-        Part ("train", "test" and, if the dataset has one, "val") -> its index.
+        Split ("train", "test" and, if the dataset has one, "val") -> its index.
 
     Raises:
         InputError: folders or lists are wrong.
@@ -43,7 +45,7 @@ def index_folder(cfg: CfgNode, name: str) -> Path:
 
 
 def load_indexes(cfg: CfgNode, name: str) -> dict[str, VideoIndex]:
-    """Return the indexes of a dataset's parts, from DATA.INDEX_DIR if set, else from its lists.
+    """Return the indexes of a dataset's splits, from DATA.INDEX_DIR if set, else from its lists.
 
     Raises:
         InputError: folders or lists are wrong, DATA.INDEX_DIR has no index of these lists, or more
@@ -57,8 +59,8 @@ def load_indexes(cfg: CfgNode, name: str) -> dict[str, VideoIndex]:
             f"DATA.INDEX_DIR {cfg.DATA.INDEX_DIR} has no index of {name} with these options and "
             "lists; make it: python tools/prepare_data.py index --config-file ..."
         )
-    for part, index in indexes.items():
-        _check_usable(f"{name} {part}", index, cfg.DATA.MAX_BAD_FRACTION)
+    for split, index in indexes.items():
+        _check_usable(f"{name} {split}", index, cfg.DATA.MAX_BAD_FRACTION)
     return indexes
 
 
@@ -81,18 +83,18 @@ def _read_indexes(name: str, cfg: CfgNode, max_missing: float) -> dict[str, Vide
         cfg.FORMAT,
         root=Path(cfg.ROOT),
         annotations=Path(cfg.ANNOTATIONS) if cfg.ANNOTATIONS else None,
-        split=cfg.SPLIT,
+        split_number=cfg.SPLIT,
         separator=cfg.SEPARATOR,
         group_pattern=cfg.GROUP_PATTERN,
         flip=cfg.FLIP,
         left_right_pairs=tuple((first, second) for first, second in cfg.LEFT_RIGHT_PAIRS),
     )
     indexes = read_dataset(spec, name=name)
-    for part, index in indexes.items():
+    for split, index in indexes.items():
         num_listed = len(index) + len(index.missing)
         if len(index.missing) > max_missing * num_listed:
             raise InputError(
-                f"{name} {part}: {len(index.missing)} of {num_listed} listed videos are missing "
+                f"{name} {split}: {len(index.missing)} of {num_listed} listed videos are missing "
                 f"under {cfg.ROOT} ({name_first(index.missing)}); DATA.MAX_BAD_FRACTION allows "
                 f"{max_missing:g}; `tools/prepare_data.py count` with --root and --missing FILE "
                 "writes the whole list"

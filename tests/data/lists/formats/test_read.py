@@ -4,7 +4,8 @@ import pytest
 
 from videokd.config import validate
 from videokd.config.defaults import dataset_template
-from videokd.data.lists.formats import FORMATS, DatasetSpec, count_dataset, read_dataset
+from videokd.data.lists.formats.read import FORMATS, count_dataset, read_dataset
+from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.utils.errors import InputError
 
 
@@ -19,12 +20,13 @@ def folder(tmp_path):
 def test_the_config_knows_the_same_formats_and_defaults():
     assert validate._DATASET_CHOICES["FORMAT"] == tuple(FORMATS)
     node, spec = dataset_template(), DatasetSpec("folder")
-    for key in ("split", "separator", "group_pattern", "flip"):
+    assert spec.split_number == node.SPLIT
+    for key in ("separator", "group_pattern", "flip"):
         assert node[key.upper()] == getattr(spec, key)
 
 
 def test_the_table_says_what_a_format_needs():
-    with_splits = [name for name, own in FORMATS.items() if "split" in own.options]
+    with_splits = [name for name, own in FORMATS.items() if "split_number" in own.options]
     assert with_splits == ["ucf101", "hmdb51", "list"]
     assert [name for name, own in FORMATS.items() if not own.needs_annotations] == ["folder"]
 
@@ -35,8 +37,8 @@ def test_an_index_carries_what_mirroring_does_to_its_classes(folder, caplog):
         assert read_dataset(spec, name="X")["train"].mirror_labels == ()
     assert "look like mirror images" in caplog.text
     spec = DatasetSpec("folder", root=folder, left_right_pairs=(("turn left", "turn right"),))
-    for subset in ("train", "test"):
-        assert read_dataset(spec, name="X")[subset].mirror_labels == (1, 0)
+    for split in ("train", "test"):
+        assert read_dataset(spec, name="X")[split].mirror_labels == (1, 0)
     spec = DatasetSpec("folder", root=folder, flip="off")
     assert read_dataset(spec, name="X")["train"].mirror_labels is None
 
@@ -46,7 +48,7 @@ def test_an_index_carries_what_mirroring_does_to_its_classes(folder, caplog):
     [
         ({"format": "avi"}, "X: format must be one of ucf101, .*; got 'avi'"),
         ({"format": "ucf101"}, "X: annotations is empty"),
-        ({"split": 2}, "X: split '2' is not read by format folder; leave it out"),
+        ({"split_number": 2}, "X: split_number '2' is not read by format folder; leave it out"),
         ({"separator": ","}, "X: separator ',' is not read by format folder"),
         ({"annotations": "lists"}, "X: annotations 'lists' is not read by format folder"),
         ({"root": None}, "X: root is empty"),
@@ -91,8 +93,8 @@ def test_links_out_of_the_root_are_an_error_that_says_what_to_do(hub):
 def test_links_are_read_where_the_root_is_above_both(hub, caplog):
     lists = hub / "lists"
     lists.mkdir()
-    for part, name in (("train", "a"), ("test", "c")):
-        (lists / f"{part}.csv").write_text(f"snapshots/1/{part}/run/{name}.mp4 0\n")
+    for split, name in (("train", "a"), ("test", "c")):
+        (lists / f"{split}.csv").write_text(f"snapshots/1/{split}/run/{name}.mp4 0\n")
     with caplog.at_level(logging.WARNING):
         indexes = read_dataset(DatasetSpec("list", root=hub, annotations=lists), name="X")
     assert [len(index) for index in indexes.values()] == [1, 1]
