@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from videokd.curation.doctor.examine import Examine, VideoPath
+from videokd.curation.examine import Decode
 from videokd.data.augment import AugmentSpec
 from videokd.data.batch import BadVideo, ClipRequest
 from videokd.data.clip_spec import ClipSpec
@@ -25,7 +25,7 @@ from videokd.data.lists.formats.read import find_dataset
 from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.data.lists.index import VideoIndex, VideoRecord
 from videokd.data.test_views import ViewDataset
-from videokd.utils.errors import InputError, VideoError
+from videokd.utils.errors import InputError, ReadError, VideoError
 
 _CLIP = ClipSpec(num_frames=2, sampling_rate=1, crop_size=32, short_side=32)
 _OPENING = {"open", "os.listdir", "os.scandir", "os.exec", "os.posix_spawn", "subprocess.Popen"}
@@ -93,8 +93,11 @@ def read_record(root: Path, path: str, folder: str, backend: str) -> list[str]:
 
 
 def examine(root: Path, path: str, folder: str, backend: str) -> list[str]:
-    """Check a file before training, as `prepare_data.py check` does."""
-    report = Examine(backend)(VideoPath(str(root), path))
+    """Check a file before training, as `videokd prepare check` does."""
+    try:
+        report = Decode(backend)(path, root)
+    except ReadError as error:
+        return [error.cause]
     return [report.cause or report.problem]
 
 

@@ -76,12 +76,12 @@ def test_a_dataset_in_order_is_checked_once(check, tmp_path):
     assert "ok: every frame of" in out
     assert report["is_ok"]
     assert {f["kind"] for f in report["findings"]} == {"few videos", "other dataset"}
-    num_videos = sum(part["listed"] for part in report["parts"])
-    journal = tmp_path / "report" / "videos.jsonl"
+    num_videos = sum(split["listed"] for split in report["splits"])
+    journal = tmp_path / "report" / "videos" / "VIDEOS.jsonl"
     assert len(journal.read_text().splitlines()) == num_videos
-    code, out, _, _ = check()
+    code, out, err, _ = check()
     assert code == 0
-    assert f"{num_videos} of {num_videos} videos are known from an earlier check" in out
+    assert f"{num_videos} of {num_videos} videos have not changed since" in out + err
     assert len(journal.read_text().splitlines()) == num_videos
 
 
@@ -107,7 +107,7 @@ def test_every_kind_of_damage_is_found_in_one_run(check, dataset, tmp_path):
     }
     assert test[0].name in bad[train[2].name]["cause"]
     assert "not ok: 5 bad of" in out
-    assert report["parts"][0]["cleaned"] == report["parts"][0]["listed"] - 5
+    assert report["splits"][0]["cleaned"] == report["splits"][0]["listed"] - 5
 
 
 def test_a_config_is_checked_with_what_its_clips_need(tool, write_config, tmp_path):
@@ -116,13 +116,13 @@ def test_a_config_is_checked_with_what_its_clips_need(tool, write_config, tmp_pa
     overrides = ["STUDENTS.UCF.NUM_FRAMES", 64, "DATA.SHORT_SIDE", 512, "DATA.CROP_SIZE", 64]
     assert tool(*words, *overrides)[0] == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    parts = [(part["dataset"], part["part"]) for part in report["parts"]]
-    assert parts == [(name, part) for name in ("UCF", "KINETICS") for part in ("train", "test")]
-    num_videos = sum(part["listed"] for part in report["parts"])
+    splits = [(split["dataset"], split["split"]) for split in report["splits"]]
+    assert splits == [(d, s) for d in ("UCF", "KINETICS") for s in ("train", "test")]
+    num_videos = sum(split["listed"] for split in report["splits"])
     for kind in ("brief", "small"):
         assert sum(f["kind"] == kind for f in report["findings"]) == num_videos
     # The whole training lists, held-out videos included.
-    assert report["parts"][0]["listed"] == 24
+    assert report["splits"][0]["listed"] == 24
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_check_that_is_stopped_goes_on(dataset, tmp_path):
         text=True,
         start_new_session=True,
     )
-    journal = tmp_path / "report" / "videos.jsonl"
+    journal = tmp_path / "report" / "videos" / "VIDEOS.jsonl"
     while not (journal.exists() and journal.read_text()):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
@@ -173,12 +173,12 @@ def test_a_check_that_is_stopped_goes_on(dataset, tmp_path):
     assert errors == "stopped; run the same command again to go on\n"
     assert not (tmp_path / "report" / "report.json").exists()
     again = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert re.search(r"\d+ of \d+ videos are known from an earlier check", again.stdout)
+    assert re.search(r"\d+ of \d+ videos have not changed since", again.stdout + again.stderr)
 
 
 def test_a_folder_is_resized(tool, dataset, tmp_path):
     sorted(dataset[0].rglob("*.avi"))[0].write_bytes(b"no video")
-    words = ["resize", "--input", dataset[0], "--output", tmp_path / "small", "--jobs", 1]
+    words = ["convert", "--input", dataset[0], "--output", tmp_path / "small", "--jobs", 1]
     code, out, _ = tool(*words, "--short-side", 48, "--gop", 4)
     assert code == 1
     assert "1 videos cannot be written" in out

@@ -1,10 +1,8 @@
-import argparse
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from videokd.cli.prepare import count
+from videokd.cli.prepare.prepare import main
 from videokd.utils.errors import InputError
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "annotations"
@@ -12,13 +10,12 @@ REAL = Path(__file__).resolve().parents[4] / "shared" / "annotations"
 
 @pytest.fixture
 def run(capsys):
-    """run(*words) gives what the command prints."""
+    """run(*words): run the command; the last line that it prints."""
 
     def run_count(*words):
-        parser = argparse.ArgumentParser()
-        count.add_arguments(parser)
-        assert count.run(parser.parse_args([str(word) for word in words]), Console()) == 0
-        return capsys.readouterr().out
+        assert main(["count", *map(str, words)]) == 0
+        # Warnings come before it.
+        return capsys.readouterr().out.splitlines()[-1]
 
     return run_count
 
@@ -27,9 +24,9 @@ def run(capsys):
 @pytest.mark.parametrize(
     ("words", "counts"),
     [
-        (["ucf101"], "train=9537 test=3783 classes=101\n"),
-        (["ucf101", "--split-number", 3], "train=9624 test=3696 classes=101\n"),
-        (["hmdb51", "--split-number", 2], "train=3570 test=1530 classes=51\n"),
+        (["ucf101"], "train=9537 test=3783 classes=101"),
+        (["ucf101", "--split-number", 3], "train=9624 test=3696 classes=101"),
+        (["hmdb51", "--split-number", 2], "train=3570 test=1530 classes=51"),
     ],
 )
 def test_the_real_lists_are_counted(run, words, counts):
@@ -39,15 +36,15 @@ def test_the_real_lists_are_counted(run, words, counts):
 def test_a_part_whose_list_is_absent_is_called_so(run, tmp_path):
     (tmp_path / "val.csv").write_text("label,youtube_id,time_start,time_end\na,x,0,10\n")
     words = ("--format", "kinetics", "--annotations", tmp_path)
-    assert run(*words) == "train=absent test=1 classes=1\n"
+    assert run(*words) == "train=absent test=1 classes=1"
 
 
 def test_missing_videos_are_counted_and_written_where_a_root_is_given(run, tmp_path):
     (tmp_path / "a.mp4").touch()
     (tmp_path / "train.csv").write_text("a.mp4 0\nb.mp4 0\nc.mp4 0\n")
     words = ["--format", "list", "--annotations", tmp_path, "--root", tmp_path]
-    assert run(*words) == "train=3 test=absent classes=1 missing=2\n"
-    assert run(*words, "--missing", tmp_path / "missing.txt").endswith(" missing=2\n")
+    assert run(*words) == "train=3 test=absent classes=1 missing=2"
+    assert run(*words, "--missing", tmp_path / "missing.txt").endswith(" missing=2")
     assert (tmp_path / "missing.txt").read_text() == "b.mp4\nc.mp4\n"
 
 
@@ -55,7 +52,7 @@ def test_folders_are_counted_in_their_root(run, tmp_path):
     for path in ("train/a/x.mp4", "test/a/y.mp4"):
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).touch()
-    assert run("--format", "folder", "--root", tmp_path) == "train=1 test=1 classes=1\n"
+    assert run("--format", "folder", "--root", tmp_path) == "train=1 test=1 classes=1"
 
 
 def test_the_missing_cannot_be_written_without_a_root(run, tmp_path):

@@ -1,4 +1,5 @@
 import argparse
+import io
 import logging
 import os
 import signal
@@ -8,10 +9,11 @@ from rich.console import Console
 
 from videokd.cli.prepare import index as command
 from videokd.config import load_config
-from videokd.curation import scan
+from videokd.curation import examine, survey
+from videokd.curation.examine import VideoReport
 from videokd.data.build import build_datasets
 from videokd.data.lists import build
-from videokd.data.lists.index import RecordTable
+from videokd.data.lists.records import RecordTable
 from videokd.engine.stop import Stopped
 from videokd.utils.errors import InputError
 
@@ -24,18 +26,18 @@ NO_INDEX = (
 @pytest.fixture(autouse=True)
 def probed(monkeypatch):
     """The files that were opened, in this process."""
-    paths, update_media, probe = [], scan.update_media, scan.probe_video
+    paths, pool, probe = [], survey.SupervisedPool, examine.probe_video
 
     def note(file):
         paths.append(file.name)
         return probe(file)
 
-    def update_here(*places, num_processes, **options):
-        assert num_processes > 0
-        return update_media(*places, num_processes=0, **options)
+    def make_pool(function, *, num_workers, **options):
+        assert num_workers > 0
+        return pool(function, num_workers=0, **options)
 
-    monkeypatch.setattr(scan, "probe_video", note)
-    monkeypatch.setattr(scan, "update_media", update_here)
+    monkeypatch.setattr(examine, "probe_video", note)
+    monkeypatch.setattr(survey, "SupervisedPool", make_pool)
     return paths
 
 
@@ -147,7 +149,7 @@ def test_an_index_changes_nothing_but_what_is_known_of_the_files(
 
 
 def test_a_start_without_an_index_names_the_command(config):
-    with pytest.raises(InputError, match="has no index of UCF .*prepare_data.py index"):
+    with pytest.raises(InputError, match="has no index of UCF .*videokd prepare index"):
         build_datasets(config())
 
 
@@ -186,7 +188,7 @@ def test_one_dataset_needs_no_config(videos, do_index, tmp_path, config):
 
 
 def test_a_stopped_scan_goes_on_where_it_was(config, config_file, do_index, probed, monkeypatch):
-    probe = scan.probe_video
+    probe = examine.probe_video
 
     def probe_and_stop(file):
         if len(probed) == 2:
@@ -194,8 +196,7 @@ def test_a_stopped_scan_goes_on_where_it_was(config, config_file, do_index, prob
         return probe(file)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scan, "probe_video", probe_and_stop)
-        patch.setattr(scan, "_NUM_PER_TASK", 1)
+        patch.setattr(examine, "probe_video", probe_and_stop)
         with pytest.raises(Stopped, match="^$"):
             do_index("--config-file", config_file)
     assert len(probed) == 3
@@ -217,3 +218,53 @@ def test_a_stopped_scan_goes_on_where_it_was(config, config_file, do_index, prob
 def test_wrong_words_are_input_errors(do_index, words, message):
     with pytest.raises(InputError, match=message):
         do_index(*words)
+
+
+@pytest.fixture
+def show():
+    """show(reports): what is printed of them, through a stream that takes UTF-8 only."""
+
+    def run(reports):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        command.show_summary({"TOY": reports}, Console(file=stream, width=200))
+        stream.seek(0)
+        return stream.read()
+
+    return run
+
+
+def row_of(text):
+    (row,) = [line for line in text.splitlines() if "TOY \u2502" in line]
+    return [cell.strip() for cell in row.split("\u2502")[1:-1]]
+
+
+def test_numbers_are_over_the_videos_that_can_be_used(show):
+    good = {
+        f"{n}.mp4": VideoReport(
+            "", "", 2**29, frames, 25.0, 48, 64, "mov", "h264", 1800.0, is_counted=n == 0
+        )
+        for n, frames in enumerate((10, 30, 20))
+    }
+    text = show({**good, "bad.mp4": VideoReport("corrupt", "empty file", 2**29)})
+    assert row_of(text) == [
+        *("TOY", "4", "2.00", "1.50", "10 / 20 / 30", "25 (3)", "64x48 (3)", "mov/h264 (3)", "1"),
+    ]
+    assert "TOY: the frames of 1 videos had to be counted by decoding\n" in text
+
+
+def test_the_rarer_of_many_rates_are_counted_only(show):
+    rates = [29.97003, 25.0, 25.0, 24.0, 24.0, 24.0, 15.0]
+    text = show({f"{n}": VideoReport(num_frames=1, fps=fps) for n, fps in enumerate(rates)})
+    rows = [line.split("\u2502")[6].strip() for line in text.splitlines() if "\u2502" in line]
+    assert rows == ["24 (3)", "25 (2)", "29.97 (1)", "1 others"]
+
+
+def test_causes_are_counted_each_with_its_first_file_whatever_its_name(show):
+    causes = {"[b] \udcff.avi": "hung", "a.avi": "empty file", "c.avi": "hung"}
+    text = show({path: VideoReport("corrupt", cause) for path, cause in causes.items()})
+    assert "TOY: 2 cannot be used: hung (first: [b] \\udcff.avi)\n" in text
+    assert "TOY: 1 cannot be used: empty file (first: a.avi)\n" in text
+
+
+def test_an_empty_dataset_has_a_row_too(show):
+    assert row_of(show({})) == ["TOY", "0", "0.00", "0.00", "-", "-", "-", "-", "0"]

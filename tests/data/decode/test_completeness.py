@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import pytest
 
-from videokd.curation.doctor.examine import Examine, VideoPath
+from videokd.curation.examine import Decode
 from videokd.data.decode import open_video
 from videokd.utils.errors import VideoError
 
@@ -51,7 +51,7 @@ def test_a_file_that_was_cut_off_is_refused_without_an_index(tmp_path, name, sha
         VideoError, match=r"cut off: \d+ of \d+ (frames|bytes); copy or download the file again"
     ):
         open_video(str(path))
-    report = Examine()(VideoPath(str(tmp_path), name))
+    report = Decode()(name, tmp_path)
     assert report.problem == "short"
     assert report.cause.startswith("cut off: ")
 
@@ -86,7 +86,7 @@ def test_frames_that_an_edit_list_leaves_out_are_no_lack(tmp_path, field):
     path.write_bytes(data)
     with open_video(str(path)) as video:
         assert video.num_frames < NUM_FRAMES
-    assert Examine()(VideoPath(str(tmp_path), "a.mp4")).problem == ""
+    assert Decode()("a.mp4", tmp_path).problem == ""
 
 
 def test_empty_packets_of_an_avi_count_as_frames_of_its_header(tmp_path):
@@ -95,7 +95,7 @@ def test_empty_packets_of_an_avi_count_as_frames_of_its_header(tmp_path):
         assert container.streams.video[0].frames == NUM_FRAMES + 20
     with open_video(str(path)) as video:
         assert video.num_frames == NUM_FRAMES
-    assert Examine()(VideoPath(str(tmp_path), "a.avi")).problem == ""
+    assert Decode()("a.avi", tmp_path).problem == ""
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.webm"])

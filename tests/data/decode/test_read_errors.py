@@ -4,9 +4,9 @@ import errno
 
 import pytest
 
-from videokd.curation.doctor.examine import Examine, VideoPath
 from videokd.curation.encode_spec import EncodeSpec
-from videokd.curation.scan import scan_videos
+from videokd.curation.examine import Decode, VideoReport, probe
+from videokd.curation.survey import Survey, add_reports
 from videokd.curation.transcode import transcode
 from videokd.data.augment import AugmentSpec
 from videokd.data.batch import BadVideo, ClipRequest
@@ -14,11 +14,9 @@ from videokd.data.clip_spec import ClipSpec
 from videokd.data.dataset import ClipDataset
 from videokd.data.decode import open_video, packets
 from videokd.data.lists.index import VideoIndex, VideoRecord
-from videokd.data.lists.index_store import add_media
 from videokd.data.test_views import ViewDataset
 from videokd.utils.errors import ReadError
 
-HERE = {"num_processes": 0, "deadline_sec": 60.0}
 CAUSES = {errno.EIO: "Input/output error", errno.ESTALE: "Stale file handle"}
 KINDS = {
     "a.avi": {"num_b_frames": 2},
@@ -28,6 +26,10 @@ KINDS = {
     "a.flv": {"codec": "flv1"},
     "a.ts": {"codec": "libx264"},
 }
+
+
+def scan(root, examine=probe):
+    return Survey(root, root / "j.jsonl", examine, method="").run(["a.mp4"])
 
 
 @pytest.mark.parametrize("code", CAUSES)
@@ -78,15 +80,15 @@ def test_a_seek_that_fails_reads_from_the_start(make_video, read_numbers, monkey
 def test_a_scan_does_not_keep_what_a_failed_read_found(make_video, failing_reads, monkeypatch):
     root = make_video("a.mp4", 20, codec="libx264").parent
     opened = failing_reads(errno.EIO)
-    known = scan_videos(root, ["a.mp4"], **HERE)
+    reports = scan(root)
     assert len(opened) == 2
     monkeypatch.undo()
-    assert "Input/output error" in known[0].cause
+    assert "Input/output error" in reports["a.mp4"].cause
     record = VideoRecord("a.mp4", 0, "toy", "a")
     index = VideoIndex((record,), ("x",), root, "toy", "train")
-    assert add_media(index, known).records[0].cause == ""
-    (info,) = scan_videos(root, ["a.mp4"], known=known, **HERE)
-    assert (info.num_frames, info.cause) == (20, "")
+    assert add_reports(index, reports).records[0].cause == ""
+    report = scan(root)["a.mp4"]
+    assert (report.num_frames, report.cause) == (20, "")
 
 
 @pytest.fixture
@@ -106,24 +108,24 @@ def fail_once(monkeypatch):
 
 def test_a_scan_tries_a_failed_read_again(make_video, fail_once):
     root = make_video("a.mp4", 20, codec="libx264").parent
-    (info,) = scan_videos(root, ["a.mp4"], **HERE)
-    assert (info.num_frames, info.cause) == (20, "")
+    report = scan(root)["a.mp4"]
+    assert (report.num_frames, report.cause) == (20, "")
 
 
 def test_a_check_does_not_keep_what_a_failed_read_found(make_video, failing_reads):
     root = make_video("a.mp4", 20, codec="libx264").parent
     failing_reads(errno.EIO)
-    report = Examine()(VideoPath(str(root), "a.mp4"))
-    # Without a checksum, a report is not written to the journal.
-    assert (report.problem, report.sha256) == ("missing", "")
+    report = scan(root, Decode())["a.mp4"]
+    # Without a size, a report is not written to the journal.
+    assert report == VideoReport("missing", report.cause)
     assert "Input/output error" in report.cause
 
 
 def test_a_check_whose_second_reading_fails_keeps_nothing(make_video, failing_reads):
     root = make_video("a.mp4", 20, codec="libx264").parent
     failing_reads(errno.EIO, num_sound=1)
-    report = Examine()(VideoPath(str(root), "a.mp4"))
-    assert (report.problem, report.sha256) == ("missing", "")
+    report = scan(root, Decode())["a.mp4"]
+    assert report == VideoReport("missing", report.cause)
 
 
 def test_nothing_is_transcoded_from_a_failed_read(make_video, failing_reads, tmp_path):

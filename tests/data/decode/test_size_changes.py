@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from videokd.curation.doctor.examine import Examine, VideoPath
 from videokd.curation.encode_spec import EncodeSpec
+from videokd.curation.examine import Decode
 from videokd.curation.transcode import transcode
 from videokd.data.decode import open_video
 from videokd.utils.errors import VideoError
@@ -42,7 +42,7 @@ def test_frames_of_the_first_size_are_read(turned, read_numbers):
 
 
 def test_check_gives_the_same_cause(turned):
-    report = Examine()(VideoPath(str(turned.parent), turned.name))
+    report = Decode()(turned.name, turned.parent)
     assert report.problem == "corrupt"
     assert f"{report.cause}" == CAUSE
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from videokd.curation.doctor.examine import Examine, VideoPath
 from videokd.curation.encode_spec import EncodeSpec
+from videokd.curation.examine import Decode
 from videokd.curation.transcode import transcode
 from videokd.data.decode import open_video, probe_video
 from videokd.data.decode.container import open_container
@@ -59,7 +59,7 @@ def test_every_way_of_reading_takes_the_same_stream(tmp_path, name, kinds, width
     with open_video(str(path)) as reader, open_video(str(target)) as new:
         assert (reader.num_frames, reader.width) == (new.num_frames, new.width) == (5, width)
         assert len(np.unique(reader.get_frames(range(5))[:, 20, 16, 0])) == 5
-    facts, report = probe_video(str(path)), Examine()(VideoPath(str(tmp_path), name))
+    facts, report = probe_video(str(path)), Decode()(name, tmp_path)
     assert (facts.num_frames, facts.width) == (report.num_frames, report.width) == (5, width)
     assert report.problem == ""
 
@@ -68,7 +68,7 @@ def test_the_report_names_the_stream_where_there_are_several(tmp_path):
     kinds = [("mpeg4", 64, 5, NONE), ("mpeg4", 32, 5, DEFAULT)]
     write_streams(tmp_path / "two.mkv", *kinds)
     write_streams(tmp_path / "one.mkv", kinds[0])
-    one, two = (Examine()(VideoPath(str(tmp_path), name)) for name in ("one.mkv", "two.mkv"))
+    one, two = (Decode()(name, tmp_path) for name in ("one.mkv", "two.mkv"))
     assert one.streams == ""
     assert two.streams == "stream 1 (mpeg4 32x48) is read, not stream 0 (mpeg4 64x48)"
 
@@ -96,7 +96,7 @@ def test_a_cover_picture_is_no_video(tmp_path):
         open_video(str(path))
     with pytest.raises(VideoError, match=cause), open_container(path):
         pass
-    report = Examine()(VideoPath(str(tmp_path), "a.mp4"))
+    report = Decode()("a.mp4", tmp_path)
     assert (report.problem, report.cause) == (
         "not a video",
         "no video stream (a cover picture only)",

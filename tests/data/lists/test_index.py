@@ -12,7 +12,7 @@ from videokd.data.lists.index import RecordTable, VideoIndex, VideoRecord, hold_
 from videokd.utils.errors import InputError
 
 
-@pytest.fixture(params=[tuple, RecordTable.from_rows], ids=["tuple", "table"])
+@pytest.fixture(params=[tuple, RecordTable.from_records], ids=["tuple", "table"])
 def keep(request):
     """keep(index): the same index with its records in a tuple or in a table."""
     return lambda index: replace(index, records=request.param(index.records))
@@ -32,7 +32,7 @@ def make_index(num_groups: int = 5, num_clips: int = 4, num_classes: int = 3) ->
 def test_a_label_outside_the_classes_is_an_input_error(label):
     records = (VideoRecord("a/a.avi", 0, "toy", "g"), VideoRecord("a/b.avi", label, "toy", "g"))
     message = rf"record 1 \(a/b.avi\) has label {label}, allowed are 0 .. 2"
-    for kept in (records, RecordTable.from_rows(records)):
+    for kept in (records, RecordTable.from_records(records)):
         with pytest.raises(InputError, match=message):
             VideoIndex(kept, ("a", "b", "c"), Path("/"), "toy", "train")
 

@@ -3,16 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from videokd.data.lists.index import RecordTable, VideoIndex, VideoRecord
+from videokd.data.lists.index import VideoIndex, VideoRecord
 from videokd.data.lists.index_store import (
-    add_media,
     describe_unusable,
     find_bad_videos,
     index_key,
     open_indexes,
     save_indexes,
 )
-from videokd.data.lists.media import MediaInfo
+from videokd.data.lists.records import RecordTable
 from videokd.utils.errors import InputError
 
 NAMES = ("a #1.avi", "b;[2]&!.mp4", "c \u00e9\udcff.avi")
@@ -26,13 +25,6 @@ def index():
     )
 
 
-def media(*causes):
-    return [
-        MediaInfo(name, cause=cause) if cause else MediaInfo(name, 9, 9, "", 10 + k, 12.5)
-        for k, (name, cause) in enumerate(zip(NAMES, causes, strict=True))
-    ]
-
-
 @pytest.mark.parametrize("mirror_labels", [(1, 0), (), None])
 def test_an_index_comes_back_with_everything_but_its_root(index, mirror_labels, tmp_path):
     index = replace(index, mirror_labels=mirror_labels)
@@ -44,10 +36,9 @@ def test_an_index_comes_back_with_everything_but_its_root(index, mirror_labels, 
     assert found.digest() == index.digest()
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "arrays-*.bin"])
-def test_damage_of_a_stored_index_is_found(index, name, tmp_path):
+def test_damage_of_a_stored_index_is_found(index, tmp_path):
     save_indexes(tmp_path, {"train": index})
-    (path,) = (tmp_path / "train").glob(name)
+    path = tmp_path / "train.records"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
@@ -55,21 +46,11 @@ def test_damage_of_a_stored_index_is_found(index, name, tmp_path):
         open_indexes(tmp_path, root=Path("/v"))
 
 
-def test_records_get_what_was_found_in_their_files(index):
-    files = [MediaInfo("another.avi", 1, 1, "", 99, 99.0), *media("", "empty file", "")[::-1]]
-    records = add_media(index, files).records
-    assert [(r.num_frames, r.fps, r.cause) for r in records] == [
-        (10, 12.5, ""),
-        (0, 0.0, "empty file"),
-        (12, 12.5, ""),
-    ]
-    assert [replace(r, num_frames=0, fps=0.0, cause="") for r in records] == list(index.records)
-
-
-@pytest.mark.parametrize("keep", [tuple, RecordTable.from_rows])
+@pytest.mark.parametrize("keep", [tuple, RecordTable.from_records])
 def test_unusable_videos_are_named_with_their_causes(index, keep):
-    scanned = add_media(index, media("hung", "", "empty file"))
-    scanned = replace(scanned, records=keep(scanned.records))
+    causes = ("hung", "", "empty file")
+    found = [replace(r, cause=cause) for r, cause in zip(index.records, causes, strict=True)]
+    scanned = replace(index, records=keep(found))
     assert find_bad_videos(scanned) == {NAMES[0]: "hung", NAMES[2]: "empty file"}
     assert describe_unusable(scanned) == (
         "of 4 listed videos 1 are missing (first: gone \udcff.avi) and 2 cannot be used "
@@ -119,7 +100,7 @@ def test_the_key_of_a_single_list_changes_with_it_and_with_its_class_names(tmp_p
     assert len(set(keys)) == 3
 
 
-def test_a_part_that_a_dataset_has_no_more_is_not_read_again(index, tmp_path):
+def test_a_split_that_a_dataset_has_no_more_is_not_read_again(index, tmp_path):
     save_indexes(tmp_path, {"train": index, "val": index, "test": index})
     assert list(open_indexes(tmp_path, root=Path("/v"))) == ["train", "val", "test"]
     save_indexes(tmp_path, {"train": index, "test": index})

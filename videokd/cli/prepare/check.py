@@ -1,18 +1,25 @@
-"""`prepare_data.py check`: decode every frame of the datasets and report problems."""
+"""`videokd prepare check`: decode every frame of the datasets and report problems."""
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fvcore.common.config import CfgNode
 from rich.console import Console
 
 from videokd.cli.common import path_argument
-from videokd.cli.prepare.which_datasets import add_dataset_arguments, load_datasets
-from videokd.utils.errors import InputError
+from videokd.cli.prepare.common import (
+    add_dataset_arguments,
+    add_worker_arguments,
+    check_worker_arguments,
+    generate_videos,
+    load_datasets,
+)
 
 if TYPE_CHECKING:
-    from videokd.curation.doctor import CheckedPart, VideoPath, VideoReport
+    from videokd.curation.examine import VideoReport
+    from videokd.curation.findings import CheckedSplit
     from videokd.data.lists.index import VideoIndex
     from videokd.engine.stop import StopRequest
 
@@ -25,34 +32,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, type=path_argument, metavar="DIR", help="of the report"
     )
-    parser.add_argument("--jobs", type=int, default=0, help="processes; 0 = one per core")
-    parser.add_argument(
-        "--deadline", type=float, default=300.0, metavar="SEC", help="longest time for one video"
-    )
+    add_worker_arguments(parser, deadline_sec=300.0)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Check the videos, write the report and print its path; return 1 if a problem was found."""
-    from videokd.curation.doctor import CheckResult, find_all, summarise, write_report
+    from videokd.curation.findings import find_all
+    from videokd.curation.report import CheckResult, summarise, write_report
     from videokd.data.lists.build import read_lists
     from videokd.engine.stop import StopRequest
-    from videokd.pipeline.datasets import generate_synthetic
 
-    if args.jobs < 0 or args.deadline <= 0:
-        raise InputError(
-            f"--jobs must be >= 0 and --deadline > 0, got {args.jobs} and {args.deadline:g}"
-        )
+    check_worker_arguments(args)
     cfg = load_datasets(args)
     with StopRequest() as stop:
-        if cfg.SYNTHETIC.ROOT:
-            node = cfg.SYNTHETIC
-            generate_synthetic(node.ROOT, node.PROFILE, console, stop, seed=node.SEED)
-        indexes = {(d, p): i for d in cfg.DATASETS for p, i in read_lists(cfg, d).items()}
+        generate_videos(cfg, console, stop)
+        indexes = {(d, s): i for d in cfg.DATASETS for s, i in read_lists(cfg, d).items()}
         reports = _survey(args, cfg.DATA.DECODER, indexes, console, stop)
-        parts = _put_together(cfg, indexes, reports)
+        splits = _put_together(cfg, indexes, reports)
         # Clip lengths and sizes are known only with a config.
         needs = _find_needs(cfg) if args.config_file else {}
-        result = CheckResult(parts, tuple(find_all(parts, **needs)))
+        result = CheckResult(splits, tuple(find_all(splits, **needs)))
         write_report(args.output, result)
     console.print(summarise(result), highlight=False, soft_wrap=True)
     console.print(f"report: {args.output / 'report.md'}", highlight=False, soft_wrap=True)
@@ -78,65 +77,58 @@ def _survey(
     indexes: "Mapping[tuple[str, str], VideoIndex]",
     console: Console,
     stop: "StopRequest",
-) -> "dict[VideoPath, VideoReport]":
-    """Examine the videos that have no report in the output folder yet."""
-    from videokd.curation.doctor import Examine, Survey, VideoPath, VideoReport
-    from videokd.engine.stop import ignore_signals
+) -> "dict[Path, dict[str, VideoReport]]":
+    """Examine the videos that have no report in the output folder yet; root -> path -> report."""
+    from videokd.curation.examine import Decode
+    from videokd.curation.survey import Survey
     from videokd.pipeline.progress import progress_bar
     from videokd.utils.env import num_available_cores
 
-    args.output.mkdir(parents=True, exist_ok=True)
-    survey = Survey(
-        Examine(decoder),
-        args.output / "videos.jsonl",
-        method=decoder,
-        num_workers=args.jobs or num_available_cores(),
-        deadline_sec=args.deadline,
-        worker_init=ignore_signals,
-    )
-    # One file may be in several lists.
-    videos = dict.fromkeys(video for index in indexes.values() for video in _list_files(index))
-    reports = survey.recall(videos)
-    if reports:
-        console.print(f"{len(reports)} of {len(videos)} videos are known from an earlier check")
-    num_bad = sum(bool(report.problem) for report in reports.values())
+    # One file may be in several lists, and several datasets may have one root.
+    videos: dict[Path, dict[str, None]] = {}
+    journals: dict[Path, Path] = {}
+    for (dataset, _), index in indexes.items():
+        videos.setdefault(index.root, {}).update(dict.fromkeys(r.path for r in index.records))
+        journals.setdefault(index.root, args.output / "videos" / f"{dataset}.jsonl")
+    num_done = num_bad = 0
+    reports = {}
+    with progress_bar(console, "check videos", sum(map(len, videos.values()))) as bar:
 
-    with progress_bar(console, "check videos", len(videos)) as bar:
-
-        def note(video: VideoPath, report: VideoReport) -> None:
-            nonlocal num_bad
-            reports[video] = report
+        def note(path: str, report: "VideoReport") -> None:
+            nonlocal num_done, num_bad
+            num_done += 1
             num_bad += bool(report.problem)
-            bar.update(len(reports), f"{num_bad} bad")
+            bar.update(num_done, f"{num_bad} bad")
             stop.raise_if_set()
 
-        survey.run([video for video in videos if video not in reports], note)
+        for root, paths in videos.items():
+            survey = Survey(
+                root,
+                journals[root],
+                Decode(decoder),
+                method=f"decode {decoder}",
+                num_workers=args.jobs or num_available_cores(),
+                deadline_sec=args.deadline,
+            )
+            reports[root] = survey.run(paths, note)
     return reports
 
 
 def _put_together(
     cfg: CfgNode,
     indexes: "Mapping[tuple[str, str], VideoIndex]",
-    reports: "Mapping[VideoPath, VideoReport]",
-) -> "tuple[CheckedPart, ...]":
-    from videokd.curation.doctor import CheckedPart
+    reports: "Mapping[Path, Mapping[str, VideoReport]]",
+) -> "tuple[CheckedSplit, ...]":
+    from videokd.curation.findings import CheckedSplit
 
     return tuple(
-        CheckedPart(
+        CheckedSplit(
             dataset,
-            part,
+            split,
             cfg.DATASETS[dataset].FORMAT,
             cfg.DATASETS[dataset].SPLIT,
             index,
-            tuple(reports[video] for video in _list_files(index)),
+            tuple(reports[index.root][record.path] for record in index.records),
         )
-        for (dataset, part), index in indexes.items()
+        for (dataset, split), index in indexes.items()
     )
-
-
-def _list_files(index: "VideoIndex") -> "list[VideoPath]":
-    from videokd.curation.doctor import VideoPath
-
-    # The working directory of a worker may differ from that of this process.
-    root = str(index.root.absolute())
-    return [VideoPath(root, record.path) for record in index.records]

@@ -1,4 +1,4 @@
-"""`prepare_data.py preview`: draw the clips of a config before any training."""
+"""`videokd prepare preview`: draw the clips of a config before any training."""
 
 import argparse
 from collections.abc import Generator, Iterator, Sequence

@@ -57,7 +57,7 @@ def load_indexes(cfg: CfgNode, name: str) -> dict[str, VideoIndex]:
     if not indexes:
         raise InputError(
             f"DATA.INDEX_DIR {cfg.DATA.INDEX_DIR} has no index of {name} with these options and "
-            "lists; make it: python tools/prepare_data.py index --config-file ..."
+            "lists; make it: videokd prepare index --config-file ..."
         )
     for split, index in indexes.items():
         _check_usable(f"{name} {split}", index, cfg.DATA.MAX_BAD_FRACTION)
@@ -96,7 +96,7 @@ def _read_indexes(name: str, cfg: CfgNode, max_missing: float) -> dict[str, Vide
             raise InputError(
                 f"{name} {split}: {len(index.missing)} of {num_listed} listed videos are missing "
                 f"under {cfg.ROOT} ({name_first(index.missing)}); DATA.MAX_BAD_FRACTION allows "
-                f"{max_missing:g}; `tools/prepare_data.py count` with --root and --missing FILE "
+                f"{max_missing:g}; `videokd prepare count` with --root and --missing FILE "
                 "writes the whole list"
             )
     return indexes

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from videokd.data.lists.record_table import RecordTable, VideoRecord
+from videokd.data.lists.records import RecordTable, VideoRecord
 from videokd.utils.errors import InputError
 
 __all__ = ["RecordTable", "VideoIndex", "VideoRecord", "hold_out_groups"]

@@ -2,7 +2,6 @@
 
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy as np
 from videokd import __version__
 from videokd.data.lists.formats.finding import VIDEO_EXTENSIONS
 from videokd.data.lists.formats.path_list import CLASS_FILE
-from videokd.data.lists.index import RecordTable, VideoIndex
-from videokd.data.lists.media import MediaInfo
+from videokd.data.lists.index import VideoIndex
+from videokd.data.lists.records import KIND, RecordTable
 from videokd.utils.errors import InputError
 from videokd.utils.io import read_json, sha256_json, write_json
 
@@ -41,7 +40,7 @@ def index_key(options: Mapping[str, Any], *, lists: Path | None) -> str:
         stamps = [] if lists is None else sorted(_list_stamps(lists))
     except OSError as error:
         raise InputError(f"annotations {lists} cannot be read: {error.strerror}") from error
-    return sha256_json([__version__, dict(options), stamps])
+    return sha256_json([__version__, KIND, dict(options), stamps])
 
 
 def _list_stamps(lists: Path) -> Iterable[tuple[str, int, int]]:
@@ -59,23 +58,6 @@ def _list_stamps(lists: Path) -> Iterable[tuple[str, int, int]]:
             yield path.name, info.st_size, info.st_mtime_ns
 
 
-def add_media(index: VideoIndex, files: Iterable[MediaInfo]) -> VideoIndex:
-    """Return the index with the scan results of its files.
-
-    Args:
-        index: The index.
-        files: Scan results, at least one for each of its records, in any order.
-    """
-    found = {info.path: info for info in files}
-    records = []
-    for record in index.records:
-        info = found[record.path]
-        # A file that the system could not read is retried by trainings.
-        cause = "" if info.is_unread else info.cause
-        records.append(replace(record, num_frames=info.num_frames, fps=info.fps, cause=cause))
-    return replace(index, records=RecordTable.from_rows(records))
-
-
 def save_indexes(folder: Path, indexes: Mapping[str, VideoIndex]) -> None:
     """Write the indexes of a dataset's splits into a folder, replacing the indexes in it.
 
@@ -89,7 +71,7 @@ def save_indexes(folder: Path, indexes: Mapping[str, VideoIndex]) -> None:
             "missing": list(index.missing),
             "mirror_labels": None if index.mirror_labels is None else list(index.mirror_labels),
         }
-        RecordTable.from_rows(index.records).save(folder / split, about=about)
+        RecordTable.from_records(index.records).save(folder / f"{split}.records", about=about)
     # Written last: a folder without this file is incomplete.
     write_json(folder / _SPLITS_FILE, list(indexes))
 
@@ -108,11 +90,12 @@ def open_indexes(folder: Path, *, root: Path) -> dict[str, VideoIndex]:
     """
     if not (folder / _SPLITS_FILE).exists():
         return {}
-    return {split: _open_index(folder / split, root) for split in read_json(folder / _SPLITS_FILE)}
+    splits = read_json(folder / _SPLITS_FILE)
+    return {split: _open_index(folder / f"{split}.records", root) for split in splits}
 
 
-def _open_index(folder: Path, root: Path) -> VideoIndex:
-    records = RecordTable.open(folder)
+def _open_index(path: Path, root: Path) -> VideoIndex:
+    records = RecordTable.open(path)
     about = records.about
     mirror_labels = about["mirror_labels"]
     return VideoIndex(

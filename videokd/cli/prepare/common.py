@@ -1,11 +1,16 @@
-"""Selection of a command's datasets: all of a config, or one described by arguments."""
+"""Arguments shared by the commands: selection of the datasets, number and deadline of workers."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from fvcore.common.config import CfgNode
+from rich.console import Console
 
 from videokd.cli.common import load_config_of, path_argument
 from videokd.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from videokd.engine.stop import StopRequest
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,3 +53,37 @@ def load_datasets(args: argparse.Namespace) -> CfgNode:
     node.FORMAT, node.ROOT, node.SPLIT = args.format, str(args.root), args.split_number
     node.ANNOTATIONS = str(args.annotations or "")
     return override_config(cfg, [*args.overrides, *args.opts], source="the command line")
+
+
+def generate_videos(cfg: CfgNode, console: Console, stop: "StopRequest") -> None:
+    """Generate the embedded datasets of a config, if it uses them."""
+    from videokd.pipeline.datasets import generate_synthetic
+
+    node = cfg.SYNTHETIC
+    if node.ROOT:
+        generate_synthetic(node.ROOT, node.PROFILE, console, stop, seed=node.SEED)
+
+
+def add_worker_arguments(parser: argparse.ArgumentParser, *, deadline_sec: float) -> None:
+    """Add --jobs and --deadline."""
+    parser.add_argument("--jobs", type=int, default=0, help="processes; 0 = one per core")
+    parser.add_argument(
+        "--deadline",
+        type=float,
+        default=deadline_sec,
+        metavar="SEC",
+        help="longest time for one video",
+    )
+
+
+def check_worker_arguments(args: argparse.Namespace) -> None:
+    """Raise InputError if --jobs or --deadline is out of range."""
+    if args.jobs < 0 or args.deadline <= 0:
+        raise InputError(
+            f"--jobs must be >= 0 and --deadline > 0, got {args.jobs} and {args.deadline:g}"
+        )
+
+
+def printable(text: str) -> str:
+    """Return a text that can be printed, even if it names a file that is not valid UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

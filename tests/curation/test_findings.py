@@ -1,19 +1,19 @@
 import pytest
 
-from videokd.curation.doctor import find_all
+from videokd.curation.findings import find_all
 
 
 @pytest.fixture
-def find(make_part, fill):
+def find(make_split, fill):
     """find(train, test, **options of find_all): the findings beside those of a full dataset."""
 
     def run(train=(), test=(), *, options=None, **kwargs):
-        parts = [
-            make_part("train", [*fill("a"), *train], **kwargs),
-            make_part("test", [*fill("b"), *test], **kwargs),
+        splits = [
+            make_split("train", [*fill("a"), *train], **kwargs),
+            make_split("test", [*fill("b"), *test], **kwargs),
         ]
-        found = find_all(parts, **(options or {}))
-        return [(f.kind, f.part, f.path) for f in found if f.kind != "other dataset"]
+        found = find_all(splits, **(options or {}))
+        return [(f.kind, f.split, f.path) for f in found if f.kind != "other dataset"]
 
     return run
 
@@ -33,18 +33,18 @@ def test_a_video_of_the_test_part_under_another_name_in_training_leaks(find):
 @pytest.mark.parametrize(
     ("first", "second"), [("train", "val"), ("train", "test"), ("val", "test")]
 )
-def test_a_video_in_any_two_parts_leaks_and_leaves_the_first(make_part, fill, first, second):
-    videos = {part: fill(part) for part in ("train", "val", "test")}
+def test_a_video_in_any_two_parts_leaks_and_leaves_the_first(make_split, fill, first, second):
+    videos = {split: fill(split) for split in ("train", "val", "test")}
     videos[first].append(("x.avi", 0, "g1", SAME))
     videos[second].append(("y.avi", 0, "g2", SAME))
-    found = find_all([make_part(part, own, format="list") for part, own in videos.items()])
-    assert [(f.kind, f.part, f.path) for f in found] == [("leak", first, "x.avi")]
+    found = find_all([make_split(split, own, format="list") for split, own in videos.items()])
+    assert [(f.kind, f.split, f.path) for f in found] == [("leak", first, "x.avi")]
 
 
-def test_a_group_that_training_shares_with_validation_is_named(make_part, fill):
-    videos = {part: fill(part) for part in ("train", "val", "test")}
+def test_a_group_that_training_shares_with_validation_is_named(make_split, fill):
+    videos = {split: fill(split) for split in ("train", "val", "test")}
     videos["val"].append(("x.avi", 1, "train0", {}))
-    found = find_all([make_part(part, own, format="list") for part, own in videos.items()])
+    found = find_all([make_split(split, own, format="list") for split, own in videos.items()])
     assert [f.text for f in found] == ["train0 of sit: 1 videos in train, 1 in val"]
 
 
@@ -59,25 +59,27 @@ def test_contents_that_come_twice_are_told_apart_by_what_they_do(find):
     assert find(unread, unread[:1]) == [("shared group", "", "")]
 
 
-def test_a_leak_from_one_dataset_to_another_is_found(make_part, fill):
-    parts = [
-        make_part("train", fill("a")),
-        make_part("test", [*fill("b"), ("y.avi", 0, "g2", SAME)]),
-        make_part("train", [*fill("c"), ("x.avi", 2, "g1", SAME)], dataset="B", format="folder"),
-        make_part("test", fill("d"), dataset="B", format="folder"),
+def test_a_leak_from_one_dataset_to_another_is_found(make_split, fill):
+    splits = [
+        make_split("train", fill("a")),
+        make_split("test", [*fill("b"), ("y.avi", 0, "g2", SAME)]),
+        make_split("train", [*fill("c"), ("x.avi", 2, "g1", SAME)], dataset="B", format="folder"),
+        make_split("test", fill("d"), dataset="B", format="folder"),
     ]
-    found = [f for f in find_all(parts) if f.kind != "other dataset"]
-    assert [(f.kind, f.dataset, f.part, f.path) for f in found] == [("leak", "B", "train", "x.avi")]
+    found = [f for f in find_all(splits) if f.kind != "other dataset"]
+    assert [(f.kind, f.dataset, f.split, f.path) for f in found] == [
+        ("leak", "B", "train", "x.avi")
+    ]
     assert found[0].text == "same content as y.avi (A test, run)"
 
 
-def test_the_same_content_in_two_label_sets_is_no_contradiction(make_part, fill):
-    parts = [
-        make_part("train", [*fill("a"), ("x.avi", 0, "g1", SAME)], dataset=name, format="folder")
+def test_the_same_content_in_two_label_sets_is_no_contradiction(make_split, fill):
+    splits = [
+        make_split("train", [*fill("a"), ("x.avi", 0, "g1", SAME)], dataset=name, format="folder")
         for name in "AB"
     ]
-    parts += [make_part("test", fill(name), dataset=name, format="folder") for name in "AB"]
-    found = find_all(parts)
+    splits += [make_split("test", fill(name), dataset=name, format="folder") for name in "AB"]
+    found = find_all(splits)
     assert [(f.kind, f.dataset, f.path) for f in found] == [("duplicate", "B", "x.avi")]
 
 
@@ -89,13 +91,13 @@ def test_groups_on_both_sides_are_bad_where_groups_are_known(find):
     assert find(test=[("x.avi", 1, "a9", {})], train=[("y.avi", 0, "a9", {})]) == []
 
 
-def test_classes_with_few_usable_videos_are_named(make_part, fill):
+def test_classes_with_few_usable_videos_are_named(make_split, fill):
     videos = fill("a", num=6)
     spoilt = [(path, k, g, {"problem": "short"} if k == 1 else {}) for path, k, g, _ in videos]
     spoilt = [video for n, video in enumerate(spoilt) if n not in (0, 1)]
     test = [video for video in fill("b") if video[1] != 2]
-    found = find_all([make_part("train", spoilt), make_part("test", test)])
-    texts = [(f.kind, f.part, f.text) for f in found if f.kind != "other dataset"]
+    found = find_all([make_split("train", spoilt), make_split("test", test)])
+    texts = [(f.kind, f.split, f.text) for f in found if f.kind != "other dataset"]
     assert texts == [
         ("few videos", "train", "run: 4"),
         ("no video", "train", "sit"),
@@ -127,32 +129,34 @@ def test_odd_sizes_and_brief_videos_are_noted(find):
 
 
 @pytest.mark.parametrize(
-    ("format", "num_classes", "split", "counts"),
+    ("format", "num_classes", "number", "counts"),
     [("ucf101", 101, 2, (9586, 3734)), ("hmdb51", 51, 3, (3570, 1530))],
 )
-def test_counts_are_compared_with_the_published_ones(make_part, format, num_classes, split, counts):
+def test_counts_are_compared_with_the_published_ones(
+    make_split, format, num_classes, number, counts
+):
     names = tuple(f"class {n}" for n in range(num_classes))
 
     def check(num_train, num_test):
         sizes = zip(("train", "test"), (num_train, num_test), strict=True)
-        parts = [
-            make_part(
-                part,
-                [(f"{part}{n}.avi", n % num_classes, f"{part}{n}", {}) for n in range(size - 5)],
+        splits = [
+            make_split(
+                split,
+                [(f"{split}{n}.avi", n % num_classes, f"{split}{n}", {}) for n in range(size - 5)],
                 format=format,
-                split=split,
+                split_number=number,
                 class_names=names,
-                missing=tuple(f"{part}{n}" for n in range(5)),
+                missing=tuple(f"{split}{n}" for n in range(5)),
             )
-            for part, size in sizes
+            for split, size in sizes
         ]
-        return [(f.kind, f.part, f.text) for f in find_all(parts)]
+        return [(f.kind, f.split, f.text) for f in find_all(splits)]
 
     assert check(*counts) == []
-    text = f"{counts[0] + 1} videos listed, split {split} has {counts[0]}"
+    text = f"{counts[0] + 1} videos listed, split {number} has {counts[0]}"
     assert check(counts[0] + 1, counts[1]) == [("counts", "train", text)]
 
 
-def test_a_dataset_in_the_layout_of_ucf101_has_counts_of_its_own(make_part, fill):
-    found = find_all([make_part("train", fill("a")), make_part("test", fill("b"))])
+def test_a_dataset_in_the_layout_of_ucf101_has_counts_of_its_own(make_split, fill):
+    found = find_all([make_split("train", fill("a")), make_split("test", fill("b"))])
     assert [(f.kind, f.text) for f in found] == [("other dataset", "3 classes, ucf101 has 101")]

@@ -4,21 +4,22 @@ import json
 import pytest
 import yaml
 
-from videokd.curation.doctor import CheckResult, find_all, summarise, write_report
+from videokd.curation.findings import find_all
+from videokd.curation.report import CheckResult, summarise, write_report
 from videokd.data.lists.formats.read import find_dataset
 from videokd.data.lists.formats.spec import DatasetSpec
 
 
 @pytest.fixture
-def check(make_part, fill):
+def check(make_split, fill):
     """check(train, test): the result of a full dataset with these videos beside."""
 
     def run(train=(), test=(), *, missing=(), **kwargs):
-        parts = (
-            make_part("train", [*fill("a"), *train], format="folder", missing=missing, **kwargs),
-            make_part("test", [*fill("b"), *test], format="folder", **kwargs),
+        splits = (
+            make_split("train", [*fill("a"), *train], format="folder", missing=missing, **kwargs),
+            make_split("test", [*fill("b"), *test], format="folder", **kwargs),
         )
-        return CheckResult(parts, tuple(find_all(parts)))
+        return CheckResult(splits, tuple(find_all(splits)))
 
     return run
 
@@ -57,7 +58,7 @@ def test_notes_alone_leave_a_dataset_ok(check):
             [("x.avi", 0, "g", SAME)],
             [("y.avi", 0, "h", SAME)],
             (),
-            "1 bad of 38 videos (1 same content in two parts)",
+            "1 bad of 38 videos (1 same content in two splits)",
         ),
     ],
 )
@@ -77,7 +78,7 @@ def test_every_bad_video_is_listed_once_with_its_cause(check, tmp_path):
             "cause": cause,
             "problem": problem,
             "dataset": "A",
-            "part": "train",
+            "split": "train",
         }
         for path, problem, cause in [
             ("a, b.avi", "missing", "listed, not there"),
@@ -101,15 +102,15 @@ def test_the_cleaned_lists_have_all_other_videos(check, tmp_path):
 def test_the_cleaned_lists_are_read_as_the_dataset_without_its_bad_videos(check, tmp_path):
     result = check([("x,1.avi", 0, "g", SPOILT), ("y, 2.avi", 2, "gr oup", {})])
     write_report(tmp_path, result)
-    for record in (record for part in result.parts for record in part.index.records):
+    for record in (record for split in result.splits for record in split.index.records):
         (tmp_path / record.path).parent.mkdir(exist_ok=True)
         (tmp_path / record.path).touch()
-    for part in result.parts:
+    for split in result.splits:
         lists = tmp_path / "lists" / "A"
         spec = DatasetSpec("list", root=tmp_path, annotations=lists)
-        index = find_dataset(spec, name="A")[part.part]
-        assert list(index.records) == result.cleaned(part)
-        assert index.class_names == part.index.class_names
+        index = find_dataset(spec, name="A")[split.name]
+        assert list(index.records) == result.cleaned(split)
+        assert index.class_names == split.index.class_names
 
 
 def test_lists_of_an_earlier_check_are_gone(check, tmp_path):
@@ -153,12 +154,12 @@ def test_the_report_begins_with_what_matters(check, tmp_path):
     assert "| frames: least, median, most | 50, 50, 50 | 50, 50, 50 |" in rest
 
 
-def test_a_part_without_a_usable_video_can_be_reported(make_part, fill, tmp_path):
-    parts = (
-        make_part("train", fill("a", **SPOILT), format="folder"),
-        make_part("test", fill("b"), format="folder"),
+def test_a_part_without_a_usable_video_can_be_reported(make_split, fill, tmp_path):
+    splits = (
+        make_split("train", fill("a", **SPOILT), format="folder"),
+        make_split("test", fill("b"), format="folder"),
     )
-    write_report(tmp_path, CheckResult(parts, tuple(find_all(parts))))
+    write_report(tmp_path, CheckResult(splits, tuple(find_all(splits))))
     assert "Classes that cannot be learnt" in (tmp_path / "report.md").read_text()
 
 

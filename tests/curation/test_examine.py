@@ -6,7 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from videokd.curation.doctor import Examine, VideoPath, examine
+from videokd.curation import examine
+from videokd.curation.examine import Decode
 from videokd.data.decode import open_video
 from videokd.synthetic.encode import encode_avi
 from videokd.utils.errors import VideoError
@@ -19,7 +20,7 @@ NOISE = np.random.default_rng(0).integers(0, 256, (30, 96, 128, 3), np.uint8)
 
 @pytest.fixture
 def report(tmp_path):
-    return lambda name: Examine()(VideoPath(str(tmp_path), name))
+    return lambda name: Decode()(name, tmp_path)
 
 
 def blank_packet(path, number):
@@ -127,17 +128,17 @@ def test_frames_that_change_their_size_are_found(report, tmp_path):
     )
 
 
-def test_what_is_no_video_is_told_apart_from_what_is_not_there(make_video, report, tmp_path):
+def test_what_is_no_video_is_told_apart(make_video, report, tmp_path):
     (tmp_path / "text.avi").write_text("this is not a video at all")
     (tmp_path / "empty.avi").touch()
     os.mkfifo(tmp_path / "pipe.avi")
     (tmp_path / "root").mkdir()
     make_video("outside.avi", 3)
     (tmp_path / "root" / "link.avi").symlink_to(tmp_path / "outside.avi")
-    found = [report(name) for name in ("text.avi", "empty.avi", "pipe.avi", "no.avi")]
-    found.append(Examine()(VideoPath(str(tmp_path / "root"), "link.avi")))
-    assert [one.problem for one in found] == ["not a video"] * 3 + ["missing", "not a video"]
-    causes = ["starts with", "empty", "not a regular file", "No such file", "leaves the folder"]
+    found = [report(name) for name in ("text.avi", "empty.avi", "pipe.avi")]
+    found.append(Decode()("link.avi", tmp_path / "root"))
+    assert [one.problem for one in found] == ["not a video"] * 4
+    causes = ["starts with", "empty", "not a regular file", "leaves the folder"]
     for one, cause in zip(found, causes, strict=True):
         assert cause in one.cause
         # Nothing of it was read.

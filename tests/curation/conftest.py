@@ -1,4 +1,4 @@
-"""Parts of datasets without any file: records and what was found in them."""
+"""Splits of datasets without any file: records and what was found in them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,19 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from videokd.curation.doctor import CheckedPart, VideoReport
+from videokd.curation.examine import VideoReport
+from videokd.curation.findings import CheckedSplit
 from videokd.data.lists.index import VideoIndex, VideoRecord
 
 CLASS_NAMES = ("run", "sit", "wave")
 
 
-def _make_part(
-    part,
+def _make_split(
+    split,
     videos,
     *,
     dataset="A",
     format="ucf101",
-    split=1,
+    split_number=1,
     class_names=CLASS_NAMES,
     missing=(),
     mirror_labels=(),
@@ -27,18 +28,18 @@ def _make_part(
     records, reports = [], []
     for number, (path, label, group, changes) in enumerate(videos):
         records.append(VideoRecord(path, label, dataset, group))
-        own = {"sha256": f"{dataset}{part}{number}", **changes}
+        own = {"sha256": f"{dataset}{split}{number}", **changes}
         reports.append(replace(fine, **own))
     index = VideoIndex(
-        tuple(records), class_names, Path("/videos"), dataset, part, missing, mirror_labels
+        tuple(records), class_names, Path("/videos"), dataset, split, missing, mirror_labels
     )
-    return CheckedPart(dataset, part, format, split, index, tuple(reports))
+    return CheckedSplit(dataset, split, format, split_number, index, tuple(reports))
 
 
 @pytest.fixture
-def make_part() -> Callable[..., CheckedPart]:
-    """make_part("train", [(path, label, group, {field of its report: value}), ...])."""
-    return _make_part
+def make_split() -> Callable[..., CheckedSplit]:
+    """make_split("train", [(path, label, group, {field of its report: value}), ...])."""
+    return _make_split
 
 
 @pytest.fixture

@@ -1,23 +1,23 @@
-"""Check of one video by decoding every frame.
+"""Examination of one video file, by its packets or by decoding every frame.
 
-Decoders conceal damage where they can, but mark the affected frames; this check counts marked
-frames as damage. It misses damage that FFmpeg does not notice: changed bits that still decode, and
-most damage in HEVC, VP8, VP9 and AV1, which FFmpeg conceals without a mark.
+Decoders conceal damage where they can, but mark the affected frames; `Decode` counts marked frames
+as damage. It misses damage that FFmpeg does not notice: changed bits that still decode, and most
+damage in HEVC, VP8, VP9 and AV1, which FFmpeg conceals without a mark.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 
-from videokd.data.decode import open_video
+from videokd.data.decode import open_video, probe_video
 from videokd.data.decode.completeness import find_lack
 from videokd.data.decode.container import OpenContainer, open_container
 from videokd.data.decode.errors import (
     library_errors,
     raise_machine_failure,
-    retry_read,
     short_cause,
 )
 from videokd.data.decode.reader import describe_size_change
@@ -36,35 +36,26 @@ _NUM_NAMED_FRAMES = 3
 _READ_SHORT_SIDE_PX = 32
 
 
-class VideoPath(NamedTuple):
-    """Location of a video: the absolute root of its dataset, and its path relative to the root."""
-
-    root: str
-    path: str
-
-    @property
-    def whole(self) -> Path:
-        """Full path of the video, without resolving links."""
-        return Path(self.root, self.path)
-
-
 @dataclass(frozen=True, slots=True)
 class VideoReport:
-    """Result of checking one file.
+    """Result of examining one file. An examiner fills in what it finds out.
 
     Args:
-        problem: One of PROBLEMS, or "" if every frame decodes. "missing": the system cannot open or
-            read it; "short": it ends before its header says; "hung", "died": it made its process
+        problem: One of PROBLEMS, or "" if the file can be used. "missing": the system cannot open
+            or read it; "short": it ends before its header says; "hung", "died": it made its process
             hang or die.
         cause: Short description; "" without a problem.
-        num_frames: Number of decoded frames.
-        num_header_frames: Number of frames that the header states; 0 if it states none.
+        num_bytes: Size of the file; 0 if it was not read.
+        num_frames: Number of frames.
         fps: Average frames per second; 0.0 if the container does not state it.
         height: Pixels, after rotation.
         width: Pixels, after rotation.
         container: FFmpeg's name.
         codec: FFmpeg's name.
-        num_bytes: Size of the file.
+        duration_sec: Seconds; from `probe` only.
+        is_counted: Whether the frames had to be counted by decoding; from `probe` only.
+        num_header_frames: Number of frames that the header states; 0 if it states none. This and
+            the following are from `Decode` only.
         sha256: SHA-256 of the file's bytes, hexadecimal; "" if the file was not read.
         streams: Description of the video stream that is read and of the others; "" if there is only
             one.
@@ -72,21 +63,40 @@ class VideoReport:
 
     problem: str = ""
     cause: str = ""
+    num_bytes: int = 0
     num_frames: int = 0
-    num_header_frames: int = 0
     fps: float = 0.0
     height: int = 0
     width: int = 0
     container: str = ""
     codec: str = ""
-    num_bytes: int = 0
+    duration_sec: float = 0.0
+    is_counted: bool = False
+    num_header_frames: int = 0
     sha256: str = ""
     streams: str = ""
 
 
+Examiner = Callable[[str, Path], VideoReport]
+"""(path, root) -> report; raises ReadError if the system failed to read the file."""
+
+
+def probe(path: str, root: Path) -> VideoReport:
+    """Read the packets of a file and return what is known without decoding it.
+
+    Args:
+        path: File, relative to the root.
+        root: Folder of the dataset.
+
+    Raises:
+        ReadError: the system failed to read the file.
+    """
+    return _examine_file(path, root, _probe)
+
+
 @dataclass(frozen=True, slots=True)
-class Examine:
-    """Check of single files; picklable.
+class Decode:
+    """Examiner that decodes every frame of a file; picklable.
 
     Args:
         backend: Decoder that training uses, see `decode.open_video`; it must read the file too.
@@ -94,24 +104,11 @@ class Examine:
 
     backend: str = "auto"
 
-    def __call__(self, video: VideoPath) -> VideoReport:
-        """Decode every frame of a file and return a report of all problems."""
-        try:
-            return retry_read(lambda: self._open_and_examine(video))
-        except ReadError as error:
-            return VideoReport("missing", error.cause)
+    def __call__(self, path: str, root: Path) -> VideoReport:
+        """Decode every frame of a file and return a report of all problems; see `probe`."""
+        return _examine_file(path, root, self._decode)
 
-    def _open_and_examine(self, video: VideoPath) -> VideoReport:
-        try:
-            file = open_video_file(video.path, root=Path(video.root))
-        except ReadError:
-            raise
-        except VideoError as error:
-            return VideoReport("not a video", error.cause)
-        with file:
-            return self._examine(file)
-
-    def _examine(self, file: VideoFile) -> VideoReport:
+    def _decode(self, file: VideoFile) -> VideoReport:
         with library_errors(file.name):
             digest = sha256_file(Path(file.decoder_path))
         report = VideoReport(num_bytes=file.num_bytes, sha256=digest)
@@ -141,6 +138,30 @@ class Examine:
         except VideoError as error:
             return replace(report, problem="corrupt", cause=error.cause)
         return replace(report, num_frames=num_frames)
+
+
+def _examine_file(
+    path: str, root: Path, examine: Callable[[VideoFile], VideoReport]
+) -> VideoReport:
+    try:
+        file = open_video_file(path, root=root)
+    except ReadError:
+        raise
+    except VideoError as error:
+        return VideoReport("not a video", error.cause)
+    with file:
+        return examine(file)
+
+
+def _probe(file: VideoFile) -> VideoReport:
+    num_bytes = file.num_bytes
+    try:
+        facts = probe_video(file.duplicate())
+    except ReadError:
+        raise
+    except VideoError as error:
+        return VideoReport("corrupt", error.cause, num_bytes)
+    return VideoReport(num_bytes=num_bytes, **asdict(facts))
 
 
 @dataclass
