@@ -7,7 +7,7 @@ from videokd.data.batch_plan import MIXES
 from videokd.data.decode.choice import BACKENDS
 from videokd.data.sampling import NUM_CROPS, TEST_RULES
 from videokd.data.sampling.temporal import KINDS, SHORT_VIDEO_RULES
-from videokd.distill.losses.choices import FEATURE_LOSSES
+from videokd.distill.losses import FEATURE_LOSSES
 from videokd.engine.loggers import LOGGERS
 from videokd.engine.schedule import LR_POLICIES
 from videokd.fusion.options import FINE_TUNES, STANDARDISERS, TOPOLOGIES

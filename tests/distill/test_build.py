@@ -62,7 +62,9 @@ def test_every_logit_loss_gets_its_keys(cfg, name, is_standardised):
 @pytest.mark.parametrize("name", _CHOICES["DISTILL.FEATURE_LOSS"])
 def test_every_feature_loss_is_known(cfg, name):
     cfg.FEATURE_LOSS = name
-    assert _build(cfg).options.feature_loss is FEATURE_LOSSES[name]
+    student, teacher = torch.randn(2, 4, 5)
+    expected = FEATURE_LOSSES[name].function(student, teacher)
+    assert torch.equal(_build(cfg).options.feature_loss(student, teacher), expected)
 
 
 def test_weights_and_schedules_reach_the_options(cfg):

@@ -200,7 +200,7 @@ def test_a_dropped_clip_changes_neither_terms_nor_gradients(case, logit_loss, fe
     keep = torch.tensor([True, False, True, True])
     options = {
         "logit_loss": LOGIT_LOSSES[logit_loss],
-        "feature_loss": FEATURE_LOSSES[feature_loss],
+        "feature_loss": FEATURE_LOSSES[feature_loss].function,
     }
     objective = _objective(w_ce=0.0, **options)
     gradients = case.gradients(objective, keep=keep)

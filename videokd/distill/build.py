@@ -1,20 +1,12 @@
 """Builders from the DISTILL and MIXUP config nodes to the student's objective, mixing and cache."""
 
-from functools import partial
-
 import torch
 from fvcore.common.config import CfgNode
-from torch import Tensor, nn
+from torch import nn
 
 from videokd.distill.feature_cache import FeatureCache
-from videokd.distill.losses import (
-    FEATURE_LOSSES,
-    decoupled_kd,
-    dist_loss,
-    soft_cross_entropy,
-    standardise_logits,
-)
-from videokd.distill.objective import DistillObjective, DistillOptions, LogitLoss
+from videokd.distill.losses.table import LogitLoss, make_feature_loss, make_logit_loss
+from videokd.distill.objective import DistillObjective, DistillOptions
 from videokd.distill.projectors import Projectors
 from videokd.distill.tasks import MixOptions
 from videokd.fusion.standardise import PhiStandardiser, RunningStandardiser
@@ -48,7 +40,7 @@ def build_objective(
         w_feat=cfg.W_FEAT,
         w_ce=cfg.W_CE,
         logit_loss=_build_logit_loss(cfg),
-        feature_loss=FEATURE_LOSSES[cfg.FEATURE_LOSS],
+        feature_loss=make_feature_loss(cfg.FEATURE_LOSS),
         level_weights=dict(cfg.LEVEL_WEIGHTS),
         level_schedules=dict(cfg.LEVEL_SCHEDULES),
         teacher_drop=cfg.TEACHER_DROP,
@@ -83,31 +75,17 @@ def build_cache(cfg: CfgNode) -> FeatureCache | None:
 
 
 def _build_logit_loss(cfg: CfgNode) -> LogitLoss:
-    if cfg.LOGIT_LOSS == "dkd":
-        loss: LogitLoss = partial(
-            _decoupled, alpha=cfg.DKD_ALPHA, beta=cfg.DKD_BETA, temperature=cfg.TEMPERATURE
-        )
-    elif cfg.LOGIT_LOSS == "dist":
-        loss = partial(_dist, beta=cfg.DIST_BETA, gamma=cfg.DIST_GAMMA, temperature=cfg.TEMPERATURE)
-    else:
-        loss = partial(_soft, temperature=cfg.TEMPERATURE)
-    return partial(_standardised, loss) if cfg.STANDARDISE_LOGITS else loss
-
-
-def _soft(student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: float) -> Tensor:
-    return soft_cross_entropy(student, teacher, temperature=temperature)
-
-
-def _decoupled(student: Tensor, teacher: Tensor, labels: Tensor, **options: float) -> Tensor:
-    return decoupled_kd(student, teacher, labels, **options)
-
-
-def _dist(student: Tensor, teacher: Tensor, labels: Tensor, **options: float) -> Tensor:
-    return dist_loss(student, teacher, **options)
-
-
-def _standardised(loss: LogitLoss, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
-    return loss(standardise_logits(student), standardise_logits(teacher), labels)
+    options = {
+        "kd": {},
+        "dkd": {"alpha": cfg.DKD_ALPHA, "beta": cfg.DKD_BETA},
+        "dist": {"beta": cfg.DIST_BETA, "gamma": cfg.DIST_GAMMA},
+    }[cfg.LOGIT_LOSS]
+    return make_logit_loss(
+        cfg.LOGIT_LOSS,
+        temperature=cfg.TEMPERATURE,
+        is_standardised=cfg.STANDARDISE_LOGITS,
+        **options,
+    )
 
 
 def _channels(shapes: LevelShapes, level: str) -> int:

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from videokd.distill.losses import feature_mse, soft_cross_entropy
+from videokd.distill.losses.table import (
+    FeatureLoss,
+    LogitLoss,
+    make_feature_loss,
+    make_logit_loss,
+)
 from videokd.distill.projectors import Projectors
 from videokd.distill.schedules import level_factor
 from videokd.models.levels import Features
-
-LogitLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-FeatureLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,6 @@ class Targets:
     """Level name, "embedding" included -> (B, C, T, H, W) or (B, D)."""
 
 
-def published_logit_loss(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
-    """Compute the soft cross-entropy at the published temperature of 2; labels are not used."""
-    return soft_cross_entropy(student, teacher, temperature=2.0)
-
-
 @dataclass(frozen=True)
 class DistillOptions:
     """Weights and losses of the student's objective; the defaults are the published ones."""
@@ -37,10 +34,10 @@ class DistillOptions:
     w_kd: float = 0.6
     w_feat: float = 0.2
     w_ce: float = 0.2
-    logit_loss: LogitLoss = published_logit_loss
-    """(student logits, teacher logits, labels) -> scalar."""
-    feature_loss: FeatureLoss = feature_mse
-    """(student, teacher) maps or embeddings -> scalar."""
+    logit_loss: LogitLoss = field(default_factory=lambda: make_logit_loss("kd", temperature=2.0))
+    feature_loss: FeatureLoss = field(default_factory=lambda: make_feature_loss("mse"))
+    level_losses: Mapping[str, FeatureLoss] = field(default_factory=dict)
+    """Level name, "embedding" included -> its loss. Missing levels have ``feature_loss``."""
     level_weights: Mapping[str, float] = field(default_factory=dict)
     """Level name, "embedding" included -> weight. Missing levels have 1; 0 turns a level off."""
     level_schedules: Mapping[str, str] = field(default_factory=dict)
@@ -48,8 +45,7 @@ class DistillOptions:
     teacher_drop: float = 0.0
     """Share of clips whose teacher losses are dropped, in [0, 1).
 
-    Above 0, both losses must be means over clips: ``dist_loss``, ``relational`` and
-    ``similarity_preserving`` compare clips with each other and cannot be used.
+    Above 0, all losses must be means over clips, see ``LossEntry.compares_clips``.
     """
 
     def weight(self, level: str) -> float:
@@ -136,7 +132,8 @@ class DistillObjective(nn.Module):
             target = targets.levels[level].float()
             if level in self.standardisers:
                 target = self.standardisers[level](target)
-            term = _mean_over_kept(options.feature_loss, keep, value, target)
+            feature_loss = options.level_losses.get(level, options.feature_loss)
+            term = _mean_over_kept(feature_loss, keep, value, target)
             factor = level_factor(options.level_schedules.get(level, "constant"), progress)
             loss = loss + options.w_feat * options.weight(level) * factor / self.num_levels * term
             terms[f"feat_{level}"] = term

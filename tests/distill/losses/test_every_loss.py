@@ -28,8 +28,8 @@ CASES = {
     "standardised": (_standardised, LOGITS),
     "dkd": (_decoupled, LOGITS),
     "dist": (lambda s, t: dist_loss(s, t, temperature=2.0), LOGITS),
-    **{f"{name}-map": (loss, MAP) for name, loss in FEATURE_LOSSES.items()},
-    **{f"{name}-embedding": (loss, EMBEDDING) for name, loss in FEATURE_LOSSES.items()},
+    **{f"{name}-map": (entry.function, MAP) for name, entry in FEATURE_LOSSES.items()},
+    **{f"{name}-embedding": (entry.function, EMBEDDING) for name, entry in FEATURE_LOSSES.items()},
 }
 every_loss = pytest.mark.parametrize(("loss", "shape"), CASES.values(), ids=CASES)
 

@@ -1,10 +1,5 @@
-"""Distillation losses: pure functions of tensors, computed in at least float32 for any input dtype.
+"""Distillation losses: pure functions of tensors; ``table.py`` names them for the config."""
 
-The weights of the losses are applied by the objective: the log shows every term unweighted. The
-teacher's tensors never get a gradient.
-"""
-
-from videokd.distill.losses.choices import FEATURE_LOSSES
 from videokd.distill.losses.features import attention_transfer, feature_mse, smooth_l1_cosine
 from videokd.distill.losses.logits import (
     decoupled_kd,
@@ -14,9 +9,11 @@ from videokd.distill.losses.logits import (
     standardise_logits,
 )
 from videokd.distill.losses.relations import relational, similarity_preserving
+from videokd.distill.losses.table import FEATURE_LOSSES, LOGIT_LOSSES
 
 __all__ = [
     "FEATURE_LOSSES",
+    "LOGIT_LOSSES",
     "attention_transfer",
     "decoupled_kd",
     "dist_loss",

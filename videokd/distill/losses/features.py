@@ -3,8 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from videokd.distill.losses.checks import check_same_places, check_same_shape
-from videokd.distill.losses.vectors import unit
+from videokd.distill.losses.common import check_same_grid, check_same_shape, unit_vectors
 
 
 def feature_mse(student: Tensor, teacher: Tensor) -> Tensor:
@@ -55,9 +54,9 @@ def smooth_l1_cosine(
         raise ValueError(f"weight must be in [0, 1], got {weight}")
     if beta < 0:
         raise ValueError(f"beta must be >= 0, got {beta}")
-    mine, theirs = student.float(), teacher.detach().float()
-    cosine = (unit(mine, dim=1) * unit(theirs, dim=1)).sum(dim=1).mean()
-    return weight * (1 - cosine) + (1 - weight) * F.smooth_l1_loss(mine, theirs, beta=beta)
+    student, teacher = student.float(), teacher.detach().float()
+    cosine = (unit_vectors(student, dim=1) * unit_vectors(teacher, dim=1)).sum(dim=1).mean()
+    return weight * (1 - cosine) + (1 - weight) * F.smooth_l1_loss(student, teacher, beta=beta)
 
 
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
@@ -80,9 +79,9 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     Raises:
         ValueError: B, the grid or D differ, or a map is compared with an embedding.
     """
-    check_same_places(student, teacher)
-    mine, theirs = _attention(student.float()), _attention(teacher.detach().float())
-    return (mine - theirs).square().sum(dim=1).mean()
+    check_same_grid(student, teacher)
+    difference = _attention(student.float()) - _attention(teacher.detach().float())
+    return difference.square().sum(dim=1).mean()
 
 
 def _attention(features: Tensor) -> Tensor:

@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videokd.distill.losses.checks import check_same_shape, check_temperature
-from videokd.distill.losses.vectors import unit
+from videokd.distill.losses.common import check_same_shape, check_temperature, unit_vectors
 
 _STANDARDISE_EPS = 1e-6
 
@@ -172,5 +171,5 @@ def _kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 def _pearson_distance(q: Tensor, p: Tensor, *, dim: int) -> Tensor:
     """Return the mean of 1 - Pearson correlation along ``dim``."""
-    q, p = (unit(x - x.mean(dim, keepdim=True), dim=dim) for x in (q, p))
+    q, p = (unit_vectors(x - x.mean(dim, keepdim=True), dim=dim) for x in (q, p))
     return 1 - (q * p).sum(dim).mean()

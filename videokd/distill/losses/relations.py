@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videokd.distill.losses.checks import check_same_batch
-from videokd.distill.losses.vectors import EPS, unit
+from videokd.distill.losses.common import EPS, check_same_batch, unit_vectors
 
 # Distances below this share of the batch's spread count as zero. Its square exceeds the rounding
 # error, positive or negative, of the squared distance of two equal clips.
@@ -73,8 +72,7 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
         ValueError: B differs.
     """
     check_same_batch(student, teacher)
-    mine, theirs = _similarities(student), _similarities(teacher.detach())
-    return F.mse_loss(mine, theirs).float()
+    return F.mse_loss(_similarities(student), _similarities(teacher.detach())).float()
 
 
 def _distances_and_angles(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,7 +95,7 @@ def _distances_and_angles(features: Tensor) -> tuple[Tensor, Tensor]:
 
 def _similarities(features: Tensor) -> Tensor:
     """Return the inner products (B, B), each row divided by its length."""
-    return unit(_gram(features.flatten(1).double()), dim=1)
+    return unit_vectors(_gram(features.flatten(1).double()), dim=1)
 
 
 def _gram(vectors: Tensor) -> Tensor:
