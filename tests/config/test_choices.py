@@ -1,16 +1,19 @@
 """The values that a config may have are those that the packages know."""
 
+import re
+
 import pytest
 
-from videokd.config import validate
+from videokd.config.keys import KEYS, LEVELS
 from videokd.data.batch_plan import MIXES
 from videokd.data.decode.choice import BACKENDS
 from videokd.data.sampling import NUM_CROPS, TEST_RULES
 from videokd.data.sampling.temporal import KINDS, SHORT_VIDEO_RULES
-from videokd.distill.losses import FEATURE_LOSSES
+from videokd.distill.losses import FEATURE_LOSSES, LOGIT_LOSSES
 from videokd.engine.loggers import LOGGERS
 from videokd.engine.schedule import LR_POLICIES
 from videokd.fusion.options import FINE_TUNES, STANDARDISERS, TOPOLOGIES
+from videokd.models.levels import LEVEL_NAMES
 from videokd.models.precision import PRECISIONS
 from videokd.synthetic import PROFILES
 
@@ -22,19 +25,33 @@ from videokd.synthetic import PROFILES
         ("DATA.MIX", MIXES),
         ("DATA.SAMPLER", KINDS),
         ("DATA.SHORT_VIDEO", SHORT_VIDEO_RULES),
-        ("DISTILL.FEATURE_LOSS", FEATURE_LOSSES),
         ("JOINT.FINE_TUNE", FINE_TUNES),
         ("JOINT.STANDARDISE", STANDARDISERS),
         ("JOINT.TOPOLOGY", TOPOLOGIES),
+        ("JOINT.LEVELS", LEVEL_NAMES),
         ("SOLVER.LR_POLICY", LR_POLICIES),
         ("SYNTHETIC.PROFILE", PROFILES),
         ("TEST.CLIP_RULE", TEST_RULES),
         ("TEST.NUM_SPATIAL_CROPS", NUM_CROPS),
         ("TRAIN.LOGGERS", LOGGERS),
-        ("PRECISION", PRECISIONS),
+        ("EXPERTS.<NAME>.PRECISION", PRECISIONS),
     ],
 )
 def test_choices_are_those_of_the_package(key, known):
-    choices = {**validate._CHOICES, **validate._EACH_CHOICES, **validate._MODEL_CHOICES}[key]
+    choices = KEYS[key].choices
     assert len(choices) == len(set(choices))
     assert set(choices) == set(known)
+
+
+def test_levels_are_those_of_the_models():
+    assert (*LEVEL_NAMES, "embedding") == LEVELS
+
+
+@pytest.mark.parametrize(
+    ("key", "losses"), [("LOGIT_LOSS", LOGIT_LOSSES), ("FEATURE_LOSS", FEATURE_LOSSES)]
+)
+def test_losses_and_their_options_are_named_in_the_help(key, losses):
+    names, options = (KEYS[f"DISTILL.{key}.{leaf}"].help for leaf in ("NAME", "<OPTION>"))
+    assert all(name in names for name in losses)
+    known = [option.upper() for entry in losses.values() for option in entry.ranges]
+    assert re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", options) == known

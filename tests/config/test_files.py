@@ -112,7 +112,7 @@ def test_a_key_that_is_there_twice_is_refused_with_both_places(write, text, key,
     path = write(text, "twice.yaml")
     if is_base:
         path = write(f"_BASE_: twice.yaml\n{MINIMAL}")
-    message = rf"config .*twice\.yaml: {key} is there twice, in {places}"
+    message = rf"config .*twice\.yaml: {key} appears twice, in {places}"
     with pytest.raises(InputError, match=message):
         load_config(path)
 

@@ -3,8 +3,8 @@ import re
 import pytest
 
 from videokd.config import load_config
-from videokd.config.defaults import TEMPLATES, default_config
 from videokd.config.hints import _FOREIGN
+from videokd.config.keys import KEYS, NAMED_SECTIONS
 from videokd.utils.errors import InputError
 
 NODES = "DATASETS: {A: {}}\nEXPERTS: {A: {}}\nSTUDENTS: {A: {}}\n"
@@ -15,7 +15,7 @@ NODES = "DATASETS: {A: {}}\nEXPERTS: {A: {}}\nSTUDENTS: {A: {}}\n"
     [
         (
             "TRAIN.AUTO_RESUME",
-            "it is not needed: the same command goes on from the last checkpoint",
+            "not needed: the same command resumes from the last checkpoint",
         ),
         ("NUM_GPUS", "start it with `torchrun --nproc-per-node N tools/train_net.py`"),
         ("MODEL.ARCH", "networks are set in EXPERTS.<NAME> and STUDENTS.<NAME>"),
@@ -35,15 +35,7 @@ def test_a_key_of_another_tool_is_answered_with_ours(write, key, answer, is_over
 
 
 def test_answers_name_keys_that_there_are():
-    cfg = default_config()
-    known = {
-        f"{section}.{key}"
-        for section in cfg
-        for key in (cfg[section] or ())
-        if isinstance(cfg[section], dict)
-    } | set(cfg)
-    known |= {f"{s}.<NAME>" for s in TEMPLATES}
-    known |= {f"{s}.<NAME>.{key}" for s, make in TEMPLATES.items() for key in make()}
+    known = {*KEYS, *(f"{section}.<NAME>" for section in NAMED_SECTIONS)}
     for key, answer in _FOREIGN.items():
         named = re.findall(r"[A-Z_]+\.(?:<NAME>(?:\.[A-Z_]+)?|[A-Z_]+)", answer)
         assert set(named) <= known, key

@@ -1,8 +1,7 @@
 import pytest
 from torch import nn
 
-from videokd.config import dump_config, load_config, override_config
-from videokd.config.defaults import TEMPLATES, default_config
+from videokd.config import default_config, dump_config, load_config, override_config
 from videokd.config.load import RESERVED_NAMES
 from videokd.utils.errors import InputError
 
@@ -11,14 +10,6 @@ DATASETS: {A: {FORMAT: folder, ROOT: videos}}
 EXPERTS: {A: {}}
 STUDENTS: {A: {ARCH: mc3_18, WIDTH_FACTOR: 1}}
 """
-
-
-def test_defaults_have_at_most_150_keys():
-    # What there is to know counts once: experts and students have one template, the levels one
-    # kind of weight.
-    nodes = [default_config(), *(template() for template in set(TEMPLATES.values()))]
-    tables = [nodes[0].DISTILL.pop(name) for name in ("LEVEL_WEIGHTS", "LEVEL_SCHEDULES")]
-    assert sum(len(list(_leaf_names(node))) for node in nodes) + len(tables) <= 150
 
 
 def test_values_of_the_file_replace_defaults_and_named_nodes_get_the_template(write):
@@ -71,6 +62,11 @@ def test_an_unknown_key_in_a_named_node_is_named(write):
         ("DATA: {TRAIN_SCALE_RANGE: wide}", r"must be a list, like \[0.5, 1.0\], got 'wide'"),
         ("OUTPUT_DIR: 2026_12_01", "OUTPUT_DIR must be text .*in quotes.*, got 20261201"),
         ("JOINT: {LEVELS: [true]}", r"JOINT.LEVELS must be text .*, got True"),
+        (
+            "DISTILL: {LOGIT_LOSS: dkd}",
+            "LOGIT_LOSS must hold keys of its own, like {NAME: dkd}, got",
+        ),
+        ("DISTILL: {LOGIT_LOSS: {ALPHA: a}}", r"LOGIT_LOSS.ALPHA must be float .*, got 'a'"),
         ("DATA: 3", "DATA must hold keys of its own, got 3"),
         ("VARIANTS: {A: }", "VARIANTS.A must hold keys of its own, got None; write {}"),
     ],
@@ -119,6 +115,9 @@ def test_overrides_beat_the_file_and_are_read_as_literals(write):
         (["VARIANTS.v.ROW=joint"], "VARIANTS has no v: declare it in .* which has none$"),
         (["DATASETS.A.FORMA=list"], r"DATASETS.A.FORMA; did you mean DATASETS.A.FORMAT\?"),
         (["SEEDS", "1"], r"the command line: unknown key SEEDS; did you mean SEED\?"),
+        (["seed", "1"], r"unknown key seed; did you mean SEED\?"),
+        (["DISTILL.LOGIT_LOSS", "dkd"], "it holds keys of its own: set DISTILL.LOGIT_LOSS.NAME"),
+        (["DISTILL.LOGIT_LOSS.alpha", "1"], r"did you mean DISTILL.LOGIT_LOSS.ALPHA\?"),
         (["SEED", "x"], "the command line: SEED must be int"),
         (["SEED", "{[]: 1}"], "the command line: SEED must be int"),
         (["STUDENTS.B.ARCH", "r3d_18"], r"unknown key STUDENTS.B.ARCH; STUDENTS has no B"),
@@ -182,14 +181,6 @@ def test_a_dataset_name_that_is_no_folder_name_is_refused(write, name):
         load_config(write(f"DATASETS: {{{name}: {{}}}}\n"))
 
 
-def _leaf_names(node):
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _leaf_names(value)
-        else:
-            yield key
-
-
 @pytest.mark.parametrize("name", ["train", "keys", "type"])
 def test_names_that_a_module_cannot_hold_are_refused(tmp_path, name):
     path = tmp_path / "c.yaml"
@@ -244,3 +235,27 @@ def test_variants_get_the_template_of_their_own(write):
     cfg = load_config(write(MINIMAL + "VARIANTS: {v: {ROW: joint, OPTS: [JOINT.WIDTH, 8]}}\n"))
     assert cfg.VARIANTS.v.OPTS == ["JOINT.WIDTH", 8]
     assert (cfg.VARIANTS.v.GROUP, cfg.VARIANTS.v.NUM_SEEDS) == ("main", 0)
+
+
+@pytest.mark.parametrize(
+    ("node", "words", "expected"),
+    [
+        ("{}", [], {"NAME": "kd"}),
+        ("{NAME: dkd, ALPHA: 2}", [], {"NAME": "dkd", "ALPHA": 2.0}),
+        ("{NAME: dkd, ALPHA: 2}", ["ALPHA", "3"], {"NAME": "dkd", "ALPHA": 3.0}),
+        ("{NAME: dkd, ALPHA: 2}", ["BETA", "1e-1"], {"NAME": "dkd", "ALPHA": 2.0, "BETA": 0.1}),
+        ("{NAME: dkd, ALPHA: 2}", ["NAME", "dkd"], {"NAME": "dkd", "ALPHA": 2.0}),
+        ("{NAME: dkd, ALPHA: 2}", ["NAME", "dist"], {"NAME": "dist"}),
+        ("{NAME: dkd, ALPHA: 2}", ["BETA", "5", "NAME", "dist"], {"NAME": "dist", "BETA": 5.0}),
+    ],
+)
+def test_a_loss_has_options_of_its_own_which_another_name_removes(write, node, words, expected):
+    path = write(MINIMAL + f"DISTILL: {{LOGIT_LOSS: {node}}}\n", "base.yaml")
+    overrides = [f"DISTILL.LOGIT_LOSS.{w}" if w.isupper() else w for w in words]
+    cfg = load_config(path, overrides)
+    assert dict(cfg.DISTILL.LOGIT_LOSS) == expected
+    assert load_config(write(dump_config(cfg), "dumped.yaml")) == cfg
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    above = write(f"_BASE_: base.yaml\nDISTILL: {{LOGIT_LOSS: {options}}}\n", "above.yaml")
+    assert load_config(above) == cfg
+    assert override_config(load_config(path), overrides, source="VARIANTS.v") == cfg

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from videokd.config import dump_config, load_config
-from videokd.config.defaults import PATH_KEYS
+from videokd.config.schema import PATH_KEYS
 from videokd.utils.errors import InputError
 
 NODES = {"DATASETS": {"A": {}}, "EXPERTS": {"A": {}}, "STUDENTS": {"A": {}}}

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from videokd.config.defaults import dataset_template, default_config, model_template
+from videokd.config import default_config, named_node
 from videokd.data.augment import AugmentSpec, RandAugment, RandomErasing
 from videokd.data.build import build_augment, build_clip_spec, build_datasets
 from videokd.data.clip_spec import ClipSpec
@@ -30,7 +30,7 @@ def test_every_key_of_the_clips_reaches_them(cfg):
     cfg.DATA.SAMPLER, cfg.DATA.TARGET_FPS, cfg.DATA.SHORT_VIDEO = "segments", 12.5, "loop"
     whole = {"short_side": 256, "sampler": "segments", "target_fps": 12.5, "short_video": "loop"}
     assert build_clip_spec(cfg) == ClipSpec(16, 2, 224, **whole)
-    node = model_template()
+    node = named_node("STUDENTS")
     assert build_clip_spec(cfg, node) == build_clip_spec(cfg)
     node.NUM_FRAMES, node.SAMPLING_RATE, node.CROP_SIZE = 4, 8, 112
     assert build_clip_spec(cfg, node) == ClipSpec(4, 8, 112, box_size=224, **whole)
@@ -59,7 +59,7 @@ def test_training_and_test_of_other_classes_are_refused(cfg, tmp_path):
         for name in classes:
             (tmp_path / part / name).mkdir(parents=True)
             (tmp_path / part / name / f"{part}.mp4").write_bytes(part.encode())
-    cfg.DATASETS.A = dataset_template()
+    cfg.DATASETS.A = named_node("DATASETS")
     cfg.DATASETS.A.FORMAT, cfg.DATASETS.A.ROOT = "folder", str(tmp_path)
     cfg.DATA.INDEX_DIR = str(tmp_path / "index")
     first = read_lists(cfg, "A")
@@ -82,7 +82,7 @@ def own_list(cfg, tmp_path):
             path.parent.mkdir(exist_ok=True)
             path.touch()
         (tmp_path / "all.csv").write_text("\n".join(["path,label,split", *rows]))
-        node = cfg.DATASETS.MINE = dataset_template()
+        node = cfg.DATASETS.MINE = named_node("DATASETS")
         node.FORMAT, node.ROOT, node.ANNOTATIONS = "list", str(tmp_path), f"{tmp_path}/all.csv"
         return cfg
 

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from videokd.config.defaults import default_config
+from videokd.config import default_config
 from videokd.data.batch_plan import BatchPlan
 from videokd.data.build import (
     DatasetParts,

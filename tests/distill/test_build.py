@@ -1,18 +1,27 @@
 import pytest
 import torch
 
-from videokd.config.defaults import default_config
-from videokd.config.validate import _CHOICES
-from videokd.distill.build import build_cache, build_mixing, build_objective
+from videokd.config import default_config
+from videokd.config.keys import KEYS, LEVELS
+from videokd.config.schema import set_value
+from videokd.distill.build import (
+    build_cache,
+    build_mixing,
+    build_objective,
+    check_losses,
+    resolve_losses,
+)
 from videokd.distill.losses import (
     FEATURE_LOSSES,
     decoupled_kd,
     dist_loss,
+    smooth_l1_cosine,
     soft_cross_entropy,
     standardise_logits,
 )
 from videokd.fusion.standardise import PhiStandardiser, RunningStandardiser
 from videokd.models.levels import LevelShapes
+from videokd.utils.errors import InputError
 
 SHAPES = LevelShapes({"stage1": (4, 2, 3, 3), "stage2": (6, 1, 2, 2), "stage3": (8, 1, 1, 1)}, 5)
 WIDER = LevelShapes({"stage1": (3, 2, 3, 3), "stage2": (7, 1, 2, 2), "stage3": (9, 1, 1, 1)}, 6)
@@ -48,10 +57,17 @@ def test_the_defaults_are_the_published_recipe(cfg):
 
 
 @pytest.mark.parametrize("is_standardised", [False, True])
-@pytest.mark.parametrize("name", _CHOICES["DISTILL.LOGIT_LOSS"])
-def test_every_logit_loss_gets_its_keys(cfg, name, is_standardised):
-    cfg.LOGIT_LOSS, cfg.STANDARDISE_LOGITS, cfg.TEMPERATURE = name, is_standardised, 3.0
-    cfg.DKD_ALPHA, cfg.DKD_BETA, cfg.DIST_BETA, cfg.DIST_GAMMA = 0.5, 4.0, 0.25, 1.5
+@pytest.mark.parametrize(
+    ("name", "node"),
+    [
+        ("kd", {}),
+        ("dkd", {"ALPHA": 0.5, "BETA": 4.0}),
+        ("dist", {"BETA": 0.25, "GAMMA": 1.5}),
+    ],
+)
+def test_every_logit_loss_gets_its_options(cfg, name, node, is_standardised):
+    cfg.LOGIT_LOSS.update({"NAME": name, **node})
+    cfg.STANDARDISE_LOGITS, cfg.TEMPERATURE = is_standardised, 3.0
     mine, theirs, labels = *torch.randn(2, 4, 5), torch.tensor([0, 4, 2, 2])
     found = _build(cfg, teacher=None).options.logit_loss(mine, theirs, labels)
     if is_standardised:
@@ -59,12 +75,62 @@ def test_every_logit_loss_gets_its_keys(cfg, name, is_standardised):
     torch.testing.assert_close(found, LOGIT_LOSSES[name](mine, theirs, labels))
 
 
-@pytest.mark.parametrize("name", _CHOICES["DISTILL.FEATURE_LOSS"])
+@pytest.mark.parametrize("name", FEATURE_LOSSES)
 def test_every_feature_loss_is_known(cfg, name):
-    cfg.FEATURE_LOSS = name
+    cfg.FEATURE_LOSS.NAME = name
     student, teacher = torch.randn(2, 4, 5)
     expected = FEATURE_LOSSES[name].function(student, teacher)
-    assert torch.equal(_build(cfg).options.feature_loss(student, teacher), expected)
+    losses = _build(cfg).options.level_losses
+    assert set(losses) == {*LEVELS}
+    assert all(torch.equal(loss(student, teacher), expected) for loss in losses.values())
+
+
+def test_a_level_may_have_a_loss_of_its_own(cfg):
+    cfg.FEATURE_LOSS.NAME = "attention"
+    cfg.FEATURE_LOSS_AT.stage2.update({"NAME": "smooth_l1_cosine", "WEIGHT": 0.25})
+    losses = resolve_losses(cfg)
+    assert losses["stage1"] == {"name": "attention"}
+    assert losses["stage2"] == {"name": "smooth_l1_cosine", "weight": 0.25, "beta": 1.0}
+    student, teacher = torch.randn(2, 4, 5)
+    found = _build(cfg).options.level_losses["stage2"](student, teacher)
+    assert torch.equal(found, smooth_l1_cosine(student, teacher, weight=0.25))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"LOGIT_LOSS.NAME": "kl"}, "LOGIT_LOSS.NAME must be one of kd, dkd, dist; got 'kl'"),
+        ({"FEATURE_LOSS.NAME": "l1"}, "FEATURE_LOSS.NAME must be one of mse, .*; got 'l1'"),
+        (
+            {"FEATURE_LOSS_AT.stage4.NAME": "mse", "FEATURE_LOSS_AT.stage4.BETA": 1.0},
+            "FEATURE_LOSS_AT.stage4.BETA is not an option of mse, whose options are: none; remove",
+        ),
+        (
+            {"FEATURE_LOSS_AT.stage4.BETA": 1.0},
+            "stage4 has options without a NAME of its own; add the NAME",
+        ),
+        ({"LOGIT_LOSS.NAME": "dkd", "CLIPS": "all"}, "dkd needs a label of the student's dataset"),
+        (
+            {"FEATURE_LOSS_AT.stage2.NAME": "similarity", "TEACHER_DROP": 0.5},
+            "TEACHER_DROP needs losses per clip, similarity compares clips; set it to 0, or",
+        ),
+        ({"LOGIT_LOSS.NAME": "dist", "TEACHER_DROP": 0.5}, "dist compares clips"),
+    ],
+)
+def test_losses_that_do_not_suit_are_refused(values, message):
+    cfg = default_config()
+    check_losses(cfg)
+    for key, value in values.items():
+        set_value(cfg.DISTILL, key, value)
+    with pytest.raises(InputError, match=message):
+        check_losses(cfg)
+
+
+def test_mixed_clips_have_no_label_for_a_loss_that_needs_one():
+    cfg = default_config()
+    cfg.DISTILL.LOGIT_LOSS.NAME, cfg.MIXUP.CUTMIX_ALPHA = "dkd", 0.2
+    with pytest.raises(InputError, match="dkd needs clips of one class each; set MIXUP.ALPHA"):
+        check_losses(cfg)
 
 
 def test_weights_and_schedules_reach_the_options(cfg):
@@ -124,7 +190,7 @@ def test_standardisers_stand_at_the_taught_levels_with_the_teachers_channels(cfg
     )
     widths = {level: len(module.mean) for level, module in found.items()}
     assert widths == {"stage1": 3, "stage3": 9, "embedding": 6}
-    assert set(_CHOICES["DISTILL.STANDARDISE"]) == {"none", "running", "phi_s"}
+    assert set(KEYS["DISTILL.STANDARDISE"].choices) == {"none", "running", "phi_s"}
 
 
 def test_the_mixing_and_the_cache_get_their_keys(cfg):

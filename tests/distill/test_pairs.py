@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 import torch
 
-from videokd.config.defaults import default_config
+from videokd.config import default_config
 from videokd.distill.build import build_objective
 from videokd.distill.tasks import ClassificationTask, StudentTask, to_float
 from videokd.fusion.build import build_joint_teacher

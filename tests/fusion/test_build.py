@@ -1,6 +1,6 @@
 import torch
 
-from videokd.config.defaults import default_config
+from videokd.config import default_config
 from videokd.fusion.build import build_joint_teacher
 from videokd.models.levels import compute_level_shapes
 

@@ -4,8 +4,7 @@ from functools import partial
 import pytest
 import torch
 
-from videokd.config import load_config
-from videokd.config.defaults import model_template
+from videokd.config import load_config, named_node
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.fusion.options import FusionOptions
 from videokd.models.build import build_architecture, build_classifier, fill_model_inputs
@@ -14,7 +13,7 @@ from videokd.utils.errors import InputError
 
 
 def _build(seed, **nodes):
-    cfg = model_template()
+    cfg = named_node("STUDENTS")
     cfg.ARCH, cfg.WIDTH_FACTOR, cfg.DEPTH_FACTOR = "mc3_18", 0.125, 0.5
     cfg.DROPOUT, cfg.PRECISION, cfg.MEMORY_FORMAT = 0.25, "bf16", "channels_last_3d"
     cfg.MEAN, cfg.STD, cfg.COLOR_ORDER = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], "bgr"

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from videokd.config import load_config
-from videokd.config.validate import BASELINES
+from videokd.config.keys import BASELINES
 from videokd.engine.checkpoint import load_newest_checkpoint
 from videokd.engine.meters import MEASURED
 from videokd.engine.metrics_log import read_metrics

@@ -14,8 +14,7 @@ import torch
 from benchmarks.figures import Figure
 from benchmarks.timing import paired_ratios
 from benchmarks.workloads import CPU_CASES, ModelCase
-from videokd.config import load_config
-from videokd.config.defaults import default_config
+from videokd.config import default_config, load_config
 from videokd.data.batch import ClipBatch
 from videokd.data.build import LoaderPlace, build_datasets, build_train_loader
 from videokd.distill.tasks import ClassificationTask

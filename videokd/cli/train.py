@@ -20,7 +20,7 @@ from videokd.cli.common import (
     load_config_of,
     own_run_directory,
 )
-from videokd.config import dump_config
+from videokd.config.describe import describe_config, resolve_config
 from videokd.engine.stop import StopRequest
 from videokd.pipeline import STAGES
 from videokd.utils.log import is_first_rank, log_duration, make_console, setup_logging
@@ -49,12 +49,21 @@ def main(arguments: Sequence[str]) -> int:
     add_config_arguments(parser)
     parser.add_argument("--stage", default="all", choices=("all", *STAGES))
     parser.add_argument("--eval-only", action="store_true", help="the same as --stage test")
-    parser.add_argument("--print-config", action="store_true", help="print the config and stop")
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print every key with its value, with explanations, and stop",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show sizes and steps and stop")
     args = parser.parse_intermixed_args(arguments)
     cfg = load_config_of(args)
     if args.print_config:
-        sys.stdout.write(dump_config(cfg))
+        # Imported late: the input of an ARCH and the options of a loss are known to their packages.
+        from videokd.distill.build import check_losses
+        from videokd.models.build import fill_model_inputs
+
+        check_losses(cfg)
+        sys.stdout.write(describe_config(resolve_config(fill_model_inputs(cfg)), cfg))
         return 0
     # Imported late: --help and wrong keys answer at once, and the processes that generate and
     # decode videos, which import this file again, stay small.

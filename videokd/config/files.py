@@ -18,11 +18,11 @@ class _Loader(yaml.SafeLoader):
         first: dict[tuple[str, str], yaml.Mark] = {}
         scalars = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key in scalars:
-            place = first.setdefault((key.tag, key.value), key.start_mark)
-            if place is not key.start_mark:
+            mark = first.setdefault((key.tag, key.value), key.start_mark)
+            if mark is not key.start_mark:
                 raise InputError(
-                    f"config {self.name}: {key.value} is there twice, in {_place(place)} and in "
-                    f"{_place(key.start_mark)}; put everything under one of them"
+                    f"config {self.name}: {key.value} appears twice, in {_position(mark)} and in "
+                    f"{_position(key.start_mark)}; merge the two"
                 )
         return node
 
@@ -85,11 +85,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return parse_config(text, source=str(path))
 
 
-def _place(mark: yaml.Mark) -> str:
+def _position(mark: yaml.Mark) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    # Options belong to the loss of the NAME beside them: another NAME replaces them all.
+    if {"NAME"} <= above.keys() & below.keys() and above["NAME"] != below["NAME"]:
+        return above
     # Return copies: a YAML alias makes several keys share one dict.
     merged = dict(below)
     for key, value in above.items():

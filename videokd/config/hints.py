@@ -3,11 +3,13 @@
 import difflib
 from collections.abc import Mapping, Sequence
 
+from videokd.config.keys import find_key
+
 _NETWORKS = "EXPERTS.<NAME> and STUDENTS.<NAME>"
 _TORCHRUN = (
     "start it with `torchrun --nproc-per-node N tools/train_net.py`, see docs/distributed.md"
 )
-_RESUME = "it is not needed: the same command goes on from the last checkpoint in OUTPUT_DIR"
+_RESUME = "not needed: the same command resumes from the last checkpoint in OUTPUT_DIR"
 _WEIGHTS = f"here WEIGHTS of {_NETWORKS}, see docs/weights.md"
 
 # Keys of PySlowFast, detectron2 and MMAction2 whose names differ from the videokd keys.
@@ -23,7 +25,7 @@ _FOREIGN = {
     "TRAIN.CHECKPOINT_TYPE": _WEIGHTS,
     "TEST.CHECKPOINT_FILE_PATH": "here `tools/test_net.py --checkpoint FILE`",
     "LOAD_FROM": _WEIGHTS,
-    "MODEL.NUM_CLASSES": "it is read from the class list of each dataset",
+    "MODEL.NUM_CLASSES": "not needed: it is read from the class list of each dataset",
     "MODEL.DROPOUT_RATE": f"here DROPOUT of {_NETWORKS}",
     "TRAIN.DATASET": "here DATASETS.<NAME>.FORMAT, see docs/datasets.md",
     "TEST.DATASET": "here DATASETS.<NAME>.FORMAT, see docs/datasets.md",
@@ -60,6 +62,13 @@ def explain_unknown_key(
     foreign = _FOREIGN.get(key.upper())
     if foreign:
         return f"; {foreign}"
+    node, dot, leaf = key.rpartition(".")
+    for spelling in (key.upper(), f"{node}{dot}{leaf.upper()}"):
+        found = find_key(spelling)
+        if spelling in known or (found and found.is_option):
+            return f"; did you mean {spelling}?"
+    if f"{key}.NAME" in known:
+        return f"; it holds keys of its own: set {key}.NAME"
     section, _, rest = key.partition(".")
     if section == "MODEL":
         return f"; networks are set in {_NETWORKS}"
@@ -68,7 +77,6 @@ def explain_unknown_key(
         names = ", ".join(sections[section]) or "none"
         return f"; {section} has no {name}: declare it in the config file, which has {names}"
     # A known leaf under a wrong node is a better hint than a similar spelling.
-    leaf = key.rsplit(".", 1)[-1]
     same_leaf = [one for one in known if one.rsplit(".", 1)[-1] == leaf]
     cutoff = 0.0 if same_leaf else 0.6
     close = difflib.get_close_matches(key, same_leaf or known, n=1, cutoff=cutoff)

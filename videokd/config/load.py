@@ -1,4 +1,4 @@
-"""Config loading (merge, validate, freeze) and dumping. Config files hold data, never code."""
+"""Config loading (merge, check, freeze) and dumping. Config files hold data, never code."""
 
 import re
 from ast import literal_eval
@@ -9,17 +9,23 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from videokd.config.defaults import PATH_KEYS, TEMPLATES, default_config
+from videokd.config.checks import check_config
 from videokd.config.files import read_config
 from videokd.config.hints import explain_unknown_key
-from videokd.config.validate import validate_config
+from videokd.config.keys import (
+    NAMED_SECTIONS,
+    default_config,
+    find_key,
+    named_node,
+)
+from videokd.config.schema import Key, get_value, is_path, leaves, set_value
 from videokd.utils.errors import InputError
 from videokd.utils.paths import escape_path, expand_path
 
 # A dataset's name becomes a folder and a module name.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Attributes of torch.nn.ModuleDict, which cannot be names of its modules. Listed here because
-# --print-config should not wait for the import of torch; a test compares the list with torch.
+# configs load without the slow import of torch; a test compares the list with torch.
 RESERVED_NAMES = frozenset(
     """
     T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda
@@ -52,14 +58,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
             wrong value.
     """
     values = read_config(Path(path))
-    _check_nodes(values, str(path))
     cfg = default_config()
-    for section, template in TEMPLATES.items():
+    _check_nodes(values, cfg, source=str(path))
+    for section in NAMED_SECTIONS:
         for name in _section_names(values, section, str(path)):
-            setattr(getattr(cfg, section), name, template())
-    _merge(cfg, dict(_leaves(values)), source=str(path))
+            cfg[section][name] = named_node(section)
+    _merge(cfg, dict(leaves(values)), source=str(path))
     _override(cfg, overrides, source="the command line")
-    validate_config(cfg)
+    check_config(cfg)
     cfg.freeze()
     return cfg
 
@@ -79,7 +85,7 @@ def override_config(cfg: CfgNode, overrides: Sequence[Any], *, source: str) -> C
     changed.defrost()
     _override(changed, overrides, source=source)
     with _named(source):
-        validate_config(changed)
+        check_config(changed)
     changed.freeze()
     return changed
 
@@ -109,20 +115,24 @@ def dump_config(cfg: CfgNode) -> str:
     """Return ``cfg`` as YAML that ``load_config`` reads back to an equal config."""
     plain = cfg.clone()
     plain.defrost()
-    for key, path in _leaves(plain):
-        if _is_path(key):
-            _set(plain, key, escape_path(path))
+    for name, path in leaves(plain):
+        if is_path(name):
+            set_value(plain, name, escape_path(path))
     return plain.dump(sort_keys=False)
 
 
-def _check_nodes(values: dict[str, Any], source: str) -> None:
-    # Otherwise "DATA: 3" or "SEED: {A: 1}" would give a misleading error about an unknown key.
-    defaults = default_config()
-    for key, value in values.items():
-        known = defaults.get(key)
-        if isinstance(known, CfgNode) and not isinstance(value, dict):
-            raise InputError(f"{source}: {key} must hold keys of its own, got {value!r}")
-    for section in TEMPLATES:
+def _check_nodes(values: dict[str, Any], known: CfgNode, *, source: str, prefix: str = "") -> None:
+    # Otherwise "DATA: 3" or "LOGIT_LOSS: dkd" would give a misleading error about an unknown key.
+    for name, node in known.items():
+        value = values.get(name, {})
+        if isinstance(node, CfgNode) and not isinstance(value, dict):
+            example = f", like {{NAME: {value}}}" if "NAME" in node else ""
+            raise InputError(
+                f"{source}: {prefix}{name} must hold keys of its own{example}, got {value!r}"
+            )
+        if isinstance(node, CfgNode):
+            _check_nodes(value, node, source=source, prefix=f"{prefix}{name}.")
+    for section in NAMED_SECTIONS if not prefix else ():
         for name, value in values.get(section, {}).items():
             if not isinstance(value, dict):
                 raise InputError(
@@ -147,14 +157,6 @@ def _section_names(values: dict[str, Any], section: str, source: str) -> list[st
     return names
 
 
-def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 @contextmanager
 def _named(source: str) -> Iterator[None]:
     try:
@@ -164,13 +166,12 @@ def _named(source: str) -> Iterator[None]:
 
 
 def _override(cfg: CfgNode, overrides: Sequence[Any], *, source: str) -> None:
-    known = dict(_leaves(cfg))
     with _named(source):
         pairs = split_overrides(overrides)
-    _merge(cfg, {key: _parse(value, known.get(key)) for key, value in pairs}, source=source)
+    _merge(cfg, {name: _parse(value, find_key(name)) for name, value in pairs}, source=source)
 
 
-def _parse(text: Any, default: Any) -> Any:
+def _parse(text: Any, key: Key | None) -> Any:
     if not isinstance(text, str):
         return text
     try:
@@ -178,32 +179,26 @@ def _parse(text: Any, default: Any) -> Any:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
     # For a string key keep the text: 007, 1e3 and 2026_12_01 parse as numbers but may be folders.
-    return text if isinstance(default, str) and not isinstance(value, str) else value
+    is_text = key is not None and isinstance(key.default, str)
+    return text if is_text and not isinstance(value, str) else value
 
 
-def _merge(cfg: CfgNode, leaves: dict[str, Any], *, source: str) -> None:
-    known = dict(_leaves(cfg))
-    for key, value in leaves.items():
-        if key not in known:
-            sections = {section: list(cfg[section]) for section in TEMPLATES}
-            hint = explain_unknown_key(key, list(known), sections)
-            raise InputError(f"{source}: unknown key {key}{hint}")
-        coerced = _coerce(key, value, known[key], source)
-        if _is_path(key):
-            with _named(f"{source}: {key}"):
-                coerced = expand_path(coerced)
-        _set(cfg, key, coerced)
-
-
-def _is_path(key: str) -> bool:
-    return key.rsplit(".", 1)[-1] in PATH_KEYS
-
-
-def _set(cfg: CfgNode, key: str, value: Any) -> None:
-    *nodes, last = key.split(".")
-    for name in nodes:
-        cfg = cfg[name]
-    cfg[last] = value
+def _merge(cfg: CfgNode, values: dict[str, Any], *, source: str) -> None:
+    known = dict(leaves(cfg))
+    # The NAME of a loss comes before its options, because it removes the options of another loss.
+    for name in sorted(values, key=lambda name: not name.endswith(".NAME")):
+        key = find_key(name)
+        if key is None or not (name in known or key.is_option):
+            sections = {section: list(cfg[section]) for section in NAMED_SECTIONS}
+            hint = explain_unknown_key(name, list(known), sections)
+            raise InputError(f"{source}: unknown key {name}{hint}")
+        value = _coerce(name, values[name], key.default, source)
+        if is_path(name):
+            with _named(f"{source}: {name}"):
+                value = expand_path(value)
+        if name.endswith(".NAME") and value != get_value(cfg, name):
+            set_value(cfg, name.removesuffix(".NAME"), CfgNode())
+        set_value(cfg, name, value)
 
 
 def _coerce(key: str, value: Any, default: Any, source: str) -> Any:

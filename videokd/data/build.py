@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
-from videokd.config.defaults import model_template
+from videokd.config import named_node
 from videokd.data.augment import AugmentSpec, RandAugment, RandomErasing
 from videokd.data.batch import ClipBatch, collate
 from videokd.data.batch_plan import BatchPlan, PlanSampler
@@ -315,7 +315,7 @@ def build_clip_spec(cfg: CfgNode, node: CfgNode | None = None) -> ClipSpec:
         node: EXPERTS.<NAME> or STUDENTS.<NAME>; its zeros mean the value in DATA. None for DATA.
     """
     data = cfg.DATA
-    own = node or model_template()
+    own = node or named_node("STUDENTS")
     crop_size = own.CROP_SIZE or data.CROP_SIZE
     return ClipSpec(
         num_frames=own.NUM_FRAMES or data.NUM_FRAMES,

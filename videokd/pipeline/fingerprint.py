@@ -6,23 +6,15 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from videokd.config.defaults import default_config
+from videokd.config.keys import find_key
+from videokd.config.schema import leaves
 from videokd.data.build import DatasetParts, build_batch_plan
+from videokd.distill.build import resolve_losses
 from videokd.models.weights.source import identify_weights
 from videokd.synthetic.generate import GENERATOR_VERSION
 from videokd.utils.errors import InputError
 
-# Keys that do not affect weights: storage of frames and indexes, the allowed share of bad videos,
-# and whether worker or device cuts clips. The digest of the training videos covers VAL_FRACTION.
-_NOT_LEARNT_FROM = (
-    *("FRAME_CACHE", "FRAME_CACHE_MAX_GIB", "INDEX_DIR"),
-    *("VAL_FRACTION", "MAX_BAD_FRACTION", "AUGMENT_ON"),
-)
-_SCHEDULE_KEYS = ("BASE_LR", "MAX_EPOCH")
-# Keys of a network. The identity of the initial weights replaces the first three in the
-# fingerprint; a schedule without steps replaces TRAIN.
-_WEIGHT_KEYS = ("WEIGHTS", "WEIGHTS_RENAME", "WEIGHTS_STRICT", "TRAIN")
-# Keys of a network that override DATA's keys unless they are 0.
+# Clip keys of a network, which override those of DATA unless they are 0.
 _CLIP_KEYS = ("NUM_FRAMES", "SAMPLING_RATE", "CROP_SIZE")
 
 
@@ -56,16 +48,9 @@ class Fingerprints:
         }
         synthetic = {"generator": [GENERATOR_VERSION, cfg.SYNTHETIC.SEED]}
         inputs = {
-            "SEED": cfg.SEED,
-            "DATA": self._data_keys(),
-            "SOLVER": self._solver_keys(),
-            "MIXUP": dict(cfg.MIXUP),
-            "TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE,
-            "TRAIN.ACCUMULATE": cfg.TRAIN.ACCUMULATE,
-            "TRAIN.SYNC_BN": cfg.TRAIN.SYNC_BN,
+            **self.values("all"),
             "trained_on": trained_on,
             "videos": {name: self._datasets[name].train.digest() for name in trained_on},
-            **self._augmentation(),
             **self._mirror_labels(trained_on),
             **(synthetic if cfg.SYNTHETIC.ROOT else {}),
             **schedule,
@@ -75,31 +60,30 @@ class Fingerprints:
         plain: dict[str, Any] = json.loads(json.dumps(inputs))
         return {"trained_on": trained_on, **schedule, "inputs": plain}
 
+    def values(self, affects: str, *, under: str = "") -> dict[str, Any]:
+        """Return the keys on which the weights of trainings depend, with their values.
+
+        Keys whose ``Key`` is derived are left out; the other methods return what they stand for.
+
+        Args:
+            affects: Trainings, see ``AFFECTS``.
+            under: Prefix of the keys; it is left out of the returned names.
+        """
+        found = {}
+        for name, value in leaves(self._cfg):
+            key = find_key(name)
+            assert key is not None, name
+            is_literal = key.affects == affects and not key.derived and key.is_read(self._cfg)
+            if is_literal and name.startswith(under):
+                found[name.removeprefix(under)] = value
+        return found
+
     def _scaled(self, base_lr: float) -> float:
         """Return a learning rate scaled linearly to the batch size (Goyal et al. 2017)."""
         base_batch_size = self._cfg.SOLVER.BASE_BATCH_SIZE
         if not base_batch_size:
             return base_lr
         return float(base_lr * self._cfg.TRAIN.BATCH_SIZE / base_batch_size)
-
-    def _solver_keys(self) -> dict[str, Any]:
-        # The scaled learning rate in the fingerprint already contains the effect of
-        # BASE_BATCH_SIZE.
-        elsewhere = (*_SCHEDULE_KEYS, "BASE_BATCH_SIZE")
-        return {k: v for k, v in self._cfg.SOLVER.items() if k not in elsewhere}
-
-    def _data_keys(self) -> dict[str, Any]:
-        data = self._cfg.DATA
-        unread = () if data.MIX == "temperature" else ("MIX_TEMPERATURE",)
-        return {k: v for k, v in data.items() if k not in (*_NOT_LEARNT_FROM, *unread)}
-
-    def _augmentation(self) -> dict[str, Any]:
-        """Return the keys of AUG that have an effect, under "AUG"; {} without any."""
-        aug, defaults = self._cfg.AUG, default_config().AUG
-        keys = {k: v for k, v in aug.items() if v != defaults[k]}
-        if not aug.RAND_NUM_OPS:
-            keys.pop("RAND_MAGNITUDE", None)
-        return {"AUG": keys} if keys else {}
 
     def _mirror_labels(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Return ``mirror_labels`` of datasets where mirroring changes labels or is not allowed."""
@@ -119,12 +103,22 @@ class Fingerprints:
         Raises:
             InputError: The WEIGHTS do not exist and no library knows them.
         """
-        known = (*_SCHEDULE_KEYS, *_CLIP_KEYS, *_WEIGHT_KEYS, "CHECKPOINT_ACTIVATIONS")
-        node = {k: v for k, v in self._cfg[section][name].items() if k not in known}
         weights = {} if is_random else self._weights(section, name)
         # The position of the dataset seeds the initial weights.
+        node = self.values("network", under=f"{section}.{name}.")
         model = {**node, **self.clip_keys(section, name), **weights}
         return {"model": model, "position": self._positions[name]}
+
+    def distilled(self, *, has_features: bool) -> dict[str, Any]:
+        """Return the fingerprint inputs of a student's losses.
+
+        Args:
+            has_features: Whether features are distilled, and not only logits.
+        """
+        losses = resolve_losses(self._cfg.DISTILL)
+        logit_loss = losses.pop("LOGIT_LOSS")
+        features = {**self.values("features"), "feature_losses": losses} if has_features else {}
+        return {**self.values("logits"), "logit_loss": logit_loss, **features}
 
     def ready_made(self, name: str, **parts: Any) -> dict[str, Any]:
         """Return the same as ``fields`` for an expert that is used without training.

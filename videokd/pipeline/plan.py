@@ -6,7 +6,7 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from videokd.config.validate import BASELINES
+from videokd.config.keys import BASELINES
 from videokd.data.build import DatasetParts
 from videokd.engine.training_file import read_training_file
 from videokd.pipeline.baselines import baseline_trainings

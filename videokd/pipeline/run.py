@@ -13,6 +13,7 @@ from rich.console import Console
 
 from videokd.config import dump_config, parse_config, read_config
 from videokd.data.build import DatasetParts, LoaderPlace
+from videokd.distill.build import check_losses
 from videokd.engine.distributed import ONE_RANK, Ranks, join_ranks, read_rank
 from videokd.engine.loggers import check_loggers
 from videokd.engine.stop import Stopped, StopRequest, ignore_signals
@@ -87,6 +88,7 @@ def prepare_run(
         InputError: The config does not fit the data, the machine or the networks.
         Stopped: A signal arrived.
     """
+    check_losses(cfg)
     cfg = fill_model_inputs(cfg)
     _check_batch_size(cfg, ranks.num_ranks)
     _check_sharding(cfg)

@@ -17,14 +17,6 @@ from videokd.pipeline.fingerprint import Fingerprints
 from videokd.pipeline.model_builder import ModelBuilder, join_clips
 from videokd.pipeline.training import Training
 
-# Keys of DISTILL that affect logit distillation, and keys that only affect speed.
-LOGIT_KEYS = (
-    *("W_KD", "W_CE", "TEMPERATURE", "LOGIT_LOSS", "STANDARDISE_LOGITS", "DKD_ALPHA", "DKD_BETA"),
-    *("DIST_BETA", "DIST_GAMMA", "TEACHING", "TEACHER_DROP", "CLIPS"),
-)
-_TIME_KEYS = ("CACHE_GIB",)
-_JOINT_TIME_KEYS = ("BASE_LR", "MAX_EPOCH", "SHAPES_FROM", "EXPERTS")
-
 
 @dataclass(frozen=True)
 class Setup:
@@ -161,8 +153,7 @@ def distilled_training(
         needs: Trainings that must be finished before.
         reference: See ``ModelBuilder.student_task``; None to distil logits only.
     """
-    builder, fingerprints, distill = setup.builder, setup.fingerprints, setup.cfg.DISTILL
-    keys = LOGIT_KEYS if reference is None else [k for k in distill if k not in _TIME_KEYS]
+    builder, fingerprints = setup.builder, setup.fingerprints
     is_main = key == "students"
     return Training(
         key=key,
@@ -173,7 +164,7 @@ def distilled_training(
             builder.taught_on(name),
             setup.cfg.STUDENTS[name],
             **fingerprints.network("STUDENTS", name),
-            distill={k: distill[k] for k in keys},
+            **fingerprints.distilled(has_features=reference is not None),
             teacher=teacher_inputs,
         ),
         build_model=partial(builder.classifier, "STUDENTS", name),
@@ -202,10 +193,9 @@ def reference_student(setup: Setup, name: str) -> str:
 
 def joint_inputs(setup: Setup, reference: str) -> dict[str, Any]:
     """Return the fingerprint inputs of a joint teacher beside its experts and its schedule."""
-    joint = {k: v for k, v in setup.cfg.JOINT.items() if k not in _JOINT_TIME_KEYS}
     architecture = setup.builder.architecture("STUDENTS", reference)
     clip = setup.fingerprints.clip_keys("STUDENTS", reference)
-    return {"joint": joint, "student": {**asdict(architecture), **clip}}
+    return {**setup.fingerprints.values("joint"), "student": {**asdict(architecture), **clip}}
 
 
 def _joint_training(

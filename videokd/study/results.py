@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 
-from videokd.config.defaults import TEMPLATES, default_config
+from videokd.config import default_config, named_node
+from videokd.config.keys import NAMED_SECTIONS
 from videokd.study.comparisons import compare_all
 from videokd.study.jobs import Study
 from videokd.study.outcomes import Outcomes, read_outcomes
@@ -67,14 +68,14 @@ def make_results(
 def list_changed_settings(cfg: CfgNode) -> dict[str, Any]:
     """Return dotted key -> value of all settings but VARIANTS that differ from the defaults."""
     defaults = default_config()
-    for section, template in TEMPLATES.items():
+    for section in NAMED_SECTIONS:
         for name in cfg[section]:
-            defaults[section][name] = template()
+            defaults[section][name] = named_node(section)
     known = dict(_leaves(defaults))
     return {
         key: value
         for key, value in _leaves(cfg)
-        if value != known[key] and not key.startswith("VARIANTS.")
+        if value != known.get(key) and not key.startswith("VARIANTS.")
     }
 
 

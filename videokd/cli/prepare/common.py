@@ -38,8 +38,7 @@ def load_datasets(args: argparse.Namespace) -> CfgNode:
     Raises:
         InputError: The arguments have both a config and a folder, or neither.
     """
-    from videokd.config import override_config
-    from videokd.config.defaults import TEMPLATES, default_config
+    from videokd.config import default_config, named_node, override_config
 
     if bool(args.config_file) == bool(args.root):
         raise InputError("say which videos: either --config-file FILE or --root DIR")
@@ -48,7 +47,7 @@ def load_datasets(args: argparse.Namespace) -> CfgNode:
     cfg = default_config()
     # A config needs a network for each dataset.
     for section in ("DATASETS", "EXPERTS", "STUDENTS"):
-        cfg[section][args.name] = TEMPLATES[section]()
+        cfg[section][args.name] = named_node(section)
     node = cfg.DATASETS[args.name]
     node.FORMAT, node.ROOT, node.SPLIT = args.format, str(args.root), args.split_number
     node.ANNOTATIONS = str(args.annotations or "")

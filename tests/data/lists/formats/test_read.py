@@ -2,8 +2,8 @@ import logging
 
 import pytest
 
-from videokd.config import validate
-from videokd.config.defaults import dataset_template
+from videokd.config import named_node
+from videokd.config.keys import KEYS
 from videokd.data.lists.formats.read import FORMATS, count_dataset, read_dataset
 from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.utils.errors import InputError
@@ -18,8 +18,8 @@ def folder(tmp_path):
 
 
 def test_the_config_knows_the_same_formats_and_defaults():
-    assert validate._DATASET_CHOICES["FORMAT"] == tuple(FORMATS)
-    node, spec = dataset_template(), DatasetSpec("folder")
+    assert KEYS["DATASETS.<NAME>.FORMAT"].choices == tuple(FORMATS)
+    node, spec = named_node("DATASETS"), DatasetSpec("folder")
     assert spec.split_number == node.SPLIT
     for key in ("separator", "group_pattern", "flip"):
         assert node[key.upper()] == getattr(spec, key)
