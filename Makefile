@@ -63,7 +63,7 @@ test-ranks: $(VENV)/.installed
 	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m ranks
 
 test-compiled: $(VENV)/.installed
-	@echo "== a network of each family as torch.compile makes it (about 5 minutes)"
+	@echo "== networks of each family compiled by torch.compile (minutes)"
 	$(TEST_ENV) $(BIN)/python -m pytest -q -m compiled
 
 test-gpu: $(VENV)/.installed

@@ -115,6 +115,7 @@ def test_a_compiled_model_trains_and_scores_as_it_would_without(graphs, precisio
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
+@pytest.mark.compiled
 def test_many_networks_of_a_family_are_compiled_in_one_process(graphs):
     widths = [0.125, 0.25, 0.375, 0.5, 0.625]
     for width in widths:

@@ -1,7 +1,7 @@
-"""What holds of every architecture, checked on a small one of each name.
+"""Properties of every architecture, checked on small networks.
 
-Numerics are checked on one of each family, whose sizes differ in numbers only. That logits are the
-library's own bit for bit is checked family by family, in ``families/``.
+Sizes of a family that differ in numbers alone are checked once, and numerics once per family. That
+logits equal the library's bit for bit is checked family by family, in ``families/``.
 """
 
 import copy
@@ -25,10 +25,35 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated
 CLIPS = ((4, 32), (8, 64), (16, 64))
 # (T, H, W): odd, of no network's liking, and not square.
 ODD_CLIPS = ((5, 35, 35), (6, 36, 36), (6, 48, 36), (1, 32, 32))
-# timm's named ones are of full size.
+NAMED_TIMM = FAMILIES["timm_frames"].sizes
 SMALL = {"timm_frames": "timm:test_resnet"}
 ONE_OF_EACH_FAMILY = [SMALL.get(f.name, next(iter(f.sizes))) for f in FAMILIES.values()]
-# Family -> what its library builds and does not use to classify.
+# Architectures whose small network differs in numbers alone from one that is checked.
+SAME_BUT_FOR_NUMBERS = {
+    *(
+        "swin3d_s",
+        "swin3d_b",
+        "x3d_xs",
+        "x3d_m",
+        "x3d_l",
+        "mvit_b_32x3",
+        "videomae_s",
+        "videomae_l",
+    ),
+    *("slowfast_r101_slow", "slowfast_r101_fast", "vjepa2_g_384"),
+}
+# timm's named networks are of full size; these are small ones of the same kinds.
+SMALL_TIMM = [
+    "timm:test_convnext",
+    "timm:test_vit",
+    "timm:test_efficientnet",
+    "timm-tsm:test_resnet",
+]
+DISTINCT = [
+    *(n for n in architecture_names() if n not in {*SAME_BUT_FOR_NUMBERS, *NAMED_TIMM}),
+    *SMALL_TIMM,
+]
+# Family -> parameters that its library builds and does not use to classify.
 UNUSED = {"vjepa2": ("net.vjepa2.predictor.",)}
 
 
@@ -48,9 +73,9 @@ class Network:
 
 
 # Of this scope, one network at a time is kept for all its tests.
-@pytest.fixture(scope="module", params=architecture_names())
+@pytest.fixture(scope="module", params=DISTINCT)
 def network(request, make_architecture) -> Network:
-    """The network of each architecture in turn; not to be changed."""
+    """Network of each distinct architecture in turn; not to be changed."""
     architecture, (num_frames, side) = _find_clip(make_architecture, request.param)
     return _make_network(architecture, num_frames, side)
 
@@ -242,7 +267,8 @@ def _compile(network, mode, backend):
     return features
 
 
-@pytest.mark.parametrize("mode", ["eval", pytest.param("train", marks=pytest.mark.slow)])
+@pytest.mark.compiled
+@pytest.mark.parametrize("mode", ["eval", "train"])
 def test_a_network_is_one_graph_whose_features_are_its_own(family_network, mode):
     expected, features = _compile(family_network, mode, "eager")
     assert list(features.levels) == list(LEVEL_NAMES)
