@@ -14,15 +14,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from rich.console import Console
 
 # Fixtures for all tests.
 from video_fixtures import failing_reads, make_video, read_numbers  # noqa: F401
 
+from videokd.config import load_config
 from videokd.data.augment import ViewParams
 from videokd.data.batch import BadVideo, ClipBatch
+from videokd.engine.stop import StopRequest
 from videokd.models import precision
 from videokd.models.classifier import VideoClassifier
 from videokd.models.zoo import Architecture, get_architecture
+from videokd.pipeline.run import Run, prepare_run
 from videokd.synthetic import generate_datasets
 
 WIDTH_FACTORS = {
@@ -263,6 +267,19 @@ def _tiny_dataset(name: str, root: Path) -> dict[str, object]:
 
 def _tiny_model(arch: str) -> dict[str, object]:
     return {"ARCH": arch, "WIDTH_FACTOR": 0.125, "DEPTH_FACTOR": 0.5}
+
+
+@pytest.fixture
+def make_run(write_config: Callable[..., Path]) -> Callable[..., Run]:
+    """``make_run(*overrides, is_dry=True, store=None, **nodes of write_config)``."""
+
+    def make(
+        *overrides: object, is_dry: bool = True, store: Path | None = None, **nodes: object
+    ) -> Run:
+        cfg = load_config(write_config(**nodes), [str(word) for word in overrides])
+        return prepare_run(cfg, Console(width=120), StopRequest(), is_dry=is_dry, store=store)
+
+    return make
 
 
 @pytest.fixture

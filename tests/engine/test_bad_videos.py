@@ -50,6 +50,7 @@ def test_a_restart_adds_what_is_new(path):
 @pytest.mark.parametrize(
     "name",
     ['with, comma "and quotes".avi', "line\u2028break.avi", "not utf-8 \udce9.avi", " a;#!.avi"],
+    ids=["quotes", "line break", "not UTF-8", "signs"],  # a report carries no lone surrogate
 )
 def test_names_of_every_kind_come_back(path, name):
     for _ in range(2):

@@ -8,7 +8,7 @@ import pytest
 from experiment import TRAINING, choose
 
 # What the kill interrupts -> the points there, how many of them always and in the whole suite.
-TRAINING = {
+POINTS = {
     "a step": (r"(after )?step", 0, 8),
     "an evaluation": (r"evaluation", 1, 4),
     "a file of a checkpoint": (r".*/step-\d+\.tmp/.*", 1, 8),
@@ -48,7 +48,7 @@ def run_kills(experiment, tell, column, workers):
     assert not list((experiment.folder / "whole").rglob(".*"))
     chosen = [
         point
-        for seed, (pattern, *nums) in enumerate(TRAINING.values())
+        for seed, (pattern, *nums) in enumerate(POINTS.values())
         for point in choose(points, pattern, nums[column], seed=seed)
     ]
     chosen = [*ALWAYS, *chosen]

@@ -21,11 +21,11 @@ def train_scored(make_run, monkeypatch):
     Returns its folder, and the states that were validated, with ``scores`` in turn.
     """
 
-    def run_training(name, scores, *words, **nodes):
+    def train_one(name, scores, *words, **nodes):
         run = make_run(*words, is_dry=False, BASELINES=[], **nodes)
         training = run.plan.find(name)
         for needed in training.needs:
-            run_training(run, needed)
+            train_module.run_training(run, needed)
         seen, left = [], iter(scores)
 
         def validate(run, training, model):
@@ -35,10 +35,10 @@ def train_scored(make_run, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(train_module, "validate_training", validate)
-            run_training(run, training)
+            train_module.run_training(run, training)
         return run.plan.path(training), seen
 
-    return run_training
+    return train_one
 
 
 def is_equal(state, other):
