@@ -44,7 +44,7 @@ def home(tmp_path, monkeypatch):
         ("predict", ["--model=~/model", "a.mp4"], "{home}/model"),
         ("prepare_data", ["check", "--root=~/videos", "--output=~/x"], "{home}/videos"),
         ("prepare_data", ["index", "--cfg=~/c.yaml", "--output=~/x"], "{home}/c.yaml"),
-        ("prepare_data", ["resize", "--input=~/videos", "--output=~/x"], "{home}/videos"),
+        ("prepare_data", ["convert", "--input=~/videos", "--output=~/x"], "{home}/videos"),
         ("prepare_data", ["count", "--format=folder", "--root=~/videos"], "{home}/videos"),
         ("prepare_data", ["preview", "--cfg=~/c.yaml", "--output=~/x.png"], "{home}/c.yaml"),
         ("train_net", ["--cfg=~/c.yaml"], "{home}/c.yaml cannot be read"),
