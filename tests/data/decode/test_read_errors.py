@@ -12,7 +12,7 @@ from videokd.data.augment import AugmentSpec
 from videokd.data.batch import BadVideo, ClipRequest
 from videokd.data.clip_spec import ClipSpec
 from videokd.data.dataset import ClipDataset
-from videokd.data.decode import open_video, packets
+from videokd.data.decode import errors, open_video, packets
 from videokd.data.lists.index import VideoIndex, VideoRecord
 from videokd.data.test_views import ViewDataset
 from videokd.utils.errors import ReadError
@@ -167,3 +167,12 @@ def test_training_and_tests_report_a_read_that_fails_twice(index, failing_reads,
     assert len(opened) == 2
     assert isinstance(found, BadVideo)
     assert "Input/output error" in found.cause
+
+
+@pytest.mark.parametrize("make", [make_clip, make_views])
+def test_a_missing_video_is_not_waited_for(index, monkeypatch, make):
+    (index.root / "a.mp4").unlink()
+    waits = []
+    monkeypatch.setattr(errors.time, "sleep", waits.append)
+    assert "No such file" in make(index).cause
+    assert waits == []

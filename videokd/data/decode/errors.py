@@ -15,6 +15,8 @@ Result = TypeVar("Result")
 _MAX_CAUSE_LENGTH = 200
 # A network disk that returned an error often works again shortly after.
 _SEC_BEFORE_RETRY = 0.5
+# Errors about a name, which are the same at the second attempt.
+_NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 @contextmanager
@@ -56,10 +58,15 @@ def raise_machine_failure(error: av.FFmpegError) -> None:
 
 
 def retry_read(read: Callable[[], Result]) -> Result:
-    """Return the result of a function; call it a second time after ReadError."""
+    """Return the result of a function; call it a second time after ReadError.
+
+    A missing file is not tried again: a list may name thousands of them.
+    """
     try:
         return read()
-    except ReadError:
+    except ReadError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_SUCH_FILE:
+            raise
         time.sleep(_SEC_BEFORE_RETRY)
         return read()
 
