@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.figures import Figure
 
-_TOOL = Path(__file__).parents[3] / "tools" / "train_net.py"
+_TOOL = Path(__file__).parents[1] / "train_net.py"
 
 
 def benchmark_start(*, num_rounds: int) -> list[Figure]:

@@ -9,7 +9,6 @@ import argparse
 from collections.abc import Sequence
 
 from videokd.cli.common import path_argument
-from videokd.report.page import write_report
 
 
 def main(argv: Sequence[str]) -> int:
@@ -22,5 +21,7 @@ def main(argv: Sequence[str]) -> int:
         "--output", type=path_argument, metavar="FILE", help="default: RUN/report.html"
     )
     args = parser.parse_args(argv)
+    from videokd.report.page import write_report  # imports torch, which --help does without
+
     print(write_report(args.run, args.output))
     return 0
