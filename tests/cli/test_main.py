@@ -19,7 +19,7 @@ def usage(words, monkeypatch, capsys):
     """Return the usage line of a command: its arguments, options and choices."""
     monkeypatch.setenv("COLUMNS", "2000")  # argparse wraps to it
     monkeypatch.setattr(sys, "argv", ["videokd", *words, "--help"])
-    with pytest.raises(SystemExit, match="0"):
+    with pytest.raises(SystemExit, match="^0$"):
         main([*words, "--help"])
     return capsys.readouterr().out.partition("\n")[0]
 

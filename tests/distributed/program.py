@@ -1,8 +1,7 @@
 """One rank of a small training: ``python program.py KIND FOLDER [FAULT RANK STEP]``.
 
-KIND names what is trained, ``sharded_KIND`` the same in shards where there are several ranks. FAULT
-happens to rank RANK when STEP steps are done. Exit codes are those of the tools; FOLDER gets the
-training's own files, and ``final.pt``.
+KIND names what is trained. FAULT happens to rank RANK when STEP steps are done. Exit codes are
+those of the tools; FOLDER gets the training's own files, and ``final.pt``.
 """
 
 import ctypes
@@ -18,8 +17,6 @@ from torch import nn
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-from block_net import BlockBackbone  # noqa: E402
-
 from videokd.cli.common import run_tool  # noqa: E402
 from videokd.data.augment import ViewParams  # noqa: E402
 from videokd.data.batch import BadVideo, ClipBatch  # noqa: E402
@@ -28,11 +25,9 @@ from videokd.distill.tasks import ClassificationTask, StudentTask  # noqa: E402
 from videokd.engine.averaging import WeightAverage  # noqa: E402
 from videokd.engine.distributed import explain_lost_ranks, join_ranks  # noqa: E402
 from videokd.engine.optim import build_optimizer  # noqa: E402
-from videokd.engine.sharding import Sharding, join_shards  # noqa: E402
 from videokd.engine.stop import StopRequest  # noqa: E402
 from videokd.engine.sync_norm import sync_batch_norms  # noqa: E402
 from videokd.engine.train import Learner, TrainSettings, train  # noqa: E402
-from videokd.models.checkpointing import list_blocks  # noqa: E402
 from videokd.models.classifier import VideoClassifier  # noqa: E402
 from videokd.models.levels import Features  # noqa: E402
 
@@ -66,7 +61,6 @@ class TinyNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 5))
-        self.unused = nn.Linear(3, 3)
 
     def forward(self, clips):
         spoiled = _spoiled.pop() if _spoiled else 0.0
@@ -80,8 +74,6 @@ def make_model(kind: str) -> nn.Module:
     torch.manual_seed(1)
     if kind == "tiny":
         return TinyNet()
-    if kind == "blocks":
-        return VideoClassifier(BlockBackbone(), {"a": 3, "b": 3})
     from conftest import tiny_architecture
 
     arch = "r3d_18" if kind == "sync_bn" else "mvit_v2_s"
@@ -89,7 +81,8 @@ def make_model(kind: str) -> nn.Module:
     for module in backbone.modules():
         if hasattr(module, "p"):  # dropout and stochastic depth are drawn by each rank
             module.p = 0.0
-    return VideoClassifier(backbone, {"a": 3, "b": 3})
+    # A student has the classifier of its own dataset only.
+    return VideoClassifier(backbone, {"a": 3} if kind == "student" else {"a": 3, "b": 3})
 
 
 def make_task(kind: str) -> nn.Module:
@@ -111,7 +104,7 @@ def make_batch(
     kind: str, step: int, rank: int, num_ranks: int, *, clip_size: tuple[int, int] = (4, 32)
 ) -> ClipBatch:
     """Return a rank's part of a step's batch; every second batch lacks two clips of its start."""
-    shape = (2, 1, 1) if kind in ("tiny", "blocks") else (clip_size[0], clip_size[1], clip_size[1])
+    shape = (2, 1, 1) if kind == "tiny" else (clip_size[0], clip_size[1], clip_size[1])
     rng = torch.Generator().manual_seed(step)
     clips = torch.randint(256, (BATCH_SIZE, 3, *shape), dtype=torch.uint8, generator=rng)
     labels = torch.randint(3, (BATCH_SIZE,), generator=rng)
@@ -164,7 +157,6 @@ def main(arguments: list[str]) -> int:
     kind, folder = arguments[0], Path(arguments[1])
     name, fault_rank, fault_step = arguments[2:] if len(arguments) > 2 else ("none", "0", "0")
     torch.set_num_threads(1)
-    is_sharded, kind = kind.startswith("sharded_"), kind.removeprefix("sharded_")
     if kind != "tiny":
         # In float32 a few steps of a network amplify rounding a hundredfold: in float64 what is
         # left of a difference is an error of ours.
@@ -172,15 +164,9 @@ def main(arguments: list[str]) -> int:
         torch.Tensor.float = torch.Tensor.double
     with join_ranks(torch.device("cpu"), timeout_sec=TIMEOUT_SEC) as ranks, StopRequest() as stop:
         task = make_task(kind)
-        sharding = None
-        if is_sharded and not ranks.is_alone:
-            blocks = list_blocks(task.model.backbone)
-            sharding = Sharding(task, task.model, blocks=blocks)
-        name_of = "adamw" if kind == "blocks" else "sgd"
-        optimizer = build_optimizer(task, name=name_of, base_lr=0.05, weight_decay=0.0)
-        has_average = not is_sharded and kind != "blocks"
-        average = WeightAverage(task.model, decay=0.5) if has_average else None
-        learner = Learner(task, optimizer, average, ranks=ranks, sharding=sharding)
+        optimizer = build_optimizer(task, name="sgd", base_lr=0.05, weight_decay=0.0)
+        average = WeightAverage(task.model, decay=0.5)
+        learner = Learner(task, optimizer, average, ranks=ranks)
         fault = Fault(name, int(fault_rank), int(fault_step), my_rank=ranks.rank)
 
         def batches(step: int):
@@ -189,8 +175,6 @@ def main(arguments: list[str]) -> int:
                 step += 1
 
         def evaluate() -> dict[str, float]:
-            if average is None:
-                return {"norm": _evaluate(kind, learner)}
             norms = [value.double().norm().item() for value in average.module.parameters()]
             return {"norm": sum(norms)}
 
@@ -206,22 +190,12 @@ def main(arguments: list[str]) -> int:
                 stop=stop,
                 progress=fault,
             )
-        weights = join_shards(task.state_dict(), is_kept=True)
+        weights = task.state_dict()
         states = ranks.gather({k: v.sum().item() for k, v in weights.items()})
         assert all(state == states[0] for state in states), "the ranks' weights differ"
         if ranks.is_first:
             torch.save(weights, folder / "final.pt")
     return 0
-
-
-@torch.inference_mode()
-def _evaluate(kind: str, learner: Learner) -> float:
-    with learner.whole_weights():
-        model = learner.task.model if learner.sharding is None else learner.sharding.model
-        clips = make_batch(kind, 0, 0, 1).clips.float() / 255
-        for _ in range(1 + 2 * learner.ranks.rank):  # each rank has its own number of batches
-            embedding = model.eval()(clips).embedding
-        return embedding.norm().item()
 
 
 if __name__ == "__main__":

@@ -53,17 +53,3 @@ def test_a_lost_rank_ends_the_others_and_the_rest_is_bit_equal(
     assert run_ranks(2, "tiny", tmp_path).codes == [0, 0]
     assert read_lines(tmp_path) == read_lines(pair[0])
     tell(f"{fault} of rank {rank} of 2 at step {step}: ended and resumed, {ended.seconds:.0f} s")
-
-
-@pytest.mark.faults
-def test_a_training_in_shards_is_resumed_bit_for_bit_where_a_rank_was_killed(
-    run_ranks, tmp_path, tell
-):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert run_ranks(2, "sharded_blocks", whole).codes == [0, 0]
-    ended = run_ranks(2, "sharded_blocks", cut, "SIGKILL", 1, 4, timeout_sec=TIMEOUT_SEC)
-    assert ended.codes == [1, -9]
-    assert "error: another rank is gone, or did not answer in time" in ended.texts[0]
-    assert run_ranks(2, "sharded_blocks", cut).codes == [0, 0]
-    assert read_lines(cut) == read_lines(whole)
-    tell(f"SIGKILL of rank 1 of 2 in shards: ended and resumed, {ended.seconds:.0f} s")

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from videokd.engine.optim import build_optimizer, is_decayed, scale_lr
+from videokd.engine.optim import build_optimizer, is_decayed, load_momenta, scale_lr
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
@@ -128,3 +128,24 @@ def test_a_factor_that_is_not_positive_is_refused(scale):
     options = {"name": "sgd", "base_lr": 0.1, "weight_decay": 0.0}
     with pytest.raises(ValueError, match=r"lr_scales\['head'\] must be > 0, got"):
         build_optimizer(make_net(), **options, lr_scales={"head": scale})
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("fused", [True, None])
+def test_loaded_momenta_keep_the_optimizers_own_choice_of_fused(name, fused):
+    """CPUs have fused optimizers, too: one of them stands for that of a GPU."""
+    optimizers = []
+    net = nn.Linear(3, 2)
+    for is_fused in (None if fused else True, fused):
+        optimizer = build_optimizer(net, name=name, base_lr=0.1, weight_decay=0.0)
+        for group in optimizer.param_groups:
+            group["fused"] = is_fused
+        optimizers.append(optimizer)
+    saved, loaded = optimizers
+    net(torch.ones(1, 3)).sum().backward()
+    saved.step()
+    load_momenta(loaded, saved.state_dict())
+    assert {group["fused"] for group in loaded.param_groups} == {fused}
+    assert loaded.state_dict()["state"].keys() == saved.state_dict()["state"].keys()
+    net(torch.ones(1, 3)).sum().backward()
+    loaded.step()

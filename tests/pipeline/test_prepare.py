@@ -157,26 +157,3 @@ def test_processes_that_a_signal_ended_mean_that_the_run_was_stopped(
     monkeypatch.setattr(datasets, "generate_datasets", generate)
     with StopRequest() as stop, pytest.raises(expected, match="^$"):
         generate_synthetic(str(tmp_path), "tiny", Console(), stop)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["SOLVER.EMA_DECAY", 0.9], "this SOLVER.EMA_DECAY yet; set it to 0, or"),
-        (["EXPERTS.UCF.PRECISION", "fp16"], "this EXPERTS.UCF.PRECISION yet; set it to bf16 or"),
-        (["STUDENTS.UCF.COMPILE", True], "this STUDENTS.UCF.COMPILE yet; set it to False, or"),
-    ],
-)
-def test_what_shards_cannot_have_is_refused_before_data_is_read(make_run, words, message):
-    make_run(*words, datasets=["UCF"])
-    with pytest.raises(InputError, match=f"TRAIN.SHARD_WEIGHTS does not go with {message}"):
-        make_run("TRAIN.SHARD_WEIGHTS", True, *words, datasets=["UCF"])
-
-
-def test_an_expert_that_is_only_looked_at_may_be_as_it_likes_beside_shards(make_run, tmp_path):
-    ready = ["EXPERTS.UCF.TRAIN", False, "EXPERTS.UCF.WEIGHTS", tmp_path / "expert.safetensors"]
-    words = [*ready, "EXPERTS.UCF.PRECISION", "fp16", "TRAIN.SHARD_WEIGHTS", True]
-    (tmp_path / "expert.safetensors").write_bytes(b"")
-    make_run(*words, datasets=["UCF"])
-    with pytest.raises(InputError, match="this EXPERTS.UCF.PRECISION yet"):
-        make_run(*words, "JOINT.FINE_TUNE", "all", datasets=["UCF"])

@@ -51,8 +51,6 @@ def write_log(path, terms, datasets):
         values = dict.fromkeys(("loss", *terms), 3.0 / (1 + step / 100))
         values |= {"top1": step / 12, "bad_videos": 1, "skipped_steps": step // 500}
         lines.append({"step": step, "lr": 0.1, "data_wait": 0.1, **values})
-        if step == 500:
-            lines.append({"step": step, "rolled_back_from": 503})
         if step % 200 == 0:
             lines.append({"step": step, **{f"val_top1_{name}": step / 15 for name in datasets}})
     path.parent.mkdir(parents=True, exist_ok=True)

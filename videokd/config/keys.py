@@ -266,7 +266,7 @@ _ROWS = [
     Key("TRAIN.TF32", True, "", "nothing", "let GPUs round float32 factors to TF32 (10 bits)"),
     Key("TRAIN.MAX_SKIPPED_STEPS", 2, "0 ..", "nothing",
         "consecutive steps that may be skipped for a non-finite loss, gradient or norm statistic; "
-        "after more, training goes back to its last checkpoint once, then stops"),
+        "after more, the training stops"),
     Key("TRAIN.LOG_PERIOD", 10, "1 .. 1000000000", "nothing", "steps between log lines"),
     Key("TRAIN.EVAL_PERIOD", 5, "0 ..", "nothing",
         "epochs between evaluations on the val split; 0 = never"),
@@ -279,8 +279,6 @@ _ROWS = [
     Key("TRAIN.PROFILE_STEPS", [], "", "nothing",
         "[first, last] step of each training to trace with torch.profiler, from 1; [] = none"),
     Key("TRAIN.SYNC_BN", False, "", "all", "synchronise batch norm across ranks"),
-    Key("TRAIN.SHARD_WEIGHTS", False, "", "nothing",
-        "shard weights, gradients and optimizer moments across ranks, see docs/distributed.md"),
     Key("TRAIN.RANK_TIMEOUT_SEC", 600.0, "1 ..", "nothing",
         "seconds without progress after which a rank prints its stacks and exits"),
 

@@ -142,11 +142,6 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
     return None
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Return whether ``load_newest_checkpoint`` would return a checkpoint."""
-    return any(find_damage(path) is None for path in _list_newest_first(folder))
-
-
 def find_damage(path: Path) -> str | None:
     """Return a description of the damage to a checkpoint; None if it is intact."""
     try:

@@ -140,8 +140,6 @@ class Ranks:
                 # Norm statistics are averaged by ``average_statistics``; all other buffers are
                 # equal.
                 broadcast_buffers=False,
-                # Networks may have parameters that a task does not use.
-                find_unused_parameters=True,
                 gradient_as_bucket_view=True,
             )
 

@@ -1,12 +1,12 @@
 """Handling of steps whose loss, gradient or statistics are not finite.
 
-Such a step changes nothing. Up to a given number in a row are skipped; then the training goes back
-to its last checkpoint, once; then it stops. Each such step is named in the log.
+Such a step changes nothing and is named in the log. After more than a given number of them in a
+row, the training stops.
 """
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,21 +23,6 @@ LESS_LEARNING = "try a lower SOLVER.BASE_LR or SOLVER.CLIP_GRAD_NORM 1.0"
 
 # Number of names in a message; the first name is the most useful one.
 _NUM_NAMED = 2
-
-
-class NonFiniteError(RunError):
-    """Error for too many non-finite steps in a row, or for a non-finite weight.
-
-    Args:
-        message: Description of the non-finite values and their location.
-        step: Number of steps done before.
-        may_roll_back: Whether going back to a checkpoint may help.
-    """
-
-    def __init__(self, message: str, *, step: int, may_roll_back: bool) -> None:
-        super().__init__(message)
-        self.step = step
-        self.may_roll_back = may_roll_back
 
 
 @dataclass(frozen=True)
@@ -124,15 +109,15 @@ class SkipGuard:
         return {"num_skipped": self.num_skipped, "num_in_a_row": self._num_in_a_row}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Load the counts of an earlier ``state()``; old checkpoints lack them and start at 0."""
-        self.num_skipped = state.get("num_skipped", 0)
-        self._num_in_a_row = state.get("num_in_a_row", 0)
+        """Load the counts of an earlier ``state()``."""
+        self.num_skipped = state["num_skipped"]
+        self._num_in_a_row = state["num_in_a_row"]
 
     def count(self, record: StepRecord, is_good: bool) -> None:
         """Count a step; steps must be counted in order.
 
         Raises:
-            NonFiniteError: More than ``max_skipped`` steps in a row are not finite.
+            RunError: More than ``max_skipped`` steps in a row are not finite.
         """
         if is_good:
             self._num_in_a_row = 0
@@ -151,40 +136,10 @@ class SkipGuard:
             in_a_row = (
                 f"{self._num_in_a_row} steps in a row, the last: " if self._max_skipped else ""
             )
-            raise NonFiniteError(
-                f"{in_a_row}{text}; {LESS_LEARNING}",
-                step=record.step,
-                may_roll_back=self._max_skipped > 0,
-            )
+            raise RunError(f"{in_a_row}{text}; {LESS_LEARNING}")
         logger.warning(
             "%s: skipped, %d in a row of %d allowed", text, self._num_in_a_row, self._max_skipped
         )
-
-
-def roll_back_once(run: Callable[[int | None], None], has_checkpoint: Callable[[], bool]) -> None:
-    """Call ``run``, and call it once more if it met too many non-finite steps.
-
-    The second call resumes from the last checkpoint. A transient hardware fault does not come
-    again; a fault of the training itself does, and ends it.
-
-    Args:
-        run: Function that resumes from the newest checkpoint, in any state of the learner. Its
-            argument is None at the first call, and at the second call the step at which the first
-            call failed.
-        has_checkpoint: Function that returns whether there is a checkpoint.
-
-    Raises:
-        NonFiniteError: There is no checkpoint, or the second call failed too.
-    """
-    try:
-        run(None)
-        return
-    except NonFiniteError as error:
-        if not error.may_roll_back or not has_checkpoint():
-            raise
-        logger.warning("%s: going back to the last checkpoint, once", error)
-        step = error.step
-    run(step)
 
 
 def _enumerate(names: Sequence[str]) -> str:

@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from videokd.engine.sharding import is_in_shards
-
 
 def build_optimizer(
     module: nn.Module,
@@ -52,8 +50,6 @@ def build_optimizer(
     devices = {p.device.type for group in groups for p in group["params"]}
     # A fused optimizer can be told on the device to skip a step, see ``Update``.
     fused = True if devices == {"cuda"} else None
-    if name == "sgd" and any(is_in_shards(p) for group in groups for p in group["params"]):
-        fused = None  # torch has no fused SGD for sharded tensors
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=base_lr, betas=(0.9, beta2), fused=fused)
     if name == "sgd":
@@ -83,6 +79,18 @@ def scale_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of every group to ``lr`` times its "lr_scale" (1 if missing)."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)
+
+
+def load_momenta(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load a state dict of the optimizer, which keeps its own ``fused`` option.
+
+    The option depends on the device, and the state may have been saved on another one.
+    """
+    groups = [
+        {**theirs, "fused": own.get("fused")}
+        for theirs, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 def _group_by_scale(

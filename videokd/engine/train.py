@@ -15,15 +15,13 @@ from videokd.engine.bad_videos import BadVideoList
 from videokd.engine.checkpoint import (
     Checkpoint,
     CheckpointFolder,
-    has_checkpoint,
     load_newest_checkpoint,
 )
 from videokd.engine.checkpoint_writer import CheckpointWriter
-from videokd.engine.guard import LESS_LEARNING, NonFiniteError, roll_back_once
+from videokd.engine.guard import LESS_LEARNING
 from videokd.engine.meters import Meters
-from videokd.engine.optim import scale_lr
+from videokd.engine.optim import load_momenta, scale_lr
 from videokd.engine.schedule import Schedule
-from videokd.engine.sharding import join_shards, load_states, local
 from videokd.engine.stop import Stopped, StopRequest
 from videokd.engine.update import Learner, Update
 from videokd.engine.watch import Watch
@@ -67,10 +65,7 @@ class TrainSettings:
     num_parts: int = 1
     """Number of parts (micro-batches) into which the clips of a step are split."""
     max_skipped: int = 0
-    """Non-finite steps in a row that may be skipped; 0 stops at the first.
-
-    After more of them the training goes back to its last checkpoint, once, and then stops.
-    """
+    """Non-finite steps in a row that may be skipped; 0 stops at the first."""
 
 
 class ProgressBar(Protocol):
@@ -110,9 +105,8 @@ def train(
 
     Raises:
         Stopped: A signal came; the checkpoint is written.
-        RunError: More than ``max_skipped`` steps in a row were not finite, also after going back to
-            the last checkpoint; more than ``max_bad_videos`` videos are unreadable; or a checkpoint
-            cannot be written.
+        RunError: More than ``max_skipped`` steps in a row were not finite; more than
+            ``max_bad_videos`` videos are unreadable; or a checkpoint cannot be written.
         InputError: Only one of the checkpoint and the learner has a weight average, or the ranks do
             not see the same checkpoints.
     """
@@ -123,24 +117,17 @@ def train(
     device = next(learner.task.parameters()).device
     watch = watch or Watch(folder, folder.name, device=device, is_silent=not ranks.is_first)
 
-    def run(rolled_back_from: int | None) -> None:
-        watch.rolled_back_from = rolled_back_from
-        with CheckpointWriter(checkpoints) as writer:
-            _train(
-                learner,
-                make_loader,
-                writer,
-                settings=settings,
-                watch=watch,
-                evaluate=evaluate,
-                stop=stop,
-                progress=progress,
-            )
-
-    def can_go_back() -> bool:
-        return ranks.broadcast(ranks.is_first and has_checkpoint(folder / _CHECKPOINTS))
-
-    roll_back_once(run, can_go_back)
+    with CheckpointWriter(checkpoints) as writer:
+        _train(
+            learner,
+            make_loader,
+            writer,
+            settings=settings,
+            watch=watch,
+            evaluate=evaluate,
+            stop=stop,
+            progress=progress,
+        )
 
 
 def _train(
@@ -212,7 +199,7 @@ def _train(
             state = {"step": step, "bad_videos": sorted(bad), "meters": meters.state()}
             state |= {"update": update.state()} | ({_OWED: True} if owes_evaluation else {})
             with meters.paused():
-                _check_weights(learner, step, may_roll_back=settings.max_skipped > 0)
+                _check_weights(learner, step)
                 snapshot = _snapshot(learner, state)
                 if ranks.is_first:
                     writer.save(snapshot, best_step=log.best_step)
@@ -224,8 +211,7 @@ def _train(
 
 
 def _snapshot(learner: Learner, state: dict[str, Any]) -> Checkpoint:
-    states = learner.task.state_dict(), learner.optimizer.state_dict()
-    weights, momenta = join_shards([*states], is_kept=learner.ranks.is_first)
+    weights, momenta = learner.task.state_dict(), learner.optimizer.state_dict()
     if learner.average is None:
         return Checkpoint(weights, momenta, state)
     state = {**state, "num_averaged": learner.average.num_updates}
@@ -247,12 +233,13 @@ def _resume(
             f"{folder}: only {owner} an average of the weights; go on with the settings that the "
             "training began with, or begin in another folder"
         )
-    load_states(learner.task, learner.optimizer, checkpoint.model, checkpoint.optimizer)
+    learner.task.load_state_dict(checkpoint.model)
+    load_momenta(learner.optimizer, checkpoint.optimizer)
     if learner.average is not None and checkpoint.average is not None:
         num_updates = checkpoint.state["num_averaged"]
         learner.average.load(checkpoint.average, num_updates=num_updates)
     meters.load_state(checkpoint.state["meters"])
-    update.load_state(checkpoint.state.get("update", {}))  # missing in old checkpoints
+    update.load_state(checkpoint.state["update"])
     step = checkpoint.state["step"]
     logger.info("%s: going on at step %d", folder, step)
     bad = {(dataset_id, path) for dataset_id, path in checkpoint.state["bad_videos"]}
@@ -288,16 +275,12 @@ def _note_bad(
         )
 
 
-def _check_weights(learner: Learner, step: int, *, may_roll_back: bool) -> None:
+def _check_weights(learner: Learner, step: int) -> None:
     # The guard keeps non-finite steps from the weights, but a hardware fault may still write
     # non-finite values. No checkpoint may hold weights from which a run cannot continue.
     bad = next(filter(None, learner.ranks.gather(_find_bad_weight(learner))), None)
     if bad is not None:
-        raise NonFiniteError(
-            f"{bad} is not finite after {step} steps; {LESS_LEARNING}",
-            step=step,
-            may_roll_back=may_roll_back,
-        )
+        raise RunError(f"{bad} is not finite after {step} steps; {LESS_LEARNING}")
 
 
 def _find_bad_weight(learner: Learner) -> str | None:
@@ -305,6 +288,6 @@ def _find_bad_weight(learner: Learner) -> str | None:
     average = None if learner.average is None else learner.average.module
     for owner, module in {"weight": learner.task, "averaged weight": average}.items():
         for name, weight in ({} if module is None else module.state_dict()).items():
-            if not torch.isfinite(local(weight)).all():
+            if not torch.isfinite(weight).all():
                 return f"{owner} {name}"
     return None

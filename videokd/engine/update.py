@@ -1,7 +1,7 @@
 """Steps of a training: accumulation, precision, clipping, and skipping of non-finite steps."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from videokd.data.batch import ClipBatch
 from videokd.engine.averaging import WeightAverage
-from videokd.engine.buffers import BufferSnapshot, Norms
+from videokd.engine.buffers import BufferSnapshot, Norms, stack_norms
 from videokd.engine.distributed import ONE_RANK, Ranks
 from videokd.engine.guard import SkipGuard, StepRecord
 from videokd.engine.meters import Meters
-from videokd.engine.sharding import Sharding, stack_whole_norms
 from videokd.engine.task import StepOutput
 
 
@@ -32,19 +31,13 @@ class Learner:
     """Loss scaler of a task that is trained in float16."""
     ranks: Ranks = ONE_RANK
     """Ranks that train the task together."""
-    sharding: Sharding | None = None
-    """Sharding of the task's parameters over the ranks, if any."""
 
     def wrap_task(self) -> Callable[[ClipBatch, float], StepOutput]:
         """Return the task wrapped in DDP, whose gradients are means over the ranks.
 
         All ranks must call it together, once; with one rank it is the task itself.
         """
-        return self.sharding or self.ranks.wrap(self.task)
-
-    def whole_weights(self) -> AbstractContextManager[None]:
-        """Return a context in which ``sharding.model`` has its weights; all ranks must enter it."""
-        return nullcontext() if self.sharding is None else self.sharding.whole()
+        return self.ranks.wrap(self.task)
 
 
 class Update:
@@ -99,8 +92,7 @@ class Update:
             lr: Learning rate, for messages.
 
         Raises:
-            NonFiniteError: Too many steps in a row are not finite; on a GPU, ``read_flags`` raises
-                it.
+            RunError: Too many steps in a row are not finite; on a GPU, ``read_flags`` raises it.
         """
         self._buffers.take()
         self._learner.optimizer.zero_grad(set_to_none=True)
@@ -137,7 +129,7 @@ class Update:
         Call it at log points and before a save.
 
         Raises:
-            NonFiniteError: Too many steps in a row are not finite.
+            RunError: Too many steps in a row are not finite.
         """
         unread, self._unread = self._unread, []
         if not unread:
@@ -185,7 +177,7 @@ class Update:
             scale = scaler.scale(torch.ones((), device=losses.device))
             scaler.unscale_(self._learner.optimizer)
         gradients = {n: p.grad for n, p in self._parameters if p.grad is not None}
-        norms = stack_whole_norms(list(gradients.values()), device=losses.device)
+        norms = stack_norms(list(gradients.values()), device=losses.device)
         return StepRecord(
             step=step,
             lr=lr,

@@ -30,9 +30,6 @@ class Watch:
         InputError: A logger's package is not installed.
     """
 
-    rolled_back_from: int | None = None
-    """Step at which the training failed, if the next ``begin`` follows a return to a checkpoint."""
-
     def __init__(
         self,
         folder: Path,
@@ -86,16 +83,13 @@ class Watch:
         self._start_step, self._start_sec = step, time.monotonic()
         self.after(step)
         path = self.folder / "metrics.jsonl"
-        log = MetricsLog(
+        return MetricsLog(
             path,
             step,
             self._loggers,
             is_silent=self._is_silent,
             is_evaluated=is_evaluated,
         )
-        if self.rolled_back_from is not None:
-            log.write({"step": step, "rolled_back_from": self.rolled_back_from})
-        return log
 
     def after(self, step: int) -> None:
         """Update the profiler after ``step`` steps."""

@@ -91,7 +91,6 @@ def prepare_run(
     check_losses(cfg)
     cfg = fill_model_inputs(cfg)
     _check_batch_size(cfg, ranks.num_ranks)
-    _check_sharding(cfg)
     _check_cache(cfg, ranks.num_ranks)
     num_workers, num_threads = plan_threads(
         cfg.DATA_LOADER.NUM_WORKERS,
@@ -207,21 +206,3 @@ def _check_cache(cfg: CfgNode, num_ranks: int) -> None:
             f"DISTILL.CACHE_GIB {cfg.DISTILL.CACHE_GIB} keeps what one process computed, and each "
             f"epoch deals the videos anew to {num_ranks} processes; set it to 0, or use one process"
         )
-
-
-def _check_sharding(cfg: CfgNode) -> None:
-    if not cfg.TRAIN.SHARD_WEIGHTS:
-        return
-    unwanted = {"SOLVER.EMA_DECAY": (cfg.SOLVER.EMA_DECAY > 0, "0")}
-    for section in ("EXPERTS", "STUDENTS"):
-        for name, node in cfg[section].items():
-            is_trained = node.TRAIN or cfg.JOINT.FINE_TUNE != "none"
-            is_fp16 = is_trained and node.PRECISION == "fp16"
-            unwanted[f"{section}.{name}.PRECISION"] = (is_fp16, "bf16 or float32")
-            unwanted[f"{section}.{name}.COMPILE"] = (is_trained and node.COMPILE, "False")
-    for key, (is_set, choice) in unwanted.items():
-        if is_set:
-            raise InputError(
-                f"TRAIN.SHARD_WEIGHTS does not go with this {key} yet; set it to {choice}, or "
-                "TRAIN.SHARD_WEIGHTS to False"
-            )

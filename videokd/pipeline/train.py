@@ -1,6 +1,5 @@
 """Training of a plan's trainings. Finished trainings are skipped, interrupted ones resume."""
 
-import gc
 import logging
 import shutil
 import time
@@ -22,23 +21,20 @@ from videokd.engine.distributed import explain_lost_ranks
 from videokd.engine.optim import build_optimizer
 from videokd.engine.precise_norms import statistics_kept
 from videokd.engine.schedule import Schedule
-from videokd.engine.sharding import Sharding
 from videokd.engine.sync_norm import sync_batch_norms
 from videokd.engine.train import Learner, TrainSettings, train
 from videokd.engine.training_file import read_training_file, write_training_file
 from videokd.engine.watch import Watch
 from videokd.fusion.joint_teacher import JointTeacher
-from videokd.models.checkpointing import list_blocks
-from videokd.models.classifier import VideoClassifier, trains_in_fp16
+from videokd.models.classifier import trains_in_fp16
 from videokd.models.frozen import Frozen
 from videokd.models.layer_decay import layer_lr_scales
-from videokd.models.levels import Backbone
 from videokd.pipeline.dry_run import make_fusion_table
 from videokd.pipeline.finishing import measure_norms, save_best
 from videokd.pipeline.progress import progress_bar
 from videokd.pipeline.run import Run, config_differences
 from videokd.pipeline.scoring import validate_training
-from videokd.pipeline.step_cost import explain_out_of_memory, make_batch
+from videokd.pipeline.step_cost import explain_out_of_memory
 from videokd.pipeline.training import Training
 from videokd.utils.class_names import ClassNames
 from videokd.utils.env import (
@@ -76,8 +72,6 @@ def run_training(run: Run, training: Training) -> None:
     except torch.OutOfMemoryError as error:
         logger.warning("%s: %s", training.folder, str(error).splitlines()[0])
     else:
-        if run.cfg.TRAIN.SHARD_WEIGHTS:
-            gc.collect()  # FSDP2 has reference cycles, which keep device memory allocated
         return
     # Not in the except block: the traceback there keeps the tensors of the training alive.
     classes = {name: parts.num_classes for name, parts in run.datasets.items()}
@@ -92,7 +86,8 @@ def _run_training(run: Run, training: Training, record: dict[str, Any]) -> None:
     if isinstance(model, JointTeacher):
         show(run.console, make_fusion_table(model, training.folder), logger=logger)
     learner = _make_learner(run, training, model)
-    result = _result_of(learner, model)
+    # The module to evaluate and save.
+    result = model if learner.average is None else learner.average.module
     record["class_names"] = run.plan.builder.head_classes(model)
     record["calls"].append(call)
     if run.ranks.is_first:  # checkpoints need training.json beside them, which holds their inputs
@@ -100,7 +95,7 @@ def _run_training(run: Run, training: Training, record: dict[str, Any]) -> None:
     try:
         if training.num_steps:
             _train_learner(run, training, learner, result)
-        with explain_lost_ranks(run.ranks), learner.whole_weights():
+        with explain_lost_ranks(run.ranks):
             if training.num_steps:  # a ready-made training keeps the loaded statistics
                 _measure_norms(run, training, result)
             best = _save_weights(run, training, result, record["class_names"])
@@ -185,8 +180,6 @@ def _make_learner(run: Run, training: Training, model: nn.Module) -> Learner:
     task = training.build_task(model).to(run.device)
     if run.cfg.TRAIN.SYNC_BN:
         sync_batch_norms(task)
-    is_sharded = run.cfg.TRAIN.SHARD_WEIGHTS and not run.ranks.is_alone and training.num_steps > 0
-    sharding = _shard(run, training, task, model) if is_sharded else None
     optimizer = build_optimizer(
         task,
         name=run.cfg.SOLVER.OPTIMIZER,
@@ -203,52 +196,23 @@ def _make_learner(run: Run, training: Training, model: nn.Module) -> Learner:
         WeightAverage(model, decay=decay, frozen=frozen) if decay > 0 else None,
         torch.amp.GradScaler(run.device.type) if trains_in_fp16(task) else None,
         run.ranks,
-        sharding,
     )
-
-
-def _shard(run: Run, training: Training, task: nn.Module, model: nn.Module) -> Sharding:
-    classes = {name: parts.num_classes for name, parts in run.datasets.items()}
-    batch = make_batch(training, classes).to(run.device)
-    for module in task.modules():
-        if isinstance(module, VideoClassifier):
-            module.guard(batch.all_clips)  # replaces convolutions, so it must run before sharding
-    backbones = [module for module in task.modules() if isinstance(module, Backbone)]
-    return Sharding(
-        task,
-        model,
-        blocks=[block for backbone in backbones for block in list_blocks(backbone)],
-        frozen=[module for module in model.modules() if isinstance(module, Frozen)],
-    )
-
-
-def _result_of(learner: Learner, model: nn.Module) -> nn.Module:
-    """Return the module to evaluate and save: the sharded model, the average, or ``model``."""
-    if learner.sharding is not None:
-        return learner.sharding.model
-    return model if learner.average is None else learner.average.module
 
 
 def _train_learner(run: Run, training: Training, learner: Learner, result: nn.Module) -> None:
     with explain_lost_ranks(run.ranks), run.ranks.watched(), ExitStack() as stack:
         bar = stack.enter_context(progress_bar(run.console, training.folder, training.num_steps))
         make_loader = _make_loader(run, training)
-        loaders = stack.enter_context(ExitStack())
 
         def start_loader(step: int) -> Iterator[ClipBatch]:
-            loaders.close()  # closes the loader from before a rollback to a checkpoint
-            return loaders.enter_context(closing(make_loader(step)))
-
-        def evaluate() -> dict[str, float]:
-            with learner.whole_weights():
-                return _validate_measured(run, training, result)
+            return stack.enter_context(closing(make_loader(step)))
 
         train(
             learner,
             start_loader,
             settings=_settings(run, training),
             folder=run.plan.path(training),
-            evaluate=evaluate,
+            evaluate=lambda: _validate_measured(run, training, result),
             stop=run.stop,
             progress=bar,
             watch=stack.enter_context(_make_watch(run, training, learner.task)),

@@ -25,7 +25,7 @@ _MAX_NAMED_CLASSES = 40
 _MAX_NUMBERED_CLASSES = 12
 _NOT_TERMS = {
     *("step", "lr", "loss", "top1", "grad_norm", "grad_norm_max", *MEASURED),
-    *("bad_videos", "skipped_steps", "rolled_back_from"),
+    *("bad_videos", "skipped_steps"),
 }
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
