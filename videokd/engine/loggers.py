@@ -6,7 +6,6 @@ The packages of the last two are optional. All their values are in ``metrics.jso
 import importlib
 import logging
 import os
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -105,10 +104,8 @@ def group_of(name: str) -> str:
 class TensorBoardLogger:
     """TensorBoard log with one event file per start of the training, all in its folder.
 
-    TensorBoard shows the files as one run. The first event of a file makes it drop the steps that
-    the training repeats. Each line is in the file when ``write`` returns, before a checkpoint
-    covers its step. torch's own writer buffers lines for minutes, and loses them if the process is
-    killed.
+    TensorBoard shows the files as one run, without the steps that a resumed training repeats. Each
+    line is in the file when ``write`` returns, before a checkpoint covers its step.
 
     Args:
         folder: Folder of the training.
@@ -116,35 +113,26 @@ class TensorBoardLogger:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._path = folder
+        self._writer: Any = None
 
     def begin(self, start_step: int) -> None:
         """Start a new file, which hides the steps after ``start_step`` of earlier files."""
-        # TensorBoard reads the files of a folder in alphabetical order.
-        number = len(list(self._folder.glob("events.out.tfevents.*")))
-        self._path = self._folder / f"events.out.tfevents.{number:010d}.videokd"
-        started = {"status": 1}  # tensorflow.SessionLog.START
-        self._append({"file_version": "brain.Event:2"})
-        self._append({"step": start_step + 1, "session_log": started})
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.close()
+        self._writer = SummaryWriter(str(self._folder), purge_step=start_step + 1)
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Append the numbers of a line, tagged by group."""
-        numbers = _numbers(values)
-        shown = [{"tag": f"{group_of(n)}/{n}", "simple_value": x} for n, x in numbers.items()]
-        self._append({"step": values["step"], "summary": {"value": shown}})
+        for name, number in _numbers(values).items():
+            self._writer.add_scalar(f"{group_of(name)}/{name}", number, values["step"])
+        self._writer.flush()
 
     def close(self) -> None:
-        """Do nothing: the file is not kept open."""
-
-    def _append(self, fields: dict[str, Any]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        event = Event(wall_time=time.time(), **fields)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        # One call writes the whole record: a killed process leaves all of it or nothing.
-        with self._path.open("ab") as file:
-            RecordWriter(file).write(event.SerializeToString())
+        """End the file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 class WandbLogger:

@@ -3,9 +3,10 @@
 The rate follows from the step alone, so there is no state to save or restore.
 """
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
+
+from fvcore.common.param_scheduler import CosineParamScheduler
 
 LR_POLICIES = ("cosine", "step", "one_cycle", "constant")
 
@@ -94,7 +95,7 @@ class Schedule:
 
     def _falling(self, progress: float, warmup: float) -> float:
         if self.policy == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+            return CosineParamScheduler(1.0, 0.0)((progress - warmup) / (1 - warmup))
         if self.policy == "step":
             return self.gamma ** sum(share <= progress for share in self.milestones)
         return 1.0
@@ -103,9 +104,6 @@ class Schedule:
 def _one_cycle(progress: float, warmup: float) -> float:
     start = 1 / _ONE_CYCLE_START
     if progress < warmup:
-        return _half_cosine(start, 1.0, progress / warmup)
-    return _half_cosine(1.0, start / _ONE_CYCLE_END, (progress - warmup) / (1 - warmup))
-
-
-def _half_cosine(first: float, last: float, share: float) -> float:
-    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * share))
+        return CosineParamScheduler(start, 1.0)(progress / warmup)
+    falling = CosineParamScheduler(1.0, start / _ONE_CYCLE_END)
+    return falling((progress - warmup) / (1 - warmup))
