@@ -23,7 +23,6 @@ from videokd.config import load_config
 from videokd.data.augment import ViewParams
 from videokd.data.batch import BadVideo, ClipBatch
 from videokd.engine.stop import StopRequest
-from videokd.models import precision
 from videokd.models.classifier import VideoClassifier
 from videokd.models.zoo import Architecture, get_architecture
 from videokd.pipeline.run import Run, prepare_run
@@ -83,13 +82,6 @@ def restore_global_state() -> Iterator[None]:
     for backend, is_allowed in zip(backends, are_allowed, strict=True):
         backend.allow_tf32 = is_allowed
     logger.propagate, logger.level, logger.handlers = logging_state
-
-
-@pytest.fixture(autouse=True)
-def forget_measured_convs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What bf16 was found to do in one test is not known in the next."""
-    monkeypatch.setattr(precision, "_measured", {})
-    precision._warn.cache_clear()
 
 
 @pytest.fixture

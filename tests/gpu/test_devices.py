@@ -12,8 +12,6 @@ from videokd.engine.optim import build_optimizer
 from videokd.engine.stop import Stopped
 from videokd.engine.train import Learner, TrainSettings, train
 from videokd.evaluation.multi_view import predict_views
-from videokd.models import precision
-from videokd.models.precision import Float32Conv3d, check_convs, guard_convs
 
 SIZE = {"num_frames": 8, "crop_size": 32}
 
@@ -76,24 +74,12 @@ def test_frozen_experts_move_with_the_task(make_task, device):
         assert not module.training
 
 
-def test_bf16_training_has_finite_gradients_and_says_what_runs_in_float32(
-    make_task, make_batch, device, caplog
-):
+def test_bf16_training_has_finite_gradients(make_task, make_batch, device):
+    # Clips of 8 frames meet a kernel of 3 with 2 in the last stage.
     task = make_task("expert", experts=("r2plus1d_18",), precision="bf16").to(device)
     for seed in range(2):
         _, gradient = _step(task, make_batch((0, 1, 1, 0), seed=seed, **SIZE).to(device))
         assert torch.isfinite(gradient).all()
-    # Clips of 8 frames meet a kernel of 3 with 2: wrong on some CPUs, right on GPUs so far.
-    precision._measured.clear()
-    assert check_convs(task.model.backbone, (3, 8, 32, 32), device) == []
-    replaced = any(isinstance(module, Float32Conv3d) for module in task.modules())
-    assert ["run in float32" in record.message for record in caplog.records] == [True] * replaced
-
-
-def test_the_guard_warns_if_and_only_if_it_finds_something(make_classifier, device, caplog):
-    backbone = make_classifier("r2plus1d_18", num_frames=8).to(device).backbone
-    found = guard_convs(backbone, (3, 8, 32, 32), device)
-    assert len(caplog.records) == bool(found)
 
 
 def test_meters_give_the_same_sums(make_task, make_batch, device):

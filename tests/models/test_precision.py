@@ -5,201 +5,82 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from videokd.models import precision
-from videokd.models.classifier import VideoClassifier
-from videokd.models.levels import Backbone, Features
-from videokd.models.precision import Float32Conv3d, check_convs, guard_convs
+from videokd.models.precision import SafeConv3d, use_safe_convs
 
-CPU = torch.device("cpu")
-CLIP = (3, 2, 8, 8)
+HALVES = [torch.bfloat16, torch.float16]
 
 
-class TwoConvs(Backbone):
-    """Its second convolution meets 2 frames with a kernel of 3: what oneDNN gets wrong."""
-
-    head_name = "head"
-
-    def __init__(self):
-        net = nn.Module()
-        net.space = nn.Conv3d(3, 8, (1, 3, 3), padding=(0, 1, 1))
-        net.time = nn.Conv3d(8, 8, (3, 1, 1), padding=(1, 0, 0))
-        net.head = nn.Linear(8, 2)
-        super().__init__(net)
-
-    def forward(self, clips):
-        stage = self.net.time(F.relu(self.net.space(clips)))
-        return Features({"stage1": stage}, stage.mean(dim=(2, 3, 4)))
-
-    def parts(self):
-        return {"stem": ("space",), "stage1": ("time",), "embedding": ()}
+def gradients_of(conv, clips, dtype=None):
+    """Return output, input gradient and weight gradient, with NaN in freed memory before."""
+    clips, weight = clips.clone().requires_grad_(), conv.weight
+    for size in range(10, 23):  # an uninitialised result could otherwise be right by chance
+        torch.full((2**size,), 255, dtype=torch.uint8)
+    with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        output = conv(clips)
+    pull = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
+    return output, *torch.autograd.grad(output, (clips, weight), pull.to(output.dtype))
 
 
-@pytest.fixture
-def break_bf16(monkeypatch):
-    """``break_bf16("weight gradient", by=..., kernel=...)``: the same defect on every machine."""
-    convolve = precision._convolve
-
-    def break_result(result, *, by, kernel):
-        def convolve_wrongly(clips, weight, options, *, dtype):
-            values = dict(convolve(clips, weight, options, dtype=None))
-            if dtype is not None and weight.shape[2:] == kernel:
-                values[result] = values[result] + by
-            return values
-
-        monkeypatch.setattr(precision, "_convolve", convolve_wrongly)
-
-    return break_result
-
-
-def _check_anew(backbone, clip):
-    """Return the names of wrong convolutions, with nothing known from earlier checks."""
-    precision._measured.clear()
-    return [entry.names for entry in check_convs(backbone, clip, CPU)]
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("stride", [1, 2])
+# Not 7: with stride 2 and short clips torch 2.14 corrupts the heap in float32, too.
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_gradients_are_those_of_float32_for_clips_of_any_length(kernel, stride, layout, dtype):
+    for channels in (3, 16):
+        conv = nn.Conv3d(
+            channels, 16, (kernel, 3, 3), (stride, 1, 1), (kernel // 2, 1, 1), bias=False
+        )
+        safe = copy.deepcopy(conv)
+        use_safe_convs(nn.Sequential(safe))
+        for num_frames in range(1, kernel + 3):
+            clips = torch.randn(2, channels, num_frames, 9, 9).to(memory_format=layout)
+            expected, got = gradients_of(conv, clips), gradients_of(safe, clips, dtype)
+            for value, right in zip(got, expected, strict=True):
+                assert (value.double() - right.double()).norm() < 0.02 * right.double().norm()
 
 
-@pytest.mark.parametrize("result", ["output", "input gradient", "weight gradient"])
-@pytest.mark.parametrize("by", [float("nan"), float("inf"), 1e30, 5.0])
-def test_a_wrong_result_of_any_kind_is_found(break_bf16, result, by):
-    break_bf16(result, by=by, kernel=(3, 1, 1))
-    (found,) = check_convs(TwoConvs(), CLIP, CPU)
-    assert (found.names, found.kernel_size) == (("net.time",), (3, 1, 1))
-    assert found.input_shape == (8, 2, 8, 8)
-    errors = dict(found.errors)
-    assert errors.pop(result) > 0.05
-    assert set(errors.values()) == {0.0}
+def test_only_short_clips_under_a_padded_kernel_run_in_float32():
+    padded, unpadded = (nn.Conv3d(3, 4, 3, padding=(p, 1, 1)) for p in (1, 0))
+    plain = copy.deepcopy(padded)
+    use_safe_convs(nn.Sequential(padded, unpadded))
+    for num_frames, is_float32 in ((1, False), (2, True), (3, False), (4, False)):
+        clips = torch.randn(2, 3, num_frames, 8, 8)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert padded(clips.bfloat16()).dtype == torch.bfloat16
+            result = padded(clips)
+            if num_frames >= 3:
+                assert unpadded(clips).dtype == torch.bfloat16
+        assert torch.equal(result.float(), plain(clips)) == is_float32
+        assert torch.equal(padded(clips), plain(clips))
 
 
-def test_rounding_is_not_an_error(break_bf16):
-    break_bf16("weight gradient", by=1e-3, kernel=(3, 1, 1))
-    assert check_convs(TwoConvs(), CLIP, CPU) == []
+def test_parameters_stay_the_same_objects_and_other_convolutions_as_they_are():
+    class Own(nn.Conv3d):
+        def forward(self, input):
+            return super().forward(input)
 
-
-def test_only_what_is_wrong_runs_in_float32(break_bf16, caplog):
-    break_bf16("weight gradient", by=float("nan"), kernel=(3, 1, 1))
-    backbone = TwoConvs()
-    keys, parameters = list(backbone.state_dict()), list(backbone.parameters())
-    guard_convs(backbone, CLIP, CPU)
-    assert type(backbone.net.space) is nn.Conv3d
-    assert type(backbone.net.time) is Float32Conv3d
-    assert list(backbone.state_dict()) == keys
-    assert all(a is b for a, b in zip(backbone.parameters(), parameters, strict=True))
-    (record,) = caplog.records
-    assert "net.time (kernel 3x1x1, input 8x2x8x8: weight gradient off by inf)" in record.message
-    assert _check_anew(backbone, CLIP) == []
-
-
-def test_the_replacement_computes_in_float32_and_keeps_the_dtype():
-    conv = nn.Conv3d(3, 4, 3, stride=(1, 2, 2), padding=1)
-    same = Float32Conv3d.replacing(conv)
-    clips = torch.randn(2, *CLIP)
-    assert torch.equal(same(clips), conv(clips))
-    with torch.autocast("cpu", torch.bfloat16):
-        result, rounded = same(clips), conv(clips)
-        assert same(clips.bfloat16()).dtype == torch.bfloat16
-    assert torch.equal(result, conv(clips))
-    assert rounded.dtype == torch.bfloat16
-
-
-def _gradients(model, clips):
-    model.zero_grad()
-    features = model(clips)
-    # Every level is pulled in a random direction, as far as its size: as in distillation.
-    rng = torch.Generator().manual_seed(1)
-    maps = [value.float() for value in (*features.levels.values(), features.embedding)]
-    sum(F.mse_loss(x, torch.randn(x.shape, generator=rng)) for x in maps).backward()
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last_3d"])
-def test_guarded_gradients_are_those_of_float32(memory_format):
-    plain = VideoClassifier(TwoConvs(), {"a": 2}, memory_format=memory_format)
-    guarded = copy.deepcopy(plain)
-    guarded.precision = "bf16"
-    clips = torch.rand(4, *CLIP)
-    expected = _gradients(plain, clips)
-    for _ in range(5):
-        gradients = _gradients(guarded, clips)
-        assert gradients.keys() == expected.keys()
-        for name, value in expected.items():
-            assert (gradients[name] - value).norm() < 0.03 * value.norm(), name
+    net = nn.Sequential(nn.Conv3d(3, 4, 3), Own(4, 4, 1), nn.Conv2d(3, 4, 1))
+    keys, parameters = list(net.state_dict()), list(net.parameters())
+    use_safe_convs(net)
+    assert [type(module) for module in net] == [SafeConv3d, Own, nn.Conv2d]
+    assert list(net.state_dict()) == keys
+    assert all(a is b for a, b in zip(net.parameters(), parameters, strict=True))
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last_3d"])
 @pytest.mark.parametrize("name", ["r2plus1d_18", "r3d_18", "x3d_s", "mvit_v2_s"])
-def test_every_family_has_finite_gradients_where_clips_are_short(
-    make_classifier, name, memory_format
-):
+def test_networks_have_finite_gradients_where_clips_are_short(make_classifier, name, memory_format):
     # These meet 2, 2, 4 and 2 frames with kernels of 3, 3, 5 and 3. Closeness is claimed of single
     # layers only: untrained, these networks amplify bf16's rounding to half of the gradient.
     num_frames = {"r2plus1d_18": 8, "r3d_18": 8}.get(name, 4)
     model = make_classifier(
         name, num_frames=num_frames, precision="bf16", memory_format=memory_format
     )
-    for _ in range(3):
-        gradients = _gradients(model, torch.rand(4, 3, num_frames, 32, 32))
-        assert all(torch.isfinite(value).all() for value in gradients.values())
-        assert max(value.abs().max() for value in gradients.values()) < 1e4
-    assert _check_anew(model.backbone, (3, num_frames, 32, 32)) == []
-
-
-def test_every_measurement_comes_to_the_same_decision(make_classifier):
-    backbone = make_classifier("r2plus1d_18", num_frames=8).backbone
-    found = [_check_anew(backbone, (3, 8, 32, 32)) for _ in range(5)]
-    assert found == found[:1] * 5
-
-
-def test_the_check_leaves_weights_mode_and_generators_alone(make_classifier):
-    backbone = make_classifier("r2plus1d_18", num_frames=8).backbone
-    before, rng_state = copy.deepcopy(backbone.state_dict()), torch.get_rng_state()
-    check_convs(backbone, (3, 8, 32, 32), CPU)
-    assert backbone.training
-    assert torch.equal(torch.get_rng_state(), rng_state)
-    assert all(torch.equal(before[k], v) for k, v in backbone.state_dict().items())
-    assert not any(m._forward_pre_hooks for m in backbone.modules())
-
-
-def test_shapes_are_those_that_the_network_uses(make_classifier):
-    backbone = make_classifier("r2plus1d_18", num_frames=8).backbone
-    shapes = precision._find_input_shapes(backbone, (3, 8, 32, 32))
-    assert shapes["net.stem.0"] == {(3, 8, 32, 32)}
-    assert {shape[1:] for shape in shapes["net.layer3.0.conv2.0.3"]} == {(2, 4, 4)}
-    convs = {n for n, m in backbone.named_modules() if isinstance(m, nn.Conv3d)}
-    assert shapes.keys() == convs
-
-
-def test_large_layers_are_cut_in_space_only():
-    weight = torch.empty(64, 64, 3, 3, 3)
-    assert precision._cut((64, 8, 16, 16), weight, (1, 2, 2)) == (64, 8, 16, 16)
-    channels, time, height, width = precision._cut((64, 8, 112, 112), weight, (1, 1, 1))
-    assert (channels, time) == (64, 8)
-    assert height == width
-    # 15 * 15 positions of 8 frames are the most that stay below 2e8 multiplications.
-    assert height == 15
-
-
-@pytest.mark.parametrize(
-    ("name", "training", "num_checks"),
-    [("bf16", True, 1), ("fp16", True, 1), ("bf16", False, 0), ("float32", True, 0)],
-)
-def test_a_model_is_checked_once_and_only_when_half_precision_trains(
-    make_classifier, monkeypatch, name, training, num_checks
-):
-    calls = []
-    monkeypatch.setattr(
-        "videokd.models.classifier.guard_convs", lambda *arguments: calls.append(arguments[1:])
-    )
-    model = make_classifier(precision=name).train(training)
-    for _ in range(3):
-        model(torch.rand(2, 3, 4, 32, 32))
-    assert calls == [((3, 4, 32, 32), CPU, precision.PRECISIONS[name])] * num_checks
-    with torch.no_grad():
-        model(torch.rand(2, 3, 8, 32, 32))
-    assert len(calls) == num_checks
-
-
-def test_networks_of_one_kind_are_measured_and_warned_of_once(break_bf16, caplog, monkeypatch):
-    break_bf16("output", by=5.0, kernel=(3, 1, 1))
-    first = guard_convs(TwoConvs(), CLIP, CPU)
-    monkeypatch.setattr(precision, "_measure", lambda *args: pytest.fail("measured again"))
-    assert guard_convs(TwoConvs(), CLIP, CPU) == first
-    assert len(caplog.records) == 1
+    features = model(torch.rand(4, 3, num_frames, 32, 32))
+    # Every level is pulled in a random direction, as far as its size: as in distillation.
+    maps = [value.float() for value in (*features.levels.values(), features.embedding)]
+    sum(F.mse_loss(x, torch.randn_like(x)) for x in maps).backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert all(torch.isfinite(value).all() for value in gradients)
+    assert max(value.abs().max() for value in gradients) < 1e4

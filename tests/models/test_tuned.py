@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from videokd.models import precision
 from videokd.models.levels import LEVEL_NAMES
 from videokd.models.tuned import Tuned
 from videokd.utils.errors import InputError
@@ -85,23 +84,6 @@ def test_results_are_the_models_own(make_classifier):
     tuned, clips = Tuned(model, "all").eval(), torch.rand(2, 3, 4, 32, 32)
     assert torch.equal(tuned(clips).embedding, model(clips).embedding)
     assert list(tuned.state_dict()) == [f"module.{key}" for key in model.state_dict()]
-
-
-def test_the_guard_of_bf16_training_runs_and_leaves_the_modes_alone(make_classifier, monkeypatch):
-    guarded = []
-
-    def guard(*args):
-        guarded.append(args)
-        return precision.guard_convs(*args)
-
-    monkeypatch.setattr("videokd.models.classifier.guard_convs", guard)
-    tuned = Tuned(make_classifier(precision="bf16"), "last_stage")
-    modes = {key: module.training for key, module in tuned.named_modules()}
-    tuned(torch.rand(2, 3, 4, 32, 32))
-    assert len(guarded) == 1
-    after = {key: module.training for key, module in tuned.named_modules()}
-    assert {key: after[key] for key in modes} == modes
-    assert set(modes.values()) == {True, False}
 
 
 def test_an_unknown_part_is_refused(make_classifier):

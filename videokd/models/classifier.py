@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from videokd.models.levels import Backbone, Features
 from videokd.models.normalizer import ClipNormalizer
-from videokd.models.precision import PRECISIONS, guard_convs
+from videokd.models.precision import PRECISIONS, use_safe_convs
 
 MEMORY_FORMATS = {
     "contiguous": torch.contiguous_format,
@@ -42,8 +42,7 @@ class VideoClassifier(nn.Module):
         dropout: Dropout probability before the classifiers.
         precision: "float32", or "bf16" or "fp16" for autocast of the backbone; classifiers and
             everything after them stay in float32. Training in float16 needs a scaled loss, see
-            ``trains_in_fp16``. The first training step on a device and clip size checks the
-            backbone's convolutions, see ``precision.guard_convs``.
+            ``trains_in_fp16``. Convolutions become ``SafeConv3d``, for training on a CPU.
         memory_format: "contiguous" or "channels_last_3d".
         clip_name: Name of the model's clip shape in batches of several shapes.
     """
@@ -71,7 +70,8 @@ class VideoClassifier(nn.Module):
         self.heads = nn.ModuleDict(heads)
         self.precision = precision
         self.clip_name = clip_name
-        self._guarded: set[tuple[str, torch.Size]] = set()
+        if precision != "float32":
+            use_safe_convs(backbone)
         self.normalizer = normalizer or ClipNormalizer()
 
     def forward(self, clips: Clips) -> Features:
@@ -84,9 +84,6 @@ class VideoClassifier(nn.Module):
             clips = _pick(clips, self.clip_name)
         normalised: Tensor = self.normalizer(clips)
         clips = normalised.contiguous(memory_format=self.memory_format)
-        # Only training needs correct gradients, so that frozen experts and evaluation skip this.
-        if self.training and torch.is_grad_enabled():
-            self.guard(clips)
         dtype = PRECISIONS[self.precision]
         with torch.autocast(clips.device.type, dtype, enabled=dtype is not None):
             return self.backbone(clips)
@@ -94,22 +91,6 @@ class VideoClassifier(nn.Module):
     def classify(self, embedding: Tensor, dataset: str) -> Tensor:
         """Map embeddings (B, D) to the float32 logits (B, K) of ``dataset``'s classes."""
         return self.heads[dataset](self.dropout(embedding.float()))
-
-    def guard(self, clips: Clips) -> None:
-        """Replace convolutions that are wrong in half precision; checks each clip size once.
-
-        The forward of the first training step calls this, because device and size are known there.
-
-        Args:
-            clips: (B, 3, T, H, W), or shape name -> clips; only shape and device are used.
-        """
-        clips = clips if isinstance(clips, Tensor) else _pick(clips, self.clip_name)
-        key = (clips.device.type, clips.shape[1:])
-        dtype = PRECISIONS[self.precision]
-        if dtype is not None and key not in self._guarded:
-            self._guarded.add(key)
-            channels, time, height, width = clips.shape[1:]
-            guard_convs(self.backbone, (channels, time, height, width), clips.device, dtype)
 
 
 def _lay_out_weights(backbone: Backbone, memory_format: torch.memory_format) -> None:

@@ -1,7 +1,5 @@
 """Partly trainable networks: the experts that a joint teacher fine-tunes."""
 
-from collections.abc import Iterator
-
 from torch import nn
 
 from videokd.models.classifier import Clips, VideoClassifier
@@ -37,9 +35,9 @@ class Tuned(nn.Module):
         reached = names[: names.index(top) + 1]
         if part == "last_stage":
             reached = reached[-2:] if top == "embedding" else reached[-1:]
-        self._trained_parts = reached
+        self._trained = [m for name in reached for m in model.backbone.part_members(name)]
         model.requires_grad_(False)
-        for member in self._trained():
+        for member in self._trained:
             member.requires_grad_(True)
         self.train()
 
@@ -51,14 +49,7 @@ class Tuned(nn.Module):
         """Set the mode of the trained part; the rest stays in eval mode."""
         super().train(False)
         self.training = mode
-        # The flag of the model itself only enables the guard of half-precision training.
-        self.module.training = mode
-        for member in self._trained():
+        for member in self._trained:
             if isinstance(member, nn.Module):
                 member.train(mode)
         return self
-
-    def _trained(self) -> Iterator[nn.Module | nn.Parameter]:
-        # Looked up each time, because the half-precision guard replaces convolutions.
-        for part in self._trained_parts:
-            yield from self.module.backbone.part_members(part)

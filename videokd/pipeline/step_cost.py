@@ -23,7 +23,6 @@ from torch.utils.flop_counter import (
 from videokd.data.augment import ViewParams
 from videokd.data.batch import ClipBatch, ClipSample, collate
 from videokd.data.clip_spec import ClipSpec
-from videokd.models.classifier import VideoClassifier
 from videokd.models.frozen import Frozen
 from videokd.pipeline.training import Training
 from videokd.utils.env import device_memory_bytes
@@ -98,9 +97,6 @@ def measure_step(
         torch.manual_seed(0)
         task = training.build_task(training.build_model()).to(device).train()
         batch = make_batch(training, num_classes).to(device)
-        for module in task.modules():
-            if isinstance(module, VideoClassifier):
-                module.guard(batch.all_clips)  # not a part of the step
         counter, kept = _FlopCounter(), _KeptBytes(task)
         start = time.perf_counter()
         with counter:
