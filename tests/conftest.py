@@ -20,7 +20,7 @@ from rich.console import Console
 from video_fixtures import failing_reads, make_video, read_numbers  # noqa: F401
 
 from videokd.config import load_config
-from videokd.data.augment import ViewParams
+from videokd.data.augment import Augmentation
 from videokd.data.batch import BadVideo, ClipBatch
 from videokd.engine.stop import StopRequest
 from videokd.models.classifier import VideoClassifier
@@ -142,13 +142,13 @@ def make_batch() -> Callable[..., ClipBatch]:
         rng = torch.Generator().manual_seed(seed)
         size = len(dataset_ids)
         shape = (size, 3, num_frames, crop_size, crop_size)
-        view = ViewParams(crop=(0, 0, crop_size, crop_size))
+        augmentation = Augmentation(crop=(0, 0, crop_size, crop_size))
         return ClipBatch(
-            torch.randint(256, shape, dtype=torch.uint8, generator=rng),
+            {"clip": torch.randint(256, shape, dtype=torch.uint8, generator=rng)},
             torch.randint(num_classes, (size,), generator=rng),
             torch.tensor(dataset_ids, dtype=torch.int64),
             torch.arange(size),
-            (view,) * size,
+            (augmentation,) * size,
             torch.arange(num_frames).repeat(size, 1),
             tuple(bad),
         )

@@ -4,29 +4,31 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from videokd.data.augment import ViewParams
+from videokd.data.augment import Augmentation
 from videokd.data.batch import BadVideo, ClipSample, ViewKey, collate
 
-VIEW = ViewParams((0, 0, 4, 4))
+CENTRE = Augmentation((0, 0, 4, 4))
 
 
 def make_sample(number: int) -> ClipSample:
     clip = torch.full((3, 2, 4, 4), number, dtype=torch.uint8)
-    return ClipSample(clip, number, 1, 10 + number, VIEW, torch.tensor([number, number + 3]))
+    return ClipSample(
+        {"2x1x4": clip}, number, 1, 10 + number, CENTRE, torch.tensor([number, number + 3])
+    )
 
 
 def test_collate_stacks_clips_and_sets_bad_videos_aside():
     bad = BadVideo(0, 7, "a.avi", "empty file")
     batch = collate([make_sample(1), bad, make_sample(2)])
     assert len(batch) == 2
-    assert batch.clips.shape == (2, 3, 2, 4, 4)
-    assert batch.clips.dtype == torch.uint8
-    assert batch.clips[:, 0, 0, 0, 0].tolist() == [1, 2]
+    assert batch.main.shape == (2, 3, 2, 4, 4)
+    assert batch.main.dtype == torch.uint8
+    assert batch.main[:, 0, 0, 0, 0].tolist() == [1, 2]
     assert batch.labels.tolist() == [1, 2]
     assert batch.dataset_ids.tolist() == [1, 1]
     assert batch.record_ids.tolist() == [11, 12]
     assert batch.frame_indices.tolist() == [[1, 4], [2, 5]]
-    assert batch.views == (VIEW, VIEW)
+    assert batch.augmentations == (CENTRE, CENTRE)
     assert batch.bad == (bad,)
 
 
@@ -39,34 +41,27 @@ def test_view_keys_follow_the_clips_and_stay_on_the_host():
     assert {type(value) for key in moved.view_keys for value in key} == {int}
 
 
-@pytest.mark.parametrize("kind", ["other_clips", "plain_clips"])
-def test_clips_of_other_kinds_are_stacked_and_moved_where_there_are_any(kind):
-    samples = [replace(make_sample(n), **{kind: {"x": make_sample(10 * n).clip}}) for n in (1, 2)]
+@pytest.mark.parametrize("kind", ["clips", "plain_clips"])
+def test_clips_of_several_shapes_go_by_their_names_the_main_one_first(kind):
+    clips = [make_sample(n).clips["2x1x4"] for n in (1, 2)]
+    samples = [
+        replace(make_sample(0), **{kind: {"z": clip, "a": 10 * clip[:, :1]}}) for clip in clips
+    ]
     batch = collate([samples[0], BadVideo(0, 7, "a.avi", "empty file"), samples[1]])
-    (clips,) = getattr(batch, kind).values()
-    assert clips.shape == batch.clips.shape
-    assert clips[:, 0, 0, 0, 0].tolist() == [10, 20]
-    assert getattr(batch.to("meta"), kind)["x"].device.type == "meta"
-    assert getattr(collate([make_sample(1)]).to("meta"), kind) == {}
-
-
-def test_clips_of_several_shapes_go_by_their_names():
-    sample = replace(make_sample(1), clip_name="2x1x4")
-    batch = collate([sample])
-    assert batch.all_clips is batch.clips
-    other = replace(
-        sample, other_clips={"1x1x4": sample.clip[:, :1]}, plain_clips={"p": sample.clip}
-    )
-    batch = collate([other])
-    assert batch.all_clips.keys() == {"2x1x4", "1x1x4"}
-    assert batch.all_clips["2x1x4"] is batch.clips
-    assert batch.all_plain_clips is batch.plain_clips["p"]
+    assert list(getattr(batch, kind)) == ["z", "a"]
+    first, other = getattr(batch, kind).values()
+    assert (first.shape, other.shape) == ((2, 3, 2, 4, 4), (2, 3, 1, 4, 4))
+    assert first[:, 0, 0, 0, 0].tolist() == [1, 2]
+    assert other[:, 0, 0, 0, 0].tolist() == [10, 20]
+    assert batch.main is next(iter(batch.clips.values()))
+    assert {x.device.type for x in getattr(batch.to("meta"), kind).values()} == {"meta"}
 
 
 def test_pinning_reaches_every_tensor(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.to("meta"))
-    others = {"other_clips": {"a": make_sample(3).clip}, "plain_clips": {"b": make_sample(4).clip}}
-    batch = collate([replace(make_sample(1), **others)]).pin_memory()
+    clip = make_sample(3).clips["2x1x4"]
+    sample = replace(make_sample(1), clips={"a": clip, "b": clip}, plain_clips={"b": clip})
+    batch = collate([sample]).pin_memory()
     values = [getattr(batch, field.name) for field in fields(batch)]
     values += [clips for value in values if isinstance(value, dict) for clips in value.values()]
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
@@ -76,17 +71,16 @@ def test_pinning_reaches_every_tensor(monkeypatch):
 def test_a_batch_of_bad_videos_is_empty():
     batch = collate([BadVideo(0, 7, "a.avi", "empty file")])
     assert len(batch) == 0
-    assert batch.clips.shape == (0, 3, 0, 0, 0)
     assert batch.frame_indices.shape == (0, 0)
-    assert (batch.view_keys, batch.other_clips, batch.plain_clips) == ((), {}, {})
+    assert (batch.view_keys, batch.clips, batch.plain_clips) == ((), {}, {})
     assert batch.labels.dtype == batch.dataset_ids.dtype == batch.record_ids.dtype == torch.int64
 
 
 def test_to_moves_every_tensor():
     batch = collate([make_sample(1)]).to("meta", non_blocking=True)
-    tensors = (batch.clips, batch.labels, batch.dataset_ids, batch.record_ids, batch.frame_indices)
+    tensors = (batch.main, batch.labels, batch.dataset_ids, batch.record_ids, batch.frame_indices)
     assert {t.device.type for t in tensors} == {"meta"}
-    assert batch.views == (VIEW,)
+    assert batch.augmentations == (CENTRE,)
 
 
 def test_a_batch_passes_between_processes():
@@ -117,7 +111,7 @@ def test_a_part_holds_its_rows_of_everything_and_the_datasets_of_all():
             make_sample(i),
             dataset_id=i,
             view_number=i,
-            other_clips={"small": torch.full((3, 1, 2, 2), i)},
+            clips={"main": torch.full((3, 1, 4, 4), i), "small": torch.full((3, 1, 2, 2), i)},
             plain_clips={"plain": torch.full((3, 1, 2, 2), 10 * i)},
         )
         for i in range(5)

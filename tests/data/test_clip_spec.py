@@ -173,4 +173,4 @@ def test_the_reader_is_asked_once_for_each_frame_in_order():
     assert asked == [([3, 5, 7, 9], 5)]
     assert frames.size == (6, 5)
     for number, clip in enumerate(clips):
-        assert frames.clip(number)[:, 0, 0, 0].tolist() == clip.tolist()
+        assert frames.frames[frames.rows[number]][:, 0, 0, 0].tolist() == clip.tolist()

@@ -5,7 +5,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from videokd.data import dataset as dataset_module
-from videokd.data.augment import apply_view, center_view
+from videokd.data.augment import apply_augmentation, center_crop
 from videokd.data.batch import BadVideo, ClipRequest, ClipSample, collate
 from videokd.data.batch_plan import BatchPlan, PlanSampler
 from videokd.data.clip_spec import ClipSet, ClipSpec
@@ -42,8 +42,11 @@ def test_the_frames_of_a_clip_are_those_it_names(index, read_numbers):
     for position in range(20):
         sample = dataset[ClipRequest(0, position % 3, 0, position)]
         assert isinstance(sample, ClipSample)
-        assert sample.clip.shape == (3, 4, 32, 32)
-        assert read_numbers(sample.clip.permute(1, 2, 3, 0)) == sample.frame_indices.tolist()
+        assert sample.clips[CLIP.name].shape == (3, 4, 32, 32)
+        assert (
+            read_numbers(sample.clips[CLIP.name].permute(1, 2, 3, 0))
+            == sample.frame_indices.tolist()
+        )
         assert sample.label == sample.record_id == position % 3
 
 
@@ -59,7 +62,10 @@ def test_clips_follow_the_sampler(index, read_numbers):
     for position in range(5):
         sample = make_dataset(index, WHOLE, clip=segments)[ClipRequest(0, 0, 0, position)]
         assert [i // 10 for i in sample.frame_indices.tolist()] == [0, 1, 2, 3]
-        assert read_numbers(sample.clip.permute(1, 2, 3, 0)) == sample.frame_indices.tolist()
+        assert (
+            read_numbers(sample.clips[segments.name].permute(1, 2, 3, 0))
+            == sample.frame_indices.tolist()
+        )
     # The videos have 25 frames a second: at 5, every fifth counts.
     by_seconds = ClipSpec(4, 2, 32, 40, target_fps=5.0, short_video="loop")
     sample = make_dataset(index, WHOLE, clip=by_seconds)[ClipRequest(0, 0, 0, 0)]
@@ -96,13 +102,13 @@ def test_a_clip_depends_on_seed_epoch_and_position_alone(index):
     request = ClipRequest(0, 0, 2, 5)
     first, other_object = make_dataset(index), make_dataset(index)
     other_object[ClipRequest(0, 1, 0, 0)]
-    assert torch.equal(first[request].clip, other_object[request].clip)
+    assert torch.equal(first[request].clips[CLIP.name], other_object[request].clips[CLIP.name])
     variants = [
         make_dataset(index, seed=1)[request],
         first[ClipRequest(0, 0, 3, 5)],
         first[ClipRequest(0, 0, 2, 6)],
     ]
-    assert first[request].view not in [sample.view for sample in variants]
+    assert first[request].augmentation not in [sample.augmentation for sample in variants]
 
 
 @pytest.mark.parametrize("mirror_labels", [(), (1, 0, 2, 3), None])
@@ -110,12 +116,12 @@ def test_a_mirrored_clip_has_the_class_of_the_mirror_image(index, mirror_labels)
     requests = [ClipRequest(0, p % 3, 0, p) for p in range(24)]
     clip = ClipSet(CLIP, plain=(CLIP,))
     before = [make_dataset(index, clip=clip)[request] for request in requests]
-    assert len({sample.view.flip for sample in before}) == 2
+    assert len({sample.augmentation.flip for sample in before}) == 2
     mirrored = make_dataset(replace(index, mirror_labels=mirror_labels), clip=clip)
     for request, old in zip(requests, before, strict=True):
         sample = mirrored[request]
-        is_flipped = old.view.flip and mirror_labels is not None
-        assert sample.view == replace(old.view, flip=is_flipped)
+        is_flipped = old.augmentation.flip and mirror_labels is not None
+        assert sample.augmentation == replace(old.augmentation, flip=is_flipped)
         is_swapped = is_flipped and mirror_labels == (1, 0, 2, 3)
         assert sample.label == ((1, 0, 2, 3) if is_swapped else (0, 1, 2, 3))[old.label]
         # What is shown without augmentation is of the same class.
@@ -132,13 +138,13 @@ def test_fixed_views_come_in_turn_wherever_in_the_epoch_their_video_comes(index)
     dataset = make_dataset(index, views_per_video=3)
     pool = [dataset[ClipRequest(0, 0, epoch, 0)] for epoch in range(3)]
     assert [sample.view_number for sample in pool] == [0, 1, 2]
-    assert len({sample.view for sample in pool}) == 3
+    assert len({sample.augmentation for sample in pool}) == 3
     for epoch, position in ((3, 5), (7, 1), (11, 40)):
         sample = dataset[ClipRequest(0, 0, epoch, position)]
         first = pool[epoch % 3]
-        assert (sample.view_number, sample.view) == (first.view_number, first.view)
+        assert (sample.view_number, sample.augmentation) == (first.view_number, first.augmentation)
         assert torch.equal(sample.frame_indices, first.frame_indices)
-        assert torch.equal(sample.clip, first.clip)
+        assert torch.equal(sample.clips[CLIP.name], first.clips[CLIP.name])
 
 
 def test_fixed_views_differ_between_videos_datasets_and_seeds(index):
@@ -146,7 +152,7 @@ def test_fixed_views_differ_between_videos_datasets_and_seeds(index):
     dataset = ClipDataset([index, index], seed=0, **options)
     other_seed = ClipDataset([index, index], seed=1, **options)
     requests = [ClipRequest(0, 0, 0, 0), ClipRequest(0, 1, 0, 0), ClipRequest(1, 0, 0, 0)]
-    views = {made[request].view for made in (dataset, other_seed) for request in requests}
+    views = {made[request].augmentation for made in (dataset, other_seed) for request in requests}
     assert len(views) == 6
 
 
@@ -162,12 +168,12 @@ def test_a_plain_clip_has_the_same_frames_in_the_centre_view(index, views_per_vi
     sample = make_dataset(index, clip=ClipSet(CLIP, plain=(CLIP,)), **options)[request]
     with open_video(str(index.root / "b.mp4")) as video:
         frames = video.get_frames(sample.frame_indices.tolist(), short_side=CLIP.short_side)
-    view = center_view(*frames.shape[1:3], CLIP.crop_size)
+    view = center_crop(*frames.shape[1:3], CLIP.crop_size)
     (plain,) = sample.plain_clips.values()
-    assert torch.equal(plain, apply_view(frames, view, size=CLIP.crop_size))
+    assert torch.equal(plain, apply_augmentation(frames, view, size=CLIP.crop_size))
     alone = make_dataset(index, **options)[request]
     assert alone.plain_clips == {}
-    assert torch.equal(alone.clip, sample.clip)
+    assert torch.equal(alone.clips[CLIP.name], sample.clips[CLIP.name])
 
 
 def test_each_shape_is_cut_around_the_same_moment_with_the_same_view(index, read_numbers):
@@ -177,10 +183,9 @@ def test_each_shape_is_cut_around_the_same_moment_with_the_same_view(index, read
         sample = dataset[ClipRequest(0, record_id, 0, position)]
         num_frames = (40, 30, 5)[record_id]
         moment = SEVERAL.list_frames(int(sample.frame_indices[0]), num_frames)
-        assert sample.clip_name == CLIP.name
-        assert list(sample.other_clips) == [LONG.name, SMALL.name]
+        assert list(sample.clips) == [CLIP.name, LONG.name, SMALL.name]
         for spec, indices in zip(SEVERAL.specs[1:], moment[1:], strict=True):
-            clip = sample.other_clips[spec.name]
+            clip = sample.clips[spec.name]
             assert clip.shape == (3, spec.num_frames, spec.crop_size, spec.crop_size)
             assert read_numbers(clip.permute(1, 2, 3, 0)) == indices.tolist()
 
@@ -189,16 +194,15 @@ def test_other_shapes_are_replayed_by_the_view_of_the_clip_and_change_nothing_of
     request = ClipRequest(0, 0, 3, 4)
     sample = make_dataset(index, clip=SEVERAL)[request]
     alone = make_dataset(index)[request]
-    assert torch.equal(alone.clip, sample.clip)
-    assert alone.view == sample.view
+    assert torch.equal(alone.clips[CLIP.name], sample.clips[CLIP.name])
+    assert alone.augmentation == sample.augmentation
     start = int(sample.frame_indices[0])
     with open_video(str(index.root / "a.avi")) as video:
         for spec, indices in zip(SEVERAL.specs, SEVERAL.list_frames(start, 40), strict=True):
             frames = video.get_frames(indices.tolist(), short_side=40)
-            expected = apply_view(frames, sample.view, size=spec.crop_size)
-            clips = {sample.clip_name: sample.clip, **sample.other_clips}
-            assert torch.equal(clips[spec.name], expected)
-    plain = apply_view(frames, center_view(*frames.shape[1:3], 32), size=16)
+            expected = apply_augmentation(frames, sample.augmentation, size=spec.crop_size)
+            assert torch.equal(sample.clips[spec.name], expected)
+    plain = apply_augmentation(frames, center_crop(*frames.shape[1:3], 32), size=16)
     assert torch.equal(sample.plain_clips[SMALL.name], plain)
 
 
@@ -252,12 +256,15 @@ def test_several_clips_of_a_video_are_those_of_as_many_requests_from_one_decode(
     places = [(2, 8), (2, 9), (2, 10)] if views_per_video == 0 else [(2, 8), (3, 0), (4, 0)]
     alone = [dataset[ClipRequest(0, 0, epoch, position)] for epoch, position in places]
     for sample, expected in zip(samples, alone, strict=True):
-        assert (sample.view, sample.view_number) == (expected.view, expected.view_number)
+        assert (sample.augmentation, sample.view_number) == (
+            expected.augmentation,
+            expected.view_number,
+        )
         assert torch.equal(sample.frame_indices, expected.frame_indices)
-        assert torch.equal(sample.clip, expected.clip)
-        assert torch.equal(sample.other_clips[LONG.name], expected.other_clips[LONG.name])
+        assert torch.equal(sample.clips[CLIP.name], expected.clips[CLIP.name])
+        assert torch.equal(sample.clips[LONG.name], expected.clips[LONG.name])
         assert torch.equal(sample.plain_clips[SMALL.name], expected.plain_clips[SMALL.name])
-    assert len({sample.view for sample in samples}) == 3
+    assert len({sample.augmentation for sample in samples}) == 3
 
 
 def test_a_broken_video_of_several_clips_is_named_once(index):
@@ -272,7 +279,10 @@ def test_a_view_can_be_replayed_from_what_the_sample_carries(index):
     sample = make_dataset(index)[ClipRequest(0, 1, 0, 3)]
     with open_video(str(index.root / "b.mp4")) as video:
         frames = video.get_frames(sample.frame_indices.tolist(), short_side=CLIP.short_side)
-    assert torch.equal(apply_view(frames, sample.view, size=CLIP.crop_size), sample.clip)
+    assert torch.equal(
+        apply_augmentation(frames, sample.augmentation, size=CLIP.crop_size),
+        sample.clips[CLIP.name],
+    )
 
 
 def test_a_broken_video_is_named_and_not_replaced(index):
@@ -297,13 +307,12 @@ def test_batches_are_the_same_with_and_without_workers(index):
         )
 
     for here, there in zip(load(0), load(2), strict=True):
-        assert torch.equal(here.clips, there.clips)
-        for kind in ("other_clips", "plain_clips"):
+        for kind in ("clips", "plain_clips"):
             clips, same = getattr(here, kind), getattr(there, kind)
             assert clips.keys() == same.keys() != set()
             assert all(torch.equal(clips[name], same[name]) for name in clips)
         assert here.view_keys == there.view_keys
-        assert here.views == there.views
+        assert here.augmentations == there.augmentations
         assert here.bad == there.bad
 
 
@@ -312,7 +321,7 @@ def test_a_frame_cache_changes_nothing(index, tmp_path):
     plain, cached = make_dataset(index), make_dataset(index, caches=[cache])
     for position in range(8):
         request = ClipRequest(0, position % 3, 1, position)
-        assert torch.equal(plain[request].clip, cached[request].clip)
+        assert torch.equal(plain[request].clips[CLIP.name], cached[request].clips[CLIP.name])
     request = ClipRequest(0, 3, 0, 0)
     assert cached[request] == plain[request]
 

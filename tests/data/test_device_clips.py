@@ -37,15 +37,14 @@ def make_batch(index, requests, **options):
 
 
 def assert_equal(batch, expected):
-    assert torch.equal(batch.clips, expected.clips)
-    for kind in ("other_clips", "plain_clips"):
+    for kind in ("clips", "plain_clips"):
         clips, others = getattr(batch, kind), getattr(expected, kind)
         assert clips.keys() == others.keys()
         assert all(torch.equal(clips[name], others[name]) for name in clips)
     assert torch.equal(batch.labels, expected.labels)
     assert torch.equal(batch.frame_indices, expected.frame_indices)
-    assert (batch.views, batch.view_keys, batch.bad) == (
-        expected.views, expected.view_keys, expected.bad
+    assert (batch.augmentations, batch.view_keys, batch.bad) == (
+        expected.augmentations, expected.view_keys, expected.bad
     )  # fmt: skip
 
 
@@ -55,8 +54,7 @@ def test_clips_that_are_cut_on_the_device_are_those_of_a_worker(index, num_clips
     index = replace(index, mirror_labels=mirror_labels)
     requests = [ClipRequest(0, p % 3, 0, p * num_clips, num_clips) for p in range(6)]
     uncut = make_batch(index, requests, cuts_on_device=True)
-    assert uncut.clips.numel() == 0
-    assert uncut.other_clips == uncut.plain_clips == {}
+    assert uncut.clips == uncut.plain_clips == {}
     batch = uncut.to("cpu")
     assert batch.uncut is None
     assert_equal(batch, make_batch(index, requests))
@@ -66,7 +64,7 @@ def test_the_frames_of_a_decode_travel_once_and_small_ones_are_padded(index):
     requests = [ClipRequest(0, 0, 0, 0, num_clips=3), ClipRequest(0, 1, 0, 3, num_clips=3)]
     uncut = make_batch(index, requests, cuts_on_device=True).uncut
     assert uncut.frames.shape[1:] == (40, 80, 3)  # the one is 40 x 53, the other 40 x 80
-    tables = [uncut.clip, *uncut.others.values(), *uncut.plain.values()]
+    tables = [*uncut.clips.values(), *uncut.plain_clips.values()]
     for rows in (slice(0, 3), slice(3, 6)):
         used = torch.cat([cuts.rows[rows].flatten() for cuts in tables]).unique()
         assert used.tolist() == list(range(int(used[0]), int(used[-1]) + 1))
@@ -82,7 +80,7 @@ def test_a_batch_of_bad_videos_is_empty(index):
 def test_pinning_reaches_the_frames(index, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.to("meta"))
     uncut = make_batch(index, [ClipRequest(0, 0, 0, 0)], cuts_on_device=True).pin_memory().uncut
-    tables = [uncut.clip, *uncut.others.values(), *uncut.plain.values()]
+    tables = [*uncut.clips.values(), *uncut.plain_clips.values()]
     tensors = [uncut.frames, *(cuts.rows for cuts in tables)]
     assert [tensor.device.type for tensor in tensors] == ["meta"] * 5
 

@@ -134,11 +134,12 @@ def test_clips_do_not_depend_on_the_number_of_workers(index, num_workers):
     here, there = (load_clips(ClipDataset, index, n) for n in (0, num_workers))
     assert len(here) == 5
     for one, other in zip(here, there, strict=True):
-        assert torch.equal(one.clips, other.clips)
-        assert one.plain_clips.keys() == {CLIP.name}
+        assert one.clips.keys() == one.plain_clips.keys() == {CLIP.name}
+        assert torch.equal(one.main, other.main)
         assert torch.equal(one.plain_clips[CLIP.name], other.plain_clips[CLIP.name])
         assert torch.equal(one.record_ids, other.record_ids)
-        assert (one.views, one.view_keys, one.bad) == (other.views, other.view_keys, other.bad)
+        assert (one.augmentations, one.view_keys) == (other.augmentations, other.view_keys)
+        assert one.bad == other.bad
 
 
 def test_a_lost_clip_changes_no_other(index, misbehaving):
@@ -150,8 +151,9 @@ def test_a_lost_clip_changes_no_other(index, misbehaving):
         keeps = one.record_ids != 1
         num_lost += int((~keeps).sum())
         assert other.bad.count(lost) == (~keeps).sum()
-        assert torch.equal(one.clips[keeps], other.clips)
-        assert [view for view, k in zip(one.views, keeps, strict=True) if k] == list(other.views)
+        assert torch.equal(one.main[keeps], other.main)
+        kept = [a for a, keep in zip(one.augmentations, keeps, strict=True) if keep]
+        assert kept == list(other.augmentations)
     assert num_lost == 2
 
 
@@ -162,7 +164,7 @@ def test_test_views_do_not_depend_on_the_workers(index):
         list(load(dataset, batches, num_workers=n, collate=collate_views)) for n in (0, 1)
     )
     for one, other in zip(here, there, strict=True):
-        assert torch.equal(one.clips, other.clips)
+        assert torch.equal(one.clips[CLIP.name], other.clips[CLIP.name])
         assert torch.equal(one.counts, other.counts)
         assert torch.equal(one.record_ids, other.record_ids)
         assert one.bad == other.bad

@@ -86,7 +86,7 @@ def test_mixed_clips_are_learnt_with_mixed_labels_of_their_own_dataset(
     batch = make_batch((0, 1, 0, 1))
     batch.labels[:] = torch.tensor([2, 4, 1, 0])
     output = ClassificationTask(model, {"a": 1.0, "b": 0.5})(batch)
-    embedding = model(apply_mix(to_float(batch.clips), mix)).embedding
+    embedding = model({"clip": apply_mix(batch.main / 255, mix)}).embedding
     expected = 0.0
     for b, name in enumerate("abab"):
         logits = joined.classify_all(embedding) if is_joined else model.classify(embedding, name)

@@ -7,7 +7,7 @@ import torch
 
 from videokd.distill.ensemble import EnsembleTask, ExpertEnsemble
 from videokd.distill.mixup import MixParams, apply_mix
-from videokd.distill.tasks import ClassificationTask, MixOptions, to_float
+from videokd.distill.tasks import ClassificationTask, MixOptions
 
 MIX = MixParams(torch.tensor([1, 0, 3, 2]), torch.tensor([0.75, 0.5, 1.0, 0.0]), None)
 
@@ -18,10 +18,11 @@ def logits_only(make_classifier, make_objective):
     return {"teacher": make_classifier(), "objective": make_objective(levels=["embedding"])}
 
 
-def _with_small_clips(batch, kind="other_clips"):
-    """Return a batch that also holds clips of half the frames and half the size, as "small"."""
-    small = batch.clips[:, :, ::2, ::2, ::2].contiguous()
-    return replace(batch, clip_name="main", **{kind: {"small": small}})
+def _with_small_clips(batch, kind="clips"):
+    """Return a batch of clips "main" that also holds half their frames and size, as "small"."""
+    clips = {"main": batch.main}
+    small = {"small": batch.main[:, :, ::2, ::2, ::2].contiguous()}
+    return replace(batch, **{"clips": clips, kind: {**clips, **small}})
 
 
 def _with_names(task, teacher="small"):
@@ -35,11 +36,11 @@ def test_student_and_teacher_see_clips_of_their_own_shape(
     make_student_task, logits_only, make_batch, is_fixed
 ):
     task = _with_names(make_student_task(**logits_only, is_fixed=is_fixed))
-    kind = "plain_clips" if is_fixed else "other_clips"
+    kind = "plain_clips" if is_fixed else "clips"
     batch = _with_small_clips(make_batch(), kind)
     seen = _watch_backbones(task, batch)
-    assert torch.equal(seen[0], to_float(batch.clips))
-    assert torch.equal(seen[1], to_float(getattr(batch, kind)["small"]))
+    assert torch.equal(seen[0], batch.main / 255)
+    assert torch.equal(seen[1], getattr(batch, kind)["small"] / 255)
 
 
 def _watch_backbones(task, batch):
@@ -65,8 +66,8 @@ def test_experts_of_a_joint_teacher_see_clips_of_their_own_shape(
             lambda _, args, name=name: seen.update({name: args[0]})
         )
     assert task(batch).loss.isfinite()
-    assert torch.equal(seen["a"], to_float(batch.other_clips["small"]))
-    assert torch.equal(seen["b"], to_float(batch.clips))
+    assert torch.equal(seen["a"], batch.clips["small"] / 255)
+    assert torch.equal(seen["b"], batch.main / 255)
     joint = ClassificationTask(teacher, {"a": 1.0, "b": 1.0})
     seen.clear()
     assert joint(batch).loss.isfinite()
@@ -84,11 +85,11 @@ def test_clips_of_several_shapes_are_mixed_alike(
     task = _with_names(make_student_task(**logits_only))
     batch = _with_small_clips(make_batch())
     student, teacher = _watch_backbones(task, batch)
-    assert torch.equal(student, apply_mix(to_float(batch.clips), mix))
+    assert torch.equal(student, apply_mix(batch.main / 255, mix))
     # Half the size: edges at 4, 14 and 6, 14 come to 2, 7 and 3, 7; those at 3 and 31 to 2 and 16.
     small = torch.tensor([[0, 0, 0, 0], [2, 3, 5, 4], [0, 2, 16, 14], [16, 0, 0, 3]])
     halved = replace(mix, boxes=None if boxes is None else small, clip_size=None)
-    assert torch.equal(teacher, apply_mix(to_float(batch.other_clips["small"]), halved))
+    assert torch.equal(teacher, apply_mix(batch.clips["small"] / 255, halved))
 
 
 def test_each_expert_sees_clips_of_its_own_shape(make_classifier, make_batch):
@@ -96,8 +97,8 @@ def test_each_expert_sees_clips_of_its_own_shape(make_classifier, make_batch):
     dims = dict.fromkeys(experts, experts["a"].backbone.embedding_dim)
     ensemble = ExpertEnsemble(experts, dims, dataset="b", num_classes=4)
     batch = make_batch((0,) * 4, num_classes=4)
-    small = batch.clips[..., ::2, ::2].contiguous()
-    batch = replace(batch, clip_name="main", other_clips={"small": small})
+    small = batch.main[..., ::2, ::2].contiguous()
+    batch = replace(batch, clips={"main": batch.main, "small": small})
     seen = {}
     for name, clip_name in {"a": "main", "b": "small"}.items():
         network = ensemble.experts[name].module
@@ -106,5 +107,5 @@ def test_each_expert_sees_clips_of_its_own_shape(make_classifier, make_batch):
             lambda _, args, name=name: seen.update({name: args[0]})
         )
     assert EnsembleTask(ensemble)(batch).loss.isfinite()
-    assert torch.equal(seen["a"], to_float(batch.clips))
-    assert torch.equal(seen["b"], to_float(small))
+    assert torch.equal(seen["a"], batch.main / 255)
+    assert torch.equal(seen["b"], small / 255)

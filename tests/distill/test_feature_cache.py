@@ -165,7 +165,7 @@ def test_tasks_learn_the_same_with_a_cache_and_ask_once_per_view(make_cached_tas
     plain = copy.deepcopy(task)
     plain.cache = plain.expert_cache = None
     seen = []
-    frozen.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    frozen.register_forward_pre_hook(lambda module, args: seen.append(len(args[0]["clip"])))
     assert _train(task, batches) == pytest.approx(_train(plain, batches), rel=1e-4)
     assert seen == [3, 3, 3, 3]
 
@@ -174,16 +174,16 @@ def test_tasks_learn_the_same_with_a_cache_and_ask_once_per_view(make_cached_tas
 def make_views(make_batch):
     """``make_views(rows)``: batches of fixed views, each with its own clip, by number."""
     whole = make_batch((0,) * 12)
-    plain = make_batch((0,) * 12, seed=1).clips
+    plain = make_batch((0,) * 12, seed=1).main
 
     def make(rows):
         return [
             replace(
                 whole,
-                clips=whole.clips[row],
+                clips={"clip": whole.main[row]},
                 labels=whole.labels[row],
                 dataset_ids=whole.dataset_ids[row],
-                plain_clips={"p": plain[row]},
+                plain_clips={"clip": plain[row]},
                 # Two views of each of six videos.
                 view_keys=tuple(ViewKey(0, number // 2, number % 2) for number in row),
             )

@@ -41,7 +41,7 @@ def _gradients(task, batch, **options):
 
 
 def test_clips_become_floats_between_0_and_1(make_batch):
-    clips = to_float(make_batch().clips)
+    clips = to_float(make_batch().clips)["clip"]
     assert clips.dtype == torch.float32
     assert (clips.min().item(), clips.max().item()) == (0.0, 1.0)
 
@@ -215,16 +215,16 @@ def test_the_teacher_sees_the_students_clip_or_in_fixed_teaching_the_plain_one(
     make_student_task, make_batch, is_fixed
 ):
     task = make_student_task(is_fixed=is_fixed)
-    batch = replace(make_batch(), plain_clips={"p": make_batch(seed=1).clips})
+    batch = replace(make_batch(), plain_clips=make_batch(seed=1).clips)
     (student,), (teacher,) = _watch(task, batch)
-    assert torch.equal(student, to_float(batch.clips))
-    assert torch.equal(teacher, to_float(batch.all_plain_clips if is_fixed else batch.clips))
+    assert torch.equal(student, batch.main / 255)
+    assert torch.equal(teacher, (batch.plain_clips if is_fixed else batch.clips)["clip"] / 255)
 
 
 def _watch(task, batch):
     seen = [], []
     for module, clips in zip((task.model, task.teacher.module), seen, strict=True):
-        module.register_forward_pre_hook(lambda _, args, clips=clips: clips.append(args[0]))
+        module.register_forward_pre_hook(lambda _, args, clips=clips: clips.append(args[0]["clip"]))
     task(batch)
     return seen
 
@@ -260,7 +260,7 @@ def test_mixed_clips_are_the_same_for_teacher_and_student(make_student_task, mak
     batch = make_batch()
     (student,), (teacher,) = _watch(make_student_task(), batch)
     assert torch.equal(student, teacher)
-    assert torch.equal(student, apply_mix(to_float(batch.clips), mixed))
+    assert torch.equal(student, apply_mix(batch.main / 255, mixed))
 
 
 def test_a_mix_is_drawn_anew_at_each_step_as_the_options_say(make_student_task, make_batch):
@@ -268,7 +268,7 @@ def test_a_mix_is_drawn_anew_at_each_step_as_the_options_say(make_student_task, 
     task = make_student_task(mixing=MixOptions(mixup_alpha=0.8))
     first, second = (_watch(task, batch)[0][0] for _ in range(2))
     assert not torch.equal(first, second)
-    assert not torch.equal(first, to_float(batch.clips))
+    assert not torch.equal(first, batch.main / 255)
     assert MixOptions().draw(batch) is None
     assert MixOptions(cutmix_alpha=1.0).draw(batch).boxes is not None
     assert MixOptions(mixup_alpha=1.0).draw(batch).boxes is None
@@ -291,7 +291,7 @@ def test_the_student_learns_labels_mixed_like_its_clips(
 ):
     task = make_student_task(objective=make_objective(w_kd=0.0, w_feat=0.0, w_ce=1.0)).eval()
     batch = make_batch()
-    embedding = task.model(apply_mix(to_float(batch.clips), mixed)).embedding
+    embedding = task.model({"clip": apply_mix(batch.main / 255, mixed)}).embedding
     log_p = task.model.classify(embedding, "a").log_softmax(dim=1)
     rows = [
         -(weight * log_p[b, batch.labels[b]] + (1 - weight) * log_p[b, batch.labels[partner]])

@@ -18,7 +18,7 @@ from torch import nn
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from videokd.cli.common import run_tool  # noqa: E402
-from videokd.data.augment import ViewParams  # noqa: E402
+from videokd.data.augment import Augmentation  # noqa: E402
 from videokd.data.batch import BadVideo, ClipBatch  # noqa: E402
 from videokd.distill.objective import DistillObjective, DistillOptions  # noqa: E402
 from videokd.distill.tasks import ClassificationTask, StudentTask  # noqa: E402
@@ -114,13 +114,13 @@ def make_batch(
     lost = {0, 1} if step % 2 else set()
     kept = [position for position in positions if position not in lost]
     bad = tuple(BadVideo(0, p, f"{step}-{p}.avi", "gone") for p in positions if p in lost)
-    view = ViewParams(crop=(0, 0, 1, 1))
+    augmentation = Augmentation(crop=(0, 0, 1, 1))
     return ClipBatch(
-        clips[kept],
+        {"clip": clips[kept]},
         labels[kept],
         dataset_ids[kept],
         torch.arange(BATCH_SIZE)[kept],
-        (view,) * len(kept),
+        (augmentation,) * len(kept),
         torch.zeros(len(kept), shape[0], dtype=torch.int64),
         bad,
     )

@@ -45,7 +45,7 @@ class Steep(nn.Module):
 
     def forward(self, batch, progress):
         self.num_clips.append(len(batch))
-        logits = self.net(batch.clips.float().mean(dim=(3, 4)).flatten(1) / 255)
+        logits = self.net(batch.main.float().mean(dim=(3, 4)).flatten(1) / 255)
         step = round(progress * SETTINGS.num_steps)
         loss = F.cross_entropy(logits, batch.labels)
         loss = loss * (torch.inf if step in self.bad_steps else 1.0)

@@ -45,7 +45,7 @@ class TinyTask(nn.Module):
 
     def forward(self, batch, progress):
         assert self.training
-        logits = self.net(batch.clips.float().mean(dim=(3, 4)).flatten(1) / 255)
+        logits = self.net(batch.main.float().mean(dim=(3, 4)).flatten(1) / 255)
         loss = F.cross_entropy(logits, batch.labels)
         terms = {"ce": loss.detach(), "twice": 2 * loss.detach()}
         correct = logits.argmax(1) == batch.labels

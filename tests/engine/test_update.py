@@ -40,7 +40,7 @@ class Line(nn.Module):
         self.seen = []
 
     def forward(self, batch, progress):
-        clips = batch.clips.float().mean(dim=(3, 4)).flatten(1) / 255
+        clips = batch.main.float().mean(dim=(3, 4)).flatten(1) / 255
         clips = self.spoil(clips, None) if self.spoil.__name__ == "input" else clips
         self.seen.append(len(batch))
         logits = self.layer(self.phi(self.norm(clips)))

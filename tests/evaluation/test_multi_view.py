@@ -18,7 +18,7 @@ class FakeModel(nn.Module):
     def forward(self, clips):
         assert not self.training
         assert torch.is_inference_mode_enabled()
-        return SimpleNamespace(embedding=clips.mean(dim=(1, 2, 3, 4))[:, None])
+        return SimpleNamespace(embedding=clips["2x1x4"].mean(dim=(1, 2, 3, 4))[:, None])
 
     def classify(self, embedding, dataset):
         sign = {"a": 1.0, "b": -1.0}[dataset]
@@ -29,7 +29,7 @@ def _batch(values, labels, first_id, bad=()):
     """Videos of one view per number in 0 .. 255."""
     clips = [torch.full((3, 2, 4, 4), value) for views in values for value in views]
     return ViewBatch(
-        torch.stack(clips).to(torch.uint8) if clips else torch.empty(0, 3, 0, 0, 0).byte(),
+        {"2x1x4": torch.stack(clips).to(torch.uint8)} if clips else {},
         torch.tensor([len(views) for views in values], dtype=torch.int64),
         torch.tensor(labels, dtype=torch.int64),
         torch.arange(first_id, first_id + len(values)),
@@ -93,7 +93,7 @@ class FakeTeacher(FakeModel):
 def test_a_model_of_several_shapes_gets_the_views_of_all_of_them():
     batch = _batch([[0, 51], [255, 204]], [0, 1], 0)
     small = torch.full((4, 3, 1, 2, 2), 51, dtype=torch.uint8)
-    batch = replace(batch, clip_name="2x1x4", other_clips={"1x1x2": small})
+    batch = replace(batch, clips={**batch.clips, "1x1x2": small})
     predictions = predict_views(
         FakeTeacher(), "a", [batch], device=torch.device("cpu"), after_batch=lambda _: None
     )
@@ -122,8 +122,9 @@ class CountingModel(nn.Module):
         self.sizes = []
 
     def forward(self, clips):
-        self.sizes.append(len(clips))
-        return SimpleNamespace(embedding=self.conv(clips).mean(dim=(2, 3, 4)))
+        (own,) = clips.values()
+        self.sizes.append(len(own))
+        return SimpleNamespace(embedding=self.conv(own).mean(dim=(2, 3, 4)))
 
     def classify(self, embedding, dataset):
         return self.head(embedding)
@@ -135,7 +136,7 @@ class CountingModel(nn.Module):
 def test_views_go_through_the_network_in_parts_of_bounded_size(monkeypatch, max_views, sizes):
     generator = torch.Generator().manual_seed(0)
     clips = torch.randint(0, 256, (60, 3, 4, 16, 16), dtype=torch.uint8, generator=generator)
-    batch = replace(_batch([[0] * 30, [0] * 30], [0, 1], 0), clips=clips)
+    batch = replace(_batch([[0] * 30, [0] * 30], [0, 1], 0), clips={"4x1x16": clips})
     options = {"device": torch.device("cpu"), "after_batch": lambda _: None}
     whole, parts = CountingModel(), CountingModel()
     expected = predict_views(whole, "a", [batch], **options)

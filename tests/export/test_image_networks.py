@@ -48,7 +48,7 @@ def test_weights_and_sidecar_rebuild_the_student(export, preprocessing, name):
     network = build_network(sidecar.architecture, state, num_classes=3, preprocessing=preprocessing)
     clips = torch.rand(2, 3, 4, 32, 32)
     with torch.no_grad():
-        expected = model.classify(model(clips).embedding, "toy")
+        expected = model.classify(model({"clip": clips}).embedding, "toy")
         assert torch.equal(network(clips), expected)
 
 

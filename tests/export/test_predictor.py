@@ -4,7 +4,7 @@ import shutil
 import pytest
 import torch
 
-from videokd.data.augment import ViewParams, apply_view
+from videokd.data.augment import Augmentation, apply_augmentation
 from videokd.data.decode import open_video
 from videokd.data.sampling import clip_frame_indices, uniform_clip_starts, uniform_crop_boxes
 from videokd.export import Predictor
@@ -32,7 +32,7 @@ def slow_probs(model, video, box_size=32):
             indices = clip_frame_indices(start, 12, num_frames=4, sampling_rate=2)
             frames = reader.get_frames(indices.tolist(), short_side=36)
             for box in uniform_crop_boxes(36, 48, size=box_size, num_crops=3):
-                views.append(apply_view(frames, ViewParams(box), size=32).float() / 255)
+                views.append(apply_augmentation(frames, Augmentation(box), size=32).float() / 255)
     return _mean_probs(model, views)
 
 
@@ -40,7 +40,9 @@ def _mean_probs(model, views):
     precision, was_training, model.precision = model.precision, model.training, "float32"
     with torch.no_grad():
         model.eval()
-        probs = [model.classify(model(v[None]).embedding, "toy").softmax(1) for v in views]
+        probs = [
+            model.classify(model({"clip": v[None]}).embedding, "toy").softmax(1) for v in views
+        ]
     model.precision = precision
     model.train(was_training)
     return torch.cat(probs).mean(0)
@@ -75,7 +77,9 @@ def test_views_follow_the_rules_of_the_test(folder, model, video):
         # 12 frames, clips of 10: they start at 0, 1 and 2.
         for start in range(3):
             frames = reader.get_frames(range(start, start + 10, 3), short_side=36)
-            views.append(apply_view(frames, ViewParams((2, 8, 32, 32)), size=32).float() / 255)
+            views.append(
+                apply_augmentation(frames, Augmentation((2, 8, 32, 32)), size=32).float() / 255
+            )
     expected = _mean_probs(model, views)
     assert dict(zip(prediction.labels, prediction.probs, strict=True)) == pytest.approx(
         dict(zip(("jump", "run", "sit"), expected.tolist(), strict=True)), abs=1e-5

@@ -20,7 +20,7 @@ def float32_logits(model, clips):
     precision, was_training = model.precision, model.training
     model.precision = "float32"
     with torch.no_grad():
-        logits = model.eval().classify(model(clips).embedding, "toy")
+        logits = model.eval().classify(model({"clip": clips}).embedding, "toy")
     model.precision = precision
     model.train(was_training)
     return logits

@@ -46,7 +46,10 @@ def make_joint(make_classifier) -> Callable[..., JointTeacher]:
             if name not in experts:
                 num_frames, crop_size = seen[name]
                 experts[name] = make_classifier(
-                    ARCHS[name], num_frames=num_frames, crop_size=crop_size, clip_name=name
+                    ARCHS[name],
+                    num_frames=num_frames,
+                    crop_size=crop_size,
+                    clip_name=name if expert_clips else "clip",
                 )
                 for parameter in experts[name].parameters():
                     parameter.data.add_(0.1 * torch.randn_like(parameter))  # some start at zero

@@ -29,7 +29,7 @@ def test_shapes_are_the_students_own_for_even_and_odd_clips(
     make_joint, make_classifier, topology, clip, levels
 ):
     student = make_classifier("r2plus1d_18")
-    clips = torch.rand(2, 3, clip[0], clip[1], clip[1])
+    clips = {"clip": torch.rand(2, 3, clip[0], clip[1], clip[1])}
     joint = make_joint(levels=levels, clip=clip, topology=topology)
     features, expected = joint(clips), student(clips)
     assert tuple(features.levels) == levels
@@ -47,12 +47,12 @@ def test_experts_of_other_clips_are_brought_to_the_students_shapes(
     clips = {name: torch.rand(2, 3, t, px, px) for name, (t, px) in sizes.items()}
     seen = joint.see(clips)
     for name, expert in joint.experts.items():
-        expected = expert(clips[name])
+        expected = expert(clips)
         assert torch.equal(seen[name].embedding, expected.embedding)
         for level, features in seen[name].levels.items():
             assert features.shape[1:] == joint.expert_shapes[name].levels[level]
     features = joint(clips)
-    expected = make_classifier("r2plus1d_18")(torch.rand(2, 3, 4, 32, 32))
+    expected = make_classifier("r2plus1d_18")({"clip": torch.rand(2, 3, 4, 32, 32)})
     for level in ALL_LEVELS:
         assert features.levels[level].shape == expected.levels[level].shape
     # Every expert's clips count.
@@ -65,14 +65,14 @@ def test_experts_of_other_clips_are_brought_to_the_students_shapes(
 @pytest.mark.parametrize("order", ["c", "abc"])
 def test_any_number_of_experts_is_fused(make_joint, topology, order):
     joint = make_joint(tuple(order), topology=topology)
-    features = joint(torch.rand(2, 3, 4, 32, 32))
+    features = joint({"clip": torch.rand(2, 3, 4, 32, 32)})
     assert list(joint.fusions["stage2"].adaptors) == list(order)
     assert all(x.isfinite().all() for x in (*features.levels.values(), features.embedding))
 
 
 def test_each_dataset_gets_logits_of_its_own_classes(make_joint):
     joint = make_joint()
-    embedding = joint(torch.rand(2, 3, 4, 32, 32)).embedding
+    embedding = joint({"clip": torch.rand(2, 3, 4, 32, 32)}).embedding
     for name, num_classes in NUM_CLASSES.items():
         assert joint.classify(embedding, name).shape == (2, num_classes)
 
@@ -87,7 +87,7 @@ def _classify_all(joint, clips):
 @pytest.mark.parametrize("fine_tune", FINE_TUNES)
 def test_logits_reach_every_trainable_parameter(make_joint, topology, standardise, fine_tune):
     joint = make_joint(topology=topology, standardise=standardise, fine_tune=fine_tune).train()
-    logits = _classify_all(joint, torch.rand(4, 3, 4, 32, 32))
+    logits = _classify_all(joint, {"clip": torch.rand(4, 3, 4, 32, 32)})
     (logits * torch.randn_like(logits)).sum().backward()
     trainable = {name: p for name, p in joint.named_parameters() if p.requires_grad}
     silent = [name for name, p in trainable.items() if p.grad is None or not p.grad.any()]
@@ -101,7 +101,7 @@ def test_logits_reach_every_trainable_parameter(make_joint, topology, standardis
 def test_in_a_trunk_only_what_it_sees_of_the_experts_is_trained(make_joint, order, levels):
     for fine_tune in ("last_stage", "all"):
         joint = make_joint(order, levels=levels, topology="trunk", fine_tune=fine_tune).train()
-        _classify_all(joint, torch.rand(4, 3, 4, 32, 32)).pow(2).sum().backward()
+        _classify_all(joint, {"clip": torch.rand(4, 3, 4, 32, 32)}).pow(2).sum().backward()
         for name, parameter in joint.experts.named_parameters():
             assert (parameter.grad is not None) == parameter.requires_grad, name
 
@@ -113,7 +113,9 @@ def _step(joint, num_steps=3):
     for _ in range(num_steps):
         joint.train()
         optimizer.zero_grad()
-        _classify_all(joint, torch.rand(4, 3, 4, 32, 32)).logsumexp(dim=1).sum().backward()
+        _classify_all(joint, {"clip": torch.rand(4, 3, 4, 32, 32)}).logsumexp(
+            dim=1
+        ).sum().backward()
         optimizer.step()
 
 
@@ -162,13 +164,13 @@ def test_fine_tuned_experts_are_in_the_state(make_joint):
     joint, fresh = (make_joint(fine_tune="last_stage") for _ in range(2))
     _step(joint)
     fresh.load_state_dict(joint.state_dict())
-    clips = torch.rand(2, 3, 4, 32, 32)
+    clips = {"clip": torch.rand(2, 3, 4, 32, 32)}
     assert torch.equal(fresh.eval()(clips).embedding, joint.eval()(clips).embedding)
 
 
 def test_what_was_seen_can_be_kept_and_fused_later(make_joint):
     joint = make_joint(levels=("stage2", "stage4")).eval()
-    clips = torch.rand(3, 3, 4, 32, 32)
+    clips = {"clip": torch.rand(3, 3, 4, 32, 32)}
     seen = joint.see(clips)
     assert {name: list(f.levels) for name, f in seen.items()} == {
         name: ["stage2", "stage4"] for name in ("a", "b")
@@ -185,7 +187,7 @@ def test_what_was_seen_can_be_kept_and_fused_later(make_joint):
 
 def test_a_trunk_sees_one_level(make_joint):
     joint = make_joint(levels=("stage2", "stage4"), topology="trunk")
-    seen = joint.see(torch.rand(2, 3, 4, 32, 32))
+    seen = joint.see({"clip": torch.rand(2, 3, 4, 32, 32)})
     assert [list(features.levels) for features in seen.values()] == [["stage2"], ["stage2"]]
 
 
@@ -204,7 +206,7 @@ def test_permuted_experts_permute_the_adaptors_slices_and_nothing_else(
             for name, value in forward.state_dict().items()
         }
     )
-    clips = torch.rand(2, 3, 4, 32, 32)
+    clips = {"clip": torch.rand(2, 3, 4, 32, 32)}
     expected, features = forward.eval()(clips), backward.eval()(clips)
     for level, value in expected.levels.items():
         torch.testing.assert_close(features.levels[level], value, rtol=1e-4, atol=1e-4)
@@ -225,7 +227,7 @@ def test_a_dropped_expert_is_missing_at_every_level_of_its_clip(make_joint):
     for module in joint.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.eval()  # batch statistics would tie the clips together
-    seen = joint.see(torch.rand(8, 3, 4, 32, 32))
+    seen = joint.see({"clip": torch.rand(8, 3, 4, 32, 32)})
     torch.manual_seed(1)
     weights = draw_expert_weights(8, 2, probability=0.5, device=torch.device("cpu"))
     outputs = [_fuse(joint, seen)]
@@ -248,7 +250,7 @@ def _fuse(joint, seen):
 def test_no_expert_is_dropped_in_evaluation(make_joint):
     joint, plain = make_joint(expert_drop=0.9), make_joint()
     plain.load_state_dict(joint.state_dict())
-    clips = torch.rand(2, 3, 4, 32, 32)
+    clips = {"clip": torch.rand(2, 3, 4, 32, 32)}
     assert torch.equal(joint.eval()(clips).embedding, plain.eval()(clips).embedding)
 
 
@@ -276,7 +278,7 @@ def test_a_trunks_experts_need_its_lowest_level_only(make_classifier):
         dropout=0.0,
         options=FusionOptions(topology="trunk"),
     )
-    assert joint(torch.rand(2, 3, 4, 32, 32)).levels["stage2"].shape == (2, 16, 2, 8, 8)
+    assert joint({"clip": torch.rand(2, 3, 4, 32, 32)}).levels["stage2"].shape == (2, 16, 2, 8, 8)
 
 
 @pytest.mark.parametrize("levels", [("stage3", "stage2"), ("stage2", "stage2")])

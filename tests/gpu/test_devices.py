@@ -31,7 +31,7 @@ def _step(task, batch):
     # Copied before the step: on CUDA, Nesterov momentum is added to the gradients in place.
     gradient = torch.cat([p.grad.flatten() for p in parameters.values() if p.grad is not None])
     optimizer.step()
-    assert all(p.device == batch.clips.device for p in parameters.values())
+    assert all(p.device == batch.labels.device for p in parameters.values())
     return loss.detach().cpu(), gradient.cpu()
 
 
@@ -156,11 +156,11 @@ def test_a_training_goes_on_where_it_stopped(make_task, make_batch, device, tmp_
 
 def test_scores_of_views_are_those_of_the_cpu(make_classifier, device):
     model = make_classifier("r3d_18").eval()
-    clips = torch.randint(256, (6, 3, 4, 32, 32), dtype=torch.uint8)
+    clips = {"clip": torch.randint(256, (6, 3, 4, 32, 32), dtype=torch.uint8)}
     batch = ViewBatch(
         clips, torch.tensor([3, 3]), torch.tensor([0, 2]), torch.tensor([0, 1]), bad=()
     )
     with torch.no_grad():
-        expected = model.classify(model(clips.float() / 255).embedding, "a").view(2, 3, 3)
+        expected = model.classify(model(to_float(clips)).embedding, "a").view(2, 3, 3)
     found = predict_views(model.to(device), "a", [batch], device=device, after_batch=lambda _: None)
     torch.testing.assert_close(torch.from_numpy(found.logits), expected, rtol=1e-3, atol=1e-4)

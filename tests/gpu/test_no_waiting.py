@@ -159,7 +159,7 @@ def _train(task, batch, folder, after, *, fused=None):
     watch = Watch(
         folder,
         "training",
-        device=batch.clips.device,
+        device=batch.labels.device,
         frozen=[module for module in task.modules() if isinstance(module, Frozen)],
     )
 

@@ -6,12 +6,12 @@ import torch
 
 from videokd.data.augment import (
     OPS,
+    Augmentation,
     AugmentSpec,
     RandAugment,
     RandomErasing,
-    ViewParams,
-    apply_view,
-    apply_views_on_device,
+    apply_augmentation,
+    apply_augmentations_on_device,
 )
 
 
@@ -20,9 +20,11 @@ def _make_videos(count):
 
 
 def _apply_both(videos, views, device):
-    expected = torch.stack([apply_view(f, v, size=32) for f, v in zip(videos, views, strict=True)])
+    expected = torch.stack(
+        [apply_augmentation(f, v, size=32) for f, v in zip(videos, views, strict=True)]
+    )
     clips = torch.from_numpy(videos).permute(0, 4, 1, 2, 3).to(device)
-    return apply_views_on_device(clips, views, size=32).cpu(), expected
+    return apply_augmentations_on_device(clips, views, size=32).cpu(), expected
 
 
 def test_geometry_brightness_contrast_and_erasing_are_the_workers_bytes(device):
@@ -35,12 +37,12 @@ def test_geometry_brightness_contrast_and_erasing_are_the_workers_bytes(device):
 @pytest.mark.parametrize("name", OPS)
 def test_an_operation_differs_by_one_level_at_most(device, name):
     drawn = RandAugment(num_ops=200).draw(np.random.default_rng(0))
-    views = [ViewParams((4, 6, 50, 60), ops=(op,)) for op in drawn if op[0] == name][:4]
+    views = [Augmentation((4, 6, 50, 60), ops=(op,)) for op in drawn if op[0] == name][:4]
     made, expected = _apply_both(_make_videos(len(views)), views, device)
     assert (made.int() - expected.int()).abs().max() <= 1
 
 
 def test_saturation_differs_by_one_level_at_most(device):
-    views = [ViewParams((4, 6, 50, 60), saturation=factor) for factor in (0.2, 0.9, 1.8)]
+    views = [Augmentation((4, 6, 50, 60), saturation=factor) for factor in (0.2, 0.9, 1.8)]
     made, expected = _apply_both(_make_videos(3), views, device)
     assert (made.int() - expected.int()).abs().max() <= 1

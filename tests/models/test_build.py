@@ -99,7 +99,7 @@ def graphs(monkeypatch):
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_a_compiled_model_trains_and_scores_as_it_would_without(graphs, precision):
-    clips, results = torch.rand(2, 3, 4, 32, 32), []
+    clips, results = {"clip": torch.rand(2, 3, 4, 32, 32)}, []
     # The graphs that stand for kernels here are run twice by it, statistics and all.
     kept = {"CHECKPOINT_ACTIVATIONS": False}
     for is_compiled in (False, True):
@@ -121,7 +121,7 @@ def test_many_networks_of_a_family_are_compiled_in_one_process(graphs):
     for width in widths:
         model = _build(0, COMPILE=True, WIDTH_FACTOR=width, CHECKPOINT_ACTIVATIONS=False)
         for mode in (True, False):
-            model.train(mode)(torch.rand(2, 3, 4, 32, 32))
+            model.train(mode)({"clip": torch.rand(2, 3, 4, 32, 32)})
     assert len(graphs) == 2 * len(widths)
 
 
@@ -140,7 +140,7 @@ def test_a_fine_tuned_copy_of_a_compiled_expert_is_compiled(graphs):
             dropout=0.0,
             options=FusionOptions(fine_tune="all"),
         )
-        teacher.train()(torch.rand(2, 3, 4, 32, 32)).embedding.sum().backward()
+        teacher.train()({"clip": torch.rand(2, 3, 4, 32, 32)}).embedding.sum().backward()
         assert len(graphs) - num_before == is_compiled
         assert teacher.experts["a"].module is not expert
 
@@ -149,5 +149,5 @@ def test_a_compiled_models_weights_keep_their_names_and_its_copy_is_eager(graphs
     model = _build(0, COMPILE=True).eval()
     assert list(model.state_dict()) == list(_build(0).state_dict())
     with torch.no_grad():
-        copy.deepcopy(model)(torch.rand(1, 3, 4, 32, 32))
+        copy.deepcopy(model)({"clip": torch.rand(1, 3, 4, 32, 32)})
     assert graphs == []

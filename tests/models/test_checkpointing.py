@@ -122,7 +122,7 @@ def test_parts_that_are_tuned_are_those_of_the_plain_network(make_pair):
     networks = [Tuned(VideoClassifier(b, {"a": 3}), "last_stage") for b in make_pair("r3d_18")]
     gradients = []
     for tuned in networks:
-        tuned.train()(torch.ones(2, *CLIP)).embedding.sum().backward()
+        tuned.train()({"clip": torch.ones(2, *CLIP)}).embedding.sum().backward()
         gradients.append([p.grad for p in tuned.parameters() if p.requires_grad])
     assert len(gradients[0]) > 0
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))

@@ -18,24 +18,26 @@ def test_normalisation_inside_is_normalisation_by_hand(make_classifier, name):
     clips = torch.rand(2, 3, 4, 32, 32)
     by_hand = torch.stack([(clips[:, c] - mean[c]) / std[c] for c in range(3)], dim=1)
     with torch.no_grad():
-        torch.testing.assert_close(model(clips).embedding, model.backbone(by_hand).embedding)
+        torch.testing.assert_close(
+            model({"clip": clips}).embedding, model.backbone(by_hand).embedding
+        )
 
 
 def test_of_clips_of_several_shapes_a_network_takes_its_own(make_classifier):
     model = make_classifier(clip_name="4x2x32").eval()
     clips = torch.rand(2, 3, 4, 32, 32)
     with torch.no_grad():
-        alone = model(clips).embedding
+        alone = model({"4x2x32": clips}).embedding
         picked = model({"2x1x16": torch.rand(2, 3, 2, 16, 16), "4x2x32": clips}).embedding
     assert torch.equal(picked, alone)
-    with pytest.raises(ValueError, match="the network takes clips '4x2x32', there are 2x1x16, a"):
+    with pytest.raises(ValueError, match="the network takes clips '4x2x32', got 2x1x16, a"):
         model({"2x1x16": clips, "a": clips})
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_bf16_is_close_to_float32_and_logits_are_float32(make_classifier, name):
     model = make_classifier(name).eval()
-    clips = torch.rand(2, 3, 4, 32, 32)
+    clips = {"clip": torch.rand(2, 3, 4, 32, 32)}
     with torch.no_grad():
         expected = model(clips)
         model.precision = "bf16"
@@ -53,7 +55,7 @@ def test_channels_last_is_close_to_contiguous(make_classifier, name):
     contiguous = make_classifier(name).eval()
     last = make_classifier(name, memory_format="channels_last_3d").eval()
     last.load_state_dict(contiguous.state_dict())
-    clips = torch.rand(2, 3, 4, 32, 32)
+    clips = {"clip": torch.rand(2, 3, 4, 32, 32)}
     with torch.no_grad():
         expected, features = contiguous(clips), last(clips)
     for level in LEVEL_NAMES:

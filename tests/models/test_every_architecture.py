@@ -251,7 +251,7 @@ def _run_in(network, **options):
     """Return the features of the network as it is, and with options of VideoClassifier."""
     model = VideoClassifier(copy.deepcopy(network.backbone), {"a": 3}, **options).eval()
     with torch.no_grad():
-        return network.backbone(network.clips), model(network.clips)
+        return network.backbone(network.clips), model({"clip": network.clips})
 
 
 def _compile(network, mode, backend):

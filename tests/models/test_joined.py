@@ -22,7 +22,7 @@ def test_a_datasets_logits_are_its_slice_of_all_in_the_order_of_the_datasets(joi
 
 
 def test_features_are_those_of_the_classifier(joined):
-    clips = torch.rand(2, 3, 4, 32, 32)
+    clips = {"clip": torch.rand(2, 3, 4, 32, 32)}
     joined.eval()
     mine, own = joined(clips), joined.classifier(clips)
     assert torch.equal(mine.embedding, own.embedding)

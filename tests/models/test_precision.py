@@ -77,7 +77,7 @@ def test_networks_have_finite_gradients_where_clips_are_short(make_classifier, n
     model = make_classifier(
         name, num_frames=num_frames, precision="bf16", memory_format=memory_format
     )
-    features = model(torch.rand(4, 3, num_frames, 32, 32))
+    features = model({"clip": torch.rand(4, 3, num_frames, 32, 32)})
     # Every level is pulled in a random direction, as far as its size: as in distillation.
     maps = [value.float() for value in (*features.levels.values(), features.embedding)]
     sum(F.mse_loss(x, torch.randn_like(x)) for x in maps).backward()

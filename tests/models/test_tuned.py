@@ -22,7 +22,7 @@ def _train_on_top(tuned, num_steps=2):
     for _ in range(num_steps):
         tuned.train()
         optimizer.zero_grad()
-        tuned(torch.rand(4, 3, 4, 32, 32)).embedding.pow(2).sum().backward()
+        tuned({"clip": torch.rand(4, 3, 4, 32, 32)}).embedding.pow(2).sum().backward()
         optimizer.step()
 
 
@@ -81,7 +81,7 @@ def test_what_lies_above_the_highest_level_looked_at_is_not_trained(make_classif
 
 def test_results_are_the_models_own(make_classifier):
     model = make_classifier()
-    tuned, clips = Tuned(model, "all").eval(), torch.rand(2, 3, 4, 32, 32)
+    tuned, clips = Tuned(model, "all").eval(), {"clip": torch.rand(2, 3, 4, 32, 32)}
     assert torch.equal(tuned(clips).embedding, model(clips).embedding)
     assert list(tuned.state_dict()) == [f"module.{key}" for key in model.state_dict()]
 

@@ -48,7 +48,7 @@ def make_trained(make_run):
 
 def _outputs(model, dataset):
     with torch.no_grad():
-        features = model.eval()(CLIPS)
+        features = model.eval()({"4x4x32": CLIPS})
         return [*features.levels.values(), model.classify(features.embedding, dataset)]
 
 

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from videokd.distill.tasks import to_float
 from videokd.pipeline import step_cost
 from videokd.pipeline.dry_run import show_dry_run
 from videokd.pipeline.step_cost import StepCost, advise, make_batch, measure_step
@@ -39,7 +40,7 @@ def test_the_frozen_share_of_a_student_is_its_teachers_forward(make_run):
     run = make_run()
     training = run.plan.find("students/UCF")
     task = training.build_task(training.build_model()).train()
-    clips = make_batch(training, _num_classes(run)).clips.float() / 255
+    clips = to_float(make_batch(training, _num_classes(run)).clips)
     with FlopCounterMode(display=False) as counter:
         task.teacher(clips)
     cost = _measure(run, "students/UCF")
@@ -96,9 +97,9 @@ def test_memory_grows_with_the_batch_and_says_what_fits():
 def test_every_shape_that_the_models_take_is_in_the_batch(make_run):
     run = make_run("EXPERTS.HMDB.NUM_FRAMES", 2, "STUDENTS.UCF.CROP_SIZE", 16)
     batch = make_batch(run.plan.find("students/UCF"), _num_classes(run))
-    assert batch.clips.shape == (2, 3, 4, 16, 16)
-    shapes = {name: tuple(clips.shape) for name, clips in batch.other_clips.items()}
-    assert set(shapes.values()) == {(2, 3, 4, 32, 32), (2, 3, 2, 32, 32)}
+    main, *others = [tuple(clips.shape) for clips in batch.clips.values()]
+    assert main == (2, 3, 4, 16, 16)
+    assert set(others) == {(2, 3, 4, 32, 32), (2, 3, 2, 32, 32)}
 
 
 def test_a_dry_run_refuses_what_does_not_fit_and_says_what_would(make_run, monkeypatch):

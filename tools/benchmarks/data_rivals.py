@@ -126,7 +126,7 @@ def _read_barely(path: Path, wanted: Sequence[int]) -> int:
 
 def _row_of(sample: ClipSample) -> dict[str, Any]:
     first, last = sample.frame_indices[[0, -1]].tolist()
-    return {"span": (first, last + 1), "crop": sample.view.crop}
+    return {"span": (first, last + 1), "crop": sample.augmentation.crop}
 
 
 def _cut(row: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from benchmarks.data_counting import check_sample, count_decoding
 from benchmarks.data_videos import BenchmarkVideo
 from benchmarks.figures import Figure
 from benchmarks.timing import paired_ratios, time_interleaved
-from videokd.data.augment import ViewParams, apply_view
+from videokd.data.augment import Augmentation, apply_augmentation
 from videokd.data.dataset import open_record
 from videokd.data.sampling import clip_frame_indices, uniform_clip_starts, uniform_crop_boxes
 from videokd.data.test_views import ViewDataset, ViewSample
@@ -47,7 +47,7 @@ def read_at_once(video: BenchmarkVideo) -> Tensor:
     sample = views[0]
     check_sample(sample)
     assert isinstance(sample, ViewSample)
-    return sample.clips
+    return sample.clips[CLIP.name]
 
 
 def read_per_view(video: BenchmarkVideo) -> Tensor:
@@ -66,5 +66,5 @@ def read_per_view(video: BenchmarkVideo) -> Tensor:
             indices = clip_frame_indices(start, reader.num_frames, **shape)
             frames = reader.get_frames(indices.tolist(), short_side=CLIP.short_side)
         boxes = uniform_crop_boxes(*frames.shape[1:3], size=CLIP.crop_size, num_crops=NUM_CROPS)
-        views.append(apply_view(frames, ViewParams(boxes[crop]), size=CLIP.crop_size))
+        views.append(apply_augmentation(frames, Augmentation(boxes[crop]), size=CLIP.crop_size))
     return torch.stack(views)

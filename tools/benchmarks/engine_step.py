@@ -13,7 +13,7 @@ from benchmarks.figures import Figure
 from benchmarks.timing import paired_ratios
 from benchmarks.workloads import CPU_CASES, ModelCase
 from videokd.data.batch import ClipBatch
-from videokd.distill.tasks import ClassificationTask
+from videokd.distill.tasks import ClassificationTask, to_float
 from videokd.engine.optim import build_optimizer
 from videokd.engine.stop import StopRequest
 from videokd.engine.train import Learner, TrainSettings, train
@@ -134,7 +134,7 @@ def _make_step(model: VideoClassifier, batch: ClipBatch, num_steps: int) -> Call
     model.train()
 
     def do_step(step: int) -> None:
-        embedding = model(batch.clips.float() / 255).embedding
+        embedding = model(to_float(batch.clips)).embedding
         loss = F.cross_entropy(model.classify(embedding, "a"), batch.labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

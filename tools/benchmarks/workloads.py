@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from videokd.data.augment import ViewParams
+from videokd.data.augment import Augmentation
 from videokd.data.batch import ClipBatch
 from videokd.distill.tasks import to_float
 from videokd.engine.optim import build_optimizer
@@ -61,11 +61,11 @@ class ModelCase:
         size, side = self.batch_size, self.crop_size
         shape = (size, 3, self.num_frames, side, side)
         return ClipBatch(
-            torch.randint(256, shape, dtype=torch.uint8),
+            {"clip": torch.randint(256, shape, dtype=torch.uint8)},
             torch.randint(NUM_CLASSES, (size,)),
             torch.zeros(size, dtype=torch.int64),
             torch.arange(size),
-            (ViewParams(crop=(0, 0, side, side)),) * size,
+            (Augmentation(crop=(0, 0, side, side)),) * size,
             torch.arange(self.num_frames).repeat(size, 1),
             (),
         ).to(device)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from videokd.data.augment import ViewParams
+from videokd.data.augment import Augmentation
 from videokd.data.device_clips import UncutBatch, UncutSample, join_uncut
 
 
@@ -43,32 +43,29 @@ class ViewKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClipSample:
-    """One clip.
+    """The clips of one moment of a video, one for each shape that networks take.
 
     Args:
-        clip: (3, T, H, W) uint8.
+        clips: Name of a shape (``ClipSpec.name``) -> (3, T, H, W) uint8; the main clip first, then
+            the same moment and augmentation in the shapes that other networks take.
         label: Class id in the label set of its own dataset.
         dataset_id: Position of its index.
         record_id: Position of its record.
-        view: Parameters that made the clip from the decoded frames.
-        frame_indices: (T,) int64, source frames of the clip.
+        augmentation: Parameters that made the clips from the decoded frames.
+        frame_indices: (T,) int64, source frames of the main clip.
         view_number: Number of the view among the video's fixed views, 0-based; -1 for a fresh one.
-        clip_name: Name of the shape of ``clip``, see ``ClipSpec.name``.
-        other_clips: Name of another shape -> (3, T', H', W') uint8, with the same moment and view.
-        plain_clips: Name of a shape -> (3, T', H', W') uint8, the same moment without augmentation.
-        uncut: Decoded frames to cut the clips from on the training device. ``clip`` is then empty
-            and there are no other clips.
+        plain_clips: Name of a shape -> (3, T, H, W) uint8, the same moment without augmentation.
+        uncut: Decoded frames to cut the clips from on the training device. ``clips`` and
+            ``plain_clips`` are then empty.
     """
 
-    clip: Tensor
+    clips: Mapping[str, Tensor]
     label: int
     dataset_id: int
     record_id: int
-    view: ViewParams
+    augmentation: Augmentation
     frame_indices: Tensor
     view_number: int = -1
-    clip_name: str = ""
-    other_clips: Mapping[str, Tensor] = field(default_factory=dict)
     plain_clips: Mapping[str, Tensor] = field(default_factory=dict)
     uncut: UncutSample | None = None
 
@@ -92,40 +89,36 @@ class BadVideo:
 
 @dataclass(frozen=True, slots=True)
 class ClipBatch:
-    """A batch of clips. In an empty batch, B and all sizes of the clips but C are 0.
+    """A batch of B samples. An empty batch has no clips.
 
     Args:
-        clips: (B, 3, T, H, W) uint8.
+        clips: Name of a shape (``ClipSpec.name``) -> (B, 3, T, H, W) uint8; the main clips first,
+            then the same moments and augmentations in the shapes that other networks take.
         labels: (B,) int64, each in the label set of its own dataset.
         dataset_ids: (B,) int64.
         record_ids: (B,) int64.
-        views: B view parameters.
-        frame_indices: (B, T) int64.
+        augmentations: B augmentations, which made the clips from the decoded frames.
+        frame_indices: (B, T) int64, source frames of the main clips.
         bad: Requested videos that could not be read; they are not counted in B.
         view_keys: B keys, kept on the CPU so that a lookup never waits for the device; () in a
             batch that was not collated from samples.
-        clip_name: Name of the shape of ``clips``, see ``ClipSpec.name``.
-        other_clips: Name of another shape -> (B, 3, T', H', W') uint8, the same moments and views
-            for networks that take that shape; {} when all networks take ``clips``.
-        plain_clips: Name of a shape -> (B, 3, T', H', W') uint8, the moments without augmentation;
-            {} when not requested, and in an empty batch.
-        uncut: Decoded frames that ``to`` cuts all clips from. Until then ``clips`` is empty and
-            there are no other clips. None when the workers have cut the clips.
+        plain_clips: Name of a shape -> (B, 3, T, H, W) uint8, the moments without augmentation, for
+            a teacher that is shown them; {} when not requested.
+        uncut: Decoded frames that ``to`` cuts all clips from; there are no clips until then. None
+            when the workers have cut the clips.
         whole_ids: (N,) int64 in any order, the ``dataset_ids`` of all clips of the step when this
             batch is only a part of it (see ``split``; other parts may be on other processes). None
             when this batch is the whole step.
     """
 
-    clips: Tensor
+    clips: Mapping[str, Tensor]
     labels: Tensor
     dataset_ids: Tensor
     record_ids: Tensor
-    views: tuple[ViewParams, ...]
+    augmentations: tuple[Augmentation, ...]
     frame_indices: Tensor
     bad: tuple[BadVideo, ...]
     view_keys: tuple[ViewKey, ...] = ()
-    clip_name: str = ""
-    other_clips: Mapping[str, Tensor] = field(default_factory=dict)
     plain_clips: Mapping[str, Tensor] = field(default_factory=dict)
     uncut: UncutBatch | None = None
     whole_ids: Tensor | None = None
@@ -134,14 +127,9 @@ class ClipBatch:
         return self.labels.shape[0]
 
     @property
-    def all_clips(self) -> Tensor | Mapping[str, Tensor]:
-        """Input of the networks: ``clips``, or name -> clips when there are several shapes."""
-        return only_or_all({self.clip_name: self.clips, **self.other_clips})
-
-    @property
-    def all_plain_clips(self) -> Tensor | Mapping[str, Tensor]:
-        """Clips without augmentation, or name -> clips when there are several shapes."""
-        return only_or_all(self.plain_clips)
+    def main(self) -> Tensor:
+        """The main clips (B, 3, T, H, W), the first of ``clips``; not of an empty batch."""
+        return next(iter(self.clips.values()))
 
     @property
     def share(self) -> float:
@@ -173,9 +161,8 @@ class ClipBatch:
             return moved
         return replace(
             moved,
-            clips=uncut.clip.apply(uncut.frames),
-            other_clips={name: cuts.apply(uncut.frames) for name, cuts in uncut.others.items()},
-            plain_clips={name: cuts.apply(uncut.frames) for name, cuts in uncut.plain.items()},
+            clips=uncut.cut(uncut.clips),
+            plain_clips=uncut.cut(uncut.plain_clips),
             uncut=None,
         )
 
@@ -186,15 +173,14 @@ class ClipBatch:
     def _part(self, rows: slice) -> "ClipBatch":
         return replace(
             self,
-            clips=self.clips[rows],
+            clips={name: clips[rows] for name, clips in self.clips.items()},
             labels=self.labels[rows],
             dataset_ids=self.dataset_ids[rows],
             record_ids=self.record_ids[rows],
-            views=self.views[rows],
+            augmentations=self.augmentations[rows],
             frame_indices=self.frame_indices[rows],
             bad=(),
             view_keys=self.view_keys[rows],
-            other_clips={name: clips[rows] for name, clips in self.other_clips.items()},
             plain_clips={name: clips[rows] for name, clips in self.plain_clips.items()},
             whole_ids=self.dataset_ids if self.whole_ids is None else self.whole_ids,
         )
@@ -202,21 +188,15 @@ class ClipBatch:
     def _convert(self, convert: Callable[[Tensor], Tensor]) -> "ClipBatch":
         return replace(
             self,
-            clips=convert(self.clips),
+            clips={name: convert(clips) for name, clips in self.clips.items()},
             labels=convert(self.labels),
             dataset_ids=convert(self.dataset_ids),
             record_ids=convert(self.record_ids),
             frame_indices=convert(self.frame_indices),
-            other_clips={name: convert(clips) for name, clips in self.other_clips.items()},
             plain_clips={name: convert(clips) for name, clips in self.plain_clips.items()},
             uncut=None if self.uncut is None else self.uncut.convert(convert),
             whole_ids=None if self.whole_ids is None else convert(self.whole_ids),
         )
-
-
-def only_or_all(clips: Mapping[str, Tensor]) -> Tensor | Mapping[str, Tensor]:
-    """Return the only value if there is one shape, else the whole mapping."""
-    return next(iter(clips.values())) if len(clips) == 1 else clips
 
 
 def collate(samples: Sequence[ClipSample | list[ClipSample] | BadVideo]) -> ClipBatch:
@@ -229,30 +209,20 @@ def collate(samples: Sequence[ClipSample | list[ClipSample] | BadVideo]) -> Clip
     bad = tuple(s for s in samples if isinstance(s, BadVideo))
     each = chain.from_iterable(s if isinstance(s, list) else [s] for s in samples)
     good = [s for s in each if isinstance(s, ClipSample)]
-    if good:
-        clips = torch.stack([s.clip for s in good])
-        frame_indices = torch.stack([s.frame_indices for s in good])
-    else:
-        clips = torch.empty((0, 3, 0, 0, 0), dtype=torch.uint8)
-        frame_indices = torch.empty((0, 0), dtype=torch.int64)
+    uncut = [s.uncut for s in good if s.uncut is not None]
+    empty = torch.empty((0, 0), dtype=torch.int64)
     return ClipBatch(
-        clips,
+        _stack([s.clips for s in good]),
         torch.tensor([s.label for s in good], dtype=torch.int64),
         torch.tensor([s.dataset_id for s in good], dtype=torch.int64),
         torch.tensor([s.record_id for s in good], dtype=torch.int64),
-        tuple(s.view for s in good),
-        frame_indices,
+        tuple(s.augmentation for s in good),
+        torch.stack([s.frame_indices for s in good]) if good else empty,
         bad,
         tuple(ViewKey(s.dataset_id, s.record_id, s.view_number) for s in good),
-        good[0].clip_name if good else "",
-        _stack([s.other_clips for s in good]),
         _stack([s.plain_clips for s in good]),
-        _join([s.uncut for s in good if s.uncut is not None]),
+        join_uncut(uncut) if uncut else None,
     )
-
-
-def _join(samples: Sequence[UncutSample]) -> UncutBatch | None:
-    return join_uncut(samples) if samples else None
 
 
 def _stack(clips: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -81,7 +81,7 @@ class ClipSet:
 
     Args:
         main: Main clip. Its position is drawn in training and spread over the video in tests.
-        others: Clips around the middle of the main clip, with the same view.
+        others: Clips around the middle of the main clip, with the same augmentation.
         plain: Clips around the same middle without augmentation.
 
     Raises:
@@ -256,11 +256,3 @@ class SharedFrames:
     def tensor(self) -> Tensor:
         """``frames`` as a tensor, created once."""
         return torch.from_numpy(self.frames)
-
-    def clip(self, number: int) -> NDArray[np.uint8]:
-        """Return the frames of a clip, (T, H, W, 3); do not modify them."""
-        rows = self.rows[number]
-        first, last = int(rows[0]), int(rows[-1])
-        if np.array_equal(rows, np.arange(first, last + 1)):
-            return self.frames[first : last + 1]
-        return self.frames[rows]

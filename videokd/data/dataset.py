@@ -1,15 +1,14 @@
 """Training clips: request -> record -> frames -> clip. No file stays open between clips."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from videokd.data.augment import AugmentSpec, ViewParams, apply_view, center_view
+from videokd.data.augment import AugmentSpec, center_crop
 from videokd.data.batch import BadVideo, ClipRequest, ClipSample
 from videokd.data.clip_spec import ClipSet, ClipSpec, SharedFrames, find_times
 from videokd.data.decode import open_video
@@ -28,9 +27,9 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
     """Random augmented clips of the videos of one or several indexes.
 
     A clip depends only on the seed and its request, not on the worker or on earlier requests. Its
-    start and view are either fresh at each epoch and position, or cycle through a few fixed ones
-    per video, so that the outputs of a frozen network can be stored (dataset reinforcement, Faghri
-    et al. 2023).
+    start and augmentation are either fresh at each epoch and position, or cycle through a few fixed
+    ones per video, so that the outputs of a frozen network can be stored (dataset reinforcement,
+    Faghri et al. 2023).
 
     If mirroring changes a video's class (``VideoIndex.mirror_labels``), a mirrored clip gets the
     label of its mirror image, and the clip without augmentation is mirrored too. Nothing is
@@ -39,8 +38,8 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
     Args:
         indexes: The datasets; their positions are the dataset ids.
         clip: Shape of the clips, or the set of shapes that are cut at each moment.
-        augment: Distribution of the views.
-        seed: Seed of clip starts and views.
+        augment: Distribution of the augmentations.
+        seed: Seed of clip starts and augmentations.
         backend: Decoder, see `decode.open_video`. Not used for cached datasets.
         caches: One frame cache per index, or None to decode the files.
         views_per_video: 0 seeds clips with (seed, epoch, position). V > 0 seeds them with (seed,
@@ -80,9 +79,9 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
         self._cuts_on_device = cuts_on_device
 
     def __getitem__(self, request: ClipRequest) -> ClipSample | list[ClipSample] | BadVideo:
-        """Return the clip of a request, or a BadVideo if its video cannot be used.
+        """Return the clips of a request, or a BadVideo if its video cannot be used.
 
-        A request for several clips returns a list, equal to the clips of as many single requests.
+        A request for several samples returns a list, equal to those of as many single requests.
         """
         index = self._indexes[request.dataset_id]
         record = index.records[request.record_id]
@@ -105,7 +104,8 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
         return BadVideo(request.dataset_id, request.record_id, record.path, cause)
 
     def _make_samples(self, reader: VideoReader, request: ClipRequest) -> list[ClipSample]:
-        main = self._clips.main
+        """Return the samples of a request, all from one decode."""
+        main, num_specs = self._clips.main, len(self._clips.specs)
         times = find_times(reader, main)
         numbers = [self._view_number(request, repeat) for repeat in range(request.num_clips)]
         rngs = [self._make_rng(request, repeat, number) for repeat, number in enumerate(numbers)]
@@ -114,44 +114,51 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
             reader, [clip for moment in moments for clip in moment], short_side=main.short_side
         )
         return [
-            self._cut(request, shared, moment=repeat, number=number, rng=rng)
+            self._make_sample(
+                request,
+                shared,
+                moment=slice(repeat * num_specs, (repeat + 1) * num_specs),
+                number=number,
+                rng=rng,
+            )
             for repeat, (number, rng) in enumerate(zip(numbers, rngs, strict=True))
         ]
 
-    def _cut(
+    def _make_sample(
         self,
         request: ClipRequest,
         shared: SharedFrames,
         *,
-        moment: int,
+        moment: slice,
         number: int,
         rng: np.random.Generator,
     ) -> ClipSample:
-        """Return the sample of the ``moment``-th moment of the shared frames."""
-        clips, specs = self._clips, self._clips.specs
+        """Return the sample of the moment whose clips are ``moment`` of the shared frames."""
+        clips, rows = self._clips, dict(zip(self._clips.specs, shared.rows[moment], strict=True))
         index = self._indexes[request.dataset_id]
         label, mirror = index.records[request.record_id].label, index.mirror_labels
-        view = self._augments[request.dataset_id].draw(*shared.size, rng=rng)
+        drawn = self._augments[request.dataset_id].draw(*shared.size, rng=rng)
         # Mirror plain clips too: teacher and student must see the same class.
-        plain = replace(center_view(*shared.size, clips.main.box), flip=view.flip and bool(mirror))
+        plain = replace(center_crop(*shared.size, clips.main.box), flip=drawn.flip and bool(mirror))
+        cuts, plain_cuts = (
+            {spec.name: Cut(rows[spec], augmentation, spec.crop_size) for spec in specs}
+            for specs, augmentation in (((clips.main, *clips.others), drawn), (clips.plain, plain))
+        )
         sample = ClipSample(
-            torch.empty((3, 0, 0, 0), dtype=torch.uint8),
-            mirror[label] if mirror and view.flip else label,
+            {},
+            mirror[label] if mirror and drawn.flip else label,
             request.dataset_id,
             request.record_id,
-            view,
-            torch.from_numpy(shared.indices[moment * len(specs)]),
+            drawn,
+            torch.from_numpy(shared.indices[moment.start]),
             number,
-            clips.main.name,
         )
-        cutter = _Cutter(shared, {spec: moment * len(specs) + i for i, spec in enumerate(specs)})
         if self._cuts_on_device:
-            return replace(sample, uncut=cutter.leave(clips, view, plain))
+            return replace(sample, uncut=UncutSample(shared.tensor, cuts, plain_cuts))
         return replace(
             sample,
-            clip=cutter.cut(clips.main, view),
-            other_clips={spec.name: cutter.cut(spec, view) for spec in clips.others},
-            plain_clips={spec.name: cutter.cut(spec, plain) for spec in clips.plain},
+            clips={name: cut.apply(shared.frames) for name, cut in cuts.items()},
+            plain_clips={name: cut.apply(shared.frames) for name, cut in plain_cuts.items()},
         )
 
     def _view_number(self, request: ClipRequest, repeat: int) -> int:
@@ -164,29 +171,6 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
             else (request.dataset_id, request.record_id, view_number)
         )
         return np.random.default_rng([self._seed, *place])
-
-
-@dataclass(frozen=True, slots=True)
-class _Cutter:
-    """Cutter of the clips of one moment, now or later on the device."""
-
-    shared: SharedFrames
-    places: Mapping[ClipSpec, int]
-    """Shape -> number of its clip among the shared frames."""
-
-    def cut(self, spec: ClipSpec, view: ViewParams) -> Tensor:
-        return apply_view(self.shared.clip(self.places[spec]), view, size=spec.crop_size)
-
-    def leave(self, clips: ClipSet, view: ViewParams, plain: ViewParams) -> UncutSample:
-        return UncutSample(
-            self.shared.tensor,
-            self._describe(clips.main, view),
-            {spec.name: self._describe(spec, view) for spec in clips.others},
-            {spec.name: self._describe(spec, plain) for spec in clips.plain},
-        )
-
-    def _describe(self, spec: ClipSpec, view: ViewParams) -> Cut:
-        return Cut(torch.from_numpy(self.shared.rows[self.places[spec]]), view, spec.crop_size)
 
 
 def read_record(

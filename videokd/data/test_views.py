@@ -1,17 +1,19 @@
 """Test views: all clips and crops of a video, from one decode."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import cycle
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from videokd.data.augment import ViewParams, apply_view
-from videokd.data.batch import BadVideo, only_or_all
+from videokd.data.augment import Augmentation
+from videokd.data.batch import BadVideo
 from videokd.data.clip_spec import ClipSet, ClipSpec, SharedFrames, find_times
 from videokd.data.dataset import check_caches, read_record
 from videokd.data.decode.reader import VideoReader
+from videokd.data.device_clips import Cut
 from videokd.data.frame_cache import FrameCache
 from videokd.data.lists.index import VideoIndex
 from videokd.data.sampling import SEGMENT_CENTRES, uniform_crop_boxes
@@ -41,18 +43,20 @@ class ViewSample:
     """All views of one video.
 
     Args:
-        clips: (V, 3, T, H, W) uint8; the crops of clip 0, then the crops of clip 1, and so on.
+        clips: Name of a shape (``ClipSpec.name``) -> (V, 3, T, H, W) uint8, the main clips first;
+            the crops of clip 0, then the crops of clip 1, and so on.
         label: Class id.
         record_id: Position of the record in its index.
-        clip_name: Name of the shape of ``clips``, see ``ClipSpec.name``.
-        other_clips: Name of another shape -> (V, 3, T', H', W') uint8, the same views.
     """
 
-    clips: Tensor
+    clips: Mapping[str, Tensor]
     label: int
     record_id: int
-    clip_name: str = ""
-    other_clips: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def num_views(self) -> int:
+        """V."""
+        return len(next(iter(self.clips.values())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,41 +64,31 @@ class ViewBatch:
     """Views of several videos, concatenated.
 
     Args:
-        clips: (sum of counts, 3, T, H, W) uint8; (0, 3, 0, 0, 0) if no video could be read.
+        clips: Name of a shape (``ClipSpec.name``) -> (sum of counts, 3, T, H, W) uint8, the main
+            clips first; {} if no video could be read.
         counts: (B,) int64, views of each video.
         labels: (B,) int64.
         record_ids: (B,) int64.
         bad: Videos that could not be read; they are not counted in B.
-        clip_name: Name of the shape of ``clips``, see ``ClipSpec.name``.
-        other_clips: Name of another shape -> (sum of counts, 3, T', H', W') uint8, the same views
-            for networks that take that shape; {} when all networks take ``clips``.
     """
 
-    clips: Tensor
+    clips: Mapping[str, Tensor]
     counts: Tensor
     labels: Tensor
     record_ids: Tensor
     bad: tuple[BadVideo, ...]
-    clip_name: str = ""
-    other_clips: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.labels.shape[0]
-
-    @property
-    def all_clips(self) -> Tensor | Mapping[str, Tensor]:
-        """Input of the networks: ``clips``, or name -> clips when there are several shapes."""
-        return only_or_all({self.clip_name: self.clips, **self.other_clips})
 
     def pin_memory(self) -> "ViewBatch":
         """Return the batch in page-locked memory, for faster copies to a GPU."""
         return replace(
             self,
-            clips=self.clips.pin_memory(),
+            clips={name: clips.pin_memory() for name, clips in self.clips.items()},
             counts=self.counts.pin_memory(),
             labels=self.labels.pin_memory(),
             record_ids=self.record_ids.pin_memory(),
-            other_clips={name: clips.pin_memory() for name, clips in self.other_clips.items()},
         )
 
 
@@ -150,8 +144,7 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
             )
         except VideoError as error:
             return BadVideo(self._dataset_id, record_id, record.path, error.cause)
-        name = self._clips.main.name
-        return ViewSample(views.pop(name), record.label, record_id, name, views)
+        return ViewSample(views, record.label, record_id)
 
     def lost(self, record_id: int, cause: str) -> BadVideo:
         """Return the BadVideo for a record whose worker was lost."""
@@ -168,14 +161,12 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
             times=find_times(reader, main),
         )
         clips = [clip for moment in moments for clip in moment]
-        frames = SharedFrames(reader, clips, short_side=main.short_side)
-        boxes = uniform_crop_boxes(*frames.size, size=main.box, num_crops=self._num_crops)
+        shared = SharedFrames(reader, clips, short_side=main.short_side)
+        boxes = uniform_crop_boxes(*shared.size, size=main.box, num_crops=self._num_crops)
         views: dict[str, list[Tensor]] = {spec.name: [] for spec in specs}
-        for number in range(len(clips)):
-            spec, clip = specs[number % len(specs)], frames.clip(number)
-            views[spec.name] += [
-                apply_view(clip, ViewParams(box), size=spec.crop_size) for box in boxes
-            ]
+        for spec, rows in zip(cycle(specs), shared.rows, strict=False):
+            cuts = [Cut(rows, Augmentation(box), spec.crop_size) for box in boxes]
+            views[spec.name] += [cut.apply(shared.frames) for cut in cuts]
         return {name: torch.stack(each) for name, each in views.items()}
 
 
@@ -183,20 +174,11 @@ def collate_views(samples: Sequence[ViewSample | BadVideo]) -> ViewBatch:
     """Concatenate the views of several videos; bad videos are listed separately."""
     good = [s for s in samples if isinstance(s, ViewSample)]
     bad = tuple(s for s in samples if isinstance(s, BadVideo))
-    clips = (
-        torch.cat([s.clips for s in good])
-        if good
-        else torch.empty((0, 3, 0, 0, 0), dtype=torch.uint8)
-    )
+    names = good[0].clips if good else ()
     return ViewBatch(
-        clips,
-        torch.tensor([len(s.clips) for s in good], dtype=torch.int64),
+        {name: torch.cat([s.clips[name] for s in good]) for name in names},
+        torch.tensor([s.num_views for s in good], dtype=torch.int64),
         torch.tensor([s.label for s in good], dtype=torch.int64),
         torch.tensor([s.record_id for s in good], dtype=torch.int64),
         bad,
-        good[0].clip_name if good else "",
-        {
-            name: torch.cat([s.other_clips[name] for s in good])
-            for name in (good[0].other_clips if good else ())
-        },
     )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from videokd.data.batch import ClipBatch
 from videokd.distill.feature_cache import FeatureCache
 from videokd.distill.tasks import TaskOutput, flatten_features, to_float, unflatten_features
-from videokd.models.classifier import Clips, VideoClassifier, map_clips
+from videokd.models.classifier import Clips, VideoClassifier
 from videokd.models.frozen import Frozen
 from videokd.models.levels import Features
 
@@ -45,11 +45,7 @@ class ExpertEnsemble(nn.Module):
         self._dims = [dims[name] for name in experts]
 
     def see(self, clips: Clips) -> dict[str, Features]:
-        """Return the features of each expert for clips (B, 3, T, H, W), float32 RGB in [0, 1].
-
-        Clips of several shapes are passed as a mapping from shape name to clips; each expert takes
-        the clips of its own shape.
-        """
+        """Return expert name -> features of the clips of the expert's own shape."""
         return {name: Features({}, e(clips).embedding) for name, e in self.experts.items()}
 
     def fuse(self, seen: Mapping[str, Features]) -> Features:
@@ -91,7 +87,7 @@ class EnsembleTask(nn.Module):
 
         ``terms``: ce_<expert>, the cross-entropy of each expert's head.
         """
-        clips = map_clips(to_float, batch.all_clips)
+        clips = to_float(batch.clips)
         model = self.model
         if self.cache is None:
             seen = model.see(clips)

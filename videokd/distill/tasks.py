@@ -19,7 +19,7 @@ from videokd.distill.losses import entropy
 from videokd.distill.mixup import MixParams, apply_mix, draw_mix
 from videokd.distill.objective import DistillObjective, Targets
 from videokd.fusion.joint_teacher import JointTeacher
-from videokd.models.classifier import Clips, VideoClassifier, VideoModel, map_clips
+from videokd.models.classifier import Clips, VideoClassifier, VideoModel
 from videokd.models.frozen import Frozen
 from videokd.models.joined import JoinedClassifier
 from videokd.models.levels import Features
@@ -59,7 +59,7 @@ class MixOptions:
         """Draw the mix parameters of a batch; None when MixUp and CutMix are off."""
         if not self.is_on:
             return None
-        height, width = batch.clips.shape[-2:]
+        height, width = batch.main.shape[-2:]
         return draw_mix(
             batch.dataset_ids,
             height,
@@ -73,10 +73,10 @@ class MixOptions:
 
         Clips of several shapes are mixed with the same partners, shares and relative boxes.
         """
-        clips, mix = map_clips(to_float, batch.all_clips), self.draw(batch)
+        clips, mix = to_float(batch.clips), self.draw(batch)
         if mix is None:
             return clips, None
-        return map_clips(lambda one: apply_mix(one, mix.scaled(*one.shape[-2:])), clips), mix
+        return {n: apply_mix(x, mix.scaled(*x.shape[-2:])) for n, x in clips.items()}, mix
 
 
 class ClassificationTask(nn.Module):
@@ -256,7 +256,7 @@ class StudentTask(nn.Module):
         if self.is_fixed:
             if not batch.plain_clips:
                 raise ValueError("fixed teaching needs batches with plain_clips")
-            clips = map_clips(to_float, batch.all_plain_clips)
+            clips = to_float(batch.plain_clips)
 
         def ask() -> dict[str, Tensor]:
             seen = self.teacher(clips)
@@ -294,9 +294,9 @@ def mixed_cross_entropy(logits: Tensor, labels: Tensor, mix: MixParams | None) -
     return mix.weight * own + (1 - mix.weight) * other
 
 
-def to_float(clips: Tensor) -> Tensor:
-    """Convert uint8 clips to float32 in [0, 1], on their device."""
-    return clips.float() / 255
+def to_float(clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert uint8 clips to the networks' input: float32 in [0, 1], on their device."""
+    return {name: each.float() / 255 for name, each in clips.items()}
 
 
 def flatten_features(seen: Mapping[str, Features]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from videokd.data.batch import BadVideo
 from videokd.data.test_views import ViewBatch
 from videokd.evaluation.metrics import fuse_views, mean_class_accuracy, top_k_accuracy
-from videokd.models.classifier import VideoModel, map_clips
+from videokd.models.classifier import VideoModel
 
 # Largest size of the uint8 clips in one forward: 13 views of 16 x 224 x 224.
 _MAX_FORWARD_BYTES = 32 * 2**20
@@ -101,18 +101,15 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
 @torch.inference_mode()
 def _score(model: VideoModel, dataset: str, batch: ViewBatch, device: torch.device) -> Tensor:
     logits = []
-    for views in _split(len(batch.clips), _count_view_bytes(batch)):
-
-        def load(clips: Tensor, views: slice = views) -> Tensor:
-            return clips[views].to(device, non_blocking=True).float() / 255
-
-        embedding = model(map_clips(load, batch.all_clips)).embedding
+    num_bytes = sum(clips[0].nbytes for clips in batch.clips.values())
+    for views in _split(int(batch.counts.sum()), num_bytes):
+        clips = {
+            name: each[views].to(device, non_blocking=True).float() / 255
+            for name, each in batch.clips.items()
+        }
+        embedding = model(clips).embedding
         logits.append(model.classify(embedding, dataset).float().cpu())
     return torch.cat(logits).view(len(batch), -1, logits[0].shape[1])
-
-
-def _count_view_bytes(batch: ViewBatch) -> int:
-    return sum(clips[0].nbytes for clips in (batch.clips, *batch.other_clips.values()))
 
 
 def _split(num_views: int, num_bytes: int) -> list[slice]:

@@ -123,7 +123,7 @@ class Predictor:
         sample = views[0]
         if isinstance(sample, BadVideo):
             raise VideoError(path, sample.cause)
-        return sample.clips
+        return sample.clips[spec.clip.name]
 
 
 def _check_labels(folder: Path, sidecar: Sidecar) -> None:

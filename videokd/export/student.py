@@ -88,7 +88,7 @@ def export_student(
     )
     clips = _random_clips(preprocessing)
     with torch.no_grad():
-        expected = reference.classify(reference(clips).embedding, dataset)
+        expected = reference.classify(reference({model.clip_name: clips}).embedding, dataset)
     tolerance = PLAIN_TOLERANCE * max(1.0, expected.abs().max().item())
     parity = {"plain": _compare("plain", network, clips, expected, tolerance)}
     contents = _serialize(network, state, clips, formats)

@@ -94,16 +94,12 @@ class JointTeacher(nn.Module):
         )
 
     def forward(self, clips: Clips) -> Features:
-        """Fuse the experts' features of clips (B, 3, T, H, W), float32 RGB in [0, 1].
-
-        Clips of several shapes are passed by name; each expert takes the clips of its own shape.
-        """
+        """Fuse the experts' features of clips; each expert takes the clips of its own shape."""
         return self.fuse(self.see(clips))
 
     def see(self, clips: Clips) -> dict[str, Features]:
-        """Return expert name -> features of clips (B, 3, T, H, W), float32 RGB in [0, 1].
+        """Return expert name -> features of the clips of the expert's own shape.
 
-        Clips of several shapes are passed by name; each expert takes the clips of its own shape.
         The features hold the fused levels only. While the experts are frozen, the result for a clip
         never changes and may be cached.
         """

@@ -68,7 +68,7 @@ def build_classifier(
     num_classes: Mapping[str, int],
     *,
     seed: int,
-    clip_name: str = "",
+    clip_name: str = "clip",
 ) -> VideoClassifier:
     """Build the model of an EXPERTS or STUDENTS node with random weights drawn from ``seed``.
 

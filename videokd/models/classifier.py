@@ -1,6 +1,6 @@
 """Backbone with one linear classifier per dataset, for experts, students and joint baselines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -15,15 +15,15 @@ MEMORY_FORMATS = {
     "channels_last_3d": torch.channels_last_3d,
 }
 
-# (B, 3, T, H, W), float32 RGB in [0, 1]; or clip shape name -> the same clips in that shape.
-Clips = Tensor | Mapping[str, Tensor]
+Clips = Mapping[str, Tensor]
+"""Name of a clip shape -> clips (B, 3, T, H, W) of the same moments, float32 RGB in [0, 1]."""
 
 
 class VideoModel(Protocol):
     """Interface that tasks and evaluation use: features of clips, and logits per dataset."""
 
     def __call__(self, clips: Clips) -> Features:
-        """Map clips (B, 3, T, H, W) in [0, 1] to features."""
+        """Map clips to features; each network takes the clips of its own shape."""
 
     def classify(self, embedding: Tensor, dataset: str) -> Tensor:
         """Map embeddings (B, D) to the float32 logits (B, K) of ``dataset``'s classes."""
@@ -44,7 +44,7 @@ class VideoClassifier(nn.Module):
             everything after them stay in float32. Training in float16 needs a scaled loss, see
             ``trains_in_fp16``. Convolutions become ``SafeConv3d``, for training on a CPU.
         memory_format: "contiguous" or "channels_last_3d".
-        clip_name: Name of the model's clip shape in batches of several shapes.
+        clip_name: Name of the model's clip shape in a batch, see ``Clips``.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class VideoClassifier(nn.Module):
         dropout: float = 0.0,
         precision: str = "float32",
         memory_format: str = "contiguous",
-        clip_name: str = "",
+        clip_name: str = "clip",
     ) -> None:
         super().__init__()
         self.memory_format = MEMORY_FORMATS[memory_format]
@@ -75,22 +75,25 @@ class VideoClassifier(nn.Module):
         self.normalizer = normalizer or ClipNormalizer()
 
     def forward(self, clips: Clips) -> Features:
-        """Compute the features of clips (B, 3, T, H, W), float32 RGB in [0, 1].
+        """Compute the features of the clips of the model's own shape.
 
         Raises:
-            ValueError: Several clip shapes are given, without the shape of this model.
+            ValueError: There are no clips of that shape.
         """
-        if not isinstance(clips, Tensor):
-            clips = _pick(clips, self.clip_name)
-        normalised: Tensor = self.normalizer(clips)
-        clips = normalised.contiguous(memory_format=self.memory_format)
+        normalised: Tensor = self.normalizer(self._pick(clips))
+        own = normalised.contiguous(memory_format=self.memory_format)
         dtype = PRECISIONS[self.precision]
-        with torch.autocast(clips.device.type, dtype, enabled=dtype is not None):
-            return self.backbone(clips)
+        with torch.autocast(own.device.type, dtype, enabled=dtype is not None):
+            return self.backbone(own)
 
     def classify(self, embedding: Tensor, dataset: str) -> Tensor:
         """Map embeddings (B, D) to the float32 logits (B, K) of ``dataset``'s classes."""
         return self.heads[dataset](self.dropout(embedding.float()))
+
+    def _pick(self, clips: Clips) -> Tensor:
+        if self.clip_name not in clips:
+            raise ValueError(f"the network takes clips {self.clip_name!r}, got {', '.join(clips)}")
+        return clips[self.clip_name]
 
 
 def _lay_out_weights(backbone: Backbone, memory_format: torch.memory_format) -> None:
@@ -111,16 +114,3 @@ def trains_in_fp16(task: nn.Module) -> bool:
         and any(parameter.requires_grad for parameter in module.parameters())
         for module in task.modules()
     )
-
-
-def map_clips(function: Callable[[Tensor], Tensor], clips: Clips) -> Clips:
-    """Return the clips after applying ``function`` to each shape."""
-    if isinstance(clips, Tensor):
-        return function(clips)
-    return {name: function(each) for name, each in clips.items()}
-
-
-def _pick(clips: Mapping[str, Tensor], name: str) -> Tensor:
-    if name not in clips:
-        raise ValueError(f"the network takes clips {name!r}, there are {', '.join(clips)}")
-    return clips[name]

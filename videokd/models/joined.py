@@ -27,7 +27,7 @@ class JoinedClassifier(nn.Module):
         self.num_classes = dict(num_classes)
 
     def forward(self, clips: Clips) -> Features:
-        """Compute the features of clips (B, 3, T, H, W), float32 RGB in [0, 1]."""
+        """Compute the features of the clips of the model's own shape."""
         return self.classifier(clips)
 
     def classify_all(self, embedding: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Tuned(nn.Module):
         self.train()
 
     def forward(self, clips: Clips) -> Features:
-        """Compute the features of clips (B, 3, T, H, W), float32 RGB in [0, 1]."""
+        """Compute the features of the clips of the model's own shape."""
         return self.module(clips)
 
     def train(self, mode: bool = True) -> "Tuned":

@@ -16,7 +16,6 @@ from videokd.engine.disk import naming_failures
 from videokd.engine.distributed import ONE_RANK, Ranks
 from videokd.engine.metrics_log import find_best, read_metrics
 from videokd.engine.precise_norms import recompute_statistics
-from videokd.models.classifier import map_clips
 from videokd.utils.class_names import ClassNames
 
 logger = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ def measure_norms(
             ranks.share_step(batch) for batch in _checking_for_stops(raise_if_stopped, batches)
         )
         on_device = (part.batch.to(device) for part in parts if part.is_usable)
-        clips = (map_clips(to_float, batch.all_clips) for batch in on_device)
+        clips = (to_float(batch.clips) for batch in on_device)
         num_norms = recompute_statistics(model, clips, ranks)
     logger.debug("%s: measured %d batch norms", name, num_norms)
 

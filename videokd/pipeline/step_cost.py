@@ -20,7 +20,7 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
-from videokd.data.augment import ViewParams
+from videokd.data.augment import Augmentation
 from videokd.data.batch import ClipBatch, ClipSample, collate
 from videokd.data.clip_spec import ClipSpec
 from videokd.models.frozen import Frozen
@@ -140,16 +140,14 @@ def make_batch(training: Training, num_classes: Mapping[str, int]) -> ClipBatch:
         box = (0, 0, clips.main.crop_size, clips.main.crop_size)
         samples.append(
             ClipSample(
-                clip=_random_clip(clips.main),
+                clips={s.name: _random_clip(s) for s in (clips.main, *clips.others)},
                 label=int(torch.randint(classes, ())),
                 dataset_id=dataset_id,
                 record_id=number,
-                view=ViewParams(box),
+                augmentation=Augmentation(box),
                 frame_indices=torch.arange(clips.main.num_frames),
                 view_number=0,
-                clip_name=clips.main.name,
-                other_clips={spec.name: _random_clip(spec) for spec in clips.others},
-                plain_clips={spec.name: _random_clip(spec) for spec in clips.plain},
+                plain_clips={s.name: _random_clip(s) for s in clips.plain},
             )
         )
     return collate(samples)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from videokd.data.augment import AugmentSpec, RandAugment, RandomErasing, ViewParams
+from videokd.data.augment import Augmentation, AugmentSpec, RandAugment, RandomErasing
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def clip() -> torch.Tensor:
 
 
 @pytest.fixture
-def draw_full_view() -> Callable[[int], ViewParams]:
+def draw_full_view() -> Callable[[int], Augmentation]:
     """Give a function: seed -> a view of frames of 20 x 30 with everything on."""
     spec = AugmentSpec(
         flip=True,

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from videokd.data.augment import (
+    Augmentation,
     AugmentSpec,
     RandAugment,
     RandomErasing,
-    ViewParams,
-    center_view,
+    center_crop,
     draw_jittered_crop,
 )
 from videokd.utils.errors import InputError
@@ -108,7 +108,7 @@ def test_ratios_are_drawn_evenly_on_a_log_scale():
 
 
 def test_the_centre_view_is_the_central_square():
-    assert center_view(20, 30, 16) == ViewParams((2, 7, 16, 16))
+    assert center_crop(20, 30, 16) == Augmentation((2, 7, 16, 16))
 
 
 def test_jittered_crops_are_squares_of_the_scaled_frame():

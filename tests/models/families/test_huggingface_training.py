@@ -45,7 +45,7 @@ def test_layout_and_bf16_are_close_to_float32(make_classifier, name, options, to
     plain = make_classifier(name).eval()
     other = make_classifier(name, precision="float32" if options else "bf16", **options).eval()
     other.load_state_dict(plain.state_dict())
-    clips = torch.rand(2, 3, 4, 32, 32)
+    clips = {"clip": torch.rand(2, 3, 4, 32, 32)}
     with torch.no_grad():
         expected, features = plain(clips), other(clips)
     for level in LEVEL_NAMES:
@@ -64,7 +64,7 @@ def test_2d_convolutions_get_the_layout_of_two_dimensions(make_classifier):
 @pytest.mark.parametrize("name", TINY)
 def test_a_step_in_bf16_leaves_a_gradient_on_all_that_is_trained(make_classifier, name):
     model = make_classifier(name, precision="bf16", memory_format="channels_last_3d").train()
-    features = model(torch.rand(2, 3, 4, 32, 32))
+    features = model({"clip": torch.rand(2, 3, 4, 32, 32)})
     loss = model.classify(features.embedding, "a").pow(2).sum()
     (loss + sum(x.float().pow(2).mean() for x in features.levels.values())).backward()
     for key, parameter in model.named_parameters():

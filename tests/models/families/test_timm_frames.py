@@ -279,7 +279,7 @@ def test_bf16_and_channels_last_are_close_to_float32(make_classifier, name):
     model = make_classifier(name).eval()
     last = make_classifier(name, memory_format="channels_last_3d").eval()
     last.load_state_dict(model.state_dict())
-    clips = torch.rand(2, 3, 4, 32, 32)
+    clips = {"clip": torch.rand(2, 3, 4, 32, 32)}
     with torch.no_grad():
         expected, in_last = model(clips), last(clips)
         model.precision = "bf16"

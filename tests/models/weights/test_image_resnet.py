@@ -71,7 +71,7 @@ def test_an_inflated_image_network_gives_its_features_on_a_clip_of_equal_frames(
 
     frame = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        found = model(frame.unsqueeze(2).repeat(1, 1, 9, 1, 1)).levels["stage1"]
+        found = model({"clip": frame.unsqueeze(2).repeat(1, 1, 9, 1, 1)}).levels["stage1"]
         # The video network has no max pooling behind its stem.
         x = image_net.relu(image_net.bn1(image_net.conv1(frame)))
         expected = image_net.layer1(x)

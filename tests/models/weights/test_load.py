@@ -38,7 +38,7 @@ def make_pair(make_architecture):
 
 def _logits(model, dataset="a"):
     with torch.no_grad():
-        return model.classify(model.eval()(CLIPS).embedding, dataset)
+        return model.classify(model.eval()({"clip": CLIPS}).embedding, dataset)
 
 
 def _save_as(kind, state, folder):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from videokd.data.test_views import ViewDataset
+from videokd.distill.tasks import to_float
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.study.analysis.features import extract_features
 from videokd.utils.errors import InputError
@@ -24,7 +25,7 @@ def test_maps_are_averaged_over_time_and_space_of_the_centre_view(run, folder):
     videos = ViewDataset(index, dataset_id=0, clip=training.clips)
     for row in (0, len(index) - 1):
         with torch.no_grad():
-            expected = model(videos[row].clips.float() / 255)
+            expected = model(to_float(videos[row].clips))
         for level, maps in expected.levels.items():
             means = [channel.numpy().mean() for channel in maps[0]]
             np.testing.assert_allclose(features.levels[level][row], means, rtol=1e-3, atol=1e-5)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from videokd.cli.prepare.contact_sheet import Row
-    from videokd.data.augment import ViewParams
+    from videokd.data.augment import Augmentation
     from videokd.data.batch import BadVideo
     from videokd.data.build import DatasetParts
     from videokd.data.lists.index import VideoIndex
@@ -95,13 +95,13 @@ def _draw_training(
     with closing(make_loader(0)) as batches:
         for loaded in batches:
             batch = loaded.to("cpu")  # if the device cuts the clips, it happens here
-            for n, view in enumerate(batch.views):
+            for n, augmentation in enumerate(batch.augmentations):
                 plain = Strip("plain", _to_frames(batch.plain_clips[spec.name][n]))
-                augmented = Strip("augmented", _to_frames(batch.clips[n]))
+                augmented = Strip("augmented", _to_frames(batch.main[n]))
                 path = parts.train.records[int(batch.record_ids[n])].path
                 yield Row(
                     _describe(parts.train, int(batch.labels[n]), path),
-                    _describe_view(view),
+                    _describe_augmentation(augmentation),
                     tuple(batch.frame_indices[n].tolist()),
                     (plain, augmented),
                 )
@@ -126,21 +126,22 @@ def _draw_views(
     index = parts.index(split)
     order = np.random.default_rng(cfg.SEED).permutation(len(index))[:num_videos]
     index = replace(index, records=tuple(index.records[int(place)] for place in sorted(order)))
-    plan = build_view_plan(cfg)
+    plan, spec = build_view_plan(cfg), build_clip_spec(cfg, cfg.STUDENTS[parts.name])
     loader = build_view_loader(
         cfg,
         replace(parts, val=index) if split == "val" else replace(parts, test=index),
         split,
-        clips=ClipSet(build_clip_spec(cfg, cfg.STUDENTS[parts.name])),
+        clips=ClipSet(spec),
         views=plan,
         place=LoaderPlace(0, ignore_signals, pin_memory=False),
     )
     with closing(loader) as batches:
         for batch in batches:
-            views = batch.clips.split(batch.counts.tolist())
-            for record_id, clips in zip(batch.record_ids.tolist(), views, strict=True):
-                record = index.records[record_id]
-                yield _draw_video(_describe(index, record.label, record.path), clips, plan)
+            if len(batch):
+                views = batch.clips[spec.name].split(batch.counts.tolist())
+                for record_id, clips in zip(batch.record_ids.tolist(), views, strict=True):
+                    record = index.records[record_id]
+                    yield _draw_video(_describe(index, record.label, record.path), clips, plan)
             yield from _describe_bad(batch.bad, parts.name)
 
 
@@ -171,18 +172,18 @@ def _describe_bad(bad: "Sequence[BadVideo]", dataset: str) -> "Iterator[Row]":
         yield Row(f"{dataset}   {video.path}", f"cannot be read: {video.cause}")
 
 
-def _describe_view(view: "ViewParams") -> str:
+def _describe_augmentation(augmentation: "Augmentation") -> str:
     """Return a text with the parameters of an augmentation that have an effect."""
-    top, left, height, width = view.crop
+    top, left, height, width = augmentation.crop
     texts = [f"crop {width}x{height} at x {left}, y {top}"]
-    if view.flip:
+    if augmentation.flip:
         texts.append("flip")
     for name in ("brightness", "contrast", "saturation"):
-        if getattr(view, name) != 1.0:
-            texts.append(f"{name} {getattr(view, name):.2f}")
-    texts += [f"{name} {value:.3g}" for name, value in view.ops]
-    if view.erasings:
-        texts.append(f"{len(view.erasings)} erased")
+        if getattr(augmentation, name) != 1.0:
+            texts.append(f"{name} {getattr(augmentation, name):.2f}")
+    texts += [f"{name} {value:.3g}" for name, value in augmentation.ops]
+    if augmentation.erasings:
+        texts.append(f"{len(augmentation.erasings)} erased")
     return "   ".join(texts)
 
 

@@ -1,4 +1,4 @@
-"""Random drawing of the parameters of training views."""
+"""Random drawing of the augmentations of training clips."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from videokd.data.augment.erasing import RandomErasing
-from videokd.data.augment.params import ViewParams
+from videokd.data.augment.params import Augmentation
 from videokd.data.augment.rand_augment import RandAugment
 from videokd.data.sampling import Box, uniform_crop_boxes
 from videokd.utils.errors import InputError
@@ -16,7 +16,7 @@ _NUM_CROP_ATTEMPTS = 10
 
 @dataclass(frozen=True, slots=True)
 class AugmentSpec:
-    """Distribution of training views.
+    """Distribution of the augmentations of training clips.
 
     The crop is a resized crop of random area and aspect ratio (Szegedy et al. 2015) or, with
     jitter_scales, a square from a frame whose short side is jittered (PySlowFast's
@@ -25,8 +25,8 @@ class AugmentSpec:
     Args:
         scale_range: Smallest and largest area of the crop as a share of the frame, in (0, 1].
         ratio_range: Smallest and largest width / height of the crop; drawn on a log scale.
-        flip: Mirror half of the views. If classes depend on left and right, it must be off, or the
-            labels of mirrored views (`ViewParams.flip`) must be swapped.
+        flip: Mirror half of the clips. If classes depend on left and right, it must be off, or the
+            labels of mirrored clips (`Augmentation.flip`) must be swapped.
         color_jitter: Brightness and contrast are drawn from 1 - color_jitter .. 1 + color_jitter;
             0.0 .. 1.0.
         saturation_jitter: Same for saturation; 0.0 .. 1.0.
@@ -72,8 +72,8 @@ class AugmentSpec:
                     f"{self.jitter_scales} with jitter_crop_size {self.jitter_crop_size}"
                 )
 
-    def draw(self, height: int, width: int, *, rng: np.random.Generator) -> ViewParams:
-        """Draw a view of frames of this size.
+    def draw(self, height: int, width: int, *, rng: np.random.Generator) -> Augmentation:
+        """Draw the augmentation of a clip from frames of this size.
 
         All numbers are drawn even when unused, and crop, RandAugment, erasing and the four scalars
         have separate generators, so that switching one augmentation does not change the others.
@@ -98,7 +98,7 @@ class AugmentSpec:
         # The crop draws a varying number of values from rng, so nothing else may draw after it.
         ops_rng, erasing_rng, scalar_rng = rng.spawn(3)
         flip, brightness, contrast, saturation = scalar_rng.random(4).tolist()
-        return ViewParams(
+        return Augmentation(
             crop,
             flip=self.flip and flip < 0.5,
             brightness=1.0 + self.color_jitter * (2.0 * brightness - 1.0),
@@ -109,9 +109,9 @@ class AugmentSpec:
         )
 
 
-def center_view(height: int, width: int, size: int) -> ViewParams:
-    """Return the view of the central square of `size` pixels, without augmentation."""
-    return ViewParams(uniform_crop_boxes(height, width, size=size, num_crops=1)[0])
+def center_crop(height: int, width: int, size: int) -> Augmentation:
+    """Return the central square of `size` pixels, without augmentation."""
+    return Augmentation(uniform_crop_boxes(height, width, size=size, num_crops=1)[0])
 
 
 def draw_resized_crop(

@@ -1,11 +1,8 @@
-"""Parameters of a view, sufficient to reproduce its clip."""
+"""Parameters of an augmentation, sufficient to reproduce its clip."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from videokd.data.sampling import Box
-from videokd.utils.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +26,10 @@ class Erasing:
 
 
 @dataclass(frozen=True, slots=True)
-class ViewParams:
+class Augmentation:
     """Parameters that turn decoded frames into a clip, the same for all its frames.
 
-    The parameters do not depend on the size of the clip: a view can be cut at several sizes.
+    The parameters do not depend on the size of the clip: one augmentation serves several sizes.
 
     Args:
         crop: (top, left, height, width) in pixels of the decoded frame.
@@ -51,38 +48,3 @@ class ViewParams:
     saturation: float = 1.0
     ops: tuple[tuple[str, float], ...] = ()
     erasings: tuple[Erasing, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the view as plain JSON values, which restore it exactly."""
-        return {
-            "crop": list(self.crop),
-            "flip": self.flip,
-            "brightness": self.brightness,
-            "contrast": self.contrast,
-            "saturation": self.saturation,
-            "ops": [list(op) for op in self.ops],
-            "erasings": [{"box": list(e.box), "fill": list(e.fill)} for e in self.erasings],
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ViewParams":
-        """Build a view from the values of `to_dict`.
-
-        Raises:
-            InputError: the keys are not the fields of a view.
-        """
-        names = {field.name for field in fields(cls)}
-        if set(values) != names:
-            raise InputError(
-                f"a view has {', '.join(sorted(names))}, got {', '.join(sorted(values)) or 'none'}"
-            )
-        top, left, height, width = values["crop"]
-        return cls(
-            (top, left, height, width),
-            flip=values["flip"],
-            brightness=values["brightness"],
-            contrast=values["contrast"],
-            saturation=values["saturation"],
-            ops=tuple((name, value) for name, value in values["ops"]),
-            erasings=tuple(Erasing(tuple(e["box"]), tuple(e["fill"])) for e in values["erasings"]),
-        )

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from videokd.data.build import build_view_loader
 from videokd.data.sampling import SEGMENT_CENTRES
 from videokd.data.test_views import ViewBatch, ViewPlan
-from videokd.models.classifier import Clips, map_clips
+from videokd.distill.tasks import to_float
+from videokd.models.classifier import Clips
 from videokd.pipeline.run import Run
 from videokd.pipeline.training import Training
 from videokd.utils.errors import InputError
@@ -71,7 +72,7 @@ def _compute(run: Run, training: Training, dataset: str, split: str) -> PooledFe
             run.stop.raise_if_set()
             if len(batch):
                 labels.append(batch.labels)
-                clips = map_clips(lambda x: x.to(run.device).float() / 255, batch.all_clips)
+                clips = to_float({n: x.to(run.device) for n, x in batch.clips.items()})
                 for level, value in _pool(model, clips).items():
                     levels.setdefault(level, []).append(value.cpu())
     if not labels:
@@ -95,7 +96,7 @@ def _load_views(
 
 @torch.inference_mode()
 def _pool(model: nn.Module, clips: Clips) -> dict[str, Tensor]:
-    """Return level -> (B, C) for clips (B, 3, T, H, W) in [0, 1], one view per video."""
+    """Return level -> (B, C) for one view per video."""
     features = model(clips)
     # Averaging in bfloat16 would round the means.
     pooled = {level: x.float().mean(dim=(2, 3, 4)) for level, x in features.levels.items()}
