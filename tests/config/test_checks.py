@@ -114,7 +114,7 @@ def test_the_defaults_are_allowed_and_left_as_they_are(cfg):
         ("DISTILL.LEVEL_SCHEDULES.embedding", "up", "SCHEDULES.embedding must be one of constant"),
         ("DISTILL.CACHE_GIB", -1.0, "DISTILL.CACHE_GIB must be >= 0"),
         ("DISTILL.CACHE_GIB", 1.0, "clips that come again; set DATA.VIEWS_PER_VIDEO to their"),
-        ("DATA.MIX", "fair", "one of proportional, balanced, temperature, round_robin; got 'fair'"),
+        ("DATA.MIX", "fair", "one of proportional, balanced, temperature; got 'fair'"),
         ("DATA.MIX_TEMPERATURE", 0.5, "DATA.MIX_TEMPERATURE must be >= 1 .*, got 0.5"),
         ("DATA.REPEATED_AUG", 0, "DATA.REPEATED_AUG must be >= 1 .*, got 0"),
         ("DATA.REPEATED_AUG", 3, "DATA.REPEATED_AUG 3 must divide TRAIN.BATCH_SIZE 16"),

@@ -198,7 +198,7 @@ def test_clips_cut_on_the_device_train_the_same_student(make_run, tmp_path, teac
         ("DATA.SAMPLER", "segments", "AUG.ERASE_PROBABILITY", 0.5, "TEST.NUM_SPATIAL_CROPS", 5),
         ("DATA.TARGET_FPS", 6.0, "DATA.SHORT_VIDEO", "loop", "TEST.CLIP_RULE", "end_inclusive"),
         ("DATA.MIX", "temperature", "DATA.MIX_TEMPERATURE", 2.0, "DATA.REPEATED_AUG", 4),
-        ("DATA.MIX", "round_robin", "DATA.REPEATED_AUG", 2, "MIXUP.CUTMIX_ALPHA", 1.0),
+        ("DATA.MIX", "balanced", "DATA.REPEATED_AUG", 2, "MIXUP.CUTMIX_ALPHA", 1.0),
         ("DISTILL.LOGIT_LOSS.NAME", "dist", "DISTILL.FEATURE_LOSS.NAME", "attention"),
         ("DISTILL.FEATURE_LOSS.NAME", "relational", "DISTILL.STANDARDISE", "running"),
         ("DISTILL.FEATURE_LOSS.NAME", "similarity", "DISTILL.STANDARDISE", "phi_s"),

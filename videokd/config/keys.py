@@ -129,9 +129,9 @@ _ROWS = [
         "brightness and contrast factors in 1 +- this; 0 = off"),
     Key("DATA.DECODER", "auto", "auto | pyav | decord | torchcodec", "all",
         "video library; auto = pyav"),
-    Key("DATA.MIX", "proportional", "proportional | balanced | temperature | round_robin", "all",
+    Key("DATA.MIX", "proportional", "proportional | balanced | temperature", "all",
         "shares of the datasets in joint batches: proportional to their videos, balanced = equal, "
-        "temperature ~ videos^(1/MIX_TEMPERATURE), round_robin = one dataset per batch"),
+        "temperature ~ videos^(1/MIX_TEMPERATURE)"),
     Key("DATA.MIX_TEMPERATURE", 1.0, "1 ..", "all", "1 keeps proportional shares, larger values "
         "make them more equal", needs="DATA.MIX temperature"),
     Key("DATA.REPEATED_AUG", 1, "1 ..", "all",
