@@ -124,7 +124,7 @@ def test_frames_that_change_their_size_are_found(report, tmp_path):
     assert found.problem == "corrupt"
     assert found.cause == (
         "the size of its frames changes from 64x48 to 64x32; "
-        "write it anew with tools/prepare_data.py convert"
+        "write it anew with `videokd prepare convert`"
     )
 
 

@@ -14,7 +14,7 @@ def test_all_names_are_known_and_an_unknown_one_is_refused_with_the_nearest():
     for name in architecture_names():
         assert get_architecture(name, num_frames=8, crop_size=64).name == name
     for name, near in (("r2plus1d_81", "r2plus1d_18"), ("slowfast50", "slowfast_r50")):
-        message = rf"unknown ARCH '{name}'; did you mean {near}.*\? .*--list-models` prints all"
+        message = rf"unknown ARCH '{name}'; did you mean {near}.*\? .*`videokd models` prints all"
         with pytest.raises(InputError, match=message):
             get_architecture(name, num_frames=8, crop_size=64)
 

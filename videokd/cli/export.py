@@ -1,6 +1,6 @@
 """Export a trained student to files that work without videokd.
 
-python tools/export_student.py --run runs/demo --dataset UCF --output exported/ucf
+videokd export --run runs/demo --dataset UCF --output exported/ucf
 """
 
 import argparse

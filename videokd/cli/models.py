@@ -18,7 +18,7 @@ from videokd.utils.errors import InputError
 _HEADER = """\
 # Architectures
 
-Made by `python tools/train_net.py --list-models`; do not edit. Names are values of
+Made by `videokd models`; do not edit. Names are values of
 `EXPERTS.<NAME>.ARCH` and `STUDENTS.<NAME>.ARCH`.
 
 The clip is that of the published weights: frames x source frames from one to the next x px. Levels

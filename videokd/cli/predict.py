@@ -1,6 +1,6 @@
 """Predict the classes of video files with an exported student.
 
-    python tools/predict.py --model runs/demo/export/UCF VIDEO [VIDEO ...]
+    videokd predict --model runs/demo/export/UCF VIDEO [VIDEO ...]
 
 A video that cannot be read is reported on stderr with the cause; the other videos are predicted.
 

@@ -1,6 +1,6 @@
 """Write the report of a run: one HTML page that needs no network.
 
-    python tools/report.py runs/demo [--output report.html]
+    videokd report runs/demo [--output report.html]
 
 The report can be written again at any time, also for an unfinished run.
 """

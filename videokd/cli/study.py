@@ -1,7 +1,7 @@
 """Train and compare the variants of a config over several seeds; equal trainings run only once.
 
-    python tools/run_study.py --config-file configs/demo/study.yaml --seeds 0 1 2 3 4 --jobs 2
-    python tools/run_study.py --config-file configs/demo/study.yaml --seeds 0 1 2 3 4 \
+    videokd study --config-file configs/demo/study.yaml --seeds 0 1 2 3 4 --jobs 2
+    videokd study --config-file configs/demo/study.yaml --seeds 0 1 2 3 4 \
         --split test --output docs/results/demo
 
 The first command trains and scores on the held-out videos, on which choices are made. The second
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
                 study,
                 args.split,
                 args.output,
-                command=shlex.join(["python", "tools/run_study.py", *arguments]),
+                command=shlex.join(["videokd", "study", *arguments]),
                 wall_sec=time.monotonic() - start,
                 with_analysis=not args.no_analysis,
             )

@@ -1,6 +1,6 @@
 """Evaluate one trained model with several clips and crops per test video; print its accuracies.
 
-python tools/test_net.py --config-file configs/demo/mlfd.yaml --model students/UCF \
+videokd test --config-file configs/demo/mlfd.yaml --model students/UCF \
     --checkpoint runs/demo/students/UCF/model.safetensors TEST.NUM_ENSEMBLE_VIEWS 10
 
 Nothing is written to the run directory.

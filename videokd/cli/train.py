@@ -1,8 +1,7 @@
 """Train, test, export and report an experiment, or run one of its stages.
 
-    python tools/train_net.py --config-file configs/demo/mlfd.yaml [KEY VALUE ...]
+    videokd train --config-file configs/demo/mlfd.yaml [KEY VALUE ...]
     torchrun --standalone --nproc-per-node 8 tools/train_net.py --config-file ...
-    python tools/train_net.py --list-models ['x3d*']
 
 Finished trainings in OUTPUT_DIR are skipped and interrupted ones resume: after Ctrl-C or a
 preemption, run the same command again.
@@ -30,22 +29,7 @@ logger = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str]) -> int:
     """Parse the arguments, prepare the run, run its stages."""
-    # A separate parser, because --list-models needs no config.
-    listing = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    listing.add_argument(
-        "--list-models",
-        nargs="?",
-        const="*",
-        metavar="PATTERN",
-        help="print every ARCH (whose name matches), its levels, parameters and GFLOPs, and stop",
-    )
-    pattern = listing.parse_known_args(arguments)[0].list_models
-    if pattern is not None:
-        from videokd.cli.models import list_models
-
-        sys.stdout.write(list_models(pattern))
-        return 0
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], parents=[listing])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_config_arguments(parser)
     parser.add_argument("--stage", default="all", choices=("all", *STAGES))
     parser.add_argument("--eval-only", action="store_true", help="the same as --stage test")

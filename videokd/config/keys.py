@@ -56,7 +56,7 @@ _ROWS = [
 
     # STUDENTS has the same keys as EXPERTS.
     Key("EXPERTS.<NAME>.ARCH", "r2plus1d_18", "", "network",
-        "architecture, see `--list-models`; timm:NAME averages an image network over frames, "
+        "architecture, see `videokd models`; timm:NAME averages an image network over frames, "
         "timm-tsm:NAME adds a temporal shift"),
     Key("EXPERTS.<NAME>.WIDTH_FACTOR", 1.0, ">0 .. 16", "network", "factor on the channels"),
     Key("EXPERTS.<NAME>.DEPTH_FACTOR", 1.0, ">0 .. 16", "network",
@@ -141,7 +141,7 @@ _ROWS = [
     Key("DATA.MAX_BAD_FRACTION", 0.01, "0 .. 1", "nothing",
         "share of missing or unreadable videos that stops a run"),
     Key("DATA.INDEX_DIR", "", "", "nothing",
-        "folder of the indexes that `tools/prepare_data.py index` writes; empty = none"),
+        "folder of the indexes that `videokd prepare index` writes; empty = none"),
     Key("DATA.VIEWS_PER_VIDEO", 0, "0 ..", "all",
         "fixed clips (start and augmentation) per video, used in turn; 0 = always new clips"),
     Key("DATA.FRAME_CACHE", "", "", "nothing",

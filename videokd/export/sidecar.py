@@ -135,7 +135,7 @@ class Sidecar:
         except (OSError, ValueError) as error:
             cause = getattr(error, "strerror", None) or error
             raise InputError(
-                f"{path} cannot be read ({cause}); name a folder that tools/export_student.py wrote"
+                f"{path} cannot be read ({cause}); name a folder that `videokd export` wrote"
             ) from error
         try:
             return _parse(content)

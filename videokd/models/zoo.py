@@ -125,7 +125,4 @@ def _find(name: str) -> tuple[Family, Size]:
     close = difflib.get_close_matches(name, architecture_names(), n=3)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     forms = ", ".join(form for family in FAMILIES.values() for form in family.open_names)
-    raise InputError(
-        f"unknown ARCH {name!r}; {hint}`tools/train_net.py --list-models` prints all, beside "
-        f"{forms}"
-    )
+    raise InputError(f"unknown ARCH {name!r}; {hint}`videokd models` prints all, beside {forms}")

@@ -14,7 +14,7 @@ from videokd.utils.errors import VideoError
 CASE = Path(__file__).parents[3] / "shared/cases/size_changes.webm"
 CAUSE = (
     r"the size of its frames changes from 64x48 to 48x64; "
-    r"write it anew with tools/prepare_data.py convert"
+    r"write it anew with `videokd prepare convert`"
 )
 
 

@@ -115,7 +115,7 @@ def describe_size_change(before: tuple[int, int], after: tuple[int, int]) -> str
     sizes = [f"{width}x{height}" for height, width in (before, after)]
     return (
         f"the size of its frames changes from {sizes[0]} to {sizes[1]}; "
-        "write it anew with tools/prepare_data.py convert"
+        "write it anew with `videokd prepare convert`"
     )
 
 
