@@ -56,7 +56,7 @@ def test_sidecar_states_the_head_name(sidecar, tmp_path):
 
 def test_read_refuses_a_folder_without_sidecar(tmp_path):
     with pytest.raises(
-        InputError, match=r"model\.json cannot be read \(No such file .*export_student"
+        InputError, match=r"model\.json cannot be read \(No such file .*`videokd export`"
     ):
         Sidecar.read(tmp_path)
 
