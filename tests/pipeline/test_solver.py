@@ -141,7 +141,7 @@ def test_a_signal_does_not_wait_for_the_statistics(make_run, monkeypatch, tmp_pa
         num_measured.append(len(clips))
         if len(num_measured) == 2:
             stopped.stop._receive(signal.SIGTERM, None)
-        return clips.float() / 255
+        return {name: each.float() / 255 for name, each in clips.items()}
 
     with monkeypatch.context() as patch:
         patch.setattr(finishing, "to_float", to_float)
@@ -169,7 +169,7 @@ def test_statistics_of_experts_stay_where_they_are_not_trained(make_run):
         expert = run.plan.load_model(needed)
         tuned = joint.experts[needed.tested_on[0]]
         assert isinstance(tuned, Tuned)
-        trained = {m for part in tuned._trained() for m in part.modules()}
+        trained = {m for part in tuned._trained for m in part.modules()}
         pairs = zip(expert.modules(), tuned.module.modules(), strict=True)
         for one, other in pairs:
             if isinstance(one, nn.BatchNorm3d):

@@ -20,6 +20,7 @@ from videokd.data.build import LoaderPlace, build_datasets, build_train_loader
 from videokd.distill.tasks import ClassificationTask
 from videokd.engine.checkpoint import Checkpoint, CheckpointFolder
 from videokd.engine.checkpoint_writer import CheckpointWriter
+from videokd.engine.guard import SkipGuard
 from videokd.engine.meters import Meters
 from videokd.engine.optim import build_optimizer
 from videokd.engine.stop import StopRequest, ignore_signals
@@ -244,6 +245,7 @@ def _leave_off(folder: Path, learner: Learner, step: int) -> None:
     atomic_write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     meters = Meters(torch.device("cpu")).state()
     state = {"step": step, "bad_videos": [], "meters": meters}
+    state["update"] = SkipGuard(max_skipped=0).state()
     weights, momenta = learner.task.state_dict(), learner.optimizer.state_dict()
     CheckpointFolder(folder / "checkpoints").save(Checkpoint(weights, momenta, state))
 
