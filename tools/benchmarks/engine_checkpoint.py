@@ -124,6 +124,8 @@ def _time_resuming(folder: Path, num_rounds: int) -> list[Figure]:
     case = CPU_CASES[0]
     make_loader, settings = _prepare_data(folder, case)
     learner = _make_learner(case)
+    with closing(make_loader(0)) as batches:
+        learner.task.model.clip_name = next(iter(next(batches).clips))
     works = {}
     for step in (_FEW_STEPS, _MANY_STEPS):
         run = folder / f"after-{step}"
