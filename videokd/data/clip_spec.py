@@ -132,7 +132,7 @@ class ClipSet:
             # frames.
             rngs = [rng, *(copy.deepcopy(rng) for _ in self.specs[1:])]
             return [
-                spec.sampling.draw_clips(num_video_frames, rng=own, times=times)[0]
+                spec.sampling.draw_clip(num_video_frames, rng=own, times=times)
                 for spec, own in zip(self.specs, rngs, strict=True)
             ]
         length = sampling.count_frames(num_video_frames, times=times)

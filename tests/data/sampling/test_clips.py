@@ -6,7 +6,6 @@ import pytest
 from videokd.data.sampling import (
     clip_frame_indices,
     end_inclusive_clip_starts,
-    jittered_clip_starts,
     looped_clip_frame_indices,
     random_clip_start,
     uniform_clip_starts,
@@ -98,46 +97,6 @@ def test_random_starts_are_equally_likely():
     assert (np.abs(np.bincount(drawn, minlength=10) - 1000) < 150).all()
 
 
-@pytest.mark.parametrize("num_clips", [1, 2, 5])
-def test_jittered_starts_lie_in_their_own_parts(num_clips):
-    rng = make_rng()
-    for num_video_frames, shape in GRID:
-        last = last_start(num_video_frames, **shape)
-        for _ in range(20):
-            starts = jittered_clip_starts(num_video_frames, num_clips=num_clips, **shape, rng=rng)
-            assert starts == sorted(starts)
-            for k, start in enumerate(starts):
-                # Start s fills [s, s + 1): it must meet the k-th part of [0, last + 1).
-                assert start + 1 > k * (last + 1) / num_clips
-                assert start < (k + 1) * (last + 1) / num_clips
-
-
-class _AlmostOne:
-    def random(self, count):
-        return np.full(count, np.nextafter(1.0, 0.0))
-
-
-def test_rounding_does_not_lift_a_start_over_the_last():
-    starts = jittered_clip_starts(
-        10**15 + 1, num_clips=7, num_frames=1, sampling_rate=1, rng=_AlmostOne()
-    )
-    assert starts[-1] == 10**15
-
-
-@pytest.mark.parametrize("num_clips", [1, 2, 3])
-def test_jittered_starts_are_equally_likely_over_all_clips(num_clips):
-    rng = make_rng()
-    # 10 starts: parts of 3 clips cut some of them in two.
-    drawn = [
-        start
-        for _ in range(12_000 // num_clips)
-        for start in jittered_clip_starts(
-            14, num_clips=num_clips, num_frames=2, sampling_rate=4, rng=rng
-        )
-    ]
-    assert (np.abs(np.bincount(drawn, minlength=10) - 1200) < 165).all()
-
-
 @pytest.mark.parametrize(
     ("num_video_frames", "num_clips", "expected"),
     [
@@ -223,5 +182,3 @@ def test_numbers_that_are_not_positive_are_input_errors():
         end_inclusive_clip_starts(5, num_clips=0, num_frames=1, sampling_rate=1)
     with pytest.raises(InputError, match="num_frames must be > 0, got -1"):
         looped_clip_frame_indices(0, 5, num_frames=-1, sampling_rate=1)
-    with pytest.raises(InputError, match="num_clips must be > 0, got 0"):
-        jittered_clip_starts(5, num_clips=0, num_frames=1, sampling_rate=1, rng=make_rng())

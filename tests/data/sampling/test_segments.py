@@ -105,12 +105,6 @@ def test_every_frame_is_equally_likely(num_frames):
     assert (np.abs(counts - 1200) < 165).all()
 
 
-def test_a_part_of_the_segments_is_kept_to():
-    rng = np.random.default_rng(0)
-    drawn = [random_segment_frames(30, num_frames=3, rng=rng, part=(0.2, 0.5)) for _ in range(200)]
-    assert sorted(set(np.concatenate(drawn))) == [2, 3, 4, 12, 13, 14, 22, 23, 24]
-
-
 class _AlmostOne:
     def random(self, count):
         return np.full(count, np.nextafter(1.0, 0.0))

@@ -11,9 +11,7 @@ from videokd.data.sampling import (
     LOOP,
     NON_LOCAL,
     SEGMENTS,
-    SEVERAL_RULES,
     SHORT_VIDEO_RULES,
-    SPREAD,
     TEST_RULES,
     TemporalSampling,
     clip_frame_indices,
@@ -21,7 +19,7 @@ from videokd.data.sampling import (
 )
 from videokd.utils.errors import InputError
 
-GRID = list(product(SHORT_VIDEO_RULES, SEVERAL_RULES, [0.0, 12.5]))
+GRID = list(product(SHORT_VIDEO_RULES, [0.0, 12.5]))
 
 
 def make_rng(seed=0):
@@ -36,10 +34,10 @@ def make_times(num_frames, fps=25.0):
 def test_a_dense_clip_is_the_clip_of_a_random_start(num_video_frames):
     shape = {"num_frames": 8, "sampling_rate": 4}
     for seed in range(20):
-        clips = TemporalSampling(**shape).draw_clips(num_video_frames, rng=make_rng(seed))
+        clip = TemporalSampling(**shape).draw_clip(num_video_frames, rng=make_rng(seed))
         start = random_clip_start(num_video_frames, **shape, rng=make_rng(seed))
         expected = clip_frame_indices(start, num_video_frames, **shape)
-        np.testing.assert_array_equal(clips, [expected])
+        np.testing.assert_array_equal(clip, expected)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +56,7 @@ def test_non_local_test_clips_by_hand(num_video_frames, rule, expected):
 
 def test_non_local_starts_are_equally_likely_and_reach_the_last():
     sampling, rng = TemporalSampling(4, kind=NON_LOCAL, non_local_window=12), make_rng()
-    drawn = sampling.draw_clips(21, num_clips=10_000, rng=rng)
+    drawn = np.stack([sampling.draw_clip(21, rng=rng) for _ in range(10_000)])
     assert (drawn - drawn[:, :1] == [0, 3, 6, 9]).all()
     # 10 starts; 5 standard deviations are 150.
     assert (np.abs(np.bincount(drawn[:, 0], minlength=10) - 1000) < 150).all()
@@ -93,7 +91,7 @@ def test_a_clip_by_seconds_lasts_as_long_at_any_rate():
     for fps in (10.0, 15.0, 25.0, 29.97, 60.0):
         times = make_times(round(5 * fps), fps)
         for seed in range(10):
-            (clip,) = sampling.draw_clips(len(times), rng=make_rng(seed), times=times)
+            clip = sampling.draw_clip(len(times), rng=make_rng(seed), times=times)
             assert times[clip[-1]] - times[clip[0]] == pytest.approx(1.4, abs=1 / fps + 0.001)
 
 
@@ -104,8 +102,8 @@ def test_at_the_videos_own_rate_seconds_and_frames_are_the_same(kind, fps):
     by_seconds = TemporalSampling(8, sampling_rate=4, kind=kind, target_fps=fps)
     for num_video_frames in (1, 7, 29, 63, 64, 200):
         times = make_times(num_video_frames, fps)
-        drawn = by_frames.draw_clips(num_video_frames, num_clips=3, rng=make_rng())
-        again = by_seconds.draw_clips(num_video_frames, num_clips=3, rng=make_rng(), times=times)
+        drawn = by_frames.draw_clip(num_video_frames, rng=make_rng())
+        again = by_seconds.draw_clip(num_video_frames, rng=make_rng(), times=times)
         np.testing.assert_array_equal(drawn, again)
         for rule in TEST_RULES:
             expected = by_frames.test_clips(num_video_frames, num_clips=3, rule=rule)
@@ -114,22 +112,26 @@ def test_at_the_videos_own_rate_seconds_and_frames_are_the_same(kind, fps):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("short_video", "several", "target_fps"), GRID)
-def test_all_clips_lie_in_the_video_and_run_forwards(kind, short_video, several, target_fps):
+@pytest.mark.parametrize(("short_video", "target_fps"), GRID)
+def test_all_clips_lie_in_the_video_and_run_forwards(kind, short_video, target_fps):
     sampling = TemporalSampling(
         4,
         sampling_rate=3,
         kind=kind,
         target_fps=target_fps,
         short_video=short_video,
-        several=several,
         non_local_window=10,
     )
     rng = make_rng()
     for num_video_frames, num_clips in product([1, 2, 3, 9, 10, 11, 50], [1, 2, 5]):
         times = make_times(num_video_frames)
         batches = [
-            sampling.draw_clips(num_video_frames, rng=rng, num_clips=num_clips, times=times),
+            np.stack(
+                [
+                    sampling.draw_clip(num_video_frames, rng=rng, times=times)
+                    for _ in range(num_clips)
+                ]
+            ),
             *(
                 sampling.test_clips(num_video_frames, num_clips=num_clips, rule=rule, times=times)
                 for rule in TEST_RULES
@@ -144,43 +146,9 @@ def test_all_clips_lie_in_the_video_and_run_forwards(kind, short_video, several,
                 assert (np.diff(clips, axis=1) >= 0).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_spread_clips_come_from_equal_parts_of_the_video(kind):
-    sampling = TemporalSampling(3, kind=kind, several=SPREAD, non_local_window=3)
-    rng = make_rng()
-    clips = np.stack([sampling.draw_clips(90, num_clips=4, rng=rng) for _ in range(200)])
-    if kind == SEGMENTS:
-        # Segments of 30 frames: clip k draws from the k-th 7.5 of each.
-        places = clips - [0, 30, 60]
-        low, high = [0, 7, 15, 22], [7, 14, 22, 29]
-    else:
-        # 88 starts: 22 for each clip.
-        places = clips[..., :1]
-        low, high = [0, 22, 44, 66], [21, 43, 65, 87]
-    assert places.min(axis=(0, 2)).tolist() == low
-    assert places.max(axis=(0, 2)).tolist() == high
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_single_clip_is_the_same_however_several_are_drawn(kind):
-    first, second = (
-        TemporalSampling(4, kind=kind, several=several).draw_clips(200, rng=make_rng())
-        for several in SEVERAL_RULES
-    )
-    np.testing.assert_array_equal(first, second)
-
-
-def test_independent_clips_may_come_in_any_order():
-    clips = TemporalSampling(2).draw_clips(50, num_clips=20, rng=make_rng())
-    starts = clips[:, 0].tolist()
-    assert starts != sorted(starts)
-
-
 def test_a_draw_is_a_function_of_the_seed():
-    sampling = TemporalSampling(8, kind=SEGMENTS, several=SPREAD)
-    first, again, other = (
-        sampling.draw_clips(500, num_clips=2, rng=make_rng(seed)) for seed in (1, 1, 2)
-    )
+    sampling = TemporalSampling(8, kind=SEGMENTS)
+    first, again, other = (sampling.draw_clip(500, rng=make_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -197,7 +165,6 @@ def test_a_description_cannot_be_changed():
         ({"sampling_rate": 0}, "sampling_rate must be > 0, got 0"),
         ({"kind": "tsn"}, "kind must be one of dense, segments, non_local, got 'tsn'"),
         ({"short_video": "pad"}, "short_video must be one of clamp, loop, got 'pad'"),
-        ({"several": "grid"}, "several must be one of independent, spread, got 'grid'"),
         ({"target_fps": -1.0}, r"target_fps must be >= 0 \(0 = frames as they are\), got -1.0"),
         ({"target_fps": float("nan")}, "target_fps must be >= 0 .* got nan"),
         ({"kind": NON_LOCAL, "non_local_window": 7}, "must be >= num_frames 8, got 7"),
@@ -213,10 +180,10 @@ def test_wrong_calls_are_input_errors():
     with pytest.raises(InputError, match="needs the times of all 20 frames, got none"):
         sampling.test_clips(20)
     with pytest.raises(InputError, match=r"needs the times of all 20 frames, got shape \(19,\)"):
-        sampling.draw_clips(20, rng=make_rng(), times=make_times(19))
+        sampling.draw_clip(20, rng=make_rng(), times=make_times(19))
     with pytest.raises(InputError, match="num_video_frames must be > 0, got 0"):
         sampling.test_clips(0, times=make_times(1))
     with pytest.raises(InputError, match="num_clips must be > 0, got 0"):
-        sampling.draw_clips(20, rng=make_rng(), num_clips=0, times=make_times(20))
+        sampling.test_clips(20, num_clips=0, times=make_times(20))
     with pytest.raises(InputError, match="rule must be one of segment_centres, end_inclusive"):
         TemporalSampling(8).test_clips(20, rule="ends")

@@ -28,33 +28,6 @@ def random_clip_start(
     return int(rng.integers(0, last, endpoint=True))
 
 
-def jittered_clip_starts(
-    num_video_frames: int,
-    *,
-    num_clips: int,
-    num_frames: int,
-    sampling_rate: int,
-    rng: np.random.Generator,
-) -> list[int]:
-    """Draw the starts of clips spread over a video, one in each of num_clips equal parts.
-
-    The possible starts 0 .. last are divided into num_clips equal parts and clip k starts at a
-    random position of the k-th part: floor((k + u) * (last + 1) / num_clips), u uniform in [0, 1).
-    Over all clips every start is equally likely.
-
-    Returns:
-        num_clips starts, not decreasing; all 0 when the video is shorter than the clip.
-
-    Raises:
-        InputError: a number is not positive.
-    """
-    last = last_clip_start(num_video_frames, num_frames, sampling_rate)
-    check_positive(num_clips=num_clips)
-    places = (np.arange(num_clips) + rng.random(num_clips)) * (last + 1) / num_clips
-    # Rounding may move u just below 1 past the last start.
-    return [min(int(place), last) for place in places]
-
-
 def uniform_clip_starts(
     num_video_frames: int, *, num_clips: int, num_frames: int, sampling_rate: int
 ) -> list[int]:

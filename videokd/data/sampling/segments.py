@@ -12,13 +12,9 @@ from videokd.data.sampling.clips import check_positive, spread_to_ends
 
 
 def random_segment_frames(
-    num_video_frames: int,
-    *,
-    num_frames: int,
-    rng: np.random.Generator,
-    part: tuple[float, float] = (0.0, 1.0),
+    num_video_frames: int, *, num_frames: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw one frame from each segment: floor((t + u_t) * N / T), each u_t uniform.
+    """Draw one frame from each segment: floor((t + u_t) * N / T), each u_t uniform in [0, 1).
 
     Over all segments every frame of the video is equally likely.
 
@@ -26,8 +22,6 @@ def random_segment_frames(
         num_video_frames: N, > 0.
         num_frames: T, number of segments and of frames drawn, > 0.
         rng: Source of all randomness.
-        part: Part of each segment to draw from, as shares of the segment; u_t is uniform in
-            [part[0], part[1]).
 
     Returns:
         (num_frames,) int64, not decreasing.
@@ -36,8 +30,7 @@ def random_segment_frames(
         InputError: a number is not positive.
     """
     check_positive(num_video_frames=num_video_frames, num_frames=num_frames)
-    offsets = part[0] + (part[1] - part[0]) * rng.random(num_frames)
-    places = (np.arange(num_frames) + offsets) * num_video_frames / num_frames
+    places = (np.arange(num_frames) + rng.random(num_frames)) * num_video_frames / num_frames
     # Rounding may move an offset just below 1 past the last frame.
     return np.minimum(places.astype(np.int64), num_video_frames - 1)
 

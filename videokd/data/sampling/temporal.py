@@ -11,7 +11,6 @@ from videokd.data.sampling.clips import (
     check_positive,
     clip_frame_indices,
     end_inclusive_clip_starts,
-    jittered_clip_starts,
     looped_clip_frame_indices,
     random_clip_start,
     uniform_clip_starts,
@@ -31,12 +30,6 @@ SEGMENTS = "segments"
 NON_LOCAL = "non_local"
 """Frames spread over a window of non_local_window frames anywhere in the video."""
 KINDS = (DENSE, SEGMENTS, NON_LOCAL)
-
-INDEPENDENT = "independent"
-"""Clips of one video are drawn independently and may overlap."""
-SPREAD = "spread"
-"""Clips of one video are drawn from equal parts of it."""
-SEVERAL_RULES = (INDEPENDENT, SPREAD)
 
 CLAMP = "clamp"
 """A short video repeats its last frame."""
@@ -81,7 +74,6 @@ class TemporalSampling:
             `resampling`), so that a clip lasts as many seconds in every video. 0.0 counts the
             video's own frames.
         short_video: Rule for frames past the end of the video, "clamp" or "loop".
-        several: Rule for drawing several clips of one video, "independent" or "spread".
         non_local_window: Frames that a "non_local" clip is spread over, >= num_frames.
 
     Raises:
@@ -93,14 +85,12 @@ class TemporalSampling:
     kind: str = DENSE
     target_fps: float = 0.0
     short_video: str = CLAMP
-    several: str = INDEPENDENT
     non_local_window: int = 64
 
     def __post_init__(self) -> None:
         check_positive(num_frames=self.num_frames, sampling_rate=self.sampling_rate)
         _check_choice("kind", self.kind, KINDS)
         _check_choice("short_video", self.short_video, SHORT_VIDEO_RULES)
-        _check_choice("several", self.several, SEVERAL_RULES)
         if not (math.isfinite(self.target_fps) and self.target_fps >= 0):
             raise InputError(
                 f"target_fps must be >= 0 (0 = frames as they are), got {self.target_fps}"
@@ -111,46 +101,33 @@ class TemporalSampling:
                 f"got {self.non_local_window}"
             )
 
-    def draw_clips(
+    def draw_clip(
         self,
         num_video_frames: int,
         *,
         rng: np.random.Generator,
-        num_clips: int = 1,
         times: NDArray[np.float64] | None = None,
     ) -> NDArray[np.int64]:
-        """Draw the frames of training clips of a video.
+        """Draw the frames of a training clip of a video.
 
         Args:
             num_video_frames: Frames in the video, > 0.
             rng: Source of all randomness.
-            num_clips: Clips of this video, > 0.
             times: (num_video_frames,) float64, display times of the frames in seconds; required
                 with target_fps, ignored without.
 
         Returns:
-            (num_clips, num_frames) int64, source frames 0 .. num_video_frames - 1; rows do not
-            decrease except where a short video loops.
+            (num_frames,) int64, source frames 0 .. num_video_frames - 1; they do not decrease
+            except where a short video loops.
 
         Raises:
             InputError: a number is not positive, or times are missing or wrong.
         """
-        check_positive(num_clips=num_clips)
         length = self.count_frames(num_video_frames, times=times)
-        is_spread = self.several == SPREAD and num_clips > 1
         if self.kind == SEGMENTS:
-            parts = [(k / num_clips, (k + 1) / num_clips) for k in range(num_clips)]
-            clips = [
-                random_segment_frames(length, num_frames=self.num_frames, rng=rng, part=part)
-                for part in (parts if is_spread else [(0.0, 1.0)] * num_clips)
-            ]
-            return self._to_source(np.stack(clips), times)
-        if is_spread:
-            window = {"num_frames": self.num_window_frames, "sampling_rate": 1}
-            starts = jittered_clip_starts(length, num_clips=num_clips, **window, rng=rng)
-        else:
-            starts = [self.draw_start(length, rng=rng) for _ in range(num_clips)]
-        return self.clips_from(starts, length, times=times)
+            clip = random_segment_frames(length, num_frames=self.num_frames, rng=rng)
+            return self._to_source(clip, times)
+        return self.clips_from([self.draw_start(length, rng=rng)], length, times=times)[0]
 
     def test_clips(
         self,
@@ -168,13 +145,13 @@ class TemporalSampling:
             rule: "segment_centres" or "end_inclusive", see `uniform_clip_starts` and
                 `end_inclusive_clip_starts`; for "segments" `central_segment_frames` and
                 `end_inclusive_segment_frames`.
-            times: Same as for `draw_clips`.
+            times: Same as for `draw_clip`.
 
         Returns:
-            (num_clips, num_frames) int64, same as for `draw_clips`.
+            (num_clips, num_frames) int64, rows as from `draw_clip`.
 
         Raises:
-            InputError: same as for `draw_clips`, or the rule is unknown.
+            InputError: same as for `draw_clip`, or the rule is unknown.
         """
         _check_choice("rule", rule, TEST_RULES)
         length = self.count_frames(num_video_frames, times=times)
@@ -215,7 +192,7 @@ class TemporalSampling:
 
         Args:
             num_video_frames: Frames in the video, > 0.
-            times: Same as for `draw_clips`.
+            times: Same as for `draw_clip`.
 
         Raises:
             InputError: the number is not positive, or times are missing or wrong.
@@ -245,7 +222,7 @@ class TemporalSampling:
         Args:
             starts: Start frames, 0 .. length - 1.
             length: Number of frames from `count_frames`.
-            times: Same as for `draw_clips`.
+            times: Same as for `draw_clip`.
 
         Returns:
             (len(starts), num_frames) int64, source frames.
