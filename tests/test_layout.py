@@ -33,7 +33,7 @@ ROOMS = {
     "decode": (),
     "lists": ("decode.source",),
     "sampling": (),
-    "augment": ("sampling",),
+    "augment": (),
 }
 PACKAGE_FILES = sorted(PACKAGE.rglob("*.py"))
 TOOL_FILES = sorted((ROOT / "tools").rglob("*.py"))

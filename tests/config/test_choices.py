@@ -5,10 +5,10 @@ import re
 import pytest
 
 from videokd.config.keys import KEYS, LEVELS
+from videokd.data.augment import NUM_CROPS
 from videokd.data.batch_plan import MIXES
 from videokd.data.decode.choice import BACKENDS
-from videokd.data.sampling import NUM_CROPS, TEST_RULES
-from videokd.data.sampling.temporal import KINDS, SHORT_VIDEO_RULES
+from videokd.data.sampling import KINDS, SHORT_VIDEO_RULES, TEST_RULES
 from videokd.distill.losses import FEATURE_LOSSES, LOGIT_LOSSES
 from videokd.engine.loggers import LOGGERS
 from videokd.engine.schedule import LR_POLICIES

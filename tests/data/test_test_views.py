@@ -6,12 +6,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from videokd.data import dataset
-from videokd.data.augment import Augmentation, apply_augmentation
+from videokd.data.augment import Augmentation, apply_augmentation, uniform_crop_boxes
 from videokd.data.batch import BadVideo
 from videokd.data.clip_spec import ClipSet, ClipSpec
 from videokd.data.frame_cache import FrameCache
 from videokd.data.lists.index import VideoIndex, VideoRecord
-from videokd.data.sampling import uniform_clip_starts, uniform_crop_boxes
+from videokd.data.sampling import uniform_clip_starts
 from videokd.data.test_views import ViewDataset, ViewPlan, collate_views
 from videokd.utils.errors import InputError
 

@@ -4,9 +4,9 @@ import shutil
 import pytest
 import torch
 
-from videokd.data.augment import Augmentation, apply_augmentation
+from videokd.data.augment import Augmentation, apply_augmentation, uniform_crop_boxes
 from videokd.data.decode import open_video
-from videokd.data.sampling import clip_frame_indices, uniform_clip_starts, uniform_crop_boxes
+from videokd.data.sampling import clip_frame_indices, uniform_clip_starts
 from videokd.export import Predictor
 from videokd.utils.errors import InputError, VideoError
 

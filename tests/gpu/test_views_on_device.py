@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from videokd.data.augment import (
-    OPS,
     Augmentation,
     AugmentSpec,
     RandAugment,
@@ -13,6 +12,7 @@ from videokd.data.augment import (
     apply_augmentation,
     apply_augmentations_on_device,
 )
+from videokd.data.augment.rand_augment import OPS
 
 
 def _make_videos(count):

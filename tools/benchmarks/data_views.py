@@ -8,9 +8,9 @@ from benchmarks.data_counting import check_sample, count_decoding
 from benchmarks.data_videos import BenchmarkVideo
 from benchmarks.figures import Figure
 from benchmarks.timing import paired_ratios, time_interleaved
-from videokd.data.augment import Augmentation, apply_augmentation
+from videokd.data.augment import Augmentation, apply_augmentation, uniform_crop_boxes
 from videokd.data.dataset import open_record
-from videokd.data.sampling import clip_frame_indices, uniform_clip_starts, uniform_crop_boxes
+from videokd.data.sampling import clip_frame_indices, uniform_clip_starts
 from videokd.data.test_views import ViewDataset, ViewSample
 
 NUM_CLIPS, NUM_CROPS = 10, 3

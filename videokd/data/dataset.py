@@ -46,7 +46,7 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
             dataset_id, record_id, epoch % V) only, V different ones per video. The clips of one
             request have the views of the epoch and of the epochs after it.
         cuts_on_device: Return decoded frames; ``ClipBatch.to`` crops and augments them on the
-            training device. The clips are the same, see ``augment.apply``.
+            training device. The clips are the same, see ``augment.augmentation``.
 
     Raises:
         InputError: caches do not match the indexes or the short side of the clips, or

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from videokd.data.augment import Augmentation
+from videokd.data.augment import Augmentation, uniform_crop_boxes
 from videokd.data.batch import BadVideo
 from videokd.data.clip_spec import ClipSet, ClipSpec, SharedFrames, find_times
 from videokd.data.dataset import check_caches, read_record
@@ -16,7 +16,7 @@ from videokd.data.decode.reader import VideoReader
 from videokd.data.device_clips import Cut
 from videokd.data.frame_cache import FrameCache
 from videokd.data.lists.index import VideoIndex
-from videokd.data.sampling import SEGMENT_CENTRES, uniform_crop_boxes
+from videokd.data.sampling import SEGMENT_CENTRES
 from videokd.utils.errors import VideoError
 
 # Limit on the uint8 clips of a batch, since each worker holds two batches.

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from videokd.data.augment import NUM_CROPS
 from videokd.data.clip_spec import ClipSpec
-from videokd.data.sampling import CLAMP, DENSE, NUM_CROPS, SEGMENT_CENTRES, TEST_RULES
+from videokd.data.sampling import CLAMP, DENSE, SEGMENT_CENTRES, TEST_RULES
 from videokd.models.zoo import Architecture
 from videokd.utils.errors import InputError
 from videokd.utils.io import write_json

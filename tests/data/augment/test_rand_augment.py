@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from videokd.data.augment import OPS, RandAugment
-from videokd.data.augment.rand_augment import apply_op
+from videokd.data.augment.rand_augment import OPS, RandAugment, apply_op
 from videokd.utils.errors import InputError
 
 STRONGEST = {

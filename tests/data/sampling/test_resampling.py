@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from videokd.data.sampling import count_resampled_frames, find_resampled_frames
+from videokd.data.sampling.resampling import count_resampled_frames, find_resampled_frames
 from videokd.utils.errors import InputError
 
 RATES = [5.0, 10.0, 12.5, 24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60.0]

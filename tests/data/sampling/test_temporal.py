@@ -4,7 +4,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from videokd.data.sampling import (
+from videokd.data.sampling.clips import clip_frame_indices, random_clip_start
+from videokd.data.sampling.temporal import (
     DENSE,
     END_INCLUSIVE,
     KINDS,
@@ -14,8 +15,6 @@ from videokd.data.sampling import (
     SHORT_VIDEO_RULES,
     TEST_RULES,
     TemporalSampling,
-    clip_frame_indices,
-    random_clip_start,
 )
 from videokd.utils.errors import InputError
 

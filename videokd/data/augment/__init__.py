@@ -5,27 +5,27 @@ cached teacher target. Applying is deterministic. Clips are not normalised here;
 until they are on the device.
 """
 
-from videokd.data.augment.apply import apply_augmentation, apply_augmentations_on_device
-from videokd.data.augment.draw import (
-    AugmentSpec,
+from videokd.data.augment.augmentation import (
+    Augmentation,
+    Erasing,
+    apply_augmentation,
+    apply_augmentations_on_device,
     center_crop,
-    draw_jittered_crop,
-    draw_resized_crop,
 )
-from videokd.data.augment.erasing import RandomErasing
-from videokd.data.augment.params import Augmentation, Erasing
-from videokd.data.augment.rand_augment import OPS, RandAugment
+from videokd.data.augment.crops import NUM_CROPS, Box, uniform_crop_boxes
+from videokd.data.augment.draw import AugmentSpec, RandomErasing
+from videokd.data.augment.rand_augment import RandAugment
 
 __all__ = [
-    "OPS",
+    "NUM_CROPS",
     "AugmentSpec",
+    "Augmentation",
+    "Box",
     "Erasing",
     "RandAugment",
     "RandomErasing",
-    "Augmentation",
     "apply_augmentation",
     "apply_augmentations_on_device",
     "center_crop",
-    "draw_jittered_crop",
-    "draw_resized_crop",
+    "uniform_crop_boxes",
 ]

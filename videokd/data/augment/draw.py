@@ -5,13 +5,71 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from videokd.data.augment.erasing import RandomErasing
-from videokd.data.augment.params import Augmentation
+from videokd.data.augment.augmentation import Augmentation, Erasing
+from videokd.data.augment.crops import draw_jittered_crop, draw_resized_crop
 from videokd.data.augment.rand_augment import RandAugment
-from videokd.data.sampling import Box, uniform_crop_boxes
 from videokd.utils.errors import InputError
 
-_NUM_CROP_ATTEMPTS = 10
+_NUM_ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RandomErasing:
+    """Distribution of erased boxes (Zhong et al. 2017).
+
+    Args:
+        probability: Probability that a clip has boxes, 0.0 .. 1.0.
+        area_range: Smallest and largest total area of all boxes as a share of the clip, in (0, 1].
+            The area is drawn for each box and divided by num_boxes.
+        ratio_range: Smallest and largest width / height; drawn on a log scale.
+        num_boxes: Boxes in a clip, > 0. They may overlap.
+        fill: Red, green and blue of all boxes, 0 .. 255; None for a random colour per box.
+
+    Raises:
+        InputError: a value is not allowed.
+    """
+
+    probability: float = 0.25
+    area_range: tuple[float, float] = (0.02, 1 / 3)
+    ratio_range: tuple[float, float] = (0.3, 10 / 3)
+    num_boxes: int = 1
+    fill: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.probability <= 1.0:
+            raise InputError(f"erasing probability must be 0 .. 1, got {self.probability}")
+        if not 0.0 < self.area_range[0] <= self.area_range[1] <= 1.0:
+            raise InputError(
+                f"erasing area_range must satisfy 0 < low <= high <= 1, got {self.area_range}"
+            )
+        if not 0.0 < self.ratio_range[0] <= self.ratio_range[1]:
+            raise InputError(
+                f"erasing ratio_range must satisfy 0 < low <= high, got {self.ratio_range}"
+            )
+        if self.num_boxes <= 0:
+            raise InputError(f"erasing num_boxes must be > 0, got {self.num_boxes}")
+        if self.fill is not None and not all(0 <= value <= 255 for value in self.fill):
+            raise InputError(f"erasing fill must be 0 .. 255, got {self.fill}")
+
+    def draw(self, rng: np.random.Generator) -> tuple[Erasing, ...]:
+        """Draw the boxes of a clip; () with probability 1 - ``probability``."""
+        if rng.random() >= self.probability:
+            return ()
+        boxes = (self._draw_box(rng) for _ in range(self.num_boxes))
+        return tuple(box for box in boxes if box is not None)
+
+    def _draw_box(self, rng: np.random.Generator) -> Erasing | None:
+        """Draw one box, or return None if none of 10 attempts fits in the clip."""
+        log_ratio = (math.log(self.ratio_range[0]), math.log(self.ratio_range[1]))
+        for _ in range(_NUM_ATTEMPTS):
+            area = rng.uniform(*self.area_range) / self.num_boxes
+            ratio = math.exp(rng.uniform(*log_ratio))
+            height, width = math.sqrt(area / ratio), math.sqrt(area * ratio)
+            if height <= 1.0 and width <= 1.0:
+                top, left = (1.0 - height) * rng.random(), (1.0 - width) * rng.random()
+                red, green, blue = self.fill or rng.integers(0, 256, size=3).tolist()
+                return Erasing((top, left, height, width), (red, green, blue))
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,76 +165,3 @@ class AugmentSpec:
             ops=self.rand_augment.draw(ops_rng) if self.rand_augment else (),
             erasings=self.erasing.draw(erasing_rng) if self.erasing else (),
         )
-
-
-def center_crop(height: int, width: int, size: int) -> Augmentation:
-    """Return the central square of `size` pixels, without augmentation."""
-    return Augmentation(uniform_crop_boxes(height, width, size=size, num_crops=1)[0])
-
-
-def draw_resized_crop(
-    height: int,
-    width: int,
-    *,
-    rng: np.random.Generator,
-    scale_range: tuple[float, float],
-    ratio_range: tuple[float, float],
-) -> Box:
-    """Draw a crop of random area and aspect ratio, to be resized to a square.
-
-    Area and ratio are redrawn until the crop fits. After 10 attempts (a frame much longer than the
-    ratios allow), the largest central crop of an allowed ratio is returned.
-
-    Args:
-        height: Height of the decoded frames, pixels.
-        width: Width of the decoded frames, pixels.
-        rng: Source of all randomness.
-        scale_range: Smallest and largest area as a share of the frame.
-        ratio_range: Smallest and largest width / height; drawn on a log scale.
-    """
-    log_ratio = (math.log(ratio_range[0]), math.log(ratio_range[1]))
-    for _ in range(_NUM_CROP_ATTEMPTS):
-        area = height * width * rng.uniform(*scale_range)
-        ratio = math.exp(rng.uniform(*log_ratio))
-        crop_width = round(math.sqrt(area * ratio))
-        crop_height = round(math.sqrt(area / ratio))
-        if 0 < crop_width <= width and 0 < crop_height <= height:
-            return _place_crop(height, width, crop_height, crop_width, rng)
-    ratio = min(max(width / height, ratio_range[0]), ratio_range[1])
-    crop_width = max(1, min(width, round(height * ratio)))
-    crop_height = max(1, min(height, round(width / ratio)))
-    return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
-
-
-def draw_jittered_crop(
-    height: int,
-    width: int,
-    *,
-    rng: np.random.Generator,
-    scales: tuple[float, float],
-    crop_size: int,
-) -> Box:
-    """Draw a square crop of a frame whose short side is scaled to a random size.
-
-    A crop of crop_size from a frame of short side s is crop_size / s of the short side of the
-    decoded frame, so frames need not be scaled twice. s is uniform in scales, as in PySlowFast
-    without INV_UNIFORM_SAMPLE; the side is rounded to pixels of the decoded frame.
-
-    Args:
-        height: Height of the decoded frames, pixels.
-        width: Width of the decoded frames, pixels.
-        rng: Source of all randomness.
-        scales: Smallest and largest s, >= crop_size.
-        crop_size: Side of the crop in pixels of the scaled frame.
-    """
-    share = crop_size / rng.uniform(*scales)
-    side = max(1, round(min(height, width) * share))
-    return _place_crop(height, width, side, side, rng)
-
-
-def _place_crop(
-    height: int, width: int, crop_height: int, crop_width: int, rng: np.random.Generator
-) -> Box:
-    top = int(rng.integers(0, height - crop_height, endpoint=True))
-    left = int(rng.integers(0, width - crop_width, endpoint=True))
-    return top, left, crop_height, crop_width

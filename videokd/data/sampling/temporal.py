@@ -8,19 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videokd.data.sampling.clips import (
+    central_segment_frames,
     check_positive,
     clip_frame_indices,
     end_inclusive_clip_starts,
+    end_inclusive_segment_frames,
     looped_clip_frame_indices,
     random_clip_start,
+    random_segment_frames,
     uniform_clip_starts,
 )
 from videokd.data.sampling.resampling import count_resampled_frames, find_resampled_frames
-from videokd.data.sampling.segments import (
-    central_segment_frames,
-    end_inclusive_segment_frames,
-    random_segment_frames,
-)
 from videokd.utils.errors import InputError
 
 DENSE = "dense"
@@ -59,7 +57,7 @@ class TemporalSampling:
     """Rule that selects the frames of a clip.
 
     - "dense": frames start + t * sampling_rate; start is uniform over all starts whose clip fits.
-    - "segments": see `segments`; sampling_rate and short_video are not used.
+    - "segments": see `clips`; sampling_rate and short_video are not used.
     - "non_local": frames start + t * (non_local_window // num_frames); start is uniform over 0 ..
       num_video_frames - non_local_window, 0 for shorter videos. It corresponds to MMAction2's
       DenseSampleFrames (there `sample_range`, and always "loop"), after Wang et al. 2018, who keep

@@ -2,7 +2,7 @@ from itertools import product
 
 import pytest
 
-from videokd.data.sampling import uniform_crop_boxes
+from videokd.data.augment.crops import uniform_crop_boxes
 from videokd.utils.errors import InputError
 
 
@@ -46,5 +46,5 @@ def test_one_turn_of_the_frame_turns_the_three_crops():
 def test_other_numbers_are_input_errors():
     with pytest.raises(InputError, match="num_crops must be 1, 3 or 5, got 2"):
         uniform_crop_boxes(5, 5, size=5, num_crops=2)
-    with pytest.raises(InputError, match="size must be > 0, got 0"):
+    with pytest.raises(InputError, match="a crop of 0 needs a positive size"):
         uniform_crop_boxes(5, 5, size=0, num_crops=1)

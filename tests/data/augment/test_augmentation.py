@@ -1,17 +1,18 @@
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
 import torch
 
 from videokd.data.augment import (
-    OPS,
     Augmentation,
     Erasing,
     RandAugment,
     apply_augmentation,
     apply_augmentations_on_device,
 )
+from videokd.data.augment.augmentation import adjust_brightness_contrast, erase
+from videokd.data.augment.rand_augment import OPS
 from videokd.utils.errors import InputError
 
 
@@ -174,3 +175,63 @@ def test_a_number_of_views_that_is_not_that_of_the_clips_is_an_input_error(frame
         apply_augmentations_on_device(
             as_batch(frames, frames), [Augmentation((0, 0, 9, 9))], size=9
         )
+
+
+@pytest.mark.parametrize("brightness", [0.0, 0.37, 1.0, 1.9])
+@pytest.mark.parametrize("contrast", [0.0, 0.61, 1.0, 1.7])
+def test_values_equal_a_loop(clip, brightness, contrast):
+    values = clip.flatten().tolist()
+    bright = [min(v * brightness, 255.0) for v in values]
+    mean = sum(bright) / len(bright)
+    mixed = [contrast * b + (1.0 - contrast) * mean for b in bright]
+    expected = np.clip(np.rint(mixed), 0, 255).astype(np.uint8).reshape(clip.shape)
+    adjusted = adjust_brightness_contrast(clip, brightness, contrast)
+    assert adjusted.dtype == torch.uint8
+    np.testing.assert_array_equal(adjusted.numpy(), expected)
+
+
+def test_no_contrast_is_the_mean_of_the_whole_clip():
+    clip = torch.tensor([0, 10, 20, 250], dtype=torch.uint8).view(1, 2, 1, 2).expand(3, 2, 1, 2)
+    assert (adjust_brightness_contrast(clip, 1.0, 0.0) == 70).all()
+
+
+def test_factors_of_one_change_nothing(clip):
+    assert torch.equal(adjust_brightness_contrast(clip, 1.0, 1.0), clip)
+
+
+def test_no_value_on_the_device_is_read(clip):
+    # Reading one from a meta tensor, which has none, is an error.
+    assert adjust_brightness_contrast(clip.to("meta"), 1.2, 0.8).shape == clip.shape
+
+
+def test_boxes_are_painted_over_all_frames_in_their_order(clip):
+    before = clip.clone()
+    erasings = (
+        Erasing((0.0, 0.0, 0.5, 0.5), (1, 2, 3)),
+        Erasing((0.25, 0.3, 0.5, 0.2), (7, 8, 9)),
+    )
+    painted = erase(clip, erasings)
+    expected = before.clone()  # 12 x 10 pixels
+    for channel in range(3):
+        expected[channel, :, 0:6, 0:5] = 1 + channel
+        expected[channel, :, 3:9, 3:5] = 7 + channel
+    assert torch.equal(painted, expected)
+    assert torch.equal(clip, before)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((0.0, 0.0, 1.0, 1.0), (0, 0, 10, 20)),
+        ((0.25, 0.25, 0.5, 0.5), (2, 5, 6, 10)),  # rows 2.5 .. 7.5, to the even pixel
+        ((0.52, 0.33, 0.2, 0.1), (5, 7, 2, 2)),  # rows 5.2 .. 7.2, columns 6.6 .. 8.6
+        ((0.5, 0.5, 0.01, 0.5), (5, 10, 0, 10)),
+    ],
+)
+def test_erased_pixels_by_hand(box, expected):
+    assert Erasing(box, (0, 0, 0)).pixels(10, 20) == expected
+
+
+def test_an_augmentation_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError, match="flip"):
+        Augmentation((0, 0, 1, 1)).flip = True

@@ -1,4 +1,4 @@
-"""Application of an augmentation to frames, in a worker or on the training device.
+"""Parameters of an augmentation, and their application in a worker or on the training device.
 
 Order: crop, resize (bilinear, antialiased), flip, RandAugment, brightness and contrast,
 saturation, erasing. Both paths give identical bytes on a CPU. On a GPU, crop, resize, flip,
@@ -8,6 +8,7 @@ equalize) may increase the difference.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,12 +16,63 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from videokd.data.augment.colors import adjust_brightness_contrast
-from videokd.data.augment.erasing import erase
-from videokd.data.augment.params import Augmentation
+from videokd.data.augment.crops import Box, uniform_crop_boxes
 from videokd.data.augment.rand_augment import apply_op
 from videokd.data.augment.resize import resize_bytes
 from videokd.utils.errors import InputError
+
+# Fractional bits of the fixed-point values that the mean of a clip is computed from.
+_NUM_BITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Erasing:
+    """A box of one colour in all frames of a clip.
+
+    Args:
+        box: (top, left, height, width) as shares of the clip's height and width, in [0, 1].
+        fill: Red, green and blue, 0 .. 255.
+    """
+
+    box: tuple[float, float, float, float]
+    fill: tuple[int, int, int]
+
+    def pixels(self, height: int, width: int) -> Box:
+        """Return the box in pixels of a clip of this size, edges rounded to the nearest pixel."""
+        top, left = round(self.box[0] * height), round(self.box[1] * width)
+        bottom = round((self.box[0] + self.box[2]) * height)
+        right = round((self.box[1] + self.box[3]) * width)
+        return top, left, bottom - top, right - left
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """Parameters that turn decoded frames into a clip, the same for all its frames.
+
+    The parameters do not depend on the size of the clip: one augmentation serves several sizes.
+
+    Args:
+        crop: (top, left, height, width) in pixels of the decoded frame.
+        flip: Whether the clip is mirrored left to right.
+        brightness: Factor on the pixel values; 1.0 keeps them.
+        contrast: Factor on the distance to the mean value of the clip; 1.0 keeps it.
+        saturation: Factor on the distance to the grey of the same lightness; 1.0 keeps it.
+        ops: Names and values of RandAugment's operations, in order; see `rand_augment`.
+        erasings: Boxes that are painted over the clip, in order.
+    """
+
+    crop: Box
+    flip: bool = False
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+    ops: tuple[tuple[str, float], ...] = ()
+    erasings: tuple[Erasing, ...] = ()
+
+
+def center_crop(height: int, width: int, size: int) -> Augmentation:
+    """Return the central square of `size` pixels, without augmentation."""
+    return Augmentation(uniform_crop_boxes(height, width, size=size, num_crops=1)[0])
 
 
 def apply_augmentation(
@@ -101,3 +153,54 @@ def _apply_after_resize(clip: Tensor, augmentation: Augmentation) -> Tensor:
     if augmentation.saturation != 1.0:
         clip = apply_op(clip, "color", augmentation.saturation)
     return erase(clip, augmentation.erasings)
+
+
+def adjust_brightness_contrast(clip: Tensor, brightness: float, contrast: float) -> Tensor:
+    """Apply both factors through one lookup table of 256 values.
+
+    A value v becomes b = min(brightness * v, 255) and then contrast * b + (1 - contrast) * mean(b),
+    rounded, with the mean over the whole clip. The mean is summed in integers and each step on the
+    table is a separate kernel, so that all devices round alike.
+
+    Args:
+        clip: (3, T, H, W) uint8, on any device.
+        brightness: >= 0; 1.0 keeps the values.
+        contrast: >= 0; 1.0 keeps the values.
+
+    Returns:
+        (3, T, H, W) uint8, on the same device.
+    """
+    bright = torch.arange(256, dtype=torch.float64, device=clip.device)
+    bright = bright.mul(brightness).clamp_(0.0, 255.0)
+    total = _sum_values(clip, bright.mul(1 << _NUM_BITS).round_().long())
+    mean = total.double().div((1 << _NUM_BITS) * max(clip.numel(), 1))
+    table = bright.mul(contrast).add_(mean.mul(1.0 - contrast))
+    table = table.round_().clamp_(0.0, 255.0).to(torch.uint8)
+    return table.index_select(0, clip.flatten().int()).view(clip.shape)
+
+
+def _sum_values(clip: Tensor, table: Tensor) -> Tensor:
+    """Sum table[v] over all bytes v of a clip, in int64."""
+    if clip.device.type == "cpu":
+        return torch.bincount(clip.flatten(), minlength=256).mul(table).sum()
+    # bincount would synchronise a GPU.
+    return table.index_select(0, clip.flatten().int()).sum()
+
+
+def erase(clip: Tensor, erasings: tuple[Erasing, ...]) -> Tensor:
+    """Paint the boxes over all frames of a clip.
+
+    Args:
+        clip: (3, T, H, W) uint8, on any device.
+        erasings: Boxes, painted in this order.
+
+    Returns:
+        (3, T, H, W) uint8; a copy if there is any box.
+    """
+    if erasings:
+        clip = clip.clone()
+    for erasing in erasings:
+        top, left, height, width = erasing.pixels(*clip.shape[2:])
+        for channel, value in zip(clip, erasing.fill, strict=True):
+            channel[:, top : top + height, left : left + width] = value
+    return clip
