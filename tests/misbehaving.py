@@ -5,7 +5,7 @@ from pathlib import Path
 
 from videokd.data.batch import BadVideo
 from videokd.data.dataset import ClipDataset
-from videokd.data.frame_cache import _Work
+from videokd.data.frame_cache_writer import _Work
 
 
 class Expressions:

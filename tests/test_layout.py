@@ -44,7 +44,6 @@ MAX_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 350, 80, 8
 LONG_FILES = {
     "videokd/engine/distributed.py",
     "videokd/data/pool/supervised_pool.py",
-    "videokd/data/frame_cache.py",
     "tests/engine/test_train.py",
     "tests/pipeline/test_plan.py",
     "tests/models/weights/test_names.py",

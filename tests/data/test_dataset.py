@@ -11,7 +11,7 @@ from videokd.data.batch_plan import BatchPlan, PlanSampler
 from videokd.data.clip_spec import ClipSet, ClipSpec
 from videokd.data.dataset import AugmentSpec, ClipDataset
 from videokd.data.decode import open_video
-from videokd.data.frame_cache import FrameCache
+from videokd.data.frame_cache_writer import write_frame_cache
 from videokd.data.lists.index import VideoIndex, VideoRecord
 from videokd.utils.errors import InputError
 
@@ -86,7 +86,7 @@ def test_seconds_are_those_of_a_variable_rate(index, make_video, tmp_path, is_ca
     options = {}
     if is_cached:
         folder = tmp_path / "cache"
-        options["caches"] = [FrameCache.build(index, directory=folder, short_side=40, max_gib=1.0)]
+        options["caches"] = [write_frame_cache(index, directory=folder, short_side=40, max_gib=1.0)]
     sample = make_dataset(index, WHOLE, clip=spec, **options)[ClipRequest(0, 0, 0, 1)]
     every = [0, 4, 8, 12, 16, *range(20, 30)]  # those that are shown every fifth of a second
     place = every.index(int(sample.frame_indices[0]))
@@ -317,7 +317,7 @@ def test_batches_are_the_same_with_and_without_workers(index):
 
 
 def test_a_frame_cache_changes_nothing(index, tmp_path):
-    cache = FrameCache.build(index, directory=tmp_path / "cache", short_side=40, max_gib=1.0)
+    cache = write_frame_cache(index, directory=tmp_path / "cache", short_side=40, max_gib=1.0)
     plain, cached = make_dataset(index), make_dataset(index, caches=[cache])
     for position in range(8):
         request = ClipRequest(0, position % 3, 1, position)
@@ -327,7 +327,7 @@ def test_a_frame_cache_changes_nothing(index, tmp_path):
 
 
 def test_caches_must_fit(index, tmp_path):
-    cache = FrameCache.build(index, directory=tmp_path / "cache", short_side=24, max_gib=1.0)
+    cache = write_frame_cache(index, directory=tmp_path / "cache", short_side=24, max_gib=1.0)
     with pytest.raises(InputError, match="cached with short side 24, clips need 40"):
         make_dataset(index, caches=[cache])
     with pytest.raises(InputError, match="1 indexes need as many frame caches, got 0"):

@@ -11,9 +11,9 @@ from multiprocessing import active_children
 import numpy as np
 import pytest
 
-from videokd.data import frame_cache
+from videokd.data import frame_cache_writer
 from videokd.data.decode import open_video
-from videokd.data.frame_cache import FrameCache
+from videokd.data.frame_cache_writer import write_frame_cache
 from videokd.data.lists.index import VideoIndex, VideoRecord
 from videokd.utils.errors import InputError, VideoError
 
@@ -32,7 +32,7 @@ def index(make_video, tmp_path):
 def build(index, tmp_path):
     def build(**changes):
         options = {"directory": tmp_path / "cache", "short_side": 24, "max_gib": 1.0} | changes
-        return FrameCache.build(index, **options)
+        return write_frame_cache(index, **options)
 
     return build
 
@@ -81,7 +81,7 @@ def test_two_processes_write_the_same_as_none(build, tmp_path):
 def test_a_fitting_cache_is_used_again(build, monkeypatch):
     build()
     filled = []
-    monkeypatch.setattr(frame_cache, "_fill", lambda *arguments: filled.append(arguments))
+    monkeypatch.setattr(frame_cache_writer, "_fill", lambda *arguments: filled.append(arguments))
     build()
     assert not filled
 
@@ -109,18 +109,18 @@ def test_what_a_kill_while_frames_are_decoded_left_is_removed(build, index, tmp_
     script = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from videokd.data import frame_cache\n"
+        "from videokd.data import frame_cache_writer\n"
         "from videokd.data.lists.index import VideoIndex, VideoRecord\n"
         "root = Path(sys.argv[1])\n"
         "records = tuple(VideoRecord(n, 0, 'toy', n) for n in sys.argv[3:])\n"
         "index = VideoIndex(records, ('x',), root, 'toy', 'train')\n"
-        "store = frame_cache._Work.store\n"
+        "store = frame_cache_writer._Work.store\n"
         "def die(self, *args):\n"
         "    store(self, *args)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "frame_cache._Work.store = die\n"
+        "frame_cache_writer._Work.store = die\n"
         "options = {'directory': Path(sys.argv[2]), 'max_gib': 1.0}\n"
-        "frame_cache.FrameCache.build(index, short_side=24, **options)\n"
+        "frame_cache_writer.write_frame_cache(index, short_side=24, **options)\n"
     )
     cache, left = tmp_path / "cache", []
     # The first is a cache that nobody asks for again.
@@ -188,7 +188,7 @@ KILL = "__import__('os').kill(__import__('os').getpid(), 9)"
 @pytest.fixture
 def build_deadly(build, index, misbehaving, monkeypatch):
     """build_deadly({path: [expression, expression]}) with one worker and 2 s for each video."""
-    monkeypatch.setattr(frame_cache, "_Work", misbehaving.DeadlyWork)
+    monkeypatch.setattr(frame_cache_writer, "_Work", misbehaving.DeadlyWork)
 
     def build_deadly(deaths, **options):
         (index.root / "deaths.json").write_text(json.dumps(deaths))
@@ -249,7 +249,7 @@ def test_a_video_with_a_known_cause_is_not_opened(build_deadly, index, tmp_path)
     index = replace(index, records=tuple(records))
     (index.root / "deaths.json").write_text(json.dumps({"a.avi": [deadly, deadly]}))
     options = {"directory": tmp_path / "cache", "short_side": 24, "max_gib": 1.0}
-    cache = FrameCache.build(index, num_processes=1, deadline_sec=2.0, **options)
+    cache = write_frame_cache(index, num_processes=1, deadline_sec=2.0, **options)
     assert cache.bad_videos["a.avi"] == "its process died of SIGSEGV"
     assert not tried.exists()
 
@@ -258,7 +258,7 @@ def test_a_video_with_fewer_frames_than_the_index_says_is_bad(build, index, tmp_
     records = [replace(r, num_frames=n) for r, n in zip(index.records, (21, 0, 12), strict=True)]
     index = replace(index, records=tuple(records))
     options = {"directory": tmp_path / "cache", "short_side": 24, "max_gib": 1.0}
-    cache = FrameCache.build(index, **options)
+    cache = write_frame_cache(index, **options)
     assert cache.bad_videos["a.avi"] == "20 frames decode, the index says 21"
 
 
@@ -273,7 +273,7 @@ def test_a_read_that_fails_is_no_property_of_a_video(build, failing_reads, monke
 
 def test_a_long_video_is_decoded_in_parts(build, index, monkeypatch, tmp_path):
     whole = build()
-    monkeypatch.setattr(frame_cache, "_NUM_FRAMES_PER_READ", 7)
+    monkeypatch.setattr(frame_cache_writer, "_NUM_FRAMES_PER_READ", 7)
     parts = build(directory=tmp_path / "other")
     for record in (index.records[0], index.records[2]):
         frames = [cache.reader(record) for cache in (whole, parts)]

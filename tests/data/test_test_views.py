@@ -9,7 +9,7 @@ from videokd.data import dataset
 from videokd.data.augment import Augmentation, apply_augmentation, uniform_crop_boxes
 from videokd.data.batch import BadVideo
 from videokd.data.clip_spec import ClipSet, ClipSpec
-from videokd.data.frame_cache import FrameCache
+from videokd.data.frame_cache_writer import write_frame_cache
 from videokd.data.lists.index import VideoIndex, VideoRecord
 from videokd.data.sampling import uniform_clip_starts
 from videokd.data.test_views import ViewDataset, ViewPlan, collate_views
@@ -118,7 +118,7 @@ def test_pinning_reaches_every_tensor(index, monkeypatch):
 
 
 def test_a_cache_changes_nothing(index, tmp_path):
-    cache = FrameCache.build(index, directory=tmp_path / "cache", short_side=48, max_gib=1.0)
+    cache = write_frame_cache(index, directory=tmp_path / "cache", short_side=48, max_gib=1.0)
     options = {"dataset_id": 0, "clip": CLIP, "num_clips": 2, "num_crops": 3}
     plain, cached = ViewDataset(index, **options), ViewDataset(index, cache=cache, **options)
     assert torch.equal(plain[0].clips[CLIP.name], cached[0].clips[CLIP.name])
@@ -126,7 +126,7 @@ def test_a_cache_changes_nothing(index, tmp_path):
 
 
 def test_a_cache_of_another_size_is_an_input_error(index, tmp_path):
-    cache = FrameCache.build(index, directory=tmp_path / "cache", short_side=24, max_gib=1.0)
+    cache = write_frame_cache(index, directory=tmp_path / "cache", short_side=24, max_gib=1.0)
     with pytest.raises(InputError, match="cached with short side 24, clips need 48"):
         ViewDataset(index, dataset_id=0, clip=CLIP, cache=cache)
 

@@ -128,7 +128,7 @@ class Points:
             register_optimizer_step_pre_hook,
         )
 
-        from videokd.data import frame_cache
+        from videokd.data import frame_cache_writer
         from videokd.pipeline import progress, scoring
 
         register_optimizer_step_pre_hook(lambda *_: self.pass_by("step"))
@@ -139,7 +139,7 @@ class Points:
             return predict(model, name, map(self._evaluated, batches), **options)
 
         scoring.predict_views = predict_views
-        frame_cache.open_video = self._announcing("decode", frame_cache.open_video)
+        frame_cache_writer.open_video = self._announcing("decode", frame_cache_writer.open_video)
         progress._LineBar.update = self._announcing("progress", progress._LineBar.update)
         os.fsync, os.unlink = self._on_fsync, self._on_unlink
         os.rename = self._on_moving(self._rename)

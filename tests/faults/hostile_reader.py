@@ -20,7 +20,7 @@ from videokd.data.batch import BadVideo, ClipRequest
 from videokd.data.clip_spec import ClipSpec
 from videokd.data.dataset import ClipDataset
 from videokd.data.decode import open_video
-from videokd.data.frame_cache import FrameCache
+from videokd.data.frame_cache_writer import write_frame_cache
 from videokd.data.lists.formats.read import find_dataset
 from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.data.lists.index import VideoIndex, VideoRecord
@@ -88,7 +88,7 @@ def read_record(root: Path, path: str, folder: str, backend: str) -> list[str]:
     index = VideoIndex((VideoRecord(path, 0, "a", "g"),), ("a",), root, "a", "train")
     causes = _read_clips(index, backend)
     with tempfile.TemporaryDirectory(dir=root) as cache:
-        FrameCache.build(index, directory=Path(cache), short_side=32, max_gib=1.0, backend=backend)
+        write_frame_cache(index, directory=Path(cache), short_side=32, max_gib=1.0, backend=backend)
     return causes
 
 

@@ -13,6 +13,7 @@ from videokd.data.batch import ClipRequest
 from videokd.data.clip_spec import ClipSpec
 from videokd.data.dataset import ClipDataset
 from videokd.data.frame_cache import FrameCache
+from videokd.data.frame_cache_writer import write_frame_cache
 from videokd.data.lists.formats.read import read_dataset
 from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.data.lists.index import VideoIndex
@@ -42,7 +43,7 @@ def benchmark_frame_cache(folder: Path, *, num_rounds: int, num_videos: int = 12
     root = generate_datasets(folder / "videos", profile="tiny", num_processes=1)
     figures = []
     for name, index in _read_indexes(root).items():
-        cache = FrameCache.build(
+        cache = write_frame_cache(
             index, directory=folder / "frames", short_side=_CLIP.short_side, max_gib=1.0
         )
         videos = range(min(num_videos, len(index)))

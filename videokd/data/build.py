@@ -15,6 +15,7 @@ from videokd.data.batch_plan import BatchPlan, PlanSampler
 from videokd.data.clip_spec import ClipSet, ClipSpec
 from videokd.data.dataset import ClipDataset
 from videokd.data.frame_cache import FrameCache
+from videokd.data.frame_cache_writer import write_frame_cache
 from videokd.data.lists.build import load_indexes
 from videokd.data.lists.index import VideoIndex, hold_out_groups
 from videokd.data.lists.stand_in import make_stand_in
@@ -146,7 +147,7 @@ def build_frame_caches(
         records = sorted([*parts.train.records, *held_out], key=lambda record: record.path)
         whole = {"train": replace(parts.train, records=tuple(records)), "test": parts.test}
         caches = {
-            part: FrameCache.build(
+            part: write_frame_cache(
                 index,
                 directory=Path(cfg.DATA.FRAME_CACHE),
                 short_side=cfg.DATA.SHORT_SIDE,
