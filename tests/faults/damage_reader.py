@@ -1,7 +1,7 @@
 """What a worker of the damage run does: read a whole file, or a damaged copy, and judge each frame.
 
-A frame is right when it is, bit for bit, the frame of the same index that the same backend reads
-from the undamaged file: decoding is deterministic, so no tolerance is needed.
+A frame is right when it is, bit for bit, the frame of the same index that is read from the
+undamaged file: decoding is deterministic, so no tolerance is needed.
 """
 
 import hashlib
@@ -30,7 +30,6 @@ _SHARE_OF_BETTER = 0.5
 @dataclass(frozen=True)
 class Case:
     path: Path
-    backend: str
     folder: Path
     """Where references and damaged copies are written."""
     kind: str = ""
@@ -39,7 +38,7 @@ class Case:
 
     @property
     def reference(self) -> Path:
-        return self.folder / f"{self.path.name}.{self.backend}.npz"
+        return self.folder / f"{self.path.name}.npz"
 
 
 @dataclass
@@ -76,7 +75,7 @@ def read(case: Case) -> Outcome:
 
 def _keep_reference(case: Case) -> Outcome:
     try:
-        with open_video(str(case.path), backend=case.backend) as video:
+        with open_video(str(case.path)) as video:
             digests, small = [], []
             for first in range(0, video.num_frames, 64):
                 last = min(first + 64, video.num_frames)
@@ -90,7 +89,7 @@ def _keep_reference(case: Case) -> Outcome:
 
 
 def _read_damaged(case: Case) -> Outcome:
-    copy = case.folder / f"{case.backend}-{case.kind}-{case.seed}-{case.path.name}"
+    copy = case.folder / f"{case.kind}-{case.seed}-{case.path.name}"
     copy.write_bytes(damage(case.path.read_bytes(), case.kind, case.seed))
     try:
         with np.load(case.reference) as reference:
@@ -106,7 +105,7 @@ def _read_damaged(case: Case) -> Outcome:
 def _read_clips(case: Case, copy: Path, reference: Reference, expected_frames: int) -> Outcome:
     outcome = Outcome()
     try:
-        video = open_video(str(copy), backend=case.backend, expected_frames=expected_frames)
+        video = open_video(str(copy), expected_frames=expected_frames)
     except VideoError as error:
         return Outcome(causes=[error.cause])
     with video:

@@ -128,7 +128,7 @@ _ROWS = [
     Key("DATA.COLOR_JITTER", 0.2, "0 .. 1", "all",
         "brightness and contrast factors in 1 +- this; 0 = off"),
     Key("DATA.DECODER", "auto", "auto | pyav | decord | torchcodec", "all",
-        "video library; auto = pyav"),
+        "video library; auto = pyav; the others read some files only (docs/decoders.md)"),
     Key("DATA.MIX", "proportional", "proportional | balanced | temperature", "all",
         "shares of the datasets in joint batches: proportional to their videos, balanced = equal, "
         "temperature ~ videos^(1/MIX_TEMPERATURE)"),

@@ -11,7 +11,7 @@ from videokd.curation.examine import Decode
 from videokd.data.decode import open_video
 from videokd.utils.errors import VideoError
 
-CLIPS = Path(__file__).resolve().parents[3] / "shared" / "clips"
+CLIPS = Path(__file__).resolve().parents[4] / "shared" / "clips"
 NUM_FRAMES = 60
 
 

@@ -1,13 +1,10 @@
 """Damaged files: an error, never other frames."""
 
-import importlib.util
-
 import av
 import numpy as np
 import pytest
 
 from videokd.data.decode import open_video
-from videokd.data.decode.torchcodec_frames import torchcodec_problem
 from videokd.utils.errors import VideoError
 
 NUM_FRAMES = 12
@@ -22,19 +19,6 @@ KINDS = {
 # Frames that one damaged packet costs at most; with noise, x264 makes no key frame of the seventh.
 MAX_REFUSED = {"a.mp4": 9, "b.mp4": 9, "a.avi": 2, "b.avi": 3, "a.webm": 5, "hevc.mp4": 6}
 NUM_B_FRAMES = 2
-BACKENDS = [
-    "pyav",
-    pytest.param(
-        "decord",
-        marks=pytest.mark.skipif(
-            importlib.util.find_spec("decord") is None, reason="decord is not installed"
-        ),
-    ),
-    pytest.param(
-        "torchcodec",
-        marks=pytest.mark.skipif(torchcodec_problem() != "", reason=torchcodec_problem()),
-    ),
-]
 
 
 def write_noise(path, codec, **options):
@@ -142,17 +126,16 @@ def test_frames_predicted_from_a_damaged_one_are_refused_up_to_the_next_key_fram
         assert frame is None or np.array_equal(frame, expected)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_damage_that_a_library_conceals_is_an_error(tmp_path, backend):
+def test_damage_that_ffmpeg_conceals_is_an_error(tmp_path):
     path = tmp_path / "a.mp4"
     write_noise(path, "libx264", bf="0", sc_threshold="0")
-    with open_video(str(path), backend=backend) as video:
+    with open_video(str(path)) as video:
         sound = video.get_frames([0, 7])
     data = bytearray(path.read_bytes())
     pos, size = find_packets(path)[8]
     data[pos + size // 2 : pos + size] = b"\x55" * (size - size // 2)
     path.write_bytes(data)
-    with open_video(str(path), backend=backend) as video:
+    with open_video(str(path)) as video:
         np.testing.assert_array_equal(video.get_frames([0, 7]), sound)
         for wanted in ([8], [10], [0, 8]):
             with pytest.raises(VideoError, match="frame 8 is damaged|cannot be decoded"):

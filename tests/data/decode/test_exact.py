@@ -16,7 +16,7 @@ pytestmark = pytest.mark.exact
 
 NUM_FRAMES = 60
 NUM_READS = 200
-CASE = Path(__file__).parents[3] / "shared/cases/pts_in_decode_order_h264.mp4"
+CASE = Path(__file__).parents[4] / "shared/cases/pts_in_decode_order_h264.mp4"
 # Encoder, its options, B-frames between two anchors, and containers.
 H264 = {"codec": "libx264", "gop": 20}
 PYRAMID = {**H264, "num_b_frames": 4, "x264-params": "scenecut=0:b-adapt=0:b-pyramid=normal"}

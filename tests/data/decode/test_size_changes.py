@@ -11,7 +11,7 @@ from videokd.curation.transcode import transcode
 from videokd.data.decode import open_video
 from videokd.utils.errors import VideoError
 
-CASE = Path(__file__).parents[3] / "shared/cases/size_changes.webm"
+CASE = Path(__file__).parents[4] / "shared/cases/size_changes.webm"
 CAUSE = (
     r"the size of its frames changes from 64x48 to 48x64; "
     r"write it anew with `videokd prepare convert`"

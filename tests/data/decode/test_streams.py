@@ -14,7 +14,7 @@ from videokd.data.decode import open_video, probe_video
 from videokd.data.decode.container import open_container
 from videokd.utils.errors import VideoError
 
-CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
+CASES = Path(__file__).resolve().parents[4] / "shared" / "cases"
 needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases is not here")
 DEFAULT, COVER, NONE = Disposition.default, Disposition.attached_pic, Disposition(0)
 

@@ -78,6 +78,4 @@ def _open_checked(file: VideoFile) -> Iterator[OpenContainer]:
     with library_errors(name):
         container, stream = open_stream(file)
     with container:
-        if stream.codec_context is None:
-            raise VideoError(name, "unknown codec")
         yield OpenContainer(file, container, stream)

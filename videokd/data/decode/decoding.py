@@ -48,7 +48,7 @@ class FrameDecoder:
         self._held_back: list[Any] = []
         self._num_counted = -1
         context = file.codec_context
-        self._first_size = (context.height, context.width) if file.can_decode else (0, 0)
+        self._first_size = (context.height, context.width)
         self.num_frames = self._find_num_frames()
         if self.num_frames == 0:
             raise VideoError(self._path, "no video frames")
@@ -138,8 +138,6 @@ class FrameDecoder:
     def _decode_from(self, number: int, left_out: frozenset[int] = frozenset()) -> Iterator[Any]:
         """Yield frames in display order, up to the first damage, which is noted in _failure."""
         self._failure = ""
-        if not self._file.can_decode:
-            raise VideoError(self._path, "this FFmpeg has no decoder for its codec")
         self._file.codec_context.flush_buffers()
         try:
             for place, packet in enumerate(chain(self._file.packets_from(number), [None]), number):

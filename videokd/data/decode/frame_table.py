@@ -80,6 +80,13 @@ class FrameTable:
         """Number of packets from ``first`` on."""
         return self.stop - self.first
 
+    @property
+    def has_closed_groups(self) -> bool:
+        """Whether all frames that are shown before a key frame are decoded before it, too."""
+        latest = np.maximum.accumulate(np.concatenate([[-1], self.numbers]))
+        landings = np.searchsorted(self.pts, self.key_pts)
+        return bool((latest[landings] < self.keys).all())
+
     def key_of(self, index: int) -> int:
         """Return the position in `keys` of the last key frame shown no later than a frame."""
         return int(np.searchsorted(self.key_pts, self.pts[index], side="right")) - 1

@@ -5,13 +5,14 @@ from itertools import islice
 from typing import Any
 
 import av
+import numpy as np
+from numpy.typing import NDArray
 
 from videokd.data.decode.completeness import find_lack
 from videokd.data.decode.errors import ignore_damage
 from videokd.data.decode.frame_table import FrameTable, Packet, build_frame_table
 from videokd.data.decode.h264 import find_length_size, read_picture
 from videokd.data.decode.mpeg4 import Vop, list_pictures
-from videokd.data.decode.rgb import PLAIN_FORMATS
 from videokd.data.decode.source import VideoFile
 from videokd.data.decode.streams import open_stream
 from videokd.utils.errors import VideoError
@@ -37,14 +38,13 @@ class PacketFile:
     Attributes:
         source: The file.
         stream: PyAV's stream.
-        codec_context: PyAV's decoder, with threads off, since loader workers run in parallel. None
-            if this FFmpeg has no decoder for the codec.
+        codec_context: PyAV's decoder, with threads off, since loader workers run in parallel.
         table: Frame table built from the packets.
         num_opens: Number of times that the file was opened.
 
     Raises:
-        VideoError: no video stream, one that is too large, or fewer packets than the container
-            promises.
+        VideoError: no video stream, one that is too large or has an unknown codec, or fewer packets
+            than the container promises.
         av.FFmpegError: not a video.
         OSError: the file cannot be read.
     """
@@ -65,27 +65,25 @@ class PacketFile:
             raise
 
     @property
-    def can_decode(self) -> bool:
-        """Whether this FFmpeg has a decoder for the codec; packets can be listed without one."""
-        return self.codec_context is not None
-
-    @property
     def codec(self) -> str:
-        """FFmpeg's name of the codec; "" if it has no decoder for it."""
-        return str(self.codec_context.name) if self.can_decode else ""
+        """FFmpeg's name of the codec."""
+        return str(self.codec_context.name)
 
     @property
-    def is_plain(self) -> bool:
-        """Whether pictures are 8-bit 4:2:0 with even height and width."""
-        context = self.codec_context
-        is_even = self.can_decode and context.width % 2 == 0 and context.height % 2 == 0
-        return is_even and context.pix_fmt in PLAIN_FORMATS
+    def num_streams(self) -> int:
+        """Number of video streams, including cover pictures."""
+        return len(self._container.streams.video)
 
     @property
-    def start_sec(self) -> float | None:
-        """Container time of frame 0 in seconds; None if container times do not match the frames."""
-        pts = self.table.shown_pts
-        return None if pts is None else float(pts[0] * self.stream.time_base)
+    def fps(self) -> float:
+        """Average frames per second; 0.0 if the container does not state it."""
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        return float(rate) if rate else 0.0
+
+    def times(self, num_frames: int) -> NDArray[np.float64]:
+        """Compute the display time of each frame in seconds from the first one; (num_frames,)."""
+        unit = float(self.stream.time_base)
+        return self.table.seconds(num_frames, seconds_per_unit=unit, fps=self.fps)
 
     def packets_from(self, number: int) -> Iterator[Any]:
         """Yield the packets of the stream from a given one on, in decoding order."""
@@ -166,7 +164,7 @@ class PacketFile:
         return find_length_size(self.codec_context.extradata or b"") if is_h264 else 0
 
     def _reorders(self) -> bool:
-        return self.can_decode and bool(self.codec_context.has_b_frames)
+        return bool(self.codec_context.has_b_frames)
 
     def _parse_vops(self) -> list[Vop] | None:
         """Return the picture of each packet after unpacking packed ones; None if that fails."""

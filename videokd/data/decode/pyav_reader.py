@@ -1,6 +1,6 @@
 """Video reader based on PyAV."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,6 @@ from videokd.data.decode.errors import library_errors
 from videokd.data.decode.packets import PacketFile
 from videokd.data.decode.reader import FrameSink
 from videokd.data.decode.rgb import RgbConverter
-from videokd.data.decode.source import VideoFile
 
 
 class PyavReader:
@@ -25,20 +24,19 @@ class PyavReader:
     refused. Only a checksum can detect all changes to a file after indexing.
 
     Args:
-        source: The file, checked; closed with the reader.
+        file: The file; closed with the reader, also if the reader cannot be made.
         expected_frames: Minimum number of frames of the file; 0 if unknown.
 
     Raises:
-        VideoError: not a video, too large, or fewer frames than expected.
+        VideoError: no frames, or fewer than expected.
     """
 
     backend = "pyav"
 
-    def __init__(self, source: VideoFile, *, expected_frames: int = 0) -> None:
-        self._path = source.name
+    def __init__(self, file: PacketFile, *, expected_frames: int = 0) -> None:
+        self._path = file.source.name
         self._to_rgb = RgbConverter()
-        with library_errors(self._path):
-            self._file = PacketFile(source)
+        self._file = file
         try:
             with library_errors(self._path):
                 self._decoder = FrameDecoder(self._file, expected_frames=expected_frames)
@@ -54,14 +52,12 @@ class PyavReader:
     @property
     def fps(self) -> float:
         """Average frames per second; 0.0 if the container does not state it."""
-        rate = self._file.stream.average_rate or self._file.stream.guessed_rate
-        return float(rate) if rate else 0.0
+        return self._file.fps
 
     @property
     def times(self) -> NDArray[np.float64]:
         """Display time of each frame in seconds from the first one."""
-        unit = float(self._file.stream.time_base)
-        return self._file.table.seconds(self.num_frames, seconds_per_unit=unit, fps=self.fps)
+        return self._file.times(self.num_frames)
 
     @property
     def duration_sec(self) -> float:
@@ -107,26 +103,6 @@ class PyavReader:
                 sink.put(index, self._to_rgb(frame, short_side))
         return sink.result()
 
-    def read_frames(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Yield (index, upright frame at its own size) for ascending indices.
-
-        Raises:
-            VideoError: a frame cannot be decoded, or only with concealment.
-        """
-        with library_errors(self._path):
-            for index, frame in self._decoder.read(indices):
-                yield index, self._to_rgb(frame, 0)
-
-    def check_frames(self, indices: Sequence[int]) -> None:
-        """Decode ascending frames and drop them.
-
-        Raises:
-            VideoError: a frame cannot be decoded, or only with concealment.
-        """
-        with library_errors(self._path):
-            for _ in self._decoder.read(indices):
-                pass
-
     def close(self) -> None:
         """Release the file."""
         self._file.close()
@@ -140,6 +116,7 @@ class PyavReader:
     def _find_shown_size(self) -> tuple[int, int]:
         if self._decoder.shown_size is None:
             # The rotation is stored with the frames, not in the container.
-            self.check_frames([0])
+            with library_errors(self._path):
+                next(self._decoder.read([0]))
         assert self._decoder.shown_size is not None
         return self._decoder.shown_size

@@ -17,11 +17,11 @@ _MAX_BOXES = 100_000
 def open_stream(file: VideoFile) -> tuple[Any, Any]:
     """Return PyAV's container of a file, which the caller closes, and the chosen video stream.
 
-    One thread decodes the stream, since loader workers run in parallel. The codec context is None
-    if this FFmpeg has no decoder for the codec.
+    One thread decodes the stream, since loader workers run in parallel.
 
     Raises:
-        VideoError: the file has no video stream, no index, or frames that are too large.
+        VideoError: the file has no video stream, no index, an unknown codec, or frames that are too
+            large.
         av.FFmpegError: the file is damaged, or cannot be read.
     """
     try:
@@ -40,8 +40,9 @@ def open_stream(file: VideoFile) -> tuple[Any, Any]:
         raise
     try:
         stream = choose_stream(file.name, container)
-        if stream.codec_context is not None:
-            _set_up(file.name, stream.codec_context)
+        if stream.codec_context is None:
+            raise VideoError(file.name, "PyAV has no decoder for its codec")
+        _set_up(file.name, stream.codec_context)
     except BaseException:
         container.close()
         raise
