@@ -31,7 +31,7 @@ STRANGERS = {
 ROOMS = {
     "pool": (),
     "decode": (),
-    "lists": ("decode.source",),
+    "lists": ("decode.container", "decode.source"),
     "sampling": (),
     "augment": (),
 }

@@ -1,7 +1,7 @@
 import pytest
 
 from videokd.curation.encode_spec import CODECS, CONTAINERS, EncodeSpec
-from videokd.data.lists.formats.finding import VIDEO_EXTENSIONS
+from videokd.data.decode.container import VIDEO_EXTENSIONS
 from videokd.utils.errors import InputError
 
 

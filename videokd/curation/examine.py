@@ -13,8 +13,7 @@ from typing import Any
 import av
 
 from videokd.data.decode import open_video, probe_video
-from videokd.data.decode.completeness import find_lack
-from videokd.data.decode.container import OpenContainer, open_container
+from videokd.data.decode.container import find_lack
 from videokd.data.decode.errors import (
     library_errors,
     raise_machine_failure,
@@ -23,7 +22,12 @@ from videokd.data.decode.errors import (
 from videokd.data.decode.reader import describe_size_change
 from videokd.data.decode.rgb import shown_size
 from videokd.data.decode.source import VideoFile, open_video_file
-from videokd.data.decode.streams import NO_VIDEO, describe_choice
+from videokd.data.decode.streams import (
+    NO_VIDEO,
+    OpenContainer,
+    describe_choice,
+    open_container,
+)
 from videokd.utils.errors import ReadError, VideoError
 from videokd.utils.io import sha256_file
 

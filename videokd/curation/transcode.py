@@ -19,11 +19,11 @@ import numpy as np
 
 from videokd.curation.encode_spec import CONTAINERS, EncodeSpec
 from videokd.data.decode import open_video
-from videokd.data.decode.container import OpenContainer, open_container
 from videokd.data.decode.errors import library_errors, raise_machine_failure, short_cause
 from videokd.data.decode.reader import scaled_size
 from videokd.data.decode.rgb import find_orientation, shown_size
 from videokd.data.decode.source import VideoFile
+from videokd.data.decode.streams import OpenContainer, open_container
 from videokd.utils.errors import VideoError
 
 # Matroska stores whole milliseconds, and two rounded times are compared.

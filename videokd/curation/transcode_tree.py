@@ -12,8 +12,9 @@ from pathlib import Path
 
 from videokd.curation.encode_spec import EncodeSpec
 from videokd.curation.transcode import part_name, transcode
+from videokd.data.decode.container import VIDEO_EXTENSIONS
 from videokd.data.decode.source import open_video_file
-from videokd.data.lists.formats.finding import VIDEO_EXTENSIONS, is_video_name
+from videokd.data.lists.formats.finding import is_video_name
 from videokd.data.pool.supervised_pool import Lost, SupervisedPool
 from videokd.utils.errors import InputError, VideoError
 from videokd.utils.io import read_json, write_json

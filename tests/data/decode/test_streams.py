@@ -11,7 +11,7 @@ from videokd.curation.encode_spec import EncodeSpec
 from videokd.curation.examine import Decode
 from videokd.curation.transcode import transcode
 from videokd.data.decode import open_video, probe_video
-from videokd.data.decode.container import open_container
+from videokd.data.decode.streams import open_container
 from videokd.utils.errors import VideoError
 
 CASES = Path(__file__).resolve().parents[4] / "shared" / "cases"

@@ -7,11 +7,10 @@ An index is found exactly or VideoError is raised. A file is opened once and its
 Decoding starts at the key frame that the first wanted frame needs and stops after the last wanted
 frame (`pyav_reader`). Container times are verified: every decoded frame must carry the time that
 follows the previous one. Times of MPEG-4 in AVI (UCF101, HMDB51) are not used at all; the display
-order is read from the pictures themselves (`data.mpeg4`).
+order is read from the pictures themselves (`mpeg4`).
 """
 
 from videokd.data.decode.choice import BACKENDS, open_video, probe_video
-from videokd.data.decode.packets import MAX_VIDEO_FRAMES
-from videokd.data.decode.streams import MAX_FRAME_PX
+from videokd.data.decode.streams import MAX_FRAME_PX, MAX_VIDEO_FRAMES
 
 __all__ = ["BACKENDS", "MAX_FRAME_PX", "MAX_VIDEO_FRAMES", "open_video", "probe_video"]

@@ -8,16 +8,15 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from videokd.data.decode.completeness import find_lack
+from videokd.data.decode.container import WITHOUT_DISPLAY_TIMES, find_lack
 from videokd.data.decode.errors import ignore_damage
 from videokd.data.decode.frame_table import FrameTable, Packet, build_frame_table
 from videokd.data.decode.h264 import find_length_size, read_picture
 from videokd.data.decode.mpeg4 import Vop, list_pictures
 from videokd.data.decode.source import VideoFile
-from videokd.data.decode.streams import open_stream
+from videokd.data.decode.streams import MAX_VIDEO_FRAMES, open_stream
 from videokd.utils.errors import VideoError
 
-MAX_VIDEO_FRAMES = 4_000_000
 # Packets are kept after listing, since reading them again and relying on exact seeks costs more
 # than this memory. Larger videos are read by seeking.
 _MAX_HELD_BYTES = 64 * 2**20
@@ -155,7 +154,7 @@ class PacketFile:
             facts,
             codec=self.codec,
             reorders=self._reorders(),
-            has_display_times=self.source.container != "avi",
+            has_display_times=self.source.container not in WITHOUT_DISPLAY_TIMES,
             vops=vops,
         )
 

@@ -13,36 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from videokd.data.decode.container import NUM_HEAD_BYTES, detect_container
 from videokd.utils.errors import InputError, ReadError, VideoError
 
 MAX_VIDEO_BYTES = 16 * 2**30
 _NUM_SHOWN_BYTES = 12
-_MPEGTS_PACKET_BYTES = 188
-# In .m2ts, a time code of 4 bytes precedes each packet.
-_M2TS_PACKET_BYTES = 192
-_NUM_HEAD_BYTES = 2 * _M2TS_PACKET_BYTES + 5
-# First bytes of the first unit of a raw stream: parameter sets, messages or a delimiter.
-_H264_UNITS = {b"\x67", b"\x47", b"\x27", b"\x06", b"\x09"}
-_HEVC_UNITS = {b"\x40\x01", b"\x42\x01", b"\x46\x01", b"\x4e\x01"}
-
-# (offset, bytes, FFmpeg's name of the container); the first match wins. The bytes are long enough
-# that FFmpeg's own guess, which decord relies on, agrees: no playlist starts like this.
-_MAGIC = (
-    (4, b"ftyp", "mov"),
-    (4, b"moov", "mov"),
-    (4, b"mdat", "mov"),
-    (4, b"free", "mov"),
-    (4, b"wide", "mov"),
-    (4, b"skip", "mov"),
-    (0, b"\x1a\x45\xdf\xa3", "matroska"),
-    (0, b"\x00\x00\x01\xba", "mpeg"),
-    (0, b"\x00\x00\x01\xb3", "mpegvideo"),
-    (0, b"OggS\0", "ogg"),
-    (0, b"GIF87a", "gif"),
-    (0, b"GIF89a", "gif"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
-)
-
 # Path lookup needs no right to list a folder, so use O_PATH where it exists.
 _FOLDER_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -183,8 +158,8 @@ def _check_content(name: str, descriptor: int, max_bytes: int) -> str:
         raise VideoError(name, "empty file")
     if info.st_size > max_bytes:
         raise VideoError(name, f"{info.st_size} bytes, allowed are {max_bytes}")
-    head = os.pread(descriptor, _NUM_HEAD_BYTES, 0)
-    container = _container_of(head)
+    head = os.pread(descriptor, NUM_HEAD_BYTES, 0)
+    container = detect_container(head)
     if not container:
         raise VideoError(name, f"not a video file, starts with {head[:_NUM_SHOWN_BYTES]!r}")
     return container
@@ -193,30 +168,6 @@ def _check_content(name: str, descriptor: int, max_bytes: int) -> str:
 def _check_regular(name: str, info: os.stat_result) -> None:
     if not stat.S_ISREG(info.st_mode):
         raise VideoError(name, "not a regular file")
-
-
-def _container_of(head: bytes) -> str:
-    if head[:4] == b"RIFF" and head[8:11] == b"AVI":
-        return "avi"
-    if head[:4] == b"FLV\x01" and head[5:9] == b"\0\0\0\x09":
-        return "flv"
-    for offset, magic, container in _MAGIC:
-        if head[offset : offset + len(magic)] == magic:
-            return container
-    for offset, packet_bytes in ((0, _MPEGTS_PACKET_BYTES), (4, _M2TS_PACKET_BYTES)):
-        if head[offset::packet_bytes][:3] == b"GGG":
-            return "mpegts"
-    return _raw_stream_of(head)
-
-
-def _raw_stream_of(head: bytes) -> str:
-    """Return "h264" or "hevc" for a raw stream of these, else ""."""
-    zeros, start_code, unit = head[:64].partition(b"\x01")
-    if not start_code or zeros not in (bytes(2), bytes(3)):
-        return ""
-    if unit[:2] in _HEVC_UNITS:
-        return "hevc"
-    return "h264" if unit[:1] in _H264_UNITS else ""
 
 
 @contextmanager

@@ -1,17 +1,26 @@
-"""Opening of a file with FFmpeg and choice of its video stream, shared by all readers."""
+"""Opening of a file with FFmpeg and choice of its video stream.
 
+Use `decode.open_video` to read frames at given indices. `open_container` gives access to all
+packets in one pass, including the damaged parts of a file, for checking and transcoding.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import av
 from av.stream import Disposition
 
-from videokd.data.decode.source import VideoFile
+from videokd.data.decode.container import find_missing_index
+from videokd.data.decode.errors import library_errors
+from videokd.data.decode.source import VideoFile, open_video_file
 from videokd.utils.errors import VideoError
 
 MAX_FRAME_PX = 8192 * 8192
+MAX_VIDEO_FRAMES = 4_000_000
 NO_VIDEO = "no video stream"
-_BOX_HEAD_BYTES = 16
-_MAX_BOXES = 100_000
 
 
 def open_stream(file: VideoFile) -> tuple[Any, Any]:
@@ -31,12 +40,8 @@ def open_stream(file: VideoFile) -> tuple[Any, Any]:
             container_options={"protocol_whitelist": "file"},
         )
     except av.error.InvalidDataError as error:
-        if file.container == "mov" and not _has_index(file):
-            raise VideoError(
-                file.name,
-                "cut off or not finished: the index (moov) is missing; "
-                "copy, download or record the file again",
-            ) from error
+        if cause := find_missing_index(file):
+            raise VideoError(file.name, cause) from error
         raise
     try:
         stream = choose_stream(file.name, container)
@@ -47,6 +52,70 @@ def open_stream(file: VideoFile) -> tuple[Any, Any]:
         container.close()
         raise
     return container, stream
+
+
+@dataclass(frozen=True, slots=True)
+class OpenContainer:
+    """An open file and its video stream, as PyAV objects.
+
+    Args:
+        file: The file; stays open as long as this object is in use.
+        container: PyAV container of the file.
+        stream: The chosen video stream, decoded by one thread.
+    """
+
+    file: VideoFile
+    container: Any
+    stream: Any
+
+    @property
+    def path(self) -> str:
+        """Name of the file in messages."""
+        return self.file.name
+
+    @property
+    def format(self) -> str:
+        """FFmpeg's short name of the container, e.g. "mov", "avi", "matroska"."""
+        return self.file.container
+
+    def demux(self) -> Iterator[Any]:
+        """Yield the packets of the stream in decoding order, including empty ones.
+
+        Raises:
+            VideoError: there are more than MAX_VIDEO_FRAMES.
+            av.FFmpegError: the container is damaged at this point.
+        """
+        for number, packet in enumerate(self.container.demux(self.stream)):
+            if number > MAX_VIDEO_FRAMES:
+                raise VideoError(self.path, f"more than {MAX_VIDEO_FRAMES} frames")
+            # PyAV ends a stream with a flush packet, which has neither data nor a time.
+            if packet.size or packet.dts is not None:
+                yield packet
+
+
+@contextmanager
+def open_container(source: Path | VideoFile) -> Iterator[OpenContainer]:
+    """Open a local video file.
+
+    Args:
+        source: Path of a file named by the user, or a file opened under a root
+            (`source.open_video_file`), which stays open.
+
+    Raises:
+        VideoError: the file is not a video, has no video stream, or its frames are too large.
+    """
+    file = source.duplicate() if isinstance(source, VideoFile) else open_video_file(source)
+    with file, _open_checked(file) as opened:
+        yield opened
+
+
+@contextmanager
+def _open_checked(file: VideoFile) -> Iterator[OpenContainer]:
+    name = file.name
+    with library_errors(name):
+        container, stream = open_stream(file)
+    with container:
+        yield OpenContainer(file, container, stream)
 
 
 def choose_stream(name: str, container: Any) -> Any:
@@ -98,21 +167,3 @@ def _set_up(name: str, context: Any) -> None:
     # err_detect=explode is not set, since it also fails on frames whose references are missing
     # after a seek.
     context.options = {"max_pixels": str(MAX_FRAME_PX)}
-
-
-def _has_index(file: VideoFile) -> bool:
-    """Return whether an MP4 has a moov box at its top level."""
-    start = 0
-    for _ in range(_MAX_BOXES):
-        head = file.read_bytes(_BOX_HEAD_BYTES, start=start)
-        if len(head) < 8:
-            return False
-        if head[4:8] == b"moov":
-            return True
-        size = int.from_bytes(head[:4], "big")
-        if size == 1:
-            size = int.from_bytes(head[8:16], "big")
-        if size < 8:  # 0: up to the end of the file
-            return False
-        start += size
-    return False

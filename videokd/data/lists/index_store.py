@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from videokd import __version__
-from videokd.data.lists.formats.finding import VIDEO_EXTENSIONS
+from videokd.data.decode.container import VIDEO_EXTENSIONS
 from videokd.data.lists.formats.path_list import CLASS_FILE
 from videokd.data.lists.index import VideoIndex
 from videokd.data.lists.records import KIND, RecordTable

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from videokd.data.lists.formats.finding import VIDEO_EXTENSIONS
+from videokd.data.decode.container import VIDEO_EXTENSIONS
 from videokd.data.lists.formats.read import count_dataset, find_dataset
 from videokd.data.lists.formats.spec import DatasetSpec
 from videokd.utils.errors import InputError

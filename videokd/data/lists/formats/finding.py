@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from videokd.data.decode.container import VIDEO_EXTENSIONS
 from videokd.data.decode.source import check_folder_inside
 from videokd.data.lists.formats.spec import DatasetLists
 from videokd.data.lists.index import VideoIndex, VideoRecord
@@ -17,12 +18,6 @@ from videokd.utils.errors import InputError
 
 _logger = logging.getLogger(__name__)
 
-# Extensions of the containers that `source.open_video_file` recognises by their first bytes.
-VIDEO_EXTENSIONS = (
-    *(".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".h264"),
-    *(".h265", ".hevc", ".m1v", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg"),
-    *(".mpg", ".mts", ".ogm", ".ogv", ".qt", ".ts", ".vob", ".webm", ".wmv"),
-)
 # Folder names of a split under a root: official, MMAction2's, and those of the 256-pixel copies.
 SPLIT_FOLDERS = {
     "train": ("train", "videos_train", "train_256"),

@@ -14,9 +14,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from videokd.data.decode.container import VIDEO_EXTENSIONS
 from videokd.data.lists.formats.finding import (
     SPLIT_FOLDERS,
-    VIDEO_EXTENSIONS,
     FolderListing,
     is_video_name,
 )
