@@ -10,6 +10,12 @@ import av
 import numpy as np
 import pytest
 
+from videokd.data.decode.container import VIDEO_EXTENSIONS
+
+# Clips of our own with the codecs of real data sets; see README.md there.
+ASSETS = Path(__file__).parent / "assets"
+ASSET_NAMES = sorted(path.name for path in ASSETS.iterdir() if path.suffix in VIDEO_EXTENSIONS)
+NUM_ASSET_FRAMES = 32
 NUM_BITS = 8
 HEIGHT, WIDTH = 48, 64
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from video_fixtures import ASSET_NAMES, ASSETS
 
 from videokd.curation.encode_spec import EncodeSpec
 from videokd.curation.transcode import transcode
@@ -164,23 +165,28 @@ def test_what_reads_back_otherwise_is_not_kept(make_video, tmp_path, monkeypatch
     assert sorted(os.listdir(tmp_path)) == ["a.avi", "new.avi"]
 
 
-@pytest.mark.skipif(not CLIPS.is_dir(), reason=f"needs the real files of {CLIPS}")
+REAL_NAMES = [
+    "decord_video_90.mov",
+    "decord_video_180.mov",
+    "torchcodec_nasa_13013_rotated.mp4",
+    "torchcodec_h264_10bits.mp4",
+    "torchcodec_discard_first_keyframe.mp4",
+    "torchcodec_test_non_zero_start.mp4",
+]
+needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason="../shared/clips is not here")
+
+
 @pytest.mark.parametrize(
-    "name",
+    "path",
     [
-        "decord_video_90.mov",
-        "decord_video_180.mov",
-        "torchcodec_nasa_13013_rotated.mp4",
-        "torchcodec_h264_10bits.mp4",
-        "torchcodec_discard_first_keyframe.mp4",
-        "torchcodec_test_non_zero_start.mp4",
-        "torchcodec_h265_video.mp4",
+        *(pytest.param(ASSETS / name, id=name) for name in ASSET_NAMES),
+        *(pytest.param(CLIPS / name, id=name, marks=needs_clips) for name in REAL_NAMES),
     ],
 )
-def test_real_files_look_the_same_afterwards(name, tmp_path):
+def test_real_files_look_the_same_afterwards(path, tmp_path):
     target = tmp_path / "new.mp4"
-    transcode(CLIPS / name, target, EncodeSpec(extension=".mp4", crf=10))
-    old, new = read_all(CLIPS / name), read_all(target)
+    transcode(path, target, EncodeSpec(extension=".mp4", crf=10))
+    old, new = read_all(path), read_all(target)
     assert old.shape == new.shape
     # A picture on its side, another frame, or other colours differ by tens.
     assert np.abs(old.astype(float) - new).mean() < 6

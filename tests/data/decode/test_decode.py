@@ -1,16 +1,23 @@
+import hashlib
 import os
+import platform
+import re
 from itertools import islice
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from video_fixtures import ASSET_NAMES, ASSETS, NUM_ASSET_FRAMES
 
 from videokd.data.decode import decoding, frame_table, open_video, packets, streams
+from videokd.data.decode.errors import library_errors
 from videokd.data.decode.rgb import RgbConverter
+from videokd.data.decode.source import open_video_file
 from videokd.utils.errors import InputError, VideoError
 
 CLIPS = Path(__file__).resolve().parents[4] / "shared" / "clips"
+README = (ASSETS / "README.md").read_text(encoding="utf-8")
 NUM_FRAMES_OF_CLIP = {
     "decord_unordered.mov": 4,
     "decord_video_0.mov": 3,
@@ -161,6 +168,36 @@ def test_a_file_that_only_starts_like_a_video_is_refused(tmp_path, content):
         open_video(str(path))
 
 
+@pytest.mark.parametrize("name", ASSET_NAMES)
+def test_frames_of_our_clips_are_those_that_were_encoded(name):
+    path = ASSETS / name
+    row = re.search(rf"^\| {name} \| (\d+) \| (\d+) \| `(\w+)` \|$", README, re.MULTILINE)
+    num_bytes, num_frames, expected = row.groups()
+    assert (path.stat().st_size, NUM_ASSET_FRAMES) == (int(num_bytes), int(num_frames))
+    digest = hashlib.sha256()
+    with library_errors(name), open_video_file(path) as file:
+        decoder = decoding.FrameDecoder(packets.PacketFile(file), expected_frames=0)
+        for _, frame in decoder.read(range(decoder.num_frames)):
+            digest.update(frame.to_ndarray().tobytes())
+    # The inverse transform of MPEG-4 is not exact, and has other code on other machines.
+    if platform.machine() == "x86_64" or "mpeg4" not in name:
+        assert digest.hexdigest() == expected
+
+
+@pytest.mark.parametrize("name", ASSET_NAMES)
+def test_random_reads_of_our_clips_equal_the_whole(name):
+    rng = np.random.default_rng(0)
+    with open_video(str(ASSETS / name)) as video:
+        assert (video.num_frames, video.fps) == (NUM_ASSET_FRAMES, 25.0)
+        whole = video.get_frames(range(NUM_ASSET_FRAMES))
+    # Frames of a walk or the like change all the time: no two are equal.
+    assert len(np.unique(whole.reshape(NUM_ASSET_FRAMES, -1), axis=0)) == NUM_ASSET_FRAMES
+    with open_video(str(ASSETS / name)) as video:
+        for _ in range(20):
+            wanted = rng.integers(0, NUM_ASSET_FRAMES, rng.integers(1, 9)).tolist()
+            np.testing.assert_array_equal(video.get_frames(wanted), whole[wanted], str(wanted))
+
+
 @needs_clips
 @pytest.mark.parametrize("name", NUM_FRAMES_OF_CLIP)
 def test_frames_of_a_real_file_are_those_of_decoding_it_through(name):
@@ -189,10 +226,9 @@ def test_the_frames_behind_real_damage_raise():
             video.get_frames([49])
 
 
-@needs_clips
-@pytest.mark.parametrize("wanted", [[2], [3], [4], [20, 3, 2], [163]])
+@pytest.mark.parametrize("wanted", [[2], [3], [4], [20, 3, 2], [31]])
 def test_times_out_of_order_are_noticed_while_reading(monkeypatch, wanted):
-    path = clip_path("mmaction2_test.avi")
+    path = str(ASSETS / "mpeg4_packed_b_frames.avi")
     with open_video(path) as video:
         expected = video.get_frames(wanted)
     monkeypatch.setattr(frame_table, "_MAX_EMPTY_PACKET_BYTES", 0)

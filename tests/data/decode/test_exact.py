@@ -4,11 +4,11 @@
 """
 
 import random
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from video_fixtures import ASSET_NAMES, ASSETS, NUM_ASSET_FRAMES
 
 from videokd.data.decode import open_video, packets
 
@@ -16,7 +16,6 @@ pytestmark = pytest.mark.exact
 
 NUM_FRAMES = 60
 NUM_READS = 200
-CASE = Path(__file__).parents[4] / "shared/cases/pts_in_decode_order_h264.mp4"
 # Encoder, its options, B-frames between two anchors, and containers.
 H264 = {"codec": "libx264", "gop": 20}
 PYRAMID = {**H264, "num_b_frames": 4, "x264-params": "scenecut=0:b-adapt=0:b-pyramid=normal"}
@@ -102,16 +101,16 @@ def read_whole(path):
         return np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
 
 
-def draw_reads(name):
+def draw_reads(name, num_frames):
     """Yield lists of indices: clips with a step, and frames in any order."""
     rng = random.Random(name)
     for number in range(NUM_READS):
         if number % 2:
             step = rng.randint(1, 12)
-            start = rng.randrange(NUM_FRAMES)
-            yield list(range(start, NUM_FRAMES, step))[:8]
+            start = rng.randrange(num_frames)
+            yield list(range(start, num_frames, step))[:8]
         else:
-            yield rng.choices(range(NUM_FRAMES), k=rng.randint(1, 6))
+            yield rng.choices(range(num_frames), k=rng.randint(1, 6))
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +136,7 @@ def assert_every_read_is_equal(path, whole, monkeypatch):
     held = open_video(str(path))
     monkeypatch.setattr(packets, "_MAX_HELD_BYTES", 0)
     with held, open_video(str(path)) as sought:
-        for number, indices in enumerate(draw_reads(path.name)):
+        for number, indices in enumerate(draw_reads(path.name, len(whole))):
             reader = sought if number % 5 == 0 else held
             np.testing.assert_array_equal(reader.get_frames(indices), whole[indices], str(indices))
 
@@ -175,10 +174,8 @@ def test_decoding_times_in_the_first_half_of_a_video(
     assert_every_read_is_equal(mixed, whole, monkeypatch)
 
 
-@pytest.mark.skipif(not CASE.exists(), reason=f"needs {CASE}")
-def test_a_video_of_the_field_with_decoding_times(monkeypatch):
-    whole = read_whole(CASE)
-    with open_video(str(CASE)) as video:
-        assert video.num_frames == len(whole) == 300
-        np.testing.assert_array_equal(video.get_frames([0, 4, 8, 12]), whole[[0, 4, 8, 12]])
-    assert_every_read_is_equal(CASE, whole, monkeypatch)
+@pytest.mark.parametrize("name", ASSET_NAMES)
+def test_every_read_of_our_clips_equals_the_whole_read(monkeypatch, name):
+    whole = read_whole(ASSETS / name)
+    assert len(whole) == NUM_ASSET_FRAMES
+    assert_every_read_is_equal(ASSETS / name, whole, monkeypatch)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from video_fixtures import ASSET_NAMES, ASSETS
 
 from videokd.data.decode import libraries, open_video, packets, streams
 from videokd.data.decode.libraries import READS, decord_problem, torchcodec_problem
@@ -106,6 +107,22 @@ def test_each_pair_that_a_library_reads_has_a_proof():
 def test_random_reads_equal_pyavs_bit_by_bit(make_video, library, name, options):
     skip_without(library)
     assert_equal_reads(make_video(name, NUM_FRAMES, **options), library)
+
+
+@needs_decord
+def test_our_clips_are_read_bit_by_bit_or_refused_by_decord():
+    refused = []
+    for name in ASSET_NAMES:
+        try:
+            open_video(str(ASSETS / name), backend="decord").close()
+        except VideoError:
+            refused.append(name)
+        else:
+            assert_equal_reads(ASSETS / name, "decord")
+    assert [name for name in ASSET_NAMES if name not in refused] == [
+        "h264_b_frames.mp4",
+        "vp9.webm",
+    ]
 
 
 @needs_clips
