@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -25,6 +25,7 @@ from videokd.engine.meters import Meters
 from videokd.engine.optim import build_optimizer
 from videokd.engine.stop import StopRequest, ignore_signals
 from videokd.engine.train import Learner, TrainSettings, train
+from videokd.models.classifier import VideoClassifier
 from videokd.synthetic import generate_datasets
 from videokd.utils.io import atomic_write_text, sync
 
@@ -125,7 +126,8 @@ def _time_resuming(folder: Path, num_rounds: int) -> list[Figure]:
     make_loader, settings = _prepare_data(folder, case)
     learner = _make_learner(case)
     with closing(make_loader(0)) as batches:
-        learner.task.model.clip_name = next(iter(next(batches).clips))
+        model = cast(VideoClassifier, learner.task.model)
+        model.clip_name = next(iter(next(batches).clips))
     works = {}
     for step in (_FEW_STEPS, _MANY_STEPS):
         run = folder / f"after-{step}"
