@@ -305,7 +305,7 @@ def test_mixing_is_refused_where_the_teacher_would_not_see_the_mix(make_student_
     match = "fixed teaching shows" if "is_fixed" in options else "a cache keeps"
     with pytest.raises(InputError, match=match):
         make_student_task(mixing=MixOptions(0.2), **options)
-    with pytest.raises(InputError, match="a cache keeps what is said of whole clips"):
+    with pytest.raises(InputError, match="a cache keeps the targets of whole clips"):
         ClassificationTask(None, {}, mixing=MixOptions(0, 1.0), expert_cache=FeatureCache(1))
 
 

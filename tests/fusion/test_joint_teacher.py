@@ -45,7 +45,7 @@ def test_experts_of_other_clips_are_brought_to_the_students_shapes(
     sizes = {"a": (6, 24), "b": (4, 32), "c": (8, 40)}
     joint = make_joint("abc", expert_clips=sizes, levels=ALL_LEVELS, topology=topology).eval()
     clips = {name: torch.rand(2, 3, t, px, px) for name, (t, px) in sizes.items()}
-    seen = joint.see(clips)
+    seen = joint.expert_features(clips)
     for name, expert in joint.experts.items():
         expected = expert(clips)
         assert torch.equal(seen[name].embedding, expected.embedding)
@@ -171,7 +171,7 @@ def test_fine_tuned_experts_are_in_the_state(make_joint):
 def test_what_was_seen_can_be_kept_and_fused_later(make_joint):
     joint = make_joint(levels=("stage2", "stage4")).eval()
     clips = {"clip": torch.rand(3, 3, 4, 32, 32)}
-    seen = joint.see(clips)
+    seen = joint.expert_features(clips)
     assert {name: list(f.levels) for name, f in seen.items()} == {
         name: ["stage2", "stage4"] for name in ("a", "b")
     }
@@ -187,7 +187,7 @@ def test_what_was_seen_can_be_kept_and_fused_later(make_joint):
 
 def test_a_trunk_sees_one_level(make_joint):
     joint = make_joint(levels=("stage2", "stage4"), topology="trunk")
-    seen = joint.see({"clip": torch.rand(2, 3, 4, 32, 32)})
+    seen = joint.expert_features({"clip": torch.rand(2, 3, 4, 32, 32)})
     assert [list(features.levels) for features in seen.values()] == [["stage2"], ["stage2"]]
 
 
@@ -227,7 +227,7 @@ def test_a_dropped_expert_is_missing_at_every_level_of_its_clip(make_joint):
     for module in joint.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.eval()  # batch statistics would tie the clips together
-    seen = joint.see({"clip": torch.rand(8, 3, 4, 32, 32)})
+    seen = joint.expert_features({"clip": torch.rand(8, 3, 4, 32, 32)})
     torch.manual_seed(1)
     weights = draw_expert_weights(8, 2, probability=0.5, device=torch.device("cpu"))
     outputs = [_fuse(joint, seen)]

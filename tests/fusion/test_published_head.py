@@ -81,7 +81,7 @@ def test_a_trunk_over_images_is_the_published_head(make_joint, randomise, traini
     for layers in (joint.fusions, joint.trunk, joint.embed):
         randomise(layers)
     joint.train(training)
-    seen = joint.see({"clip": torch.rand(3, 3, 1, 32, 32)})
+    seen = joint.expert_features({"clip": torch.rand(3, 3, 1, 32, 32)})
     # Before the fusion: in training it moves the running statistics.
     maps, embedding = _SlowHead(joint, training)(seen)
     fused = joint.fuse(seen)

@@ -44,18 +44,18 @@ class ExpertEnsemble(nn.Module):
         self.dataset = dataset
         self._dims = [dims[name] for name in experts]
 
-    def see(self, clips: Clips) -> dict[str, Features]:
+    def expert_features(self, clips: Clips) -> dict[str, Features]:
         """Return expert name -> features of the clips of the expert's own shape."""
         return {name: Features({}, e(clips).embedding) for name, e in self.experts.items()}
 
-    def fuse(self, seen: Mapping[str, Features]) -> Features:
+    def fuse(self, features: Mapping[str, Features]) -> Features:
         """Return the experts' normalised embeddings, concatenated, without feature maps."""
-        parts = [norm(seen[name].embedding.float()) for name, norm in self.norms.items()]
+        parts = [norm(features[name].embedding.float()) for name, norm in self.norms.items()]
         return Features({}, torch.cat(parts, dim=1))
 
     def forward(self, clips: Clips) -> Features:
-        """Compute ``fuse(see(clips))``."""
-        return self.fuse(self.see(clips))
+        """Compute ``fuse(expert_features(clips))``."""
+        return self.fuse(self.expert_features(clips))
 
     def classify_each(self, embedding: Tensor) -> list[Tensor]:
         """Map embeddings (B, sum D_i) to the float32 logits (B, K) of each expert's head."""
@@ -90,11 +90,13 @@ class EnsembleTask(nn.Module):
         clips = to_float(batch.clips)
         model = self.model
         if self.cache is None:
-            seen = model.see(clips)
+            features = model.expert_features(clips)
         else:
-            known = self.cache(batch.view_keys, lambda: flatten_features(model.see(clips)))
-            seen = unflatten_features(known)
-        logits = model.classify_each(model.fuse(seen).embedding)
+            known = self.cache(
+                batch.view_keys, lambda: flatten_features(model.expert_features(clips))
+            )
+            features = unflatten_features(known)
+        logits = model.classify_each(model.fuse(features).embedding)
         losses = [F.cross_entropy(one, batch.labels) for one in logits]
         top1 = torch.stack(logits).mean(dim=0).argmax(dim=1)
         names = [f"ce_{name}" for name in model.experts]

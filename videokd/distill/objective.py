@@ -127,8 +127,8 @@ class DistillObjective(nn.Module):
         kd = _mean_over_kept(options.logit_loss, keep, logits, targets.logits, labels)
         loss = options.w_kd * kd + options.w_ce * ce
         terms = {"kd": kd, "ce": ce}
-        mine = {} if self.projectors is None else self.projectors(features)
-        for level, value in mine.items():
+        projected = {} if self.projectors is None else self.projectors(features)
+        for level, value in projected.items():
             target = targets.levels[level].float()
             if level in self.standardisers:
                 target = self.standardisers[level](target)

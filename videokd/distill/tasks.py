@@ -128,21 +128,23 @@ class ClassificationTask(nn.Module):
             # All clips pass each (small) head and are masked after: a boolean index would wait for
             # the device to count the clips.
             logits, first = self._logits(embedding, name)
-            mine = batch.dataset_ids == i
-            labels = torch.where(mine, batch.labels, 0) + first
-            ce = mixed_cross_entropy(logits, labels, mix) * mine
+            is_own = batch.dataset_ids == i
+            labels = torch.where(is_own, batch.labels, 0) + first
+            ce = mixed_cross_entropy(logits, labels, mix) * is_own
             losses = losses + weight * ce
-            correct = correct | ((logits.argmax(dim=1) == labels) & mine)
-            counts[f"ce_{name}"] = mine.sum()
-            terms[f"ce_{name}"] = ce.detach().sum() / mine.sum().clamp(min=1)
+            correct = correct | ((logits.argmax(dim=1) == labels) & is_own)
+            counts[f"ce_{name}"] = is_own.sum()
+            terms[f"ce_{name}"] = ce.detach().sum() / is_own.sum().clamp(min=1)
         return TaskOutput(losses.mean(), correct, terms, counts)
 
     def _embed(self, batch: ClipBatch, clips: Clips) -> Tensor:
         if self.expert_cache is None:
             return self.model(clips).embedding
         model = cast(JointTeacher, self.model)
-        seen = self.expert_cache(batch.view_keys, lambda: flatten_features(model.see(clips)))
-        return model.fuse(unflatten_features(seen)).embedding
+        features = self.expert_cache(
+            batch.view_keys, lambda: flatten_features(model.expert_features(clips))
+        )
+        return model.fuse(unflatten_features(features)).embedding
 
     def _logits(self, embedding: Tensor, dataset: str) -> tuple[Tensor, int]:
         """Return logits to train, and the index of the dataset's first class in them."""
@@ -211,70 +213,70 @@ class StudentTask(nn.Module):
         feat_<level> the clips that ``teacher_drop`` keeps.
         """
         clips, mix = self.mixing.prepare(batch)
-        targets = self._ask_teacher(batch, clips)
+        targets = self._compute_targets(batch, clips)
         features = self.model(clips)
         logits = self.model.classify(features.embedding, self.dataset)
-        mine = batch.dataset_ids == self.trained_on.index(self.dataset)
+        is_own = batch.dataset_ids == self.trained_on.index(self.dataset)
         # A label of another dataset may be out of range here.
-        labels = torch.where(mine, batch.labels, 0)
-        num_mine = mine.sum()
-        ce = mixed_cross_entropy(logits, labels, mix) * mine
+        labels = torch.where(is_own, batch.labels, 0)
+        num_own = is_own.sum()
+        ce = mixed_cross_entropy(logits, labels, mix) * is_own
         keep = self.objective.draw_kept(labels)
         loss, terms = self.objective(
             features,
             logits,
             targets,
             labels=labels,
-            ce=ce.sum() / self._num_counted(batch, num_mine),
+            ce=ce.sum() / self._num_counted(batch, num_own),
             keep=keep,
             progress=progress,
         )
-        counts = {"ce": num_mine, "teacher_top1": num_mine, "top1": num_mine}
+        counts = {"ce": num_own, "teacher_top1": num_own, "top1": num_own}
         if keep is not None:
             counts |= dict.fromkeys(terms.keys() - {"ce"}, keep.sum())
-        terms["ce"] = ce.sum() / num_mine.clamp(min=1)
+        terms["ce"] = ce.sum() / num_own.clamp(min=1)
         top1, teacher_top1 = logits.argmax(dim=1), targets.logits.argmax(dim=1)
         terms["agreement"] = (top1 == teacher_top1).float().mean()
-        right = (teacher_top1 == labels) & mine
-        terms["teacher_top1"] = right.sum() / num_mine.clamp(min=1)
+        right = (teacher_top1 == labels) & is_own
+        terms["teacher_top1"] = right.sum() / num_own.clamp(min=1)
         terms["entropy_student"] = entropy(logits)
         terms["entropy_teacher"] = entropy(targets.logits)
         detached = {name: value.detach() for name, value in terms.items()}
-        return TaskOutput(loss, (top1 == labels) & mine, detached, counts)
+        return TaskOutput(loss, (top1 == labels) & is_own, detached, counts)
 
-    def _num_counted(self, batch: ClipBatch, num_mine: Tensor) -> Tensor:
+    def _num_counted(self, batch: ClipBatch, num_own: Tensor) -> Tensor:
         """Return the divisor of the sum of a batch's cross-entropies."""
         if batch.whole_ids is None:
-            return num_mine.clamp(min=1)
+            return num_own.clamp(min=1)
         # The losses of micro-batches are weighted by their number of clips, but own clips may be
         # spread unevenly over them. This divisor gives each own clip the same weight in the whole
         # batch.
-        mine = batch.whole_ids == self.trained_on.index(self.dataset)
-        return mine.sum().clamp(min=1) * batch.share
+        is_own = batch.whole_ids == self.trained_on.index(self.dataset)
+        return is_own.sum().clamp(min=1) * batch.share
 
-    def _ask_teacher(self, batch: ClipBatch, clips: Clips) -> Targets:
+    def _compute_targets(self, batch: ClipBatch, clips: Clips) -> Targets:
         if self.is_fixed:
             if not batch.plain_clips:
                 raise ValueError("fixed teaching needs batches with plain_clips")
             clips = to_float(batch.plain_clips)
 
-        def ask() -> dict[str, Tensor]:
-            seen = self.teacher(clips)
+        def compute() -> dict[str, Tensor]:
+            features = self.teacher(clips)
             with torch.no_grad():
-                logits = self.teacher.module.classify(seen.embedding, self.dataset)
-            maps = {**seen.levels, "embedding": seen.embedding}
+                logits = self.teacher.module.classify(features.embedding, self.dataset)
+            maps = {**features.levels, "embedding": features.embedding}
             return {
                 "logits": logits,
                 **{level: maps[level] for level in self.objective.taught_levels},
             }
 
-        said = ask() if self.cache is None else self.cache(batch.view_keys, ask)
-        return Targets(said.pop("logits"), said)
+        targets = compute() if self.cache is None else self.cache(batch.view_keys, compute)
+        return Targets(targets.pop("logits"), targets)
 
 
 def _check_whole_clips(mixing: MixOptions, *, has_cache: bool, is_fixed: bool = False) -> None:
     if mixing.is_on and has_cache:
-        raise InputError("a cache keeps what is said of whole clips; mix none, or give no cache")
+        raise InputError("a cache keeps the targets of whole clips; mix none, or give no cache")
     if mixing.is_on and is_fixed:
         raise InputError(
             "fixed teaching shows the teacher clips that are not mixed; mix none, or let it be "
@@ -299,16 +301,16 @@ def to_float(clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: each.float() / 255 for name, each in clips.items()}
 
 
-def flatten_features(seen: Mapping[str, Features]) -> dict[str, Tensor]:
+def flatten_features(features: Mapping[str, Features]) -> dict[str, Tensor]:
     """Return the features of several experts as one mapping: "expert/level" -> map or embedding."""
-    flat = {f"{name}/{level}": x for name, f in seen.items() for level, x in f.levels.items()}
-    return {**flat, **{f"{name}/embedding": f.embedding for name, f in seen.items()}}
+    flat = {f"{name}/{level}": x for name, f in features.items() for level, x in f.levels.items()}
+    return {**flat, **{f"{name}/embedding": f.embedding for name, f in features.items()}}
 
 
 def unflatten_features(flat: Mapping[str, Tensor]) -> dict[str, Features]:
     """Return the features by expert from a mapping made by ``flatten_features``."""
-    seen: dict[str, dict[str, Tensor]] = {}
+    features: dict[str, dict[str, Tensor]] = {}
     for key, value in flat.items():
         name, level = key.split("/")
-        seen.setdefault(name, {})[level] = value
-    return {name: Features(maps, maps.pop("embedding")) for name, maps in seen.items()}
+        features.setdefault(name, {})[level] = value
+    return {name: Features(maps, maps.pop("embedding")) for name, maps in features.items()}

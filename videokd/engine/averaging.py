@@ -61,9 +61,9 @@ class WeightAverage:
         for count, newest in pairs:
             if not count.is_floating_point():
                 count.copy_(newest)
-        for mine, theirs in zip(self.module.modules(), self._model.modules(), strict=True):
-            if type(mine).get_extra_state is not nn.Module.get_extra_state:
-                mine.set_extra_state(theirs.get_extra_state())
+        for copied, original in zip(self.module.modules(), self._model.modules(), strict=True):
+            if type(copied).get_extra_state is not nn.Module.get_extra_state:
+                copied.set_extra_state(original.get_extra_state())
         self.num_updates += 1
 
     def load(self, weights: Mapping[str, Tensor], *, num_updates: int) -> None:

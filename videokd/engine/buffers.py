@@ -60,8 +60,8 @@ class BufferSnapshot:
     def take(self) -> None:
         """Save the current buffers and extra states."""
         buffers = self._buffers()
-        for mine, theirs in zip(_by_dtype(self._saved), _by_dtype(buffers), strict=True):
-            torch._foreach_copy_(mine, theirs)
+        for saved, now in zip(_by_dtype(self._saved), _by_dtype(buffers), strict=True):
+            torch._foreach_copy_(saved, now)
         self._saved_extra = [owner.get_extra_state() for owner in self._extra]
 
     def norms(self) -> Norms:
@@ -71,8 +71,8 @@ class BufferSnapshot:
     @torch.no_grad()
     def restore(self) -> None:
         """Restore the saved buffers and extra states."""
-        for mine, theirs in zip(_by_dtype(self._buffers()), _by_dtype(self._saved), strict=True):
-            torch._foreach_copy_(mine, theirs)
+        for now, before in zip(_by_dtype(self._buffers()), _by_dtype(self._saved), strict=True):
+            torch._foreach_copy_(now, before)
         for owner, state in zip(self._extra, self._saved_extra, strict=True):
             owner.set_extra_state(state)
 

@@ -123,15 +123,15 @@ class SkipGuard:
             self._num_in_a_row = 0
             return
         self.num_skipped += 1
-        mine = (record.is_overflow, record.is_guilty, record.describe())
-        told = self._ranks.gather(mine)
-        if all(is_overflow for is_overflow, _, _ in told):
+        report = (record.is_overflow, record.is_guilty, record.describe())
+        reports = self._ranks.gather(report)
+        if all(is_overflow for is_overflow, _, _ in reports):
             # float16 training finds its loss scale this way, so the step does not count.
             logger.info("step %d overflows float16: skipped, the scale is halved", record.step)
             return
         self._num_in_a_row += 1
         # Report the first rank whose own loss or statistics are not finite, or rank 0 if none.
-        text = next((text for _, is_guilty, text in told if is_guilty), told[0][2])
+        text = next((text for _, is_guilty, text in reports if is_guilty), reports[0][2])
         if self._num_in_a_row > self._max_skipped:
             in_a_row = (
                 f"{self._num_in_a_row} steps in a row, the last: " if self._max_skipped else ""

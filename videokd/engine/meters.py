@@ -50,10 +50,10 @@ class Meters:
         With several ranks, the sums of each rank are kept apart: adding them in another order would
         change the rounding.
         """
-        mine = self._mine()
-        return mine if self._ranks.is_alone else {"by_rank": self._ranks.gather(mine)}
+        own = self._own_state()
+        return own if self._ranks.is_alone else {"by_rank": self._ranks.gather(own)}
 
-    def _mine(self) -> dict[str, Any]:
+    def _own_state(self) -> dict[str, Any]:
         return {
             "sums": {name: value.item() for name, value in self._sums.items()},
             "counts": {name: value.item() for name, value in self._counts.items()},
@@ -142,7 +142,7 @@ class Meters:
         ``clips_per_sec`` is measured over all ranks. ``data_wait`` and ``teacher_share`` (shares of
         the time, 0 to 1) and ``memory_mib`` are measured on this rank.
         """
-        total = _add_up(self._ranks.gather(self._mine()))
+        total = _add_up(self._ranks.gather(self._own_state()))
         counts = total["counts"]
         line = {n: value / counts[n] for n, value in total["sums"].items() if counts[n]}
         elapsed = time.perf_counter() - self._start

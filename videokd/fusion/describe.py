@@ -37,9 +37,9 @@ def describe_joint_teacher(teacher: JointTeacher) -> list[FusionRow]:
     fusion: Any
     for level, fusion in teacher.fusions.items():
         shape = teacher.shapes.levels[level]
-        seen = {name: s.levels[level] for name, s in teacher.expert_shapes.items()}
+        shapes = {name: s.levels[level] for name, s in teacher.expert_shapes.items()}
         out_shape = (teacher.width, *shape[1:])
-        rows += _describe_adaptors(fusion.adaptors, level, seen, out_shape)
+        rows += _describe_adaptors(fusion.adaptors, level, shapes, out_shape)
         in_shape = (fusion.mix.in_channels, *shape[1:])
         rows.append(FusionRow("", level, in_shape, shape, _count(fusion, but=fusion.adaptors)))
         below = shape
@@ -62,10 +62,10 @@ def _describe_embedding(teacher: JointTeacher) -> list[FusionRow]:
 
 
 def _describe_adaptors(
-    adaptors: nn.ModuleDict, level: str, seen: Mapping[str, Shape], out_shape: Shape
+    adaptors: nn.ModuleDict, level: str, shapes: Mapping[str, Shape], out_shape: Shape
 ) -> list[FusionRow]:
     return [
-        FusionRow(name, level, seen[name], out_shape, _count(adaptor))
+        FusionRow(name, level, shapes[name], out_shape, _count(adaptor))
         for name, adaptor in adaptors.items()
     ]
 

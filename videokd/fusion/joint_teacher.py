@@ -95,35 +95,35 @@ class JointTeacher(nn.Module):
 
     def forward(self, clips: Clips) -> Features:
         """Fuse the experts' features of clips; each expert takes the clips of its own shape."""
-        return self.fuse(self.see(clips))
+        return self.fuse(self.expert_features(clips))
 
-    def see(self, clips: Clips) -> dict[str, Features]:
+    def expert_features(self, clips: Clips) -> dict[str, Features]:
         """Return expert name -> features of the clips of the expert's own shape.
 
         The features hold the fused levels only. While the experts are frozen, the result for a clip
         never changes and may be cached.
         """
-        seen = {}
+        kept = {}
         for name, expert in self.experts.items():
             features = expert(clips)
             levels = {level: features.levels[level] for level in self.tapped}
-            seen[name] = Features(levels, features.embedding)
-        return seen
+            kept[name] = Features(levels, features.embedding)
+        return kept
 
-    def fuse(self, seen: Mapping[str, Features]) -> Features:
-        """Fuse the experts' features that ``see`` returns."""
-        weights = self._draw_weights(seen)
+    def fuse(self, features: Mapping[str, Features]) -> Features:
+        """Fuse the features that ``expert_features`` returns."""
+        weights = self._draw_weights(features)
         levels: dict[str, Tensor] = {}
         fused: Tensor | None = None
         for level, fusion in self.fusions.items():
-            fused = fusion({name: f.levels[level] for name, f in seen.items()}, fused, weights)
+            fused = fusion({name: f.levels[level] for name, f in features.items()}, fused, weights)
             levels[level] = fused
         for level, step in self.trunk.items():
             fused = step(fused)
             levels[level] = fused
         if isinstance(self.embed, PooledEmbedding):
             return Features(levels, self.embed(fused))
-        embeddings = {name: f.embedding for name, f in seen.items()}
+        embeddings = {name: f.embedding for name, f in features.items()}
         return Features(levels, self.embed(embeddings, fused, weights))
 
     def classify(self, embedding: Tensor, dataset: str) -> Tensor:
@@ -143,13 +143,13 @@ class JointTeacher(nn.Module):
                 self.trunk[level] = TrunkLevel(below, shape)
             below = shape
 
-    def _draw_weights(self, seen: Mapping[str, Features]) -> dict[str, Tensor] | None:
+    def _draw_weights(self, features: Mapping[str, Features]) -> dict[str, Tensor] | None:
         """Draw expert name -> weights (B,), equal for all levels of a clip; None if none drops."""
         if not self.training or self.options.expert_drop == 0:
             return None
-        first = next(iter(seen.values())).embedding
+        first = next(iter(features.values())).embedding
         weights = draw_expert_weights(
-            len(first), len(seen), probability=self.options.expert_drop, device=first.device
+            len(first), len(features), probability=self.options.expert_drop, device=first.device
         )
         return dict(zip(self.experts, weights.unbind(dim=1), strict=True))
 
