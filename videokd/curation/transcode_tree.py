@@ -5,7 +5,7 @@ complete or absent, and not older than its source, so a second run can tell whic
 """
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +110,6 @@ class TreeTranscoder:
         *,
         num_workers: int,
         deadline_sec: float,
-        worker_init: Callable[[int], None] | None = None,
     ) -> Generator[Written, None, None]:
         """Yield the result of transcoding each video, in order; close the generator to stop early.
 
@@ -118,15 +117,12 @@ class TreeTranscoder:
             paths: Paths from `pending`.
             num_workers: Number of processes; 0 transcodes in this process, without a deadline.
             deadline_sec: Longest time for one video.
-            worker_init: Called in each worker with its number.
         """
         write_json(self._target / _SPEC_FILE, self._describe())
         # Absolute, since workers may have another working directory.
         folders = str(self._source.absolute()), str(self._target.absolute())
         function = _Transcode(*folders, self._spec)
-        pool = SupervisedPool(
-            function, num_workers=num_workers, deadline_sec=deadline_sec, worker_init=worker_init
-        )
+        pool = SupervisedPool(function, num_workers=num_workers, deadline_sec=deadline_sec)
         num_done = 0
         try:
             with pool, closing(pool.map([path] for path in paths)) as results:
