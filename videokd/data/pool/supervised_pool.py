@@ -6,18 +6,13 @@ position in shared memory. This process watches, kills and replaces them.
 """
 
 import atexit
-import multiprocessing
 import os
-import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, islice
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
-from multiprocessing.context import BaseContext
 from typing import Any, Generic, TypeVar, cast
 
 from videokd.data.pool.channel import pack
@@ -29,13 +24,13 @@ from videokd.data.pool.worker import (
     Worker,
     WorkerTraceback,
     is_out_of_memory,
+    make_context,
 )
 from videokd.utils.errors import RunError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
 # Give up after this many consecutive worker deaths outside any item.
 _MAX_VAIN_DEATHS = 3
 # Upper bound on one wait, since the system rejects very long timeouts.
@@ -241,7 +236,7 @@ class SupervisedPool(Generic[Item, Result]):
     def _start(self, number: int) -> Worker:
         try:
             worker = Worker(
-                _make_context(),
+                make_context(),
                 number,
                 self._setup,
                 deadline_sec=self._deadline_sec,
@@ -328,26 +323,3 @@ class SupervisedPool(Generic[Item, Result]):
         self._workers.remove(worker)
         self._jobs.pop(worker)
         worker.close()
-
-
-def _make_context() -> BaseContext:
-    """Return the multiprocessing context of the workers.
-
-    Forking this process could deadlock, since the threads and locks of decoders and CUDA do not
-    survive a fork. On Linux, workers are forked from a server that has imported only what they
-    need. They start in milliseconds, while a new interpreter imports torch for seconds.
-    """
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    preloaded = [name for name in sys.modules if name.startswith("videokd.data.")]
-    context.set_forkserver_preload(preloaded)
-    # The server inherits the signal mask, so that a signal to the process group does not kill it
-    # and lose the workers' exit codes. Start the tracker first, since starting it changes the mask.
-    resource_tracker.ensure_running()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return context

@@ -2,15 +2,18 @@
 
 import errno
 import fcntl
+import multiprocessing
 import os
 import pickle
 import signal
 import socket
+import sys
 import time
 import traceback
 from collections.abc import MutableSequence, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -21,6 +24,8 @@ from videokd.data.pool.channel import Channel, pack
 
 # Positions of a worker outside the items of its task.
 STARTING, IDLE, COMBINING = -3, -2, -1
+
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
 
 OUT_OF_MEMORY = "it needs more memory than there is"
 
@@ -179,6 +184,29 @@ class Worker:
         self._lifeline.close()
         if self._process.exitcode is not None:
             self._process.close()
+
+
+def make_context() -> BaseContext:
+    """Return the multiprocessing context of the workers.
+
+    Forking this process could deadlock, since the threads and locks of decoders and CUDA do not
+    survive a fork. On Linux, workers are forked from a server that has imported only what they
+    need. They start in milliseconds, while a new interpreter imports torch for seconds.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    preloaded = [name for name in sys.modules if name.startswith("videokd.data.")]
+    context.set_forkserver_preload(preloaded)
+    # The server inherits the signal mask, so that a signal to the process group does not kill it
+    # and lose the workers' exit codes. Start the tracker first, since starting it changes the mask.
+    resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return context
 
 
 def run_worker(
