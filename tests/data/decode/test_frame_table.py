@@ -72,6 +72,19 @@ def test_decoding_lands_on_the_first_frame_shown_at_or_after_the_key_frame():
     assert hidden.landing_of(0) == 0
 
 
+@pytest.mark.parametrize(
+    ("times", "is_closed"),
+    [
+        ((0, 2, 1, 3, 5, 4), True),  # I P B, I P B: the B of the second group follows its I
+        ((0, 2, 1, 4, 3, 5), False),  # the frame at 3 is decoded after the key frame at 4
+        ((2, 0, 1, 3, 5, 4), True),  # frames before the first key frame are not shown
+    ],
+)
+def test_a_group_is_open_where_frames_before_its_key_frame_are_decoded_later(times, is_closed):
+    packets = [packet(pts, is_key=number in (0, 3)) for number, pts in enumerate(times)]
+    assert make_table(*packets).has_closed_groups == is_closed
+
+
 def test_runs_are_cut_where_that_leaves_out_a_frame():
     table = make_table(*gops(4, 30))
     assert table.plan_runs([0, 28, 35]) == [[0, 28], [35]]
