@@ -71,8 +71,8 @@ class LibraryReader:
     """Reader of another library's frames; see `reader.VideoReader`.
 
     PyAV lists the packets and decodes the first frame, which gives the number, times and size of
-    the frames. The library decodes the wanted frames. Neither decord nor torchcodec reports damage
-    or a change of the frame size: both return earlier or scaled frames instead.
+    the frames. The library decodes the wanted frames. decord and torchcodec do not report all
+    damage, and decord scales frames whose size changes.
 
     Args:
         library: "decord" or "torchcodec".
