@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 
 from videokd.config import load_config
-from videokd.engine.distributed import RankInfo, Ranks
+from videokd.engine.distributed import Ranks
 from videokd.engine.stop import Stopped, StopRequest
 from videokd.engine.training_file import read_training_file, write_training_file
 from videokd.pipeline import datasets
@@ -15,6 +15,7 @@ from videokd.pipeline.datasets import generate_synthetic
 from videokd.pipeline.experiment import splits_of_stage
 from videokd.pipeline.run import open_ranks, open_run_directory, prepare_run
 from videokd.utils.errors import InputError
+from videokd.utils.ranks import RankInfo
 
 
 def test_the_chosen_gpu_is_the_current_one_of_a_single_process_too(write_config, monkeypatch):

@@ -24,47 +24,15 @@ from videokd.engine.stop import Stopped
 from videokd.engine.sync_norm import SyncedBatchNorm
 from videokd.engine.watchdog import Watchdog
 from videokd.utils.errors import InputError, RunError
-from videokd.utils.ranks import sum_over_ranks
+from videokd.utils.ranks import RankInfo, read_rank, sum_over_ranks
 
 T = TypeVar("T")
-
-_KEYS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 # Distance between the seeds of two ranks. The CPU generator uses only the lower 32 bits of a seed.
 _RANK_STRIDE = 2654435769
 
 # Long limit, because one rank generates and pre-decodes data while the others wait.
 _PREPARING_LIMIT = timedelta(hours=24)
-
-
-@dataclass(frozen=True)
-class RankInfo:
-    """Position of this process among the ranks of the training."""
-
-    rank: int = 0
-    num_ranks: int = 1
-    local_rank: int = 0
-    """Rank among the processes of this machine; also the index of its GPU."""
-    num_local_ranks: int = 1
-
-
-def read_rank() -> RankInfo:
-    """Return the rank and number of ranks from the environment, or one rank if it names none.
-
-    Raises:
-        InputError: Only some of the required variables are set.
-    """
-    if "WORLD_SIZE" not in os.environ and "RANK" not in os.environ:
-        return RankInfo()
-    missing = [key for key in _KEYS if not os.environ.get(key)]
-    if missing:
-        raise InputError(
-            f"the environment has RANK or WORLD_SIZE but no {', '.join(missing)}; start with "
-            "torchrun, or unset them to train in one process"
-        )
-    rank, num_ranks, local = (int(os.environ[key]) for key in _KEYS[:3])
-    num_local = int(os.environ.get("LOCAL_WORLD_SIZE", local + 1))
-    return RankInfo(rank, num_ranks, local, num_local)
 
 
 @dataclass(frozen=True)

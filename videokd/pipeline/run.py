@@ -14,7 +14,7 @@ from rich.console import Console
 from videokd.config import dump_config, parse_config, read_config
 from videokd.data.build import DatasetParts, LoaderPlace
 from videokd.distill.build import check_losses
-from videokd.engine.distributed import ONE_RANK, Ranks, join_ranks, read_rank
+from videokd.engine.distributed import ONE_RANK, Ranks, join_ranks
 from videokd.engine.loggers import check_loggers
 from videokd.engine.stop import Stopped, StopRequest, ignore_signals
 from videokd.engine.training_file import leaves
@@ -25,6 +25,7 @@ from videokd.utils.class_names import TRAINING_NAME
 from videokd.utils.env import allow_tf32, pick_device, plan_threads
 from videokd.utils.errors import InputError
 from videokd.utils.io import atomic_write_text
+from videokd.utils.ranks import read_rank
 
 logger = logging.getLogger(__name__)
 

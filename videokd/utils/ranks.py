@@ -1,10 +1,46 @@
-"""Sum and broadcast over the ranks of a training; without effect if there is only one."""
+"""Ranks of a training: position from the environment, sums and broadcasts over all of them."""
 
+import os
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from videokd.utils.errors import InputError
+
+_KEYS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class RankInfo:
+    """Position of this process among the ranks of the training."""
+
+    rank: int = 0
+    num_ranks: int = 1
+    local_rank: int = 0
+    """Rank among the processes of this machine; also the index of its GPU."""
+    num_local_ranks: int = 1
+
+
+def read_rank() -> RankInfo:
+    """Return the rank and number of ranks from the environment, or one rank if it names none.
+
+    Raises:
+        InputError: Only some of the required variables are set.
+    """
+    if "WORLD_SIZE" not in os.environ and "RANK" not in os.environ:
+        return RankInfo()
+    missing = [key for key in _KEYS if not os.environ.get(key)]
+    if missing:
+        raise InputError(
+            f"the environment has RANK or WORLD_SIZE but no {', '.join(missing)}; start with "
+            "torchrun, or unset them to train in one process"
+        )
+    rank, num_ranks, local = (int(os.environ[key]) for key in _KEYS[:3])
+    num_local = int(os.environ.get("LOCAL_WORLD_SIZE", local + 1))
+    return RankInfo(rank, num_ranks, local, num_local)
 
 
 def num_ranks() -> int:
