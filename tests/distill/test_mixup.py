@@ -1,9 +1,12 @@
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
+from videokd.distill.feature_cache import FeatureCache
 from videokd.distill.mixup import MixParams, apply_mix, draw_mix
+from videokd.distill.tasks import ClassificationTask, MixOptions, mixed_cross_entropy
 from videokd.utils.errors import InputError
 
 IDS = torch.tensor([0, 1, 0, 2, 1, 0, 1, 1])
@@ -227,3 +230,24 @@ def test_boxes_for_another_size_are_refused():
         apply_mix(torch.rand(8, 3, 2, 24, 40), params)
     with pytest.raises(ValueError, match="boxes without a clip_size cannot be scaled"):
         replace(params, clip_size=None).scaled(24, 40)
+
+
+def test_the_cross_entropy_of_mixed_labels_is_that_worked_out_by_hand():
+    # log softmax of log p is log p: the losses of a clip are -log of 1/2, 1/4 and 1/4.
+    logits = torch.tensor([[0.5, 0.25, 0.25]] * 3).log()
+    labels, partner = torch.tensor([0, 1, 2]), torch.tensor([1, 0, 2])
+    mix = MixParams(partner, torch.tensor([0.75, 1.0, 1.0]), None)
+    ln2 = math.log(2)
+    by_hand = torch.tensor([(0.75 * 1 + 0.25 * 2) * ln2, 2 * ln2, 2 * ln2])
+    torch.testing.assert_close(mixed_cross_entropy(logits, labels, mix), by_hand)
+    whole = torch.tensor([ln2, 2 * ln2, 2 * ln2])
+    torch.testing.assert_close(mixed_cross_entropy(logits, labels, None), whole)
+
+
+@pytest.mark.parametrize("options", [{"is_fixed": True}, {"cache": FeatureCache(1)}])
+def test_mixing_is_refused_where_the_teacher_would_not_see_the_mix(make_student_task, options):
+    match = "fixed teaching shows" if "is_fixed" in options else "a cache keeps"
+    with pytest.raises(InputError, match=match):
+        make_student_task(mixing=MixOptions(0.2), **options)
+    with pytest.raises(InputError, match="a cache keeps the targets of whole clips"):
+        ClassificationTask(None, {}, mixing=MixOptions(0, 1.0), expert_cache=FeatureCache(1))

@@ -1,25 +1,21 @@
 import copy
-import math
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from videokd.distill.feature_cache import FeatureCache
 from videokd.distill.losses import entropy, feature_mse, soft_cross_entropy
 from videokd.distill.mixup import MixParams, apply_mix
 from videokd.distill.tasks import (
     ClassificationTask,
     MixOptions,
     flatten_features,
-    mixed_cross_entropy,
     to_float,
     unflatten_features,
 )
 from videokd.engine.optim import build_optimizer
 from videokd.models.levels import Features
-from videokd.utils.errors import InputError
 
 LEVELS = ["stage1", "stage2", "stage3", "stage4", "embedding"]
 PARTS = ["stem", "layer1", "layer2", "layer3", "layer4"]
@@ -274,18 +270,6 @@ def test_a_mix_is_drawn_anew_at_each_step_as_the_options_say(make_student_task, 
     assert MixOptions(mixup_alpha=1.0).draw(batch).boxes is None
 
 
-def test_the_cross_entropy_of_mixed_labels_is_that_worked_out_by_hand():
-    # log softmax of log p is log p: the losses of a clip are -log of 1/2, 1/4 and 1/4.
-    logits = torch.tensor([[0.5, 0.25, 0.25]] * 3).log()
-    labels, partner = torch.tensor([0, 1, 2]), torch.tensor([1, 0, 2])
-    mix = MixParams(partner, torch.tensor([0.75, 1.0, 1.0]), None)
-    ln2 = math.log(2)
-    by_hand = torch.tensor([(0.75 * 1 + 0.25 * 2) * ln2, 2 * ln2, 2 * ln2])
-    torch.testing.assert_close(mixed_cross_entropy(logits, labels, mix), by_hand)
-    whole = torch.tensor([ln2, 2 * ln2, 2 * ln2])
-    torch.testing.assert_close(mixed_cross_entropy(logits, labels, None), whole)
-
-
 def test_the_student_learns_labels_mixed_like_its_clips(
     make_student_task, make_objective, make_batch, mixed
 ):
@@ -298,15 +282,6 @@ def test_the_student_learns_labels_mixed_like_its_clips(
         for b, (partner, weight) in enumerate(zip(mixed.partner, mixed.weight, strict=True))
     ]
     torch.testing.assert_close(task(batch).loss, torch.stack(rows).mean())
-
-
-@pytest.mark.parametrize("options", [{"is_fixed": True}, {"cache": FeatureCache(1)}])
-def test_mixing_is_refused_where_the_teacher_would_not_see_the_mix(make_student_task, options):
-    match = "fixed teaching shows" if "is_fixed" in options else "a cache keeps"
-    with pytest.raises(InputError, match=match):
-        make_student_task(mixing=MixOptions(0.2), **options)
-    with pytest.raises(InputError, match="a cache keeps the targets of whole clips"):
-        ClassificationTask(None, {}, mixing=MixOptions(0, 1.0), expert_cache=FeatureCache(1))
 
 
 def test_with_all_clips_dropped_only_the_labels_teach(

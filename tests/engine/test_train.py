@@ -1,130 +1,15 @@
 import math
-import os
-import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import nn
+from tiny_training import SETTINGS, Progress, TinyTask, is_equal, last_checkpoint, stop_at
 
-from videokd.data.batch import BadVideo
-from videokd.engine.averaging import WeightAverage
-from videokd.engine.checkpoint import load_newest_checkpoint
 from videokd.engine.meters import MEASURED
 from videokd.engine.metrics_log import read_metrics
-from videokd.engine.optim import build_optimizer
-from videokd.engine.stop import Stopped, StopRequest
-from videokd.engine.train import Learner, TrainSettings, train
+from videokd.engine.stop import Stopped
 from videokd.utils.errors import InputError, RunError
-
-SETTINGS = TrainSettings(
-    num_steps=6,
-    base_lr=0.01,
-    warmup_steps=2,
-    clip_grad_norm=0.0,
-    seed=5,
-    log_period=2,
-    eval_period=3,
-    checkpoint_period_sec=1e9,
-    num_checkpoints=2,
-    max_bad_videos=0,
-    dataset_names=("a", "b"),
-)
-
-
-class TinyTask(nn.Module):
-    """Has what makes resuming hard: dropout, batch norm statistics, and a mode."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3)
-        )
-
-    def forward(self, batch, progress):
-        assert self.training
-        logits = self.net(batch.main.float().mean(dim=(3, 4)).flatten(1) / 255)
-        loss = F.cross_entropy(logits, batch.labels)
-        terms = {"ce": loss.detach(), "twice": 2 * loss.detach()}
-        correct = logits.argmax(1) == batch.labels
-        return SimpleNamespace(loss=loss, correct=correct, terms=terms, counts={})
-
-
-class Progress:
-    """Runs ``action`` when ``step`` steps are done, and remembers all steps."""
-
-    def __init__(self, step=-1, action=lambda: None):
-        self.step, self.action, self.steps = step, action, []
-
-    def update(self, step, text):
-        self.steps.append(step)
-        if step == self.step:
-            self.action()
-
-
-@pytest.fixture
-def run(tmp_path, make_batch):
-    """``run(name, ...)``: train a fresh TinyTask in its folder, going on from what is there.
-
-    Returns the task, or with ``decay`` the module with the average of its weights.
-    """
-
-    def batches(step):
-        while True:
-            yield make_batch(num_frames=2, crop_size=4, seed=step)
-            step += 1
-
-    def run_training(
-        name,
-        *,
-        settings=SETTINGS,
-        progress=None,
-        task=None,
-        loader=batches,
-        sgd=False,
-        decay=None,
-        **groups,
-    ):
-        torch.manual_seed(0)
-        task = task or TinyTask()
-        options = {"name": "sgd", "base_lr": 0.01, "weight_decay": 0.0} if sgd else {}
-        optimizer = build_optimizer(
-            task, **{"name": "adamw", "base_lr": 0.01, "weight_decay": 0.05, **options, **groups}
-        )
-        average = None if decay is None else WeightAverage(task, decay=decay)
-
-        def evaluate():
-            task.eval()
-            return {"val": sum(p.sum().item() for p in task.parameters())}
-
-        with StopRequest() as stop:
-            train(
-                Learner(task, optimizer, average),
-                loader,
-                settings=settings,
-                folder=tmp_path / name,
-                evaluate=evaluate,
-                stop=stop,
-                progress=progress or Progress(),
-            )
-        return task if average is None else average.module
-
-    return run_training
-
-
-def _stop_at(step):
-    return Progress(step, lambda: os.kill(os.getpid(), signal.SIGUSR1))
-
-
-def _is_equal(state, other):
-    assert state.keys() == other.keys()
-    return all(torch.equal(value, other[name]) for name, value in state.items())
-
-
-def _last(folder):
-    return load_newest_checkpoint(folder / "checkpoints")
 
 
 def _lines(folder):
@@ -137,14 +22,16 @@ def _lines(folder):
 def test_a_stopped_run_goes_on_bit_for_bit(run, tmp_path, step, decay):
     whole = run("whole", decay=decay)
     with pytest.raises(Stopped, match="^$"):
-        run("halves", decay=decay, progress=_stop_at(step))
+        run("halves", decay=decay, progress=stop_at(step))
     torch.manual_seed(123)
     progress = Progress()
     resumed = run("halves", decay=decay, progress=progress)
     assert progress.steps == list(range(step + 1, 7))
-    assert _is_equal(resumed.state_dict(), whole.state_dict())
-    assert _is_equal(_last(tmp_path / "halves").model, _last(tmp_path / "whole").model)
-    assert _last(tmp_path / "halves").state == _last(tmp_path / "whole").state
+    assert is_equal(resumed.state_dict(), whole.state_dict())
+    assert is_equal(
+        last_checkpoint(tmp_path / "halves").model, last_checkpoint(tmp_path / "whole").model
+    )
+    assert last_checkpoint(tmp_path / "halves").state == last_checkpoint(tmp_path / "whole").state
     assert _lines(tmp_path / "halves") == _lines(tmp_path / "whole")
 
 
@@ -161,7 +48,7 @@ def test_an_average_is_of_the_weights_after_each_step(run):
 
 def test_an_average_changes_nothing_about_the_training(run, tmp_path):
     run("average", decay=0.9)
-    assert _is_equal(_last(tmp_path / "average").model, run("plain").state_dict())
+    assert is_equal(last_checkpoint(tmp_path / "average").model, run("plain").state_dict())
     assert _lines(tmp_path / "average") == _lines(tmp_path / "plain")
 
 
@@ -170,7 +57,12 @@ def test_a_checkpoint_without_an_average_has_no_trace_of_one(run, tmp_path):
     folder = tmp_path / "plain" / "checkpoints" / "step-6"
     names = {"model.safetensors", "optimizer.pt", "state.json", "manifest.json"}
     assert {path.name for path in folder.iterdir()} == names
-    assert _last(tmp_path / "plain").state.keys() == {"step", "bad_videos", "meters", "update"}
+    assert last_checkpoint(tmp_path / "plain").state.keys() == {
+        "step",
+        "bad_videos",
+        "meters",
+        "update",
+    }
 
 
 @pytest.mark.parametrize(
@@ -179,14 +71,9 @@ def test_a_checkpoint_without_an_average_has_no_trace_of_one(run, tmp_path):
 )
 def test_an_average_cannot_come_or_go_in_the_middle_of_a_training(run, first, second, message):
     with pytest.raises(Stopped, match="^$"):
-        run("run", decay=first, progress=_stop_at(2))
+        run("run", decay=first, progress=stop_at(2))
     with pytest.raises(InputError, match=message):
         run("run", decay=second)
-
-
-def test_a_step_without_learning_is_not_averaged(run, make_batch, tmp_path):
-    run("small", loader=_loader(make_batch, [[]] * 6, 1), decay=0.9)
-    assert _last(tmp_path / "small").state["num_averaged"] == 0
 
 
 def test_tasks_are_told_the_share_of_the_training_that_is_done(run):
@@ -198,7 +85,7 @@ def test_tasks_are_told_the_share_of_the_training_that_is_done(run):
     told = []
     settings = replace(SETTINGS, num_steps=4)
     with pytest.raises(Stopped, match="^$"):
-        run("told", settings=settings, task=ListeningTask(), progress=_stop_at(3))
+        run("told", settings=settings, task=ListeningTask(), progress=stop_at(3))
     run("told", settings=settings, task=ListeningTask())
     assert told == [0.0, 0.25, 0.5, 0.75]
 
@@ -207,11 +94,11 @@ def test_scaled_rates_follow_the_schedule_and_the_log_shows_the_base(run, tmp_pa
     settings = replace(SETTINGS, num_steps=2, warmup_steps=0, log_period=1)
     scales = {"net.0": 0.25}
     with pytest.raises(Stopped, match="^$"):
-        run("slow", settings=settings, progress=_stop_at(1), lr_scales=scales)
+        run("slow", settings=settings, progress=stop_at(1), lr_scales=scales)
     run("slow", settings=settings, lr_scales=scales)
     lines = read_metrics(tmp_path / "slow" / "metrics.jsonl")
     assert [line["lr"] for line in lines if "lr" in line] == pytest.approx([0.01, 0.005])
-    saved = _last(tmp_path / "slow").optimizer["param_groups"]
+    saved = last_checkpoint(tmp_path / "slow").optimizer["param_groups"]
     assert [group["lr"] for group in saved] == pytest.approx([0.005, 0.005, 0.00125, 0.00125])
 
 
@@ -224,9 +111,9 @@ def test_a_run_that_is_killed_goes_on_from_its_last_checkpoint_bit_for_bit(run, 
     always = replace(SETTINGS, checkpoint_period_sec=1e-9)
     with pytest.raises(MemoryError, match="killed"):
         run("killed", settings=always, progress=Progress(4, die))
-    assert _last(tmp_path / "killed").state["step"] == 3
+    assert last_checkpoint(tmp_path / "killed").state["step"] == 3
     resumed = run("killed")
-    assert _is_equal(resumed.state_dict(), whole.state_dict())
+    assert is_equal(resumed.state_dict(), whole.state_dict())
     assert _lines(tmp_path / "killed") == _lines(tmp_path / "whole")
 
 
@@ -237,12 +124,12 @@ def test_a_finished_run_is_not_trained_further(run, tmp_path):
     again = run("done", progress=progress)
     assert progress.steps == []
     assert read_metrics(tmp_path / "done" / "metrics.jsonl") == lines
-    assert _is_equal(again.state_dict(), first.state_dict())
+    assert is_equal(again.state_dict(), first.state_dict())
 
 
 def test_a_signal_at_the_last_step_does_not_stop_a_finished_run(run, tmp_path):
-    run("done", settings=replace(SETTINGS, eval_period=0), progress=_stop_at(6))
-    assert _last(tmp_path / "done").state["step"] == 6
+    run("done", settings=replace(SETTINGS, eval_period=0), progress=stop_at(6))
+    assert last_checkpoint(tmp_path / "done").state["step"] == 6
 
 
 def test_the_log_holds_the_periods_that_were_asked_for(run, tmp_path):
@@ -328,7 +215,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_what_is_needed_to_find_it(r
     )
     with pytest.raises(RunError, match=message):
         run("nan", task=BreakingTask("loss"))
-    assert _last(tmp_path / "nan") is None
+    assert last_checkpoint(tmp_path / "nan") is None
 
 
 @pytest.mark.parametrize(
@@ -338,63 +225,4 @@ def test_what_is_not_finite_never_reaches_a_checkpoint(run, tmp_path, how, name)
     always = replace(SETTINGS, checkpoint_period_sec=1e-9)
     with pytest.raises(RunError, match=rf"loss is [\d.]+ at step 3, .* of {name} not finite"):
         run("inf", task=BreakingTask(how), settings=always)
-    assert _last(tmp_path / "inf").state["step"] == 3
-
-
-def _bad(*names):
-    return tuple(BadVideo(0, i, name, "cut off") for i, name in enumerate(names))
-
-
-def _loader(make_batch, bad_per_step, num_clips=4):
-    def loader(step):
-        for i in range(step, len(bad_per_step)):
-            yield make_batch(
-                (0,) * num_clips, num_frames=2, crop_size=4, seed=i, bad=_bad(*bad_per_step[i])
-            )
-
-    return loader
-
-
-def test_bad_videos_within_the_budget_are_counted_once_and_named(run, make_batch, tmp_path, caplog):
-    loader = _loader(make_batch, [["a"], ["a", "b"], [], ["b"], [], []])
-    run("bad", settings=replace(SETTINGS, max_bad_videos=2), loader=loader)
-    lines = read_metrics(tmp_path / "bad" / "metrics.jsonl")
-    assert [line["bad_videos"] for line in lines if "loss" in line] == [2, 2, 2]
-    assert caplog.text.count("skipped an unreadable video") == 2
-    assert "skipped an unreadable video: b: cut off" in caplog.text
-
-
-def test_files_of_one_name_in_two_datasets_are_two_bad_videos(run, make_batch, tmp_path):
-    bad = [BadVideo(0, 3, "a", "cut off"), BadVideo(1, 5, "a", "cut off")]
-
-    def loader(step):
-        while True:
-            yield make_batch(num_frames=2, crop_size=4, bad=bad)
-
-    run("bad", settings=replace(SETTINGS, max_bad_videos=2), loader=loader)
-    assert read_metrics(tmp_path / "bad" / "metrics.jsonl")[0]["bad_videos"] == 2
-
-
-def test_bad_videos_past_the_budget_end_the_run_with_their_names(run, make_batch):
-    loader = _loader(make_batch, [["b"], ["a", "b"]])
-    with pytest.raises(RunError, match="2 unreadable videos, more than the 1 allowed .*: a, b"):
-        run("bad", settings=replace(SETTINGS, max_bad_videos=1), loader=loader)
-
-
-def test_bad_videos_of_before_a_stop_count_after_it(run, make_batch):
-    loader = _loader(make_batch, [["a"], [], ["b"], [], [], []])
-    settings = replace(SETTINGS, max_bad_videos=1)
-    with pytest.raises(Stopped, match="^$"):
-        run("bad", settings=settings, loader=loader, progress=_stop_at(1))
-    with pytest.raises(RunError, match="2 unreadable videos"):
-        run("bad", settings=settings, loader=loader)
-
-
-@pytest.mark.parametrize("num_clips", [0, 1])
-def test_a_batch_too_small_for_batch_norm_is_a_step_without_learning(
-    run, make_batch, tmp_path, num_clips
-):
-    trained = run("small", loader=_loader(make_batch, [[]] * 6, num_clips))
-    torch.manual_seed(0)
-    assert _is_equal(trained.state_dict(), TinyTask().state_dict())
-    assert "loss" not in read_metrics(tmp_path / "small" / "metrics.jsonl")[0]
+    assert last_checkpoint(tmp_path / "inf").state["step"] == 3

@@ -338,9 +338,8 @@ def test_an_image_network_of_mmaction2_gets_torchvisions_names(shifted):
                 modules.append((f"{prefix}.downsample.bn", block.downsample[1]))
     modules.append(("cls_head.fc_cls", net.fc))
     renamed = rename(_foreign_state(modules), family="timm_frames", architecture="resnet50")
-    ours = net.state_dict()
-    assert renamed.state.keys() == ours.keys()
-    assert all(torch.equal(value, ours[name]) for name, value in renamed.state.items())
+    assert renamed.state.keys() == net.state_dict().keys()
+    assert all(torch.equal(v, net.state_dict()[name]) for name, v in renamed.state.items())
 
 
 def test_a_backbone_without_its_head_is_recognised():
