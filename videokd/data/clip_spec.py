@@ -132,7 +132,7 @@ class ClipSet:
             # frames.
             rngs = [rng, *(copy.deepcopy(rng) for _ in self.specs[1:])]
             return [
-                spec.sampling.draw_clip(num_video_frames, rng=own, times=times)
+                spec.sampling.draw_segments(num_video_frames, rng=own, times=times)
                 for spec, own in zip(self.specs, rngs, strict=True)
             ]
         length = sampling.count_frames(num_video_frames, times=times)
@@ -160,7 +160,7 @@ class ClipSet:
         sampling = self.main.sampling
         if sampling.kind == SEGMENTS:
             clips = [
-                spec.sampling.test_clips(
+                spec.sampling.test_segments(
                     num_video_frames, num_clips=num_clips, rule=rule, times=times
                 )
                 for spec in self.specs
@@ -185,13 +185,13 @@ class ClipSet:
         """
         samplings = [spec.sampling for spec in self.specs]
         span = samplings[0].num_window_frames
-        return [
-            sampling.clips_from(
-                [companion_start(start, length, span=span, other_span=sampling.num_window_frames)],
-                length,
-                times=times,
-            )[0]
+        starts = [
+            companion_start(start, length, span=span, other_span=sampling.num_window_frames)
             for sampling in samplings
+        ]
+        return [
+            sampling.frames_from(own, length, times=times)
+            for sampling, own in zip(samplings, starts, strict=True)
         ]
 
 

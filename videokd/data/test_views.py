@@ -101,7 +101,7 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
         clip: Shape of the clips, or the set of shapes that are cut at each moment.
         num_clips: Clips spread evenly over the video.
         num_crops: 1, 3 or 5 per clip, see ``uniform_crop_boxes``.
-        clip_rule: Rule that spreads the clips, see ``TemporalSampling.test_clips``.
+        clip_rule: Rule that spreads the clips, see ``TemporalSampling.test_starts``.
         backend: Decoder, see `decode.open_video`.
         cache: Frame cache of the index, or None to decode the files.
 

@@ -1,7 +1,6 @@
 """Temporal sampling of clips from a video, for training and test."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,14 +98,14 @@ class TemporalSampling:
                 f"got {self.non_local_window}"
             )
 
-    def draw_clip(
+    def draw_segments(
         self,
         num_video_frames: int,
         *,
         rng: np.random.Generator,
         times: NDArray[np.float64] | None = None,
     ) -> NDArray[np.int64]:
-        """Draw the frames of a training clip of a video.
+        """Draw the frames of a training clip; for "segments".
 
         Args:
             num_video_frames: Frames in the video, > 0.
@@ -115,51 +114,44 @@ class TemporalSampling:
                 with target_fps, ignored without.
 
         Returns:
-            (num_frames,) int64, source frames 0 .. num_video_frames - 1; they do not decrease
-            except where a short video loops.
+            (num_frames,) int64, source frames 0 .. num_video_frames - 1, not decreasing.
 
         Raises:
             InputError: a number is not positive, or times are missing or wrong.
         """
         length = self.count_frames(num_video_frames, times=times)
-        if self.kind == SEGMENTS:
-            clip = random_segment_frames(length, num_frames=self.num_frames, rng=rng)
-            return self._to_source(clip, times)
-        return self.clips_from([self.draw_start(length, rng=rng)], length, times=times)[0]
+        clip = random_segment_frames(length, num_frames=self.num_frames, rng=rng)
+        return self._to_source(clip, times)
 
-    def test_clips(
+    def test_segments(
         self,
         num_video_frames: int,
         *,
-        num_clips: int = 1,
-        rule: str = SEGMENT_CENTRES,
+        num_clips: int,
+        rule: str,
         times: NDArray[np.float64] | None = None,
     ) -> NDArray[np.int64]:
-        """Return the frames of test clips, spread evenly over the video.
+        """Return the frames of test clips; for "segments".
 
         Args:
             num_video_frames: Frames in the video, > 0.
             num_clips: Clips of this video, > 0.
-            rule: "segment_centres" or "end_inclusive", see `uniform_clip_starts` and
-                `end_inclusive_clip_starts`; for "segments" `central_segment_frames` and
+            rule: "segment_centres" or "end_inclusive", see `central_segment_frames` and
                 `end_inclusive_segment_frames`.
-            times: Same as for `draw_clip`.
+            times: Same as for `draw_segments`.
 
         Returns:
-            (num_clips, num_frames) int64, rows as from `draw_clip`.
+            (num_clips, num_frames) int64, rows as from `draw_segments`.
 
         Raises:
-            InputError: same as for `draw_clip`, or the rule is unknown.
+            InputError: same as for `draw_segments`, or the rule is unknown.
         """
         _check_choice("rule", rule, TEST_RULES)
         length = self.count_frames(num_video_frames, times=times)
-        if self.kind == SEGMENTS:
-            clips = _TEST_SEGMENT_FRAMES[rule](
-                length, num_clips=num_clips, num_frames=self.num_frames
-            )
-            return self._to_source(clips, times)
-        starts = self.test_starts(length, num_clips=num_clips, rule=rule)
-        return self.clips_from(starts, length, times=times)
+        frames = _TEST_SEGMENT_FRAMES[rule]
+        return self._to_source(
+            frames(length, num_clips=num_clips, num_frames=self.num_frames), times
+        )
 
     def draw_start(self, length: int, *, rng: np.random.Generator) -> int:
         """Draw the start of a training clip's window; not for "segments".
@@ -173,15 +165,41 @@ class TemporalSampling:
         return random_clip_start(length, num_frames=window, sampling_rate=1, rng=rng)
 
     def test_starts(self, length: int, *, num_clips: int, rule: str) -> list[int]:
-        """Return the starts of test clips' windows; not for "segments".
+        """Return the starts of test clips' windows, spread over the video; not for "segments".
 
         Args:
             length: Number of frames from `count_frames`.
-            num_clips: Same as for `test_clips`.
-            rule: Same as for `test_clips`.
+            num_clips: Clips of this video, > 0.
+            rule: "segment_centres" or "end_inclusive", see `uniform_clip_starts` and
+                `end_inclusive_clip_starts`.
+
+        Raises:
+            InputError: the number is not positive, or the rule is unknown.
         """
+        _check_choice("rule", rule, TEST_RULES)
         window = self.num_window_frames
         return _TEST_STARTS[rule](length, num_clips=num_clips, num_frames=window, sampling_rate=1)
+
+    def frames_from(
+        self, start: int, length: int, *, times: NDArray[np.float64] | None = None
+    ) -> NDArray[np.int64]:
+        """Return the frames of the clip whose window starts at a frame; not for "segments".
+
+        Args:
+            start: Start of the window, 0 .. length - 1.
+            length: Number of frames from `count_frames`.
+            times: Same as for `draw_segments`.
+
+        Returns:
+            (num_frames,) int64, source frames; they do not decrease except where a short video
+            loops.
+        """
+        is_dense = self.kind == DENSE
+        step = self.sampling_rate if is_dense else self.non_local_window // self.num_frames
+        clip = _FRAME_INDICES[self.short_video](
+            start, length, num_frames=self.num_frames, sampling_rate=step
+        )
+        return self._to_source(clip, times)
 
     def count_frames(
         self, num_video_frames: int, *, times: NDArray[np.float64] | None = None
@@ -190,7 +208,7 @@ class TemporalSampling:
 
         Args:
             num_video_frames: Frames in the video, > 0.
-            times: Same as for `draw_clip`.
+            times: Same as for `draw_segments`.
 
         Raises:
             InputError: the number is not positive, or times are missing or wrong.
@@ -211,28 +229,6 @@ class TemporalSampling:
         if self.kind == NON_LOCAL:
             return self.non_local_window
         return (self.num_frames - 1) * self.sampling_rate + 1
-
-    def clips_from(
-        self, starts: Sequence[int], length: int, *, times: NDArray[np.float64] | None = None
-    ) -> NDArray[np.int64]:
-        """Return the frames of clips whose windows start at the given frames; not for "segments".
-
-        Args:
-            starts: Start frames, 0 .. length - 1.
-            length: Number of frames from `count_frames`.
-            times: Same as for `draw_clip`.
-
-        Returns:
-            (len(starts), num_frames) int64, source frames.
-        """
-        is_dense = self.kind == DENSE
-        step = self.sampling_rate if is_dense else self.non_local_window // self.num_frames
-        frame_indices = _FRAME_INDICES[self.short_video]
-        clips = [
-            frame_indices(start, length, num_frames=self.num_frames, sampling_rate=step)
-            for start in starts
-        ]
-        return self._to_source(np.stack(clips), times)
 
     def _to_source(
         self, clips: NDArray[np.int64], times: NDArray[np.float64] | None
