@@ -85,7 +85,8 @@ def load(cfg):
     """``load(parts, first_step, ...)``: the batches of a training of 3 steps from there on."""
 
     def load_batches(parts, first_step=0, place=HERE, **options):
-        loader = build_train_loader(cfg, parts, num_steps=3, place=place, **options)
+        clips = ClipSet(build_clip_spec(cfg))
+        loader = build_train_loader(cfg, parts, clips=clips, num_steps=3, place=place, **options)
         return list(loader(first_step))
 
     return load_batches
@@ -156,7 +157,8 @@ def load_views(cfg):
     """``load_views(parts)``: the batches of all views of its test part."""
 
     def load(parts, part="test", place=HERE):
-        return list(build_view_loader(cfg, parts, part, views=VIEWS, place=place))
+        clips = ClipSet(build_clip_spec(cfg))
+        return list(build_view_loader(cfg, parts, part, clips=clips, views=VIEWS, place=place))
 
     return load
 

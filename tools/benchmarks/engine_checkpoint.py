@@ -16,7 +16,13 @@ from benchmarks.timing import paired_ratios
 from benchmarks.workloads import CPU_CASES, ModelCase
 from videokd.config import default_config, load_config
 from videokd.data.batch import ClipBatch
-from videokd.data.build import LoaderPlace, build_datasets, build_train_loader
+from videokd.data.build import (
+    LoaderPlace,
+    build_clip_spec,
+    build_datasets,
+    build_train_loader,
+)
+from videokd.data.clip_spec import ClipSet
 from videokd.distill.tasks import ClassificationTask
 from videokd.engine.checkpoint import Checkpoint, CheckpointFolder
 from videokd.engine.checkpoint_writer import CheckpointWriter
@@ -224,6 +230,7 @@ def _prepare_data(folder: Path, case: ModelCase) -> tuple[Callable[[int], Any], 
     make_loader = build_train_loader(
         cfg,
         list(build_datasets(cfg).values()),
+        clips=ClipSet(build_clip_spec(cfg)),
         num_steps=settings.num_steps,
         place=LoaderPlace(0, ignore_signals, pin_memory=False),
     )

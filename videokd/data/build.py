@@ -192,9 +192,9 @@ def build_train_loader(
     cfg: CfgNode,
     parts: Sequence[DatasetParts],
     *,
+    clips: ClipSet,
     num_steps: int,
     place: LoaderPlace,
-    clips: ClipSet | None = None,
 ) -> Callable[[int], Generator[ClipBatch, None, None]]:
     """Return a function from a first step to a generator of the batches up to ``num_steps``.
 
@@ -203,14 +203,14 @@ def build_train_loader(
     Args:
         cfg: The whole config.
         parts: Datasets that the batches are drawn from; their order defines ``dataset_ids``.
+        clips: Clips to cut at each moment.
         num_steps: Steps of the whole training.
         place: Worker settings and rank; each rank gets its part of every batch.
-        clips: Clips to cut at each moment; None for the clip that DATA describes.
     """
     plan = build_batch_plan(cfg, parts)
     dataset = ClipDataset(
         [p.train for p in parts],
-        clip=clips or ClipSet(build_clip_spec(cfg)),
+        clip=clips,
         augment=build_augment(cfg),
         seed=cfg.SEED,
         backend=cfg.DATA.DECODER,
@@ -250,9 +250,9 @@ def build_view_loader(
     parts: DatasetParts,
     part: str,
     *,
+    clips: ClipSet,
     views: ViewPlan,
     place: LoaderPlace,
-    clips: ClipSet | None = None,
 ) -> Generator[ViewBatch, None, None]:
     """Yield all test views of every video of a part, ``count_test_videos`` videos per batch.
 
@@ -264,7 +264,7 @@ def build_view_loader(
     dataset = ViewDataset(
         parts.index(part),
         dataset_id=0,
-        clip=clips or ClipSet(build_clip_spec(cfg)),
+        clip=clips,
         num_clips=views.num_clips,
         num_crops=views.num_crops,
         clip_rule=views.clip_rule,
@@ -282,9 +282,9 @@ def build_view_loader(
     )
 
 
-def count_test_videos(cfg: CfgNode, views: ViewPlan, clips: ClipSet | None = None) -> int:
+def count_test_videos(cfg: CfgNode, views: ViewPlan, clips: ClipSet) -> int:
     """Return the videos per test batch: ``TEST.BATCH_SIZE``, or fewer with many views per video."""
-    return views.count_videos(clips or ClipSet(build_clip_spec(cfg)), most=cfg.TEST.BATCH_SIZE)
+    return views.count_videos(clips, most=cfg.TEST.BATCH_SIZE)
 
 
 def build_augment(cfg: CfgNode) -> AugmentSpec:
