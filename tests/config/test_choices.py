@@ -12,7 +12,7 @@ from videokd.data.sampling import KINDS, SHORT_VIDEO_RULES, TEST_RULES
 from videokd.distill.losses import FEATURE_LOSSES, LOGIT_LOSSES
 from videokd.engine.loggers import LOGGERS
 from videokd.engine.schedule import LR_POLICIES
-from videokd.fusion.options import FINE_TUNES, STANDARDISERS, TOPOLOGIES
+from videokd.fusion.options import FINE_TUNES, OPERATORS, STANDARDISERS
 from videokd.models.levels import LEVEL_NAMES
 from videokd.models.precision import PRECISIONS
 from videokd.synthetic import PROFILES
@@ -27,7 +27,7 @@ from videokd.synthetic import PROFILES
         ("DATA.SHORT_VIDEO", SHORT_VIDEO_RULES),
         ("JOINT.FINE_TUNE", FINE_TUNES),
         ("JOINT.STANDARDISE", STANDARDISERS),
-        ("JOINT.TOPOLOGY", TOPOLOGIES),
+        ("JOINT.TOPOLOGY", tuple(OPERATORS)),
         ("JOINT.LEVELS", LEVEL_NAMES),
         ("SOLVER.LR_POLICY", LR_POLICIES),
         ("SYNTHETIC.PROFILE", PROFILES),

@@ -94,7 +94,7 @@ def _check_joint_step(teacher, batch):
     assert all(
         gradient is not None and gradient.isfinite().all() for gradient in gradients.values()
     )
-    for level in (*(f"fusions.{level}" for level in LEVEL_NAMES), "embed"):
+    for level in (f"fusion.layers.{level}" for level in (*LEVEL_NAMES, "embedding")):
         for name in "ab":
             prefix = f"{level}.adaptors.{name}."
             assert any(g.any() for key, g in gradients.items() if key.startswith(prefix)), prefix

@@ -18,8 +18,8 @@ def _build(make_classifier, seed):
 
 def test_every_key_of_the_node_reaches_the_joint_teacher(make_classifier):
     joint = _build(make_classifier, seed=0)
-    assert list(joint.fusions) == ["stage1", "stage3"]
-    assert joint.fusions["stage1"].adaptors["a"].conv.out_channels == 6
+    assert list(joint.fusion.layers) == ["stage1", "stage3", "embedding"]
+    assert joint.fusion.layers["stage1"].adaptors["a"].conv.out_channels == 6
     assert joint.dropout.p == 0.25
 
 

@@ -1,10 +1,10 @@
 import pytest
 
 from videokd.fusion.describe import FusionRow, describe_joint_teacher
-from videokd.fusion.options import TOPOLOGIES
+from videokd.fusion.options import OPERATORS
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("topology", OPERATORS)
 @pytest.mark.parametrize("levels", [(), ("stage2", "stage3")])
 def test_rows_and_classifiers_hold_all_parameters(make_joint, topology, levels):
     joint = make_joint(topology=topology, levels=levels)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from videokd.fusion.expert_drop import draw_expert_weights
+from videokd.fusion.joint_teacher import draw_expert_weights
 
 CPU = torch.device("cpu")
 

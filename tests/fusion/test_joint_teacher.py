@@ -3,9 +3,8 @@ import copy
 import pytest
 import torch
 
-from videokd.fusion.expert_drop import draw_expert_weights
-from videokd.fusion.joint_teacher import JointTeacher
-from videokd.fusion.options import FINE_TUNES, STANDARDISERS, TOPOLOGIES, FusionOptions
+from videokd.fusion.joint_teacher import JointTeacher, draw_expert_weights
+from videokd.fusion.options import FINE_TUNES, OPERATORS, STANDARDISERS, FusionOptions
 from videokd.models.levels import Features, LevelShapes
 from videokd.utils.errors import InputError
 
@@ -13,7 +12,7 @@ NUM_CLASSES = {"a": 3, "b": 4}
 ALL_LEVELS = ("stage1", "stage2", "stage3", "stage4")
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("topology", OPERATORS)
 @pytest.mark.parametrize(
     ("clip", "levels"),
     [
@@ -38,7 +37,7 @@ def test_shapes_are_the_students_own_for_even_and_odd_clips(
     assert features.embedding.shape == expected.embedding.shape
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("topology", OPERATORS)
 def test_experts_of_other_clips_are_brought_to_the_students_shapes(
     make_joint, make_classifier, topology
 ):
@@ -50,7 +49,7 @@ def test_experts_of_other_clips_are_brought_to_the_students_shapes(
         expected = expert(clips)
         assert torch.equal(seen[name].embedding, expected.embedding)
         for level, features in seen[name].levels.items():
-            assert features.shape[1:] == joint.expert_shapes[name].levels[level]
+            assert features.shape[1:] == joint.fusion.experts[name].levels[level]
     features = joint(clips)
     expected = make_classifier("r2plus1d_18")({"clip": torch.rand(2, 3, 4, 32, 32)})
     for level in ALL_LEVELS:
@@ -61,12 +60,12 @@ def test_experts_of_other_clips_are_brought_to_the_students_shapes(
         assert not torch.equal(other.embedding, features.embedding)
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("topology", OPERATORS)
 @pytest.mark.parametrize("order", ["c", "abc"])
 def test_any_number_of_experts_is_fused(make_joint, topology, order):
     joint = make_joint(tuple(order), topology=topology)
     features = joint({"clip": torch.rand(2, 3, 4, 32, 32)})
-    assert list(joint.fusions["stage2"].adaptors) == list(order)
+    assert list(joint.fusion.layers["stage2"].adaptors) == list(order)
     assert all(x.isfinite().all() for x in (*features.levels.values(), features.embedding))
 
 
@@ -82,7 +81,7 @@ def _classify_all(joint, clips):
     return torch.cat([joint.classify(embedding, name) for name in NUM_CLASSES], dim=1)
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("topology", OPERATORS)
 @pytest.mark.parametrize("standardise", STANDARDISERS)
 @pytest.mark.parametrize("fine_tune", FINE_TUNES)
 def test_logits_reach_every_trainable_parameter(make_joint, topology, standardise, fine_tune):
@@ -156,7 +155,7 @@ def test_frozen_experts_are_in_eval_mode_and_in_no_state_after_train(make_joint)
     for expert in joint.experts.values():
         assert not any(module.training for module in expert.module.modules())
     assert not any(name.startswith("experts") for name in joint.state_dict())
-    own = sum(p.numel() for m in (joint.fusions, joint.embed, joint.heads) for p in m.parameters())
+    own = sum(p.numel() for m in (joint.fusion, joint.heads) for p in m.parameters())
     assert sum(p.numel() for p in joint.parameters()) == own
 
 
@@ -191,7 +190,7 @@ def test_a_trunk_sees_one_level(make_joint):
     assert [list(features.levels) for features in seen.values()] == [["stage2"], ["stage2"]]
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("topology", OPERATORS)
 @pytest.mark.parametrize("standardise", STANDARDISERS)
 def test_permuted_experts_permute_the_adaptors_slices_and_nothing_else(
     make_joint, randomise, topology, standardise
@@ -199,7 +198,7 @@ def test_permuted_experts_permute_the_adaptors_slices_and_nothing_else(
     options = {"topology": topology, "standardise": standardise}
     forward, backward = make_joint(("a", "b"), **options), make_joint(("b", "a"), **options)
     randomise(forward)
-    concatenated = {"embed.linear.weight"} if topology == "pyramid" else set()
+    concatenated = {"fusion.layers.embedding.linear.weight"} if topology == "pyramid" else set()
     backward.load_state_dict(
         {
             name: _swap_experts(value) if ".mix" in name or name in concatenated else value

@@ -18,16 +18,16 @@ class _SlowHead:
         self.training = training
 
     def __call__(self, seen):
-        lowest, *higher = [*self.joint.fusions, *self.joint.trunk]
-        fused = self.fuse(self.joint.fusions[lowest], seen, lowest)
+        lowest, *higher = [k for k in self.joint.fusion.layers if k != "embedding"]
+        fused = self.fuse(self.joint.fusion.layers[lowest], seen, lowest)
         maps = {lowest: fused}
         for level in higher:
-            layer = self.joint.trunk[level]
+            layer = self.joint.fusion.layers[level]
             fused = maps[level] = self.gelu(
                 self.norm(layer.norm, self.strided_conv(layer.conv, fused))
             )
         pooled = np.array([[channel.mean() for channel in clip] for clip in fused])
-        dense = self.joint.embed.linear
+        dense = self.joint.fusion.layers["embedding"].linear
         weight, bias = self.read(dense.weight), self.read(dense.bias)
         embedding = np.stack([weight @ clip + bias for clip in pooled])
         return maps, embedding
@@ -78,8 +78,7 @@ def test_a_trunk_over_images_is_the_published_head(make_joint, randomise, traini
     levels = ("stage1", "stage2", "stage3")
     # Two experts whose maps lie on the student's grid: the published head does not resample.
     joint = make_joint(("a", "d"), clip=(1, 32), topology="trunk", levels=levels)
-    for layers in (joint.fusions, joint.trunk, joint.embed):
-        randomise(layers)
+    randomise(joint.fusion)
     joint.train(training)
     seen = joint.expert_features({"clip": torch.rand(3, 3, 1, 32, 32)})
     # Before the fusion: in training it moves the running statistics.

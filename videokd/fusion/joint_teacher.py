@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
-from videokd.fusion.expert_drop import draw_expert_weights
-from videokd.fusion.options import FusionOptions
-from videokd.fusion.topology import FusedEmbedding, FusedLevel, PooledEmbedding, TrunkLevel
+from videokd.fusion.operator import EMBEDDING
+from videokd.fusion.options import OPERATORS, FusionOptions
 from videokd.models.classifier import Clips, VideoClassifier
 from videokd.models.compiling import copy_classifier
 from videokd.models.frozen import Frozen
@@ -20,16 +20,8 @@ _DEFAULTS = FusionOptions()
 class JointTeacher(nn.Module):
     """Fusion of the experts' features of a clip, level by level (METHOD, stage 2).
 
-    For the levels l = l1 < l2 < ... and experts i, in a ``pyramid``:
-        a_i^l = resample(conv1x1x1(S(f_i^l)), grid of l)                   width channels each
-        F^l   = GELU(BN(conv1x1x1(GELU(BN(cat(a_1^l .. a_N^l, down(F^(l-1))))))))
-    where S standardises (by default: BN) and down is a strided 3x3x3 convolution to ``width``
-    channels, absent at l1, and
-        embedding = GELU(BN(linear(cat(a_1^emb .. a_N^emb, avgpool(F^top)))))
-    In a ``trunk`` F^l1 is the same, and levels above l1 do not use the experts:
-        F^l = GELU(BN(conv(F^(l-1)))),  conv as in ``TrunkLevel``
-        embedding = linear(avgpool(F^top))
-    Without levels, both topologies compute the pyramid's embedding without F^top.
+    A fusion operator (``options.OPERATORS``) computes the fused map of each level, low to high, and
+    then the embedding. Each gets the experts' features of that level and the fused map below.
 
     The clip may come from any dataset; every expert gets it, with its own normalisation. If experts
     take clips of different shapes, each gets its own clip of the same frames.
@@ -64,30 +56,22 @@ class JointTeacher(nn.Module):
         options: FusionOptions = _DEFAULTS,
     ) -> None:
         super().__init__()
-        is_trunk = options.topology == "trunk" and len(levels) > 0
-        self.tapped = tuple(levels[:1] if is_trunk else levels)
+        operator = OPERATORS[options.topology]
+        self.tapped = operator.tapped(levels)
         _check_levels(levels, shapes)
         _check_experts(experts, expert_shapes, self.tapped)
-        self.shapes, self.width, self.options = shapes, width, options
-        self.expert_shapes = {name: expert_shapes[name] for name in experts}
-        top = self.tapped[0] if is_trunk else "embedding"
+        self.options = options
+        top = self.tapped[-1]
         self.experts = nn.ModuleDict(
             {name: _wrap(expert, options.fine_tune, top) for name, expert in experts.items()}
         )
-        self.fusions, self.trunk = nn.ModuleDict(), nn.ModuleDict()
-        self._add_levels(levels)
-        top_channels = shapes.levels[levels[-1]][0] if levels else 0
-        self.embed: FusedEmbedding | PooledEmbedding
-        if is_trunk:
-            self.embed = PooledEmbedding(top_channels, shapes.embedding_dim)
-        else:
-            self.embed = FusedEmbedding(
-                {name: s.embedding_dim for name, s in self.expert_shapes.items()},
-                top_channels,
-                shapes.embedding_dim,
-                width=width,
-                standardise=options.standardise,
-            )
+        self.fusion = operator(
+            {name: expert_shapes[name] for name in experts},
+            shapes,
+            levels=levels,
+            width=width,
+            standardise=options.standardise,
+        )
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleDict(
             {name: nn.Linear(shapes.embedding_dim, k) for name, k in num_classes.items()}
@@ -106,42 +90,24 @@ class JointTeacher(nn.Module):
         kept = {}
         for name, expert in self.experts.items():
             features = expert(clips)
-            levels = {level: features.levels[level] for level in self.tapped}
+            levels = {k: features.levels[k] for k in self.tapped if k != EMBEDDING}
             kept[name] = Features(levels, features.embedding)
         return kept
 
     def fuse(self, features: Mapping[str, Features]) -> Features:
         """Fuse the features that ``expert_features`` returns."""
         weights = self._draw_weights(features)
-        levels: dict[str, Tensor] = {}
-        fused: Tensor | None = None
-        for level, fusion in self.fusions.items():
-            fused = fusion({name: f.levels[level] for name, f in features.items()}, fused, weights)
-            levels[level] = fused
-        for level, step in self.trunk.items():
-            fused = step(fused)
-            levels[level] = fused
-        if isinstance(self.embed, PooledEmbedding):
-            return Features(levels, self.embed(fused))
-        embeddings = {name: f.embedding for name, f in features.items()}
-        return Features(levels, self.embed(embeddings, fused, weights))
+        fused: dict[str, Tensor] = {}
+        below: Tensor | None = None
+        for level in self.fusion.layers:
+            is_tapped = level in self.tapped
+            maps = {n: _get(f, level) for n, f in features.items()} if is_tapped else {}
+            fused[level] = below = self.fusion.fuse(level, maps, below, weights)
+        return Features(fused, fused.pop(EMBEDDING))
 
     def classify(self, embedding: Tensor, dataset: str) -> Tensor:
         """Map embeddings (B, D) to the float32 logits (B, K) of ``dataset``'s classes."""
         return self.heads[dataset](self.dropout(embedding.float()))
-
-    def _add_levels(self, levels: Sequence[str]) -> None:
-        below, width, standardise = None, self.width, self.options.standardise
-        for level in levels:
-            shape = self.shapes.levels[level]
-            if below is None or level in self.tapped:
-                channels = {name: s.levels[level][0] for name, s in self.expert_shapes.items()}
-                self.fusions[level] = FusedLevel(
-                    channels, shape, below=below, width=width, standardise=standardise
-                )
-            else:
-                self.trunk[level] = TrunkLevel(below, shape)
-            below = shape
 
     def _draw_weights(self, features: Mapping[str, Features]) -> dict[str, Tensor] | None:
         """Draw expert name -> weights (B,), equal for all levels of a clip; None if none drops."""
@@ -152,6 +118,36 @@ class JointTeacher(nn.Module):
             len(first), len(features), probability=self.options.expert_drop, device=first.device
         )
         return dict(zip(self.experts, weights.unbind(dim=1), strict=True))
+
+
+def draw_expert_weights(
+    num_clips: int, num_experts: int, *, probability: float, device: torch.device
+) -> Tensor:
+    """Draw the factors of each expert's features for each clip.
+
+    Each expert is dropped with ``probability``, independently. If all N would be dropped, one of
+    them is kept, each with equal chance. Each of m kept experts has weight N / m, so that the
+    weights always sum to N. This is the teacher dropping of UNIC (Sariyildiz et al.
+    2024, arXiv 2408.05088), which drops by the losses instead.
+
+    Args:
+        num_clips: B.
+        num_experts: N.
+        probability: In [0, 1).
+        device: Device of the result; its global generator is used, without waiting for the device.
+
+    Returns:
+        (B, N) float32.
+    """
+    luck = torch.rand(num_clips, num_experts, device=device)
+    # Always keep the expert with the largest draw, so that no clip loses all of them. If any expert
+    # is kept by the probability, this one is too.
+    kept = ((luck >= probability) | (luck == luck.amax(dim=1, keepdim=True))).float()
+    return kept * (num_experts / kept.sum(dim=1, keepdim=True))
+
+
+def _get(features: Features, level: str) -> Tensor:
+    return features.embedding if level == EMBEDDING else features.levels[level]
 
 
 def _wrap(expert: VideoClassifier, fine_tune: str, top: str) -> nn.Module:
@@ -172,7 +168,7 @@ def _check_experts(
     tapped: Sequence[str],
 ) -> None:
     for name, known in shapes.items():
-        _check_known(tapped, name, known)
+        _check_known([level for level in tapped if level != EMBEDDING], name, known)
     if not experts:
         raise InputError("the joint teacher needs at least one expert, got none")
 

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 
+from videokd.fusion.operator import FusionOperator
+from videokd.fusion.pyramid import Pyramid
+from videokd.fusion.trunk import Trunk
 from videokd.models.tuned import TUNED_PARTS
 from videokd.utils.errors import InputError
 
-TOPOLOGIES = ("pyramid", "trunk")
+# Value of JOINT.TOPOLOGY -> fusion operator.
+OPERATORS: dict[str, type[FusionOperator]] = {"pyramid": Pyramid, "trunk": Trunk}
 STANDARDISERS = ("none", "batch_norm", "running", "phi_s")
 FINE_TUNES = ("none", *TUNED_PARTS)
 
@@ -19,7 +23,7 @@ class FusionOptions:
     """
 
     topology: str = "pyramid"
-    """"pyramid" taps the experts at every level, "trunk" at the lowest level only."""
+    """Name of the fusion operator, one of ``OPERATORS``."""
     standardise: str = "batch_norm"
     """Standardisation of each expert's features before the fusion.
 
@@ -33,7 +37,7 @@ class FusionOptions:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _check_choice("topology", self.topology, TOPOLOGIES)
+        _check_choice("topology", self.topology, tuple(OPERATORS))
         _check_choice("standardise", self.standardise, STANDARDISERS)
         _check_choice("fine_tune", self.fine_tune, FINE_TUNES)
         if not 0 <= self.expert_drop < 1:

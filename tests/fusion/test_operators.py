@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from videokd.fusion.topology import FusedEmbedding, FusedLevel, PooledEmbedding, TrunkLevel
+from videokd.fusion.pyramid import FusedEmbedding, FusedLevel
+from videokd.fusion.trunk import PooledEmbedding, TrunkLevel
 
 
 def _numpy(value):
@@ -70,7 +71,7 @@ def test_a_trunk_level_is_the_documented_formula(randomise):
     assert level.conv.stride == (1, 2, 2)
     with torch.no_grad():
         _assert_cells_are(
-            level(below)[0],
+            level({}, below)[0],
             (4, 2, 3),
             lambda cell: _gelu(
                 _norm(level.norm, _strided_cell(level.conv, below[0].numpy(), cell))
@@ -86,7 +87,7 @@ def test_a_trunks_convolution_is_1x1x1_only_where_all_of_the_grid_stays(grid, si
     level = TrunkLevel((3, 2, 4, 4), (5, *grid))
     assert level.conv.kernel_size == (size,) * 3
     assert level.conv.stride == stride
-    assert level(torch.randn(2, 3, 2, 4, 4)).shape == (2, 5, *grid)
+    assert level({}, torch.randn(2, 3, 2, 4, 4)).shape == (2, 5, *grid)
 
 
 def test_the_fused_embedding_is_the_documented_formula(randomise):
@@ -110,7 +111,7 @@ def test_the_fused_embedding_is_the_documented_formula(randomise):
 def test_a_pooled_embedding_is_linear_in_the_means_of_the_map():
     embed = PooledEmbedding(2, 3)
     top = torch.tensor([1.0, 3.0, -2.0, 6.0]).view(1, 2, 1, 1, 2)
-    torch.testing.assert_close(embed(top), embed.linear(torch.tensor([[2.0, 2.0]])))
+    torch.testing.assert_close(embed({}, top), embed.linear(torch.tensor([[2.0, 2.0]])))
 
 
 def test_the_lowest_level_has_no_map_below():

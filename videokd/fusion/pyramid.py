@@ -1,17 +1,51 @@
-"""Layers of a joint teacher, each computing one fused map or embedding."""
+"""Pyramid: the experts' maps are fused at every level, with the fused map of the level below."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videokd.fusion.adaptors import EmbeddingAdaptor, Grid, MapAdaptor, adapt, resample
+from videokd.fusion.operator import EMBEDDING, FusionLayer, FusionOperator, Shape
 
 MapShape = tuple[int, int, int, int]
 
 
-class FusedLevel(nn.Module):
+class Pyramid(FusionOperator):
+    """Fusion at every level (METHOD, stage 2).
+
+    For the levels l = l1 < l2 < ... and experts i:
+        a_i^l = resample(conv1x1x1(S(f_i^l)), grid of l)                   width channels each
+        F^l   = GELU(BN(conv1x1x1(GELU(BN(cat(a_1^l .. a_N^l, down(F^(l-1))))))))
+    where S standardises (by default: BN) and down is a strided 3x3x3 convolution to ``width``
+    channels, absent at l1, and
+        embedding = GELU(BN(linear(cat(a_1^emb .. a_N^emb, avgpool(F^top)))))
+    Without levels there is no F^top.
+    """
+
+    def build_layer(self, level: str, below: Shape) -> FusionLayer:
+        """Build the layer of a level, or of the embedding."""
+        sizes = self.expert_sizes(level)
+        if level == EMBEDDING:
+            return FusedEmbedding(
+                sizes,
+                below[0] if below else 0,
+                self.shapes.embedding_dim,
+                width=self.width,
+                standardise=self.standardise,
+            )
+        return FusedLevel(
+            sizes,
+            self.shapes.levels[level],
+            below=cast(MapShape, below) if below else None,
+            width=self.width,
+            standardise=self.standardise,
+        )
+
+
+class FusedLevel(FusionLayer):
     """Fused map F^l from the experts' maps and, in a pyramid, the fused map of the level below.
 
     Args:
@@ -31,19 +65,20 @@ class FusedLevel(nn.Module):
         width: int,
         standardise: str = "batch_norm",
     ) -> None:
-        super().__init__()
-        self.grid: Grid = shape[1:]
-        self.adaptors = nn.ModuleDict(
+        grid: Grid = shape[1:]
+        num_inputs = len(channels) + (below is not None)
+        super().__init__(
+            (num_inputs * width, *grid),
             {
-                name: MapAdaptor(c, width, grid=self.grid, standardise=standardise)
+                name: MapAdaptor(c, width, grid=grid, standardise=standardise)
                 for name, c in channels.items()
-            }
+            },
         )
+        self.grid = grid
         self.down: nn.Module | None = None
         if below is not None:
-            stride = _compute_stride(below, shape)
+            stride = compute_stride(below, shape)
             self.down = nn.Conv3d(below[0], width, 3, stride=stride, padding=1)
-        num_inputs = len(channels) + (below is not None)
         self.mix_norm = nn.BatchNorm3d(num_inputs * width)
         self.mix = nn.Conv3d(num_inputs * width, shape[0], 1, bias=False)
         self.norm = nn.BatchNorm3d(shape[0])
@@ -54,10 +89,7 @@ class FusedLevel(nn.Module):
         below: Tensor | None,
         weights: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Fuse maps (B, C_i, t, h, w), and F^(l-1) if there is one, to (B, C, T, H, W).
-
-        ``weights`` are passed to ``adapt``.
-        """
+        """Fuse the experts' maps, and F^(l-1) if there is one, to (B, C, T, H, W)."""
         parts = adapt(self.adaptors, maps, weights)
         if self.down is not None:
             # Odd sizes can leave the strided map one cell off the grid.
@@ -66,34 +98,7 @@ class FusedLevel(nn.Module):
         return F.gelu(self.norm(mixed))
 
 
-class TrunkLevel(nn.Module):
-    """Fused map F^l from F^(l-1) alone: GELU(BN(conv(F^(l-1)))).
-
-    The convolution is strided 3x3x3 if the grid shrinks along any axis, and 1x1x1 if the grid
-    stays.
-
-    Args:
-        below: (C, T, H, W) of F^(l-1).
-        shape: (C, T, H, W) of the result.
-    """
-
-    def __init__(self, below: MapShape, shape: MapShape) -> None:
-        super().__init__()
-        self.grid: Grid = shape[1:]
-        size = 1 if below[1:] == self.grid else 3
-        stride = _compute_stride(below, shape)
-        self.conv = nn.Conv3d(
-            below[0], shape[0], size, stride=stride, padding=size // 2, bias=False
-        )
-        self.norm = nn.BatchNorm3d(shape[0])
-
-    def forward(self, below: Tensor) -> Tensor:
-        """Map F^(l-1) (B, C', t, h, w) to F^l (B, C, T, H, W)."""
-        # Odd sizes can leave the strided map one cell off the grid.
-        return F.gelu(self.norm(resample(self.conv(below), self.grid)))
-
-
-class FusedEmbedding(nn.Module):
+class FusedEmbedding(FusionLayer):
     """Fused embedding from the experts' embeddings and, if there is one, the top fused map.
 
     Args:
@@ -113,49 +118,31 @@ class FusedEmbedding(nn.Module):
         width: int,
         standardise: str = "batch_norm",
     ) -> None:
-        super().__init__()
-        self.adaptors = nn.ModuleDict(
+        num_inputs = len(dims) * width + top_channels
+        super().__init__(
+            (num_inputs,),
             {
                 name: EmbeddingAdaptor(dim, width, standardise=standardise)
                 for name, dim in dims.items()
-            }
+            },
         )
-        self.linear = nn.Linear(len(dims) * width + top_channels, out_dim, bias=False)
+        self.linear = nn.Linear(num_inputs, out_dim, bias=False)
         self.norm = nn.BatchNorm1d(out_dim)
 
     def forward(
         self,
-        embeddings: Mapping[str, Tensor],
-        top: Tensor | None,
+        maps: Mapping[str, Tensor],
+        below: Tensor | None,
         weights: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Fuse embeddings (B, D_i) and the top map (B, C, T, H, W), if any, to (B, D).
-
-        ``weights`` are passed to ``adapt``.
-        """
-        parts = adapt(self.adaptors, embeddings, weights)
-        if top is not None:
-            parts.append(top.mean(dim=(2, 3, 4)))
+        """Fuse the experts' embeddings, and the top map if there is one, to (B, D)."""
+        parts = adapt(self.adaptors, maps, weights)
+        if below is not None:
+            parts.append(below.mean(dim=(2, 3, 4)))
         return F.gelu(self.norm(self.linear(torch.cat(parts, dim=1))))
 
 
-class PooledEmbedding(nn.Module):
-    """Embedding of a trunk: a linear layer on the global average of the top fused map.
-
-    Args:
-        top_channels: C of the top fused map.
-        out_dim: D of the result.
-    """
-
-    def __init__(self, top_channels: int, out_dim: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(top_channels, out_dim)
-
-    def forward(self, top: Tensor) -> Tensor:
-        """Map the top map (B, C, T, H, W) to (B, D)."""
-        return self.linear(top.mean(dim=(2, 3, 4)))
-
-
-def _compute_stride(below: MapShape, shape: MapShape) -> tuple[int, int, int]:
+def compute_stride(below: MapShape, shape: MapShape) -> tuple[int, int, int]:
+    """Return the strides over T, H and W from one grid to a coarser one."""
     t, h, w = (max(1, round(b / g)) for b, g in zip(below[1:], shape[1:], strict=True))
     return t, h, w
