@@ -15,12 +15,14 @@ from videokd.engine.schedule import LR_POLICIES
 from videokd.fusion.options import FINE_TUNES, OPERATORS, STANDARDISERS
 from videokd.models.levels import LEVEL_NAMES
 from videokd.models.precision import PRECISIONS
+from videokd.pipeline.baselines import BASELINES
 from videokd.synthetic import PROFILES
 
 
 @pytest.mark.parametrize(
     ("key", "known"),
     [
+        ("BASELINES", BASELINES),
         ("DATA.DECODER", BACKENDS),
         ("DATA.MIX", MIXES),
         ("DATA.SAMPLER", KINDS),

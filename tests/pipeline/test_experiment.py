@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from videokd.config import load_config
-from videokd.config.keys import BASELINES
 from videokd.engine.checkpoint import load_newest_checkpoint
 from videokd.engine.meters import MEASURED
 from videokd.engine.metrics_log import read_metrics
@@ -18,6 +17,7 @@ from videokd.evaluation.metrics import fuse_views
 from videokd.export import Predictor
 from videokd.pipeline import scoring as scoring_module
 from videokd.pipeline import train as train_module
+from videokd.pipeline.baselines import BASELINES
 from videokd.pipeline.experiment import run_experiment
 from videokd.pipeline.progress import Bar
 from videokd.pipeline.run import open_run_directory, prepare_run

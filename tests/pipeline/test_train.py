@@ -2,7 +2,7 @@
 
 import pytest
 
-from videokd.config.keys import BASELINES
+from videokd.pipeline.baselines import BASELINES
 from videokd.pipeline.step_cost import make_batch
 
 OPTIONS = {

@@ -312,7 +312,6 @@ def _table() -> dict[str, Key]:
 
 
 KEYS: Mapping[str, Key] = _table()
-BASELINES: tuple[str, ...] = KEYS["BASELINES"].choices
 _OPTION = re.compile(r"[A-Z][A-Z0-9_]*")
 
 

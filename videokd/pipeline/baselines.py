@@ -7,6 +7,7 @@ joint teacher and the experts, which are rows of every result.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -34,9 +35,9 @@ def baseline_trainings(setup: Setup, experts: Mapping[str, Training]) -> list[Tr
     """
     return [
         training
-        for key, make in _BASELINES.items()
+        for key, baseline in BASELINES.items()
         if key in setup.cfg.BASELINES
-        for training in make(setup, experts)
+        for training in baseline.make(setup, experts)
     ]
 
 
@@ -149,11 +150,21 @@ def _untrained_teacher(setup: Setup, experts: Mapping[str, Training]) -> list[Tr
     return trainings
 
 
-_BASELINES: dict[str, Callable[[Setup, Mapping[str, Training]], list[Training]]] = {
-    "B1": _students_alone,
-    "B2": _one_head_per_dataset,
-    "B3": _one_head,
-    "B4": _own_expert,
-    "B5": _averaged_experts,
-    "B7": _untrained_teacher,
+@dataclass(frozen=True)
+class Baseline:
+    """Row of the result table that is compared with MLFD's students."""
+
+    title: str
+    make: Callable[[Setup, Mapping[str, Training]], list[Training]]
+    """Function from the experiment and the experts' trainings, by dataset, to the trainings."""
+
+
+# Value of the key BASELINES -> baseline, in the order of the result table.
+BASELINES: Mapping[str, Baseline] = {
+    "B1": Baseline("student alone", _students_alone),
+    "B2": Baseline("trained jointly", _one_head_per_dataset),
+    "B3": Baseline("jointly, one head", _one_head),
+    "B4": Baseline("own expert's logits", _own_expert),
+    "B5": Baseline("averaged experts' logits", _averaged_experts),
+    "B7": Baseline("untrained T* (control)", _untrained_teacher),
 }

@@ -6,10 +6,9 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from videokd.config.keys import BASELINES
 from videokd.data.build import DatasetParts
 from videokd.engine.training_file import read_training_file
-from videokd.pipeline.baselines import baseline_trainings
+from videokd.pipeline.baselines import BASELINES, baseline_trainings
 from videokd.pipeline.fingerprint import Fingerprints
 from videokd.pipeline.model_builder import ModelBuilder
 from videokd.pipeline.stages import Setup, expert_trainings, joint_trainings, student_trainings

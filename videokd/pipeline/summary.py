@@ -6,6 +6,7 @@ from rich.table import Table
 
 from videokd.engine.training_file import peak_memory
 from videokd.evaluation.results import read_result
+from videokd.pipeline.baselines import BASELINES
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.run import Run
 from videokd.utils.class_names import TRAINING_NAME
@@ -13,12 +14,7 @@ from videokd.utils.io import read_json, write_json
 
 TITLES = {
     "experts": "Experts (T_i)",
-    "B1": "B1 student alone",
-    "B2": "B2 trained jointly",
-    "B3": "B3 jointly, one head",
-    "B4": "B4 own expert's logits",
-    "B5": "B5 averaged experts' logits",
-    "B7": "B7 untrained T* (control)",
+    **{key: f"{key} {baseline.title}" for key, baseline in BASELINES.items()},
     "joint": "Joint teacher (T*)",
     "students": "MLFD students",
 }

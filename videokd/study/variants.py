@@ -7,8 +7,8 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from videokd.config import override_config
-from videokd.config.keys import BASELINES
 from videokd.config.load import split_overrides
+from videokd.pipeline.baselines import BASELINES
 from videokd.utils.errors import InputError
 
 ROWS = ("experts", "joint", "students", *BASELINES)
