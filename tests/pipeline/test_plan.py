@@ -192,7 +192,7 @@ def test_scope_target_gives_each_dataset_a_joint_teacher_with_its_head_and_clips
         assert list(teacher.heads) == [name]
         assert list(teacher.experts) == NAMES
         shapes = plan.builder.shapes("STUDENTS", name)
-        assert teacher.shapes == shapes
+        assert teacher.fusion.shapes == shapes
         student = plan.find(f"students/{name}")
         assert student.needs == (training,)
         task = student.build_task(student.build_model())
