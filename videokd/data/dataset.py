@@ -191,7 +191,8 @@ def read_record(
         with open_record(index, record, cache=cache, backend=backend) as reader:
             return read(reader)
 
-    return retry_read(open_and_read)
+    # Cached frames are memory-mapped: no read of them fails and is worth another try.
+    return open_and_read() if cache is not None else retry_read(open_and_read)
 
 
 def open_record(

@@ -2,7 +2,7 @@ from itertools import product
 
 import pytest
 
-from videokd.data.augment.crops import uniform_crop_boxes
+from videokd.data.augment.augmentation import uniform_crop_boxes
 from videokd.utils.errors import InputError
 
 

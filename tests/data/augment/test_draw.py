@@ -11,7 +11,7 @@ from videokd.data.augment import (
     RandomErasing,
     center_crop,
 )
-from videokd.data.augment.crops import draw_jittered_crop
+from videokd.data.augment.draw import draw_jittered_crop
 from videokd.utils.errors import InputError
 
 RANGES = {"scale_range": (0.4, 0.9), "ratio_range": (0.75, 1.5), "flip": True, "color_jitter": 0.3}

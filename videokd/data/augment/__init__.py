@@ -6,13 +6,15 @@ until they are on the device.
 """
 
 from videokd.data.augment.augmentation import (
+    NUM_CROPS,
     Augmentation,
+    Box,
     Erasing,
     apply_augmentation,
     apply_augmentations_on_device,
     center_crop,
+    uniform_crop_boxes,
 )
-from videokd.data.augment.crops import NUM_CROPS, Box, uniform_crop_boxes
 from videokd.data.augment.draw import AugmentSpec, RandomErasing
 from videokd.data.augment.rand_augment import RandAugment
 

@@ -16,13 +16,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from videokd.data.augment.crops import Box, uniform_crop_boxes
 from videokd.data.augment.rand_augment import apply_op
 from videokd.data.augment.resize import resize_bytes
 from videokd.utils.errors import InputError
 
 # Fractional bits of the fixed-point values that the mean of a clip is computed from.
 _NUM_BITS = 16
+
+Box = tuple[int, int, int, int]
+"""(top, left, height, width), pixels."""
+
+NUM_CROPS = (1, 3, 5)
+"""Numbers of test crops that ``uniform_crop_boxes`` knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,38 @@ class Augmentation:
 def center_crop(height: int, width: int, size: int) -> Augmentation:
     """Return the central square of `size` pixels, without augmentation."""
     return Augmentation(uniform_crop_boxes(height, width, size=size, num_crops=1)[0])
+
+
+def uniform_crop_boxes(height: int, width: int, *, size: int, num_crops: int) -> list[Box]:
+    """Return the boxes of test crops on a frame whose short side is already scaled.
+
+    One crop is central. Three crops are at the start, the centre and the end of the long side,
+    centred on the short side. Five crops are the corners top left, top right, bottom left, bottom
+    right, and the centre. Crops are squares of `size` pixels, or of the short side if the frame is
+    smaller.
+
+    Returns:
+        num_crops boxes (top, left, height, width) in pixels.
+
+    Raises:
+        InputError: num_crops is not 1, 3 or 5, or a number is not positive.
+    """
+    if num_crops not in NUM_CROPS:
+        raise InputError(f"num_crops must be 1, 3 or 5, got {num_crops}")
+    if min(height, width, size) <= 0:
+        raise InputError(f"a crop of {size} needs a positive size and frame, got {height}x{width}")
+    side = min(size, height, width)
+    bottom, right = height - side, width - side
+    top, left = bottom // 2, right // 2
+    if num_crops == 1:
+        places = [(top, left)]
+    elif num_crops == 5:
+        places = [(0, 0), (0, right), (bottom, 0), (bottom, right), (top, left)]
+    elif width >= height:
+        places = [(top, x) for x in (0, left, right)]
+    else:
+        places = [(y, left) for y in (0, top, bottom)]
+    return [(y, x, side, side) for y, x in places]
 
 
 def apply_augmentation(

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from videokd.data.augment.augmentation import Augmentation, Erasing
-from videokd.data.augment.crops import draw_jittered_crop, draw_resized_crop
+from videokd.data.augment.augmentation import Augmentation, Box, Erasing
 from videokd.data.augment.rand_augment import RandAugment
 from videokd.utils.errors import InputError
 
@@ -165,3 +164,71 @@ class AugmentSpec:
             ops=self.rand_augment.draw(ops_rng) if self.rand_augment else (),
             erasings=self.erasing.draw(erasing_rng) if self.erasing else (),
         )
+
+
+def draw_resized_crop(
+    height: int,
+    width: int,
+    *,
+    rng: np.random.Generator,
+    scale_range: tuple[float, float],
+    ratio_range: tuple[float, float],
+) -> Box:
+    """Draw a crop of random area and aspect ratio, to be resized to a square.
+
+    Area and ratio are redrawn until the crop fits. After 10 attempts (a frame much longer than the
+    ratios allow), the largest central crop of an allowed ratio is returned.
+
+    Args:
+        height: Height of the decoded frames, pixels.
+        width: Width of the decoded frames, pixels.
+        rng: Source of all randomness.
+        scale_range: Smallest and largest area as a share of the frame.
+        ratio_range: Smallest and largest width / height; drawn on a log scale.
+    """
+    log_ratio = (math.log(ratio_range[0]), math.log(ratio_range[1]))
+    for _ in range(_NUM_ATTEMPTS):
+        area = height * width * rng.uniform(*scale_range)
+        ratio = math.exp(rng.uniform(*log_ratio))
+        crop_width = round(math.sqrt(area * ratio))
+        crop_height = round(math.sqrt(area / ratio))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            return _place_crop(height, width, crop_height, crop_width, rng)
+    ratio = min(max(width / height, ratio_range[0]), ratio_range[1])
+    crop_width = max(1, min(width, round(height * ratio)))
+    crop_height = max(1, min(height, round(width / ratio)))
+    return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
+
+
+def draw_jittered_crop(
+    height: int,
+    width: int,
+    *,
+    rng: np.random.Generator,
+    scales: tuple[float, float],
+    crop_size: int,
+) -> Box:
+    """Draw a square crop of a frame whose short side is scaled to a random size.
+
+    A crop of crop_size from a frame of short side s is crop_size / s of the short side of the
+    decoded frame, so frames need not be scaled twice. s is uniform in scales, as in PySlowFast
+    without INV_UNIFORM_SAMPLE; the side is rounded to pixels of the decoded frame.
+
+    Args:
+        height: Height of the decoded frames, pixels.
+        width: Width of the decoded frames, pixels.
+        rng: Source of all randomness.
+        scales: Smallest and largest s, >= crop_size.
+        crop_size: Side of the crop in pixels of the scaled frame.
+    """
+    share = crop_size / rng.uniform(*scales)
+    side = max(1, round(min(height, width) * share))
+    return _place_crop(height, width, side, side, rng)
+
+
+def _place_crop(
+    height: int, width: int, crop_height: int, crop_width: int, rng: np.random.Generator
+) -> Box:
+    top = int(rng.integers(0, height - crop_height, endpoint=True))
+    left = int(rng.integers(0, width - crop_width, endpoint=True))
+    return top, left, crop_height, crop_width
