@@ -9,8 +9,8 @@ import torch
 from videokd.config import default_config
 from videokd.data.batch_plan import BatchPlan
 from videokd.data.build import (
-    DatasetParts,
-    LoaderPlace,
+    DatasetSplits,
+    LoaderWorkers,
     build_augment,
     build_batch_plan,
     build_clip_spec,
@@ -24,7 +24,7 @@ from videokd.data.lists.index import VideoIndex, VideoRecord
 from videokd.data.test_views import ViewPlan
 from videokd.utils.errors import InputError
 
-HERE = LoaderPlace(0, worker_init=lambda number: None, pin_memory=False)
+HERE = LoaderWorkers(0, worker_init=lambda number: None, pin_memory=False)
 VIEWS = ViewPlan(num_clips=2, num_crops=3, clip_rule="segment_centres")
 
 
@@ -50,7 +50,7 @@ def make_parts(make_video, tmp_path):
 
     def make(name, num_train, *, num_test=0):
         train, test = make_index(name, "train", num_train), make_index(name, "test", num_test)
-        return DatasetParts(name=name, train=train, val=None, test=test)
+        return DatasetSplits(name=name, train=train, val=None, test=test)
 
     return make
 
@@ -84,9 +84,11 @@ def test_a_batch_of_more_clips_than_there_are_videos_is_refused(cfg, make_parts)
 def load(cfg):
     """``load(parts, first_step, ...)``: the batches of a training of 3 steps from there on."""
 
-    def load_batches(parts, first_step=0, place=HERE, **options):
+    def load_batches(parts, first_step=0, workers=HERE, **options):
         clips = ClipSet(build_clip_spec(cfg))
-        loader = build_train_loader(cfg, parts, clips=clips, num_steps=3, place=place, **options)
+        loader = build_train_loader(
+            cfg, parts, clips=clips, num_steps=3, workers=workers, **options
+        )
         return list(loader(first_step))
 
     return load_batches
@@ -120,7 +122,7 @@ def test_a_training_goes_on_at_any_step(make_parts, load):
 
 def test_ranks_of_a_training_share_its_batches(make_parts, load):
     parts = [make_parts("a", 6)]
-    shares = [load(parts, place=replace(HERE, rank=rank, num_ranks=2)) for rank in range(2)]
+    shares = [load(parts, workers=replace(HERE, rank=rank, num_ranks=2)) for rank in range(2)]
     for whole, first, second in zip(load(parts), *shares, strict=True):
         assert torch.equal(torch.cat([first.main, second.main]), whole.main)
 
@@ -156,9 +158,9 @@ def test_videos_that_lost_a_worker_are_not_tried(make_parts, load):
 def load_views(cfg):
     """``load_views(parts)``: the batches of all views of its test part."""
 
-    def load(parts, part="test", place=HERE):
+    def load(parts, part="test", workers=HERE):
         clips = ClipSet(build_clip_spec(cfg))
-        return list(build_view_loader(cfg, parts, part, clips=clips, views=VIEWS, place=place))
+        return list(build_view_loader(cfg, parts, part, clips=clips, views=VIEWS, workers=workers))
 
     return load
 
@@ -179,13 +181,13 @@ def test_ranks_of_an_evaluation_take_whole_batches_in_turn(make_parts, load_view
     parts = make_parts("a", 1, num_test=5)
     whole = load_views(parts)
     for rank in range(2):
-        mine = load_views(parts, place=replace(HERE, rank=rank, num_ranks=2))
+        mine = load_views(parts, workers=replace(HERE, rank=rank, num_ranks=2))
         for batch, expected in zip(mine, whole[rank::2], strict=True):
             assert _same(batch, expected)
 
 
 def test_a_part_that_a_dataset_lacks_is_refused(make_parts, load_views):
-    with pytest.raises(InputError, match="a has no val part; set DATA.VAL_FRACTION above 0"):
+    with pytest.raises(InputError, match="a has no val split; set DATA.VAL_FRACTION above 0"):
         load_views(make_parts("a", 1), "val")
 
 

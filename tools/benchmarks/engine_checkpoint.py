@@ -17,7 +17,7 @@ from benchmarks.workloads import CPU_CASES, ModelCase
 from videokd.config import default_config, load_config
 from videokd.data.batch import ClipBatch
 from videokd.data.build import (
-    LoaderPlace,
+    LoaderWorkers,
     build_clip_spec,
     build_datasets,
     build_train_loader,
@@ -232,7 +232,7 @@ def _prepare_data(folder: Path, case: ModelCase) -> tuple[Callable[[int], Any], 
         list(build_datasets(cfg).values()),
         clips=ClipSet(build_clip_spec(cfg)),
         num_steps=settings.num_steps,
-        place=LoaderPlace(0, ignore_signals, pin_memory=False),
+        workers=LoaderWorkers(0, ignore_signals, pin_memory=False),
     )
     return make_loader, settings
 

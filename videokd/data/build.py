@@ -27,13 +27,13 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class DatasetParts:
+class DatasetSplits:
     """Train, val and test indexes of one dataset."""
 
     name: str
     train: VideoIndex
     val: VideoIndex | None
-    """The dataset's own validation part, else groups held out of train; None when the dataset has
+    """The dataset's own validation split, else groups held out of train; None when the dataset has
     none and DATA.VAL_FRACTION is 0."""
     test: VideoIndex
     caches: Mapping[str, FrameCache] | None = None
@@ -47,23 +47,23 @@ class DatasetParts:
         return self.train.num_classes
 
     def describe(self) -> str:
-        """Return a one-line summary of the number of videos and the origin of each part."""
-        parts = {"training": self.train, "validation": self.val, "test": self.test}
+        """Return a one-line summary of the number of videos and the origin of each split."""
+        splits = {"training": self.train, "validation": self.val, "test": self.test}
         return ", ".join(
-            f"{part} none" if index is None else f"{part} {len(index)} ({index.split})"
-            for part, index in parts.items()
+            f"{split} none" if index is None else f"{split} {len(index)} ({index.split})"
+            for split, index in splits.items()
         )
 
-    def index(self, part: str) -> VideoIndex:
+    def index(self, split: str) -> VideoIndex:
         """Return the index of "train", "val" or "test"."""
-        index = {"train": self.train, "val": self.val, "test": self.test}[part]
+        index = {"train": self.train, "val": self.val, "test": self.test}[split]
         if index is None:
-            raise InputError(f"{self.name} has no {part} part; set DATA.VAL_FRACTION above 0")
+            raise InputError(f"{self.name} has no {split} split; set DATA.VAL_FRACTION above 0")
         return index
 
 
 @dataclass(frozen=True)
-class LoaderPlace:
+class LoaderWorkers:
     """Worker settings, and the rank that the batches are for."""
 
     num_workers: int
@@ -76,8 +76,8 @@ class LoaderPlace:
     num_ranks: int = 1
 
 
-def build_datasets(cfg: CfgNode, *, allows_absent: bool = False) -> dict[str, DatasetParts]:
-    """Load the indexes of all DATASETS and hold out missing validation parts.
+def build_datasets(cfg: CfgNode, *, allows_absent: bool = False) -> dict[str, DatasetSplits]:
+    """Load the indexes of all DATASETS and hold out missing validation splits.
 
     Indexes come from DATA.INDEX_DIR if it is set, else from the annotation lists.
 
@@ -98,35 +98,35 @@ def build_datasets(cfg: CfgNode, *, allows_absent: bool = False) -> dict[str, Da
             indexes = {"train": train, "test": test}
         else:
             indexes = load_indexes(cfg, name)
-        datasets[name] = _make_parts(cfg, name, indexes)
+        datasets[name] = _make_splits(cfg, name, indexes)
     return datasets
 
 
-def _make_parts(cfg: CfgNode, name: str, indexes: Mapping[str, VideoIndex]) -> DatasetParts:
-    """Split off a val part if the dataset has none, and log the origin of all parts."""
+def _make_splits(cfg: CfgNode, name: str, indexes: Mapping[str, VideoIndex]) -> DatasetSplits:
+    """Hold out a val split if the dataset has none, and log the origin of all splits."""
     fraction, train, val = cfg.DATA.VAL_FRACTION, indexes["train"], indexes.get("val")
-    for part, index in indexes.items():
+    for split, index in indexes.items():
         if index.class_names != train.class_names:
             raise InputError(
-                f"{name}: the classes of train and {part} differ ({train.num_classes} and "
+                f"{name}: the classes of train and {split} differ ({train.num_classes} and "
                 f"{index.num_classes}, or in another order); make the index of {name} anew"
             )
     note = f"; DATA.VAL_FRACTION {fraction:g} is not used" if val is not None and fraction else ""
     if val is None and fraction:
         train, val = hold_out_groups(train, fraction=fraction, seed=cfg.SEED)
-    parts = DatasetParts(name, train, val, indexes["test"])
-    _logger.info("%s: %s%s", name, parts.describe(), note)
-    return parts
+    splits = DatasetSplits(name, train, val, indexes["test"])
+    _logger.info("%s: %s%s", name, splits.describe(), note)
+    return splits
 
 
 def build_frame_caches(
     cfg: CfgNode,
-    datasets: Mapping[str, DatasetParts],
+    datasets: Mapping[str, DatasetSplits],
     *,
     subsets: Collection[str] = ("train", "test"),
     num_processes: int,
     on_progress: Callable[[str, int, int], None],
-) -> dict[str, DatasetParts]:
+) -> dict[str, DatasetSplits]:
     """Decode all videos into DATA.FRAME_CACHE and return the datasets with their caches.
 
     Without DATA.FRAME_CACHE the datasets are returned unchanged.
@@ -136,18 +136,18 @@ def build_frame_caches(
         datasets: Datasets from ``build_datasets``.
         subsets: Parts to decode: "train" (includes the held-out videos), "test", or both.
         num_processes: Decoding processes.
-        on_progress: Called as on_progress(dataset and part, videos done, videos in total).
+        on_progress: Called as on_progress(dataset and split, videos done, videos in total).
     """
     if not cfg.DATA.FRAME_CACHE or not subsets:
         return dict(datasets)
     cached = {}
-    for name, parts in datasets.items():
+    for name, splits in datasets.items():
         # Train and val share one cache: the seed decides which video is in which.
-        held_out = parts.val.records if parts.val is not None else ()
-        records = sorted([*parts.train.records, *held_out], key=lambda record: record.path)
-        whole = {"train": replace(parts.train, records=tuple(records)), "test": parts.test}
+        held_out = splits.val.records if splits.val is not None else ()
+        records = sorted([*splits.train.records, *held_out], key=lambda record: record.path)
+        whole = {"train": replace(splits.train, records=tuple(records)), "test": splits.test}
         caches = {
-            part: write_frame_cache(
+            split: write_frame_cache(
                 index,
                 directory=Path(cfg.DATA.FRAME_CACHE),
                 short_side=cfg.DATA.SHORT_SIDE,
@@ -155,31 +155,31 @@ def build_frame_caches(
                 num_processes=num_processes,
                 deadline_sec=cfg.DATA_LOADER.TIMEOUT_SEC,
                 backend=cfg.DATA.DECODER,
-                on_progress=partial(on_progress, f"{name} {part}"),
+                on_progress=partial(on_progress, f"{name} {split}"),
             )
-            for part, index in whole.items()
-            if part in subsets
+            for split, index in whole.items()
+            if split in subsets
         }
         if "train" in caches:
             caches["val"] = caches["train"]
-        cached[name] = replace(parts, caches=caches)
+        cached[name] = replace(splits, caches=caches)
     return cached
 
 
-def build_batch_plan(cfg: CfgNode, parts: Sequence[DatasetParts]) -> BatchPlan:
+def build_batch_plan(cfg: CfgNode, datasets: Sequence[DatasetSplits]) -> BatchPlan:
     """Build the plan of which training record comes at which step.
 
     Raises:
         InputError: The datasets do not fill one batch.
     """
-    num_videos = sum(len(p.train) for p in parts)
+    num_videos = sum(len(d.train) for d in datasets)
     if num_videos < cfg.TRAIN.BATCH_SIZE:
         raise InputError(
             f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} must be <= {num_videos}, the training "
-            f"videos of {', '.join(p.name for p in parts)}"
+            f"videos of {', '.join(d.name for d in datasets)}"
         )
     return BatchPlan(
-        [len(p.train) for p in parts],
+        [len(d.train) for d in datasets],
         batch_size=cfg.TRAIN.BATCH_SIZE,
         seed=cfg.SEED,
         mix=cfg.DATA.MIX,
@@ -190,11 +190,11 @@ def build_batch_plan(cfg: CfgNode, parts: Sequence[DatasetParts]) -> BatchPlan:
 
 def build_train_loader(
     cfg: CfgNode,
-    parts: Sequence[DatasetParts],
+    datasets: Sequence[DatasetSplits],
     *,
     clips: ClipSet,
     num_steps: int,
-    place: LoaderPlace,
+    workers: LoaderWorkers,
 ) -> Callable[[int], Generator[ClipBatch, None, None]]:
     """Return a function from a first step to a generator of the batches up to ``num_steps``.
 
@@ -202,24 +202,24 @@ def build_train_loader(
 
     Args:
         cfg: The whole config.
-        parts: Datasets that the batches are drawn from; their order defines ``dataset_ids``.
+        datasets: Datasets that the batches are drawn from; their order defines ``dataset_ids``.
         clips: Clips to cut at each moment.
         num_steps: Steps of the whole training.
-        place: Worker settings and rank; each rank gets its part of every batch.
+        workers: Worker settings and rank; each rank gets its part of every batch.
     """
-    plan = build_batch_plan(cfg, parts)
+    plan = build_batch_plan(cfg, datasets)
     dataset = ClipDataset(
-        [p.train for p in parts],
+        [d.train for d in datasets],
         clip=clips,
         augment=build_augment(cfg),
         seed=cfg.SEED,
         backend=cfg.DATA.DECODER,
-        caches=_part_caches(parts, "train"),
+        caches=_split_caches(datasets, "train"),
         views_per_video=cfg.DATA.VIEWS_PER_VIDEO,
         cuts_on_device=cfg.DATA.AUGMENT_ON == "device",
     )
 
-    options = _loading_options(cfg, place)
+    options = _loading_options(cfg, workers)
 
     def make_loader(start_step: int) -> Generator[ClipBatch, None, None]:
         return iterate_batches(
@@ -228,12 +228,12 @@ def build_train_loader(
                 plan,
                 start_step,
                 num_steps - start_step,
-                rank=place.rank,
-                num_ranks=place.num_ranks,
+                rank=workers.rank,
+                num_ranks=workers.num_ranks,
             ),
             collate=collate,
             options=options,
-            losses=[p.losses for p in parts],
+            losses=[d.losses for d in datasets],
         )
 
     return make_loader
@@ -247,14 +247,14 @@ def build_view_plan(cfg: CfgNode) -> ViewPlan:
 
 def build_view_loader(
     cfg: CfgNode,
-    parts: DatasetParts,
-    part: str,
+    splits: DatasetSplits,
+    split: str,
     *,
     clips: ClipSet,
     views: ViewPlan,
-    place: LoaderPlace,
+    workers: LoaderWorkers,
 ) -> Generator[ViewBatch, None, None]:
-    """Yield all test views of every video of a part, ``count_test_videos`` videos per batch.
+    """Yield all test views of every video of a split, ``count_test_videos`` videos per batch.
 
     With several ranks, each rank gets every num_ranks-th batch. Batches do not depend on the number
     of ranks, so scores are bit-identical, and no batch is repeated.
@@ -262,23 +262,23 @@ def build_view_loader(
     Close the generator if it is not exhausted. For ``clips`` see ``build_train_loader``.
     """
     dataset = ViewDataset(
-        parts.index(part),
+        splits.index(split),
         dataset_id=0,
         clip=clips,
         num_clips=views.num_clips,
         num_crops=views.num_crops,
         clip_rule=views.clip_rule,
         backend=cfg.DATA.DECODER,
-        cache=parts.caches[part] if parts.caches is not None else None,
+        cache=splits.caches[split] if splits.caches is not None else None,
     )
     size = count_test_videos(cfg, views, clips)
     batches = [range(i, min(i + size, len(dataset))) for i in range(0, len(dataset), size)]
     return iterate_batches(
         dataset,
-        batches[place.rank :: place.num_ranks],
+        batches[workers.rank :: workers.num_ranks],
         collate=collate_views,
-        options=_loading_options(cfg, place),
-        losses=[parts.losses],
+        options=_loading_options(cfg, workers),
+        losses=[splits.losses],
     )
 
 
@@ -331,12 +331,12 @@ def build_clip_spec(cfg: CfgNode, node: CfgNode | None = None) -> ClipSpec:
     )
 
 
-def _loading_options(cfg: CfgNode, place: LoaderPlace) -> LoadingOptions:
+def _loading_options(cfg: CfgNode, workers: LoaderWorkers) -> LoadingOptions:
     return LoadingOptions(
-        place.num_workers, cfg.DATA_LOADER.TIMEOUT_SEC, place.worker_init, place.pin_memory
+        workers.num_workers, cfg.DATA_LOADER.TIMEOUT_SEC, workers.worker_init, workers.pin_memory
     )
 
 
-def _part_caches(parts: Sequence[DatasetParts], part: str) -> list[FrameCache] | None:
-    caches = [p.caches[part] for p in parts if p.caches is not None]
+def _split_caches(datasets: Sequence[DatasetSplits], split: str) -> list[FrameCache] | None:
+    caches = [d.caches[split] for d in datasets if d.caches is not None]
     return caches or None

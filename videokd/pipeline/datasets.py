@@ -6,7 +6,7 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 from rich.console import Console
 
-from videokd.data.build import DatasetParts, build_datasets, build_frame_caches
+from videokd.data.build import DatasetSplits, build_datasets, build_frame_caches
 from videokd.engine.stop import StopRequest
 from videokd.pipeline.progress import phase_bar
 from videokd.synthetic import generate_datasets
@@ -15,7 +15,7 @@ from videokd.utils.env import num_available_cores
 
 def prepare_datasets(
     cfg: CfgNode, console: Console, stop: StopRequest, *, allows_absent: bool = False
-) -> dict[str, DatasetParts]:
+) -> dict[str, DatasetSplits]:
     """Return the datasets of a config; embedded datasets are generated first.
 
     Args:
@@ -55,11 +55,11 @@ def generate_synthetic(
 
 def cache_frames(
     cfg: CfgNode,
-    datasets: dict[str, DatasetParts],
+    datasets: dict[str, DatasetSplits],
     subsets: Collection[str],
     console: Console,
     stop: StopRequest,
-) -> dict[str, DatasetParts]:
+) -> dict[str, DatasetSplits]:
     """Return the datasets with the frames of ``subsets`` decoded, if the config asks for a cache.
 
     Raises:

@@ -51,12 +51,12 @@ def _dataset_table(run: Run) -> Table:
     texts = ("dataset", "from (train / val / test)")
     for column in ("dataset", "classes", "train", "val", "test", "missing", texts[1]):
         table.add_column(column, justify="left" if column in texts else "right")
-    for name, parts in run.datasets.items():
-        indexes = [index for index in (parts.train, parts.val, parts.test) if index is not None]
+    for name, splits in run.datasets.items():
+        indexes = [index for index in (splits.train, splits.val, splits.test) if index is not None]
         missing = sum(len(index.missing) for index in indexes)
-        num_val = 0 if parts.val is None else len(parts.val)
-        counts = (parts.num_classes, len(parts.train), num_val, len(parts.test), missing)
-        title = f"{name} ({SPLIT}: as published)" if parts.test.split == SPLIT else name
+        num_val = 0 if splits.val is None else len(splits.val)
+        counts = (splits.num_classes, len(splits.train), num_val, len(splits.test), missing)
+        title = f"{name} ({SPLIT}: as published)" if splits.test.split == SPLIT else name
         table.add_row(title, *map(str, counts), " / ".join(index.split for index in indexes))
     return table
 
@@ -108,7 +108,7 @@ def _show_costs(run: Run) -> None:
     )
     for column in ("folder", "step, s", "GFLOP per clip", "frozen", "memory, GiB"):
         table.add_column(column, justify="left" if column == "folder" else "right")
-    num_classes = {name: parts.num_classes for name, parts in run.datasets.items()}
+    num_classes = {name: splits.num_classes for name, splits in run.datasets.items()}
     too_large = {}
     for training in run.plan.trainings:
         if not training.num_steps:  # a ready-made expert, which is not trained

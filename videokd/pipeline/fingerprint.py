@@ -8,7 +8,7 @@ from fvcore.common.config import CfgNode
 
 from videokd.config.keys import find_key
 from videokd.config.schema import leaves
-from videokd.data.build import DatasetParts, build_batch_plan
+from videokd.data.build import DatasetSplits, build_batch_plan
 from videokd.distill.build import resolve_losses
 from videokd.models.weights.source import identify_weights
 from videokd.synthetic.generate import GENERATOR_VERSION
@@ -26,7 +26,7 @@ class Fingerprints:
         datasets: Dataset name -> its splits, in the order of DATASETS.
     """
 
-    def __init__(self, cfg: CfgNode, datasets: Mapping[str, DatasetParts]) -> None:
+    def __init__(self, cfg: CfgNode, datasets: Mapping[str, DatasetSplits]) -> None:
         self._cfg = cfg
         self._datasets = datasets
         self._positions = {name: position for position, name in enumerate(datasets)}

@@ -6,7 +6,7 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from videokd.data.build import DatasetParts
+from videokd.data.build import DatasetSplits
 from videokd.engine.training_file import read_training_file
 from videokd.pipeline.baselines import BASELINES, baseline_trainings
 from videokd.pipeline.fingerprint import Fingerprints
@@ -34,7 +34,7 @@ class ExperimentPlan:
     def __init__(
         self,
         cfg: CfgNode,
-        datasets: Mapping[str, DatasetParts],
+        datasets: Mapping[str, DatasetSplits],
         run: Path,
         *,
         store: Path | None = None,
@@ -43,7 +43,7 @@ class ExperimentPlan:
         self._names = tuple(datasets)
         self._baselines = list(cfg.BASELINES)
         self.folders = TrainingFolders(run, store)
-        class_names = {name: parts.train.class_names for name, parts in datasets.items()}
+        class_names = {name: splits.train.class_names for name, splits in datasets.items()}
         self.builder = ModelBuilder(cfg, class_names, self.folders, is_dry=is_dry)
         for section in ("EXPERTS", "STUDENTS"):
             for name in self._names:

@@ -12,7 +12,7 @@ from fvcore.common.config import CfgNode
 from rich.console import Console
 
 from videokd.config import dump_config, parse_config, read_config
-from videokd.data.build import DatasetParts, LoaderPlace
+from videokd.data.build import DatasetSplits, LoaderWorkers
 from videokd.distill.build import check_losses
 from videokd.engine.distributed import ONE_RANK, Ranks, join_ranks
 from videokd.engine.loggers import check_loggers
@@ -37,7 +37,7 @@ class Run:
     """A run directory and everything needed to work on it."""
 
     cfg: CfgNode
-    datasets: dict[str, DatasetParts]
+    datasets: dict[str, DatasetSplits]
     plan: ExperimentPlan
     folder: Path
     device: torch.device
@@ -47,9 +47,9 @@ class Run:
     ranks: Ranks = ONE_RANK
 
     @property
-    def loader_place(self) -> LoaderPlace:
+    def loader_workers(self) -> LoaderWorkers:
         """Loader workers of this process, and its share of each batch."""
-        return LoaderPlace(
+        return LoaderWorkers(
             self.num_workers,
             ignore_signals,
             pin_memory=self.device.type == "cuda",

@@ -153,7 +153,7 @@ def _predict(
         split,
         clips=training.clips,
         views=views,
-        place=run.loader_place,
+        workers=run.loader_workers,
     )
     size = count_test_videos(run.cfg, views, training.clips)
     num_batches = -(-len(run.datasets[name].index(split)) // size)

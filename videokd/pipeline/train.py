@@ -74,7 +74,7 @@ def run_training(run: Run, training: Training) -> None:
     else:
         return
     # Not in the except block: the traceback there keeps the tensors of the training alive.
-    classes = {name: parts.num_classes for name, parts in run.datasets.items()}
+    classes = {name: splits.num_classes for name, splits in run.datasets.items()}
     raise explain_out_of_memory(training, run.cfg, run.console, device=run.device, classes=classes)
 
 
@@ -241,7 +241,7 @@ def _make_loader(
         [run.datasets[name] for name in training.trained_on],
         clips=training.task_clips or training.clips,
         num_steps=num_steps or training.num_steps,
-        place=run.loader_place,
+        workers=run.loader_workers,
     )
 
 
@@ -259,8 +259,8 @@ def _make_watch(run: Run, training: Training, task: nn.Module) -> Watch:
 
 def _settings(run: Run, training: Training) -> TrainSettings:
     cfg = run.cfg
-    parts = [run.datasets[name] for name in training.trained_on]
-    has_val = all(p.val is not None and len(p.val) for p in parts)
+    datasets = [run.datasets[name] for name in training.trained_on]
+    has_val = all(d.val is not None and len(d.val) for d in datasets)
     return TrainSettings(
         num_steps=training.num_steps,
         base_lr=training.base_lr,
@@ -271,7 +271,7 @@ def _settings(run: Run, training: Training) -> TrainSettings:
         eval_period=cfg.TRAIN.EVAL_PERIOD * training.num_steps_per_epoch if has_val else 0,
         checkpoint_period_sec=cfg.TRAIN.CHECKPOINT_PERIOD_SEC,
         num_checkpoints=cfg.TRAIN.NUM_CHECKPOINTS,
-        max_bad_videos=int(cfg.DATA.MAX_BAD_FRACTION * sum(len(p.train) for p in parts)),
+        max_bad_videos=int(cfg.DATA.MAX_BAD_FRACTION * sum(len(d.train) for d in datasets)),
         dataset_names=tuple(training.trained_on),
         schedule=Schedule(cfg.SOLVER.LR_POLICY, tuple(cfg.SOLVER.STEPS)),
         num_parts=cfg.TRAIN.ACCUMULATE,

@@ -141,12 +141,12 @@ def _describe_data(cfg: CfgNode, study: Study) -> dict[str, Any]:
     }
     datasets = {
         name: {
-            "num_classes": parts.num_classes,
-            "num_train": len(parts.train),
-            "num_val": 0 if parts.val is None else len(parts.val),
-            "num_test": len(parts.test),
+            "num_classes": splits.num_classes,
+            "num_train": len(splits.train),
+            "num_val": 0 if splits.val is None else len(splits.val),
+            "num_test": len(splits.test),
         }
-        for name, parts in run.datasets.items()
+        for name, splits in run.datasets.items()
     }
     return {**(generated if cfg.SYNTHETIC.ROOT else {}), "datasets": datasets}
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from videokd.cli.prepare.contact_sheet import Row
     from videokd.data.augment import Augmentation
     from videokd.data.batch import BadVideo
-    from videokd.data.build import DatasetParts
+    from videokd.data.build import DatasetSplits
     from videokd.data.lists.index import VideoIndex
     from videokd.data.test_views import ViewPlan
 
@@ -76,21 +76,21 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _draw_training(
-    cfg: CfgNode, parts: "DatasetParts", *, num_videos: int
+    cfg: CfgNode, splits: "DatasetSplits", *, num_videos: int
 ) -> "Generator[Row, None, None]":
     """Draw the first clips that a student sees when it is trained alone."""
     from videokd.cli.prepare.contact_sheet import Row, Strip
-    from videokd.data.build import LoaderPlace, build_clip_spec, build_train_loader
+    from videokd.data.build import LoaderWorkers, build_clip_spec, build_train_loader
     from videokd.data.clip_spec import ClipSet
     from videokd.engine.stop import ignore_signals
 
-    spec = build_clip_spec(cfg, cfg.STUDENTS[parts.name])
+    spec = build_clip_spec(cfg, cfg.STUDENTS[splits.name])
     make_loader = build_train_loader(
         cfg,
-        [parts],
+        [splits],
         clips=ClipSet(spec, plain=(spec,)),
         num_steps=-(-num_videos // cfg.TRAIN.BATCH_SIZE),
-        place=LoaderPlace(0, ignore_signals, pin_memory=False),
+        workers=LoaderWorkers(0, ignore_signals, pin_memory=False),
     )
     with closing(make_loader(0)) as batches:
         for loaded in batches:
@@ -98,24 +98,24 @@ def _draw_training(
             for n, augmentation in enumerate(batch.augmentations):
                 plain = Strip("plain", _to_frames(batch.plain_clips[spec.name][n]))
                 augmented = Strip("augmented", _to_frames(batch.main[n]))
-                path = parts.train.records[int(batch.record_ids[n])].path
+                path = splits.train.records[int(batch.record_ids[n])].path
                 yield Row(
-                    _describe(parts.train, int(batch.labels[n]), path),
+                    _describe(splits.train, int(batch.labels[n]), path),
                     _describe_augmentation(augmentation),
                     tuple(batch.frame_indices[n].tolist()),
                     (plain, augmented),
                 )
-            yield from _describe_bad(batch.bad, parts.name)
+            yield from _describe_bad(batch.bad, splits.name)
 
 
 def _draw_views(
-    cfg: CfgNode, parts: "DatasetParts", *, num_videos: int, split: str
+    cfg: CfgNode, splits: "DatasetSplits", *, num_videos: int, split: str
 ) -> "Generator[Row, None, None]":
     """Draw the views that score a student, of videos chosen by the seed."""
     import numpy as np
 
     from videokd.data.build import (
-        LoaderPlace,
+        LoaderWorkers,
         build_clip_spec,
         build_view_loader,
         build_view_plan,
@@ -123,17 +123,17 @@ def _draw_views(
     from videokd.data.clip_spec import ClipSet
     from videokd.engine.stop import ignore_signals
 
-    index = parts.index(split)
+    index = splits.index(split)
     order = np.random.default_rng(cfg.SEED).permutation(len(index))[:num_videos]
     index = replace(index, records=tuple(index.records[int(place)] for place in sorted(order)))
-    plan, spec = build_view_plan(cfg), build_clip_spec(cfg, cfg.STUDENTS[parts.name])
+    plan, spec = build_view_plan(cfg), build_clip_spec(cfg, cfg.STUDENTS[splits.name])
     loader = build_view_loader(
         cfg,
-        replace(parts, val=index) if split == "val" else replace(parts, test=index),
+        replace(splits, val=index) if split == "val" else replace(splits, test=index),
         split,
         clips=ClipSet(spec),
         views=plan,
-        place=LoaderPlace(0, ignore_signals, pin_memory=False),
+        workers=LoaderWorkers(0, ignore_signals, pin_memory=False),
     )
     with closing(loader) as batches:
         for batch in batches:
@@ -142,7 +142,7 @@ def _draw_views(
                 for record_id, clips in zip(batch.record_ids.tolist(), views, strict=True):
                     record = index.records[record_id]
                     yield _draw_video(_describe(index, record.label, record.path), clips, plan)
-            yield from _describe_bad(batch.bad, parts.name)
+            yield from _describe_bad(batch.bad, splits.name)
 
 
 def _draw_video(title: str, clips: "Tensor", plan: "ViewPlan") -> "Row":

@@ -90,7 +90,7 @@ def _load_views(
         split,
         clips=training.clips,
         views=ViewPlan(1, 1, SEGMENT_CENTRES),
-        place=run.loader_place,
+        workers=run.loader_workers,
     )
 
 
