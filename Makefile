@@ -13,8 +13,8 @@ FAST := tests/test_layout.py tests/test_docs.py tests/test_makefile.py tests/con
 	tests/data/sampling tests/data/lists tests/data/test_batch_plan.py tests/data/test_clip_spec.py \
 	tests/distill/losses tests/distill/test_schedules.py tests/fusion tests/engine tests/evaluation
 
-.PHONY: help demo test-fast test check test-slow test-exact test-faults test-ranks test-compiled \
-	test-gpu format clean clean-demo
+.PHONY: help demo test-fast test check test-slow test-exact test-nightly test-faults test-ranks \
+	test-compiled test-gpu format clean clean-demo
 
 help:
 	@echo "make demo         the whole method on generated videos (11 to 12 minutes on 2 cores)"
@@ -22,7 +22,7 @@ help:
 	@echo "make test         all unit tests, then style and types (about 8 minutes on 2 cores)"
 	@echo "make check        style and types"
 	@echo "make format       fix style"
-	@echo "make test-slow    longer tests; also test-exact, test-faults, test-ranks, test-compiled, test-gpu"
+	@echo "make test-slow    longer tests; also test-exact, test-nightly, test-faults, test-ranks, test-compiled, test-gpu"
 	@echo "make clean        delete caches and build files; keeps data, results and .venv"
 	@echo "make clean-demo   delete data/demo and runs/demo"
 
@@ -47,12 +47,16 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 
 test-slow: $(VENV)/.installed
-	@echo "== slow tests: checks of the generated data, fault runs, an experiment end to end"
+	@echo "== slow tests: an experiment and a study end to end, signals, long waits"
 	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m slow
+
+test-nightly: $(VENV)/.installed
+	@echo "== full-size networks against their libraries, controls of the generated data (minutes)"
+	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m nightly
 
 test-exact: $(VENV)/.installed
 	@echo "== 200 random reads of each of 56 encodings against the whole read "
-	$(TEST_ENV) $(BIN)/python -m pytest -q -m exact
+	$(TEST_ENV) $(BIN)/python -m pytest -q $(PARALLEL) -m exact
 
 test-faults: $(VENV)/.installed
 	@echo "== fault suite (about 8 minutes on 2 cores): kills, signals, lost ranks, damaged checkpoints, full disks"

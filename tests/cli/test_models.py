@@ -122,7 +122,7 @@ def test_the_command_lists_what_matches(capsys):
     assert capsys.readouterr().out == list_models("x3d_xs")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_difference_from_a_published_figure_is_explained():
     unexplained = {}
     for name in architecture_names():

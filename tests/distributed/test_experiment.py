@@ -26,7 +26,7 @@ def run_tool(run_ranks):
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.ranks
 def test_two_processes_leave_and_score_what_one_does(run_tool, write_config, tmp_path):
     config = write_config(("UCF", "HMDB"), SOLVER={"PRECISE_BN_BATCHES": 2, "EMA_DECAY": 0.9})
     one, two = tmp_path / "one", tmp_path / "two"

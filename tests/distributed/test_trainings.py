@@ -52,8 +52,8 @@ def alone(run_ranks, tmp_path_factory):
         # In float64, see program.py. A transformer, two datasets.
         pytest.param("classify", 1e-12, marks=pytest.mark.ranks),
         # One of the two is taught, in several parts.
-        pytest.param("student", 1e-12, marks=pytest.mark.slow),
-        pytest.param("sync_bn", 1e-12, marks=pytest.mark.slow),
+        pytest.param("student", 1e-12, marks=pytest.mark.ranks),
+        pytest.param("sync_bn", 1e-12, marks=pytest.mark.ranks),
     ],
 )
 def test_two_processes_give_the_losses_and_weights_of_one(
@@ -81,7 +81,7 @@ def test_a_training_goes_on_with_another_number_of_processes(
     assert_close(tmp_path, alone("tiny"), 1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.ranks
 def test_what_is_not_finite_on_one_rank_is_skipped_by_all(run_ranks, tmp_path):
     expected = run_ranks(1, "tiny", tmp_path / "one", "nan1", 0, 3)
     assert expected.codes == [0], expected.texts
@@ -92,7 +92,7 @@ def test_what_is_not_finite_on_one_rank_is_skipped_by_all(run_ranks, tmp_path):
     assert_close(tmp_path / "two", tmp_path / "one", 1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.ranks
 def test_all_ranks_stop_when_one_has_too_many_steps_that_are_not_finite(run_ranks, tmp_path):
     ended = run_ranks(2, "tiny", tmp_path, "nan2", 1, 3)
     assert ended.codes == [1, 1], ended.texts
@@ -100,7 +100,7 @@ def test_all_ranks_stop_when_one_has_too_many_steps_that_are_not_finite(run_rank
     assert all(message in text for text in ended.texts)
 
 
-@pytest.mark.slow
+@pytest.mark.ranks
 def test_torchrun_starts_all_ranks_again_when_one_is_lost(alone, tmp_path):
     words = ["--standalone", "--nproc-per-node=2", "--max-restarts=1", FOLDER / "program.py"]
     ended = subprocess.run(

@@ -122,7 +122,7 @@ def test_damaged_files_give_their_own_frames_or_an_error(tmp_path, tell):
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="../shared/clips is not here")
-@pytest.mark.slow
+@pytest.mark.faults
 def test_damaged_real_files_give_their_own_frames_or_an_error(tmp_path, tell):
     run = run_and_tell(tmp_path, [CLIPS / name for name in REAL], 20, tell)
     assert run.num_files + len(run.too_large) >= 8 * 6 * 20

@@ -76,7 +76,7 @@ def test_x3ds_swish_is_the_librarys_bit_for_bit():
     assert torch.equal(found[0][1], found[1][1])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_full_size_mvit_gives_the_librarys_logits_bit_for_bit():
     expected = library.mvit_v2_s(weights=None).eval()
     plain = _plain_with_weights_of(expected, "mvit_v2_s", num_frames=16, crop_size=224)

@@ -90,7 +90,7 @@ def render_scenes(clips):
     return {seed: render_clip(replace(spec, has_actor=False)) for seed, spec in first.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("dataset", list(DATASET_CLASSES))
 def test_one_frame_does_not_tell_the_direction_of_a_reversed_pair(dataset):
     actions, rng = set(DATASET_CLASSES[dataset].values()), np.random.default_rng(0)
@@ -123,7 +123,7 @@ def test_one_frame_does_not_tell_the_direction_of_a_reversed_pair(dataset):
     assert np.mean(hits["first"]) > bound
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("dataset", list(DATASET_CLASSES))
 def test_the_scene_alone_does_not_tell_the_class(dataset):
     actions, rng = list(DATASET_CLASSES[dataset].values()), np.random.default_rng(0)

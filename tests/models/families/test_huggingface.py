@@ -115,7 +115,7 @@ def test_logits_are_the_librarys_bit_for_bit(make_architecture, name, num_frames
     assert torch.equal(logits, _library_logits(expected, clips))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("name", "num_frames", "crop_size"),
     [

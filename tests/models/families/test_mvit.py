@@ -39,7 +39,7 @@ def test_full_width_logits_are_the_librarys_bit_for_bit(library_mvit, name):
         assert torch.equal(head(architecture.wrap(plain)(clips).embedding), logits)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_full_size_logits_of_version_1_are_the_librarys_bit_for_bit():
     expected = library.mvit_v1_b(weights=None).eval()
     architecture = get_architecture("mvit_v1_b", num_frames=16, crop_size=224)

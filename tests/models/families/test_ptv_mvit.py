@@ -51,7 +51,7 @@ def test_the_full_width_network_gives_the_librarys_logits_bit_for_bit(name):
     assert (logits[0] - logits[1]).abs().max() > 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_of_the_published_clips_are_the_librarys_bit_for_bit(name):
     size = get_size(name).model_input

@@ -74,7 +74,7 @@ def test_the_full_size_network_gives_the_librarys_logits(name):
     assert (logits[0] - logits[1]).abs().max() > 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_of_the_published_clips_are_those_of_the_untouched_library(name):
     size = get_size(name).model_input

@@ -72,7 +72,7 @@ def test_a_narrow_network_gives_the_librarys_logits():
         assert torch.equal(logits, _pool_globally(expected)(_pack(clips)))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_full_size_network_gives_the_librarys_logits_at_its_own_clip_size():
     expected = _randomise_norms(_library())
     plain = _plain(expected.state_dict(), 400, num_frames=32, crop_size=224)

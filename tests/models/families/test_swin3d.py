@@ -21,7 +21,7 @@ def test_full_size_logits_are_the_librarys_bit_for_bit():
         assert torch.equal(plain.head(backbone(clips).embedding), logits)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_logits_of_shifted_windows_are_the_librarys_bit_for_bit():
     # Only a map larger than a window is shifted: 9 and more positions in time, 8 in space.
     expected = library.swin3d_s(weights=None).eval()
