@@ -22,7 +22,14 @@ CLIPS = ((4, 32), (8, 64), (16, 64))
 # timm's named ones are of full size.
 SMALL = {"timm_frames": "timm:test_resnet"}
 ONE_OF_EACH_FAMILY = [SMALL.get(f.name, next(iter(f.sizes))) for f in FAMILIES.values()]
-PAIRS = list(product(ONE_OF_EACH_FAMILY, repeat=2))
+# Always: each family as expert and as student, with itself, the next and one further on.
+ALWAYS = (0, 1, 6)
+PAIRS = [
+    pytest.param(*pair, marks=() if (b - a) % len(FAMILIES) in ALWAYS else pytest.mark.nightly)
+    for (a, b), pair in zip(
+        product(range(len(FAMILIES)), repeat=2), product(ONE_OF_EACH_FAMILY, repeat=2), strict=True
+    )
+]
 # V-JEPA 2 is built with it, and classifies without.
 UNUSED = "backbone.net.vjepa2.predictor."
 

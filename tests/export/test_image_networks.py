@@ -52,6 +52,7 @@ def test_weights_and_sidecar_rebuild_the_student(export, preprocessing, name):
         assert torch.equal(network(clips), expected)
 
 
+@pytest.mark.nightly
 def test_onnx_takes_the_shift_in_time(export):
     _, report = export("timm-tsm:test_resnet", formats=FORMATS)
     assert report.parity["onnx"] <= 1e-4

@@ -1,9 +1,11 @@
+import pytest
 from benchmarks.engine_checkpoint import benchmark_checkpoints
 from benchmarks.workloads import ModelCase
 
 CASE = ModelCase("r3d_18", 2, 16, 2, width_factor=0.125, depth_factor=0.5)
 
 
+@pytest.mark.nightly
 def test_checkpoints_are_measured_against_torch_and_resuming_late_against_early(
     tiny_data, tmp_path
 ):

@@ -63,7 +63,7 @@ def test_networks_are_built_for_their_own_clips_and_know_their_names(make_run):
     teacher = run.plan.find("joint").build_model()
     clip_names = {name: expert.module.clip_name for name, expert in teacher.experts.items()}
     assert clip_names == {"UCF": "8x4x32", "HMDB": "4x4x16", "KINETICS": "4x4x32"}
-    assert teacher.shapes.levels["stage1"][1:] == (2, 16, 16)
+    assert teacher.fusion.shapes.levels["stage1"][1:] == (2, 16, 16)
 
 
 def test_networks_are_shown_at_their_own_clips(make_run, capsys):

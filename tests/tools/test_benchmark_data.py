@@ -15,6 +15,7 @@ from benchmarks.data_counting import count_decoding
 from videokd.data import dataset, decode
 from videokd.utils.errors import RunError
 
+pytestmark = pytest.mark.nightly
 needs_decord = pytest.mark.skipif(not data_rivals.has_decord(), reason="decord is not installed")
 
 
