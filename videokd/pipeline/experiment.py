@@ -1,5 +1,6 @@
 """One experiment from start to end, or one of its stages."""
 
+import importlib.util
 import logging
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from videokd.pipeline.summary import accuracy_table, time_table, write_summary
 from videokd.pipeline.train import run_training
 from videokd.pipeline.training import Training
 from videokd.report.page import write_report
+from videokd.utils.errors import InputError
 from videokd.utils.io import read_json, sha256_file, sha256_json, write_json
 from videokd.utils.log import log_duration, show
 
 logger = logging.getLogger(__name__)
+
+_ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def run_experiment(run: Run, stage: str = "all") -> None:
@@ -29,13 +33,19 @@ def run_experiment(run: Run, stage: str = "all") -> None:
         stage: "all" or one of ``STAGES``. A training stage needs the earlier stages to be finished.
 
     Raises:
-        InputError: An earlier stage is not finished, or a package that the export needs is missing.
+        InputError: An earlier stage is not finished, or, for the stage "export", a package that
+            ONNX needs is missing; "all" then exports without ONNX.
         RunError: A training or an export failed.
         Stopped: A signal arrived; the same call resumes.
     """
     if stage in ("all", "export") and "onnx" in run.cfg.EXPORT.FORMATS:
-        # Fail before hours of training rather than after them.
-        require_onnx("onnx", "onnxscript", "onnxruntime")
+        try:
+            require_onnx(*_ONNX_PACKAGES)
+        except InputError as error:
+            if stage == "export":
+                raise
+            # Said before hours of training. The extra is optional, and may be installed later.
+            logger.warning("students are exported without ONNX: %s, then --stage export", error)
     for name in STAGES if stage == "all" else (stage,):
         if name in TRAINING_STAGES or name == "test":
             run.raise_if_stopped()
@@ -62,10 +72,17 @@ def _run_stage(run: Run, name: str) -> None:
     elif name == "export":
         for training in run.plan.trainings:
             if training.key == "students":
-                export_training(run, training, run.folder / "export" / training.tested_on[0])
+                folder = run.folder / "export" / training.tested_on[0]
+                export_training(run, training, folder, _installed_formats(run))
     else:
         write_summary(run)
         show(run.console, f"report: {write_report(run.folder)}", logger=logger)
+
+
+def _installed_formats(run: Run) -> tuple[str, ...]:
+    formats = tuple(run.cfg.EXPORT.FORMATS)
+    has_onnx = all(importlib.util.find_spec(name) for name in _ONNX_PACKAGES)
+    return formats if has_onnx else tuple(name for name in formats if name != "onnx")
 
 
 def splits_of_stage(stage: str) -> tuple[str, ...]:
