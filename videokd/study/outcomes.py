@@ -11,7 +11,7 @@ from videokd.pipeline.run import Run
 from videokd.pipeline.scoring import is_scored
 from videokd.pipeline.training import Training
 from videokd.report.results import read_scores
-from videokd.study.analysis.decisions import decide
+from videokd.study.analysis.predictions import decide
 from videokd.study.jobs import Study
 
 

@@ -5,9 +5,8 @@ from videokd.data.test_views import ViewPlan
 from videokd.evaluation.multi_view import Predictions
 from videokd.evaluation.results import write_result
 from videokd.study.analysis.analyse import write_analysis
-from videokd.study.analysis.embedding_quality import knn_accuracy
+from videokd.study.analysis.embedding_quality import knn_accuracy, linear_cka
 from videokd.study.analysis.features import extract_features
-from videokd.study.analysis.similarity import linear_cka
 from videokd.study.section import format_seeds
 from videokd.utils.errors import InputError
 

@@ -3,7 +3,6 @@ import pytest
 
 from videokd.evaluation.metrics import top_k_accuracy
 from videokd.study.analysis.calibration import (
-    brier_score,
     expected_calibration_error,
     negative_log_likelihood,
     reliability,
@@ -86,12 +85,3 @@ def test_likelihood_is_that_of_scikit_learn_and_infinite_where_the_label_is_rule
     probs, labels = _probs(50)
     assert negative_log_likelihood(probs, labels) == pytest.approx(log_loss(labels, probs))
     assert negative_log_likelihood(np.array([[0.0, 1.0]]), np.array([0])) == np.inf
-
-
-def test_brier_score_is_zero_for_the_truth_two_for_its_opposite_and_as_by_hand():
-    labels = np.array([0, 1])
-    assert brier_score(np.eye(2)[labels], labels) == 0
-    assert brier_score(np.eye(2)[1 - labels], labels) == 2
-    # 0.3**2 + 0.2**2 + 0.1**2 and 0.5**2 + 0.5**2.
-    probs = np.array([[0.7, 0.2, 0.1], [0.5, 0.5, 0.0]])
-    assert brier_score(probs, labels) == pytest.approx((0.14 + 0.5) / 2)

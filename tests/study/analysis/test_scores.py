@@ -5,8 +5,7 @@ import pytest
 
 from videokd.report.results import Scored
 from videokd.study.analysis.calibration import expected_calibration_error, negative_log_likelihood
-from videokd.study.analysis.inheritance import inherited_errors, top1_agreement
-from videokd.study.analysis.per_class import class_changes
+from videokd.study.analysis.predictions import class_changes, inherited_errors, top1_agreement
 from videokd.study.analysis.scores import (
     read_calibration,
     read_class_changes,

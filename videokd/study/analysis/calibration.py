@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from videokd.study.analysis.decisions import decide
+from videokd.study.analysis.predictions import decide
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,3 @@ def negative_log_likelihood(probs: NDArray[np.float64], labels: NDArray[np.int64
     own = probs[np.arange(len(labels)), labels]
     with np.errstate(divide="ignore"):
         return float(-np.log(own).mean())
-
-
-def brier_score(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Compute the mean over videos of the squared distance to the one-hot label.
-
-    The distance is summed over the K classes (Brier 1950), so the score is in [0, 2]; other
-    conventions halve it, or divide by K.
-
-    Args:
-        probs: (N, K) probabilities, N > 0.
-        labels: (N,) in [0, K).
-    """
-    target = np.eye(probs.shape[1])[labels]
-    return float(((probs - target) ** 2).sum(axis=1).mean())

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from videokd.pipeline.run import Run
 from videokd.study.analysis import figures
-from videokd.study.analysis.embedding_quality import knn_accuracy, tsne_points
+from videokd.study.analysis.embedding_quality import knn_accuracy, linear_cka, tsne_points
 from videokd.study.analysis.features import EMBEDDING, PooledFeatures, extract_features
 from videokd.study.analysis.rows import (
     STUDENT_KEYS,
@@ -16,7 +16,6 @@ from videokd.study.analysis.rows import (
     describe_fused_students,
     find_trainings,
 )
-from videokd.study.analysis.similarity import linear_cka
 from videokd.study.section import Section, count_seeds, format_seeds, markdown_table
 
 _NUM_NEIGHBOURS = 5

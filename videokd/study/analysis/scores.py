@@ -13,8 +13,12 @@ from videokd.study.analysis.calibration import (
     negative_log_likelihood,
     reliability,
 )
-from videokd.study.analysis.inheritance import inherited_errors, top1_agreement
-from videokd.study.analysis.per_class import ClassChange, class_changes
+from videokd.study.analysis.predictions import (
+    ClassChange,
+    class_changes,
+    inherited_errors,
+    top1_agreement,
+)
 from videokd.study.analysis.rows import STUDENT_KEYS, TITLES, Scores
 from videokd.study.section import Section, count_seeds, format_seeds, markdown_table
 

@@ -1,11 +1,27 @@
-"""Comparison of student and teacher: shared errors, top-1 agreement, divergence of the scores."""
+"""Statistics of predicted classes: errors that a student shares with its teacher, and per class."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from videokd.study.analysis.decisions import decide
+
+def decide(probs: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the class with the highest score, or -1 for a tie at the top or a NaN score.
+
+    ``decide(probs) == labels`` agrees with ``top_k_accuracy``: a video with a tie or a NaN score is
+    never right.
+
+    Args:
+        probs: (N, K) scores, K > 1.
+
+    Returns:
+        (N,) in [-1, K).
+    """
+    highest = probs.max(axis=1, keepdims=True)
+    # NaN equals nothing, itself included, so a row with NaN has no highest class.
+    is_decided = (probs == highest).sum(axis=1) == 1
+    return np.where(is_decided, probs.argmax(axis=1), -1)
 
 
 @dataclass(frozen=True)
@@ -61,16 +77,44 @@ def top1_agreement(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(100 * ((by_a == by_b) & (by_a >= 0)).mean())
 
 
-def mean_kl_divergence(teacher: NDArray[np.float64], student: NDArray[np.float64]) -> float:
-    """Compute the mean over videos of KL(teacher || student) = sum p log(p / q), in nats.
+@dataclass(frozen=True)
+class ClassChange:
+    """Top-1 accuracy of one class under two models."""
+
+    label: int
+    num_videos: int
+    before: float
+    """In percent."""
+    after: float
+    """In percent."""
+
+    @property
+    def points(self) -> float:
+        """Change in percentage points, after minus before."""
+        return self.after - self.before
+
+
+def class_changes(
+    before: NDArray[np.float64], after: NDArray[np.float64], labels: NDArray[np.int64]
+) -> list[ClassChange]:
+    """Compute the accuracy of each class under two models.
+
+    The mean of the changes, weighted by numbers of videos, is the change of top-1 accuracy.
 
     Args:
-        teacher: (N, K) probabilities, rows sum to 1, N > 0.
-        student: (N, K) probabilities of the same videos.
+        before: (N, K) scores of one model; a tie for the highest counts as wrong.
+        after: (N, K) scores of the other model for the same videos.
+        labels: (N,) in [0, K).
 
     Returns:
-        >= 0; inf if the student gives probability 0 to a class that the teacher does not rule out.
+        One entry per class that occurs, in the order of the labels.
     """
-    from scipy.special import rel_entr
-
-    return float(rel_entr(teacher, student).sum(axis=1).mean())
+    is_right = np.stack([decide(before) == labels, decide(after) == labels])
+    changes = []
+    for label in np.unique(labels):
+        own = is_right[:, labels == label]
+        accuracy = 100 * own.mean(axis=1)
+        changes.append(
+            ClassChange(int(label), own.shape[1], float(accuracy[0]), float(accuracy[1]))
+        )
+    return changes

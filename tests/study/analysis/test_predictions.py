@@ -1,13 +1,30 @@
 import numpy as np
 import pytest
-from scipy import stats
 
-from videokd.study.analysis.inheritance import (
+from videokd.evaluation.metrics import top_k_accuracy
+from videokd.study.analysis.predictions import (
+    ClassChange,
     InheritedErrors,
+    class_changes,
+    decide,
     inherited_errors,
-    mean_kl_divergence,
     top1_agreement,
 )
+
+
+def test_a_tie_or_a_score_that_is_no_number_names_no_class():
+    probs = np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [0.1, np.nan, 0.9], [0.3, 0.3, 0.4]])
+    assert decide(probs).tolist() == [1, -1, -1, 2]
+
+
+def test_the_decided_class_is_right_where_top_1_accuracy_says_so():
+    rng = np.random.default_rng(0)
+    # Few distinct values, so that there are ties; some rows hold NaN.
+    probs, labels = rng.integers(0, 6, (500, 4)).astype(np.float64), rng.integers(0, 4, 500)
+    probs[rng.random(500) < 0.1, 2] = np.nan
+    is_right = decide(probs) == labels
+    assert 0 < is_right.mean() < 1
+    assert 100 * is_right.mean() == top_k_accuracy(probs, labels, 1)
 
 
 def _probs(num_videos, num_classes, seed):
@@ -60,16 +77,22 @@ def test_agreement_counts_equal_classes_and_no_ties():
     assert top1_agreement(a, b) == 50
 
 
-def test_kl_is_that_of_scipy_and_worked_out_by_hand():
-    teacher, student = _probs(20, 5, seed=0), _probs(20, 5, seed=1)
-    expected = stats.entropy(teacher, student, axis=1).mean()
-    assert mean_kl_divergence(teacher, student) == pytest.approx(expected)
-    by_hand = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
-    one = mean_kl_divergence(np.array([[0.5, 0.5]]), np.array([[0.25, 0.75]]))
-    assert one == pytest.approx(by_hand)
+def test_changes_are_those_counted_by_hand_for_the_classes_that_occur():
+    labels = np.array([0, 0, 0, 0, 3])
+    before, after = np.eye(4)[[0, 1, 1, 1, 3]], np.eye(4)[[1, 0, 0, 0, 2]]
+    changes = class_changes(before, after, labels)
+    assert changes == [ClassChange(0, 4, 25.0, 75.0), ClassChange(3, 1, 100.0, 0.0)]
+    assert [change.points for change in changes] == [50, -100]
 
 
-def test_kl_is_zero_for_equal_scores_and_infinite_for_a_class_ruled_out():
-    probs = np.array([[1.0, 0.0], [0.5, 0.5]])
-    assert mean_kl_divergence(probs, probs) == 0
-    assert mean_kl_divergence(probs[1:], probs[:1]) == np.inf
+def test_weighted_by_videos_they_make_up_the_change_of_top_1():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 80)
+    # Few distinct values, so that there are ties.
+    before, after = (rng.integers(0, 4, (80, 5)).astype(np.float64) for _ in range(2))
+    after[:30] = np.eye(5)[labels[:30]]
+    changes = class_changes(before, after, labels)
+    total = sum(change.num_videos * change.points for change in changes) / 80
+    expected = top_k_accuracy(after, labels, 1) - top_k_accuracy(before, labels, 1)
+    assert expected > 10
+    assert total == pytest.approx(expected)
