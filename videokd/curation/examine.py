@@ -13,7 +13,7 @@ from typing import Any
 import av
 
 from videokd.data.decode import open_video, probe_video
-from videokd.data.decode.container import find_lack
+from videokd.data.decode.completeness import find_lack
 from videokd.data.decode.errors import (
     library_errors,
     raise_machine_failure,

@@ -8,7 +8,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from videokd.data.decode.container import WITHOUT_DISPLAY_TIMES, find_lack
+from videokd.data.decode.completeness import find_lack
+from videokd.data.decode.container import WITHOUT_DISPLAY_TIMES
 from videokd.data.decode.errors import ignore_damage
 from videokd.data.decode.frame_table import FrameTable, Packet, build_frame_table
 from videokd.data.decode.h264 import find_length_size, read_picture

@@ -13,7 +13,7 @@ from typing import Any
 import av
 from av.stream import Disposition
 
-from videokd.data.decode.container import find_missing_index
+from videokd.data.decode.completeness import find_missing_index
 from videokd.data.decode.errors import library_errors
 from videokd.data.decode.source import VideoFile, open_video_file
 from videokd.utils.errors import VideoError
