@@ -200,28 +200,28 @@ class _Pass:
 
 def _decode_all(opened: OpenContainer, report: VideoReport) -> VideoReport:
     """Decode a whole file to its end, continuing after damage."""
-    seen = _Pass()
+    totals = _Pass()
     try:
         for packet in opened.demux():
-            seen.num_packets += 1
+            totals.num_packets += 1
             if not packet.is_corrupt:
-                seen.num_whole_packets += 1
-                seen.last_dts = packet.dts
+                totals.num_whole_packets += 1
+                totals.last_dts = packet.dts
             if packet.size:
-                seen.decode(opened, packet)
+                totals.decode(opened, packet)
     except av.FFmpegError as error:
         raise_machine_failure(error)
-        seen.failures.append(f"after packet {seen.num_packets}: {short_cause(error)}")
-    seen.decode(opened, None)
+        totals.failures.append(f"after packet {totals.num_packets}: {short_cause(error)}")
+    totals.decode(opened, None)
     stream = opened.stream
     rate = stream.average_rate or stream.guessed_rate
-    height, width = seen.sizes[0] if seen.sizes else (0, 0)
-    problem, cause = _judge(opened, seen)
+    height, width = totals.sizes[0] if totals.sizes else (0, 0)
+    problem, cause = _judge(opened, totals)
     return replace(
         report,
         problem=problem,
         cause=cause,
-        num_frames=seen.num_frames,
+        num_frames=totals.num_frames,
         num_header_frames=stream.frames,
         fps=float(rate) if rate else 0.0,
         height=height,
@@ -232,36 +232,36 @@ def _decode_all(opened: OpenContainer, report: VideoReport) -> VideoReport:
     )
 
 
-def _judge(opened: OpenContainer, seen: _Pass) -> tuple[str, str]:
+def _judge(opened: OpenContainer, totals: _Pass) -> tuple[str, str]:
     """Return (problem, cause) of a decoded file."""
-    failure = f" ({seen.failures[0]})" if seen.failures else ""
-    if not seen.num_frames:
+    failure = f" ({totals.failures[0]})" if totals.failures else ""
+    if not totals.num_frames:
         return "corrupt", f"no frame can be decoded{failure}"
-    if lack := _find_lack(opened, seen):
+    if lack := _find_lack(opened, totals):
         return "short", lack
-    if seen.damaged:
-        named = ", ".join(map(str, seen.damaged[:_NUM_NAMED_FRAMES]))
-        more = ", ..." if len(seen.damaged) > _NUM_NAMED_FRAMES else ""
-        count = f"{len(seen.damaged)} of {seen.num_frames} frames"
+    if totals.damaged:
+        named = ", ".join(map(str, totals.damaged[:_NUM_NAMED_FRAMES]))
+        more = ", ..." if len(totals.damaged) > _NUM_NAMED_FRAMES else ""
+        count = f"{len(totals.damaged)} of {totals.num_frames} frames"
         return "corrupt", f"{count} damaged: {named}{more}{failure}"
-    if seen.failures:
-        return "corrupt", f"cannot be decoded {seen.failures[0]}"
-    if len(seen.sizes) > 1:
-        return "corrupt", describe_size_change(seen.sizes[0], seen.sizes[1])
+    if totals.failures:
+        return "corrupt", f"cannot be decoded {totals.failures[0]}"
+    if len(totals.sizes) > 1:
+        return "corrupt", describe_size_change(totals.sizes[0], totals.sizes[1])
     return "", ""
 
 
-def _find_lack(opened: OpenContainer, seen: _Pass) -> str:
+def _find_lack(opened: OpenContainer, totals: _Pass) -> str:
     """Return a line about content that the header promises and the file lacks; "" if none."""
     lack = find_lack(
-        opened.file, opened.stream, num_packets=seen.num_whole_packets, last_dts=seen.last_dts
+        opened.file, opened.stream, num_packets=totals.num_whole_packets, last_dts=totals.last_dts
     )
     duration = opened.container.duration
     if lack or opened.format != "matroska" or not duration:
         return lack
     duration_sec = duration / av.time_base
     start_sec = (opened.container.start_time or 0) / av.time_base
-    lacking_sec = start_sec + duration_sec - seen.end_sec
+    lacking_sec = start_sec + duration_sec - totals.end_sec
     if lacking_sec > max(_MAX_LACKING_SEC, _MAX_LACKING_SEC_SHARE * duration_sec):
         return f"{duration_sec - lacking_sec:.1f} of {duration_sec:.1f} seconds"
     return ""
