@@ -2,9 +2,9 @@
 
 A point is a kind of event with its ordinal in the process: "step", "after step", "evaluation", the
 start of an fsync ("sync PATH"), both sides of a rename ("rename PATH", "after rename PATH"), a
-deletion ("delete PATH"), the opening of a video to keep its frames ("decode"), and a report to a
-progress bar ("progress"). Paths are those below the folder that is watched. Nothing of the package
-knows of these: the functions of ``os`` that it calls are replaced.
+deletion ("delete PATH"), and a report to a progress bar ("progress"). Paths are those below the
+folder that is watched. Nothing of the package knows of these: the functions of ``os`` that it calls
+are replaced.
 
 Started as a program it serves orders, one JSON object a line, so that torch is imported once:
 
@@ -128,7 +128,6 @@ class Points:
             register_optimizer_step_pre_hook,
         )
 
-        from videokd.data import frame_cache_writer
         from videokd.pipeline import progress, scoring
 
         register_optimizer_step_pre_hook(lambda *_: self.pass_by("step"))
@@ -139,7 +138,6 @@ class Points:
             return predict(model, name, map(self._evaluated, batches), **options)
 
         scoring.predict_views = predict_views
-        frame_cache_writer.open_video = self._announcing("decode", frame_cache_writer.open_video)
         progress._LineBar.update = self._announcing("progress", progress._LineBar.update)
         os.fsync, os.unlink = self._on_fsync, self._on_unlink
         os.rename = self._on_moving(self._rename)

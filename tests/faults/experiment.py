@@ -33,10 +33,10 @@ class Experiment:
         return self.run("prepare_data", words, place, **what)
 
     def indexed(self, name):
-        """Return names and hashes of what an index consists of."""
-        place = self.folder / name
-        files = [path for path in place.rglob("*") if path.parent.name.startswith("t")]
-        return {str(f.relative_to(place)): sha256_file(f) for f in files if f.is_file()}
+        """Return names and hashes of the files of an index, one per split."""
+        files = list((self.folder / name).rglob("*.records"))
+        assert {path.stem for path in files} == {"train", "test"}
+        return {str(f.relative_to(self.folder / name)): sha256_file(f) for f in files}
 
     def run(self, tool, words, watched, **what):
         answer = self._runner.run(Order(tool, tuple(map(str, words)), str(watched), **what))

@@ -118,12 +118,16 @@ def test_a_signal_while_videos_are_generated_costs_little(experiment, held, tiny
 def test_a_signal_while_frames_are_decoded_ahead_costs_little(experiment, held, number):
     code, points = experiment.train("whole", "DATA.FRAME_CACHE", experiment.folder / "all")
     assert code == 0, experiment.errors
-    (point,) = choose(points, "decode", 1, seed=int(number))
+    # The bar moves for each of 48 videos as it is measured and again as it is decoded.
+    (point,) = choose(points[:90], "progress", 1, seed=int(number))
     words = ("DATA.FRAME_CACHE", experiment.folder / "frames")
     what = {"action": ACTIONS[number], "value": int(number), "point": point}
     code, points = experiment.train("stopped", *words, **what)
     seconds = check_stopped(experiment, number, code, points, point)
-    assert points[points.index(point) + 1 :] == [("progress", point[1])]
+    # What workers are decoding may still be counted; nothing else begins.
+    rest = points[points.index(point) + 1 :]
+    assert {name for name, _ in rest} <= {"progress"}
+    assert len(rest) <= 3
     assert not list((experiment.folder / "frames").rglob("*.tmp"))
     code, _ = experiment.train("stopped", *words)
     assert code == 0, experiment.errors
