@@ -56,3 +56,16 @@ def test_help_does_not_import_torch(name):
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "argparse" in imported
     assert imported.isdisjoint({"torch", "torchvision", "timm", "transformers"})
+
+
+def test_a_reader_that_ends_early_is_no_error():
+    code = (
+        "from videokd.cli.common import run_tool; run_tool(lambda _: print('line\\n' * 10**6) or 0)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout.read(5) == b"line\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141  # 128 + SIGPIPE, as for programs in C

@@ -33,6 +33,7 @@ _FOREIGN_OPTIONS = {
 
 EXIT_FAILED = 1
 EXIT_WRONG_INPUT = 2
+_EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells report it
 
 
 def run_tool(main: Callable[[Sequence[str]], int]) -> None:
@@ -46,6 +47,11 @@ def run_tool(main: Callable[[Sequence[str]], int]) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of the output, such as `head`, has ended. Python's own flush must not fail too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _EXIT_BROKEN_PIPE
     except InputError as error:
         code = _complain(error, EXIT_WRONG_INPUT)
     except (RunError, VideoError, OSError) as error:
