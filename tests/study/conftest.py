@@ -14,8 +14,7 @@ from videokd.pipeline import scoring as scoring_module
 from videokd.pipeline.run import Run
 from videokd.pipeline.scoring import score_training
 from videokd.pipeline.training import Training
-from videokd.study.jobs import Study, make_study
-from videokd.study.variants import read_variants
+from videokd.study.study import Study, make_study, read_variants
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
-from videokd.study.comparisons import compare_all
-from videokd.study.outcomes import Outcome
+from videokd.study.comparisons import Outcome, compare_all, read_outcomes
 from videokd.study.significance import holm, mcnemar, paired_permutation_test
-from videokd.study.variants import Variant
+from videokd.study.study import Variant
 from videokd.utils.errors import InputError
 
 
@@ -105,3 +104,35 @@ def test_variants_scored_on_other_videos_cannot_be_compared():
     outcomes = {("a", 0): {"X": _outcome("10")}, ("b", 0): {"X": _outcome("10", "pq")}}
     with pytest.raises(InputError, match="X: a and b are scored on different videos"):
         compare_all(outcomes, [_variant("a"), _variant("b")], _variant("a"))
+
+
+def test_an_outcome_has_correct_videos_and_groups_of_near_copies(plan_study, score):
+    study = plan_study({"a": {"ROW": "experts"}})
+    score(study, "a", "test", right=3)
+    outcomes = read_outcomes(study, "test")
+    of_ucf, of_hmdb = (outcomes["a", 0][name] for name in ("UCF", "HMDB"))
+    assert of_ucf.is_right.tolist() == [True] * 3 + [False] * (len(of_ucf.is_right) - 3)
+    assert of_ucf.top1 == pytest.approx(100 * 3 / len(of_ucf.videos))
+    # Class and group in the UCF101 layout; the videos of others are their own.
+    assert of_ucf.groups[:3] == ("0/g01", "0/g02", "1/g01")
+    assert of_hmdb.groups == of_hmdb.videos
+
+
+def test_held_out_and_test_videos_are_other_outcomes(plan_study, score):
+    study = plan_study({"a": {"ROW": "experts"}})
+    score(study, "a", "val", right=2)
+    assert read_outcomes(study, "test") == {}
+    score(study, "a", "test", right=4)
+    held_out, tested = (read_outcomes(study, split)["a", 0]["UCF"] for split in ("val", "test"))
+    assert (held_out.is_right.sum(), tested.is_right.sum()) == (2, 4)
+    assert not set(held_out.videos) & set(tested.videos)
+
+
+def test_a_variant_that_is_not_scored_on_all_datasets_has_no_outcome(plan_study, score):
+    other = {"ROW": "experts", "OPTS": ["SOLVER.BETA2", 0.9]}
+    study = plan_study({"a": {"ROW": "experts"}, "b": other})
+    score(study, "a", "test", right=3)
+    score(study, "b", "test", right=3)
+    run = study.runs["b", 0]
+    (run.plan.path(run.plan.row("experts")["HMDB"]) / "test" / "HMDB.json").unlink()
+    assert list(read_outcomes(study, "test")) == [("a", 0)]

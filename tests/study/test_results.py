@@ -1,8 +1,10 @@
+import json
+
 import pytest
 
 from videokd.config import load_config
 from videokd.engine.training_file import read_training_file, write_training_file
-from videokd.study.results import list_changed_settings, make_results
+from videokd.study.results import describe_training, list_changed_settings, make_results
 from videokd.utils.errors import InputError
 from videokd.utils.io import write_json
 
@@ -28,7 +30,7 @@ def test_results_of_one_seed_have_no_spread_and_are_plain_json(plan_study, score
     write_json(tmp_path / "results.json", results)  # which refuses nan
 
 
-def test_what_is_not_scored_is_missing_and_in_no_number(plan_study, score):
+def test_an_unscored_variant_is_missing_and_in_no_number(plan_study, score):
     study = plan_study({"mlfd": {"ROW": "experts"}, "other": OTHER})
     score(study, "other", "val", right=2)
     results = _make(study, "val")
@@ -62,3 +64,38 @@ def test_changed_settings_are_those_that_a_user_set(write_config):
     # What the config sets to its default, and what the page shows elsewhere.
     assert "EXPERTS.UCF.ARCH" not in changed
     assert not any(key.startswith("VARIANTS") for key in changed)
+
+
+def _write_log(study, seed, folder, lines):
+    job = next(job for job in study.jobs if (job.seed, job.training.folder) == (seed, folder))
+    job.folder.mkdir(parents=True)
+    text = "".join(json.dumps({"step": i, **line}) + "\n" for i, line in enumerate(lines))
+    (job.folder / "metrics.jsonl").write_text(text)
+
+
+def test_means_are_over_trainings_first_lines_and_last_lines(plan_study):
+    study = plan_study({"mlfd": {}}, seeds=(0, 1), datasets=["UCF"])
+    for seed, shift in ((0, 0.0), (1, 0.2)):
+        lines = [
+            {"top1": 10, "agreement": 0.1, "teacher_top1": 0.2, "feat_stage3": 2 + shift},
+            {"top1": 30, "agreement": 0.5 + shift, "teacher_top1": 0.6, "feat_stage3": 1},
+            {"val_top1_UCF": 77.0},
+        ]
+        _write_log(study, seed, "students/UCF", lines)
+    found = describe_training(study, study.variants[0], (0, 1))
+    assert found["steps"] == study.jobs[-1].training.num_steps
+    assert (found["top1"], found["agreement"], found["teacher_top1"]) == (30, 60, 60)
+    assert found["feat"] == {"stage3": [2.1, 1]}
+
+
+def test_values_in_no_log_are_left_out(plan_study):
+    study = plan_study({"mlfd": {}}, datasets=["UCF"])
+    found = describe_training(study, study.variants[0], (0,))
+    assert set(found) == {"steps", "feat"}
+
+
+def test_a_network_of_several_datasets_counts_once(plan_study):
+    study = plan_study({"B2": {"ROW": "B2"}})
+    _write_log(study, 0, "baselines/B2/UCF-HMDB-KINETICS", [{"top1": 12.0}])
+    found = describe_training(study, study.variants[0], (0,))
+    assert (found["steps"], found["top1"]) == (study.jobs[0].training.num_steps, 12)

@@ -37,9 +37,8 @@ def main(arguments: Sequence[str]) -> int:
     cfg = load_config_of(args)
     # Imported late: --help and wrong keys answer at once, and the processes that generate and
     # decode videos, which import this file again, stay small.
-    from videokd.study.jobs import make_study
-    from videokd.study.pool import LOG_NAME, run_jobs
-    from videokd.study.variants import read_variants
+    from videokd.study.study import make_study, read_variants
+    from videokd.study.work import LOG_NAME, run_jobs
 
     variants = read_variants(cfg, args.seeds, args.variants)
     console = make_console()

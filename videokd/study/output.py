@@ -7,9 +7,9 @@ from fvcore.common.config import CfgNode
 
 from videokd.pipeline.run import Run
 from videokd.study.analysis.analyse import write_analysis
-from videokd.study.jobs import Study
 from videokd.study.page import make_page
 from videokd.study.results import make_results
+from videokd.study.study import Study
 from videokd.utils.io import atomic_write_text, write_json
 
 logger = logging.getLogger(__name__)

@@ -3,24 +3,28 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from fvcore.common.config import CfgNode
 
 from videokd.config import default_config, named_node
 from videokd.config.keys import NAMED_SECTIONS
-from videokd.study.comparisons import compare_all
-from videokd.study.jobs import Study
-from videokd.study.outcomes import Outcomes, read_outcomes
+from videokd.engine.metrics_log import read_metrics
+from videokd.pipeline.training import Training
+from videokd.study.comparisons import Outcomes, compare_all, read_outcomes
 from videokd.study.significance import mean_and_std
-from videokd.study.training_log import describe_training
-from videokd.study.variants import Variant
+from videokd.study.study import Study, Variant
 from videokd.synthetic.generate import GENERATOR_VERSION
 from videokd.utils.class_names import TRAINING_NAME
 from videokd.utils.env import collect_environment
 from videokd.utils.errors import InputError
 from videokd.utils.io import read_json
+
+# Values that the log holds as shares of clips, 0 to 1.
+_SHARES = ("agreement", "teacher_top1")
 
 
 def make_results(
@@ -157,3 +161,44 @@ def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def describe_training(study: Study, variant: Variant, seeds: Sequence[int]) -> dict[str, Any]:
+    """Return means over seeds and datasets of the trainings that a variant shows.
+
+    Args:
+        study: The study.
+        variant: A variant of the study.
+        seeds: Seeds under which everything is trained; at least one.
+
+    Returns:
+        steps; top1, agreement and teacher_top1 in percent of clips, from the last log line with
+        each; feat, a mapping of term -> [first, last]. Values in no log are left out.
+    """
+    trainings: dict[Path, Training] = {}
+    for seed in seeds:
+        plan = study.runs[variant.name, seed].plan
+        trainings |= {
+            plan.path(training): training for training in study.row(variant, seed).values()
+        }
+    logs = [read_metrics(folder / "metrics.jsonl") for folder in trainings]
+    found: dict[str, Any] = {
+        "steps": float(np.mean([training.num_steps for training in trainings.values()]))
+    }
+    for name in ("top1", *_SHARES):
+        ends = [values[-1] for values in _series(logs, name)]
+        if ends:
+            found[name] = float(np.mean(ends)) * (100 if name in _SHARES else 1)
+    keys = dict.fromkeys(key for log in logs for line in log for key in line)
+    terms = [key for key in keys if key.startswith("feat_")]
+    found["feat"] = {}
+    for term in terms:
+        series = _series(logs, term)
+        first, last = (float(np.mean([values[i] for values in series])) for i in (0, -1))
+        found["feat"][term.removeprefix("feat_")] = [first, last]
+    return found
+
+
+def _series(logs: Sequence[list[dict[str, Any]]], name: str) -> list[list[float]]:
+    series = [[line[name] for line in log if name in line] for log in logs]
+    return [values for values in series if values]

@@ -1,27 +1,151 @@
-"""Execution of a study's jobs by one or several cooperating processes.
+"""Worker processes that run the jobs of a study.
 
 The processes communicate only through the folders of the trainings: a finished training has
 is_finished in ``training.json``, a running one is locked, a failed one has ``failure.json``. A lock
-ends with its process, so no job is lost or done twice.
+ends with its process, so no job is lost or done twice. Several calls of the command cooperate in
+the same way.
 """
 
 import logging
+import signal
+import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import torch
+from fvcore.common.config import CfgNode
+from rich.console import Console
+
+from videokd.engine.stop import EXIT_STOPPED, Stopped, StopRequest
 from videokd.pipeline.run import Run
 from videokd.pipeline.scoring import is_scored, score_training
 from videokd.pipeline.train import run_training
 from videokd.pipeline.training import Training
-from videokd.study.jobs import Job
+from videokd.study.study import Job, Study, Variant, make_study
+from videokd.utils.env import num_available_cores
 from videokd.utils.errors import InputError, RunError, VideoError
 from videokd.utils.io import read_json, write_json
 from videokd.utils.lock import lock_folder
+from videokd.utils.log import make_console, setup_logging
 
 logger = logging.getLogger(__name__)
+
+LOG_NAME = "study.log"
+
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
+
+
+def run_jobs(
+    cfg: CfgNode, study: Study, split: str, *, num_processes: int, stop: StopRequest
+) -> dict[Path, str]:
+    """Train and score all jobs of a study in worker processes.
+
+    The workers are spawned, so the calling script needs ``if __name__ == "__main__"``.
+
+    Args:
+        cfg: The study's config.
+        study: Study of that config.
+        split: "val" or "test", the split to score.
+        num_processes: Number of workers, each with the loader processes and threads of the config.
+        stop: Stop request; signals are forwarded to the workers.
+
+    Returns:
+        Folder of each failed training -> cause.
+
+    Raises:
+        Stopped: A signal arrived and the workers wrote checkpoints.
+        RunError: All workers ended early with an error code.
+    """
+    _check_cores(study, num_processes)
+    token = uuid.uuid4().hex
+    context = get_context("spawn")
+    workers: list[BaseProcess] = []
+    # A signal that arrives before a worker can handle it stays pending until then.
+    with _blocked_signals():
+        for number in range(num_processes):
+            arguments = (cfg, study.variants, split, token)
+            worker = context.Process(target=_work, args=arguments, name=f"worker-{number}")
+            worker.start()
+            workers.append(worker)
+    _wait(workers, stop)
+    codes = [worker.exitcode for worker in workers]
+    # A worker that exits with 0 has seen all jobs finished, even if other workers failed.
+    if stop.is_set or (0 not in codes and EXIT_STOPPED in codes):
+        raise Stopped
+    if 0 not in codes:
+        raise RunError(
+            f"all workers ended early, with codes {codes}; {cfg.OUTPUT_DIR}/{LOG_NAME} may hold "
+            "the cause; run the same command again to resume"
+        )
+    if any(codes):
+        logger.warning("workers ended with codes %s; the others did their work", codes)
+    failures = {job.folder: read_failure(job.folder, token) for job in study.jobs}
+    return {folder: cause for folder, cause in failures.items() if cause is not None}
+
+
+def _check_cores(study: Study, num_processes: int) -> None:
+    run = next(iter(study.runs.values()))
+    # This process has as many torch threads as each worker will have.
+    num_wanted = num_processes * (run.num_workers + torch.get_num_threads())
+    if num_wanted > num_available_cores():
+        logger.warning(
+            "%d threads and loader workers on %d cores: slow; lower --jobs, "
+            "DATA_LOADER.NUM_THREADS or NUM_WORKERS",
+            num_wanted,
+            num_available_cores(),
+        )
+
+
+def _wait(workers: list[BaseProcess], stop: StopRequest) -> None:
+    is_forwarded = False
+    try:
+        while any(worker.is_alive() for worker in workers):
+            for worker in workers:
+                worker.join(timeout=0.2)
+            if stop.is_set and not is_forwarded:
+                is_forwarded = True
+                for worker in workers:
+                    worker.terminate()
+    finally:
+        # After a second Ctrl-C or a defect, leave no worker behind.
+        for worker in workers:
+            if worker.is_alive():
+                worker.kill()
+
+
+def _work(cfg: CfgNode, variants: tuple[Variant, ...], split: str, token: str) -> None:
+    setup_logging(make_console(), Path(cfg.OUTPUT_DIR) / LOG_NAME)
+    parent = parent_process()
+
+    with StopRequest() as stop:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+        def check() -> None:
+            stop.raise_if_set()
+            if parent is not None and not parent.is_alive():
+                raise Stopped
+
+        try:
+            study = make_study(cfg, variants, Console(quiet=True, force_terminal=False), stop)
+            actions = (training_action(), scoring_action(split))
+            do_jobs(study.jobs, actions, token=token, check=check)
+        except Stopped:
+            sys.exit(EXIT_STOPPED)
+
+
+@contextmanager
+def _blocked_signals() -> Iterator[None]:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 @dataclass(frozen=True)
@@ -45,13 +169,6 @@ def scoring_action(split: str) -> Action:
         lambda run, training: score_training(run, training, split),
         lambda run, training: is_scored(run, training, split),
     )
-
-
-@contextmanager
-def lock_training(folder: Path) -> Iterator[bool]:
-    """Lock a training's folder while the body runs; yield False if another process holds it."""
-    with lock_folder(folder) as holder:
-        yield holder is None
 
 
 def read_failure(folder: Path, token: str) -> str | None:
@@ -120,9 +237,9 @@ def _run_until_done(
 
 def _try(job: Job, action: Action, token: str) -> str:
     """Do a job and return a line on the result; "" if another process has or had the job."""
-    with lock_training(job.folder) as is_mine:
+    with lock_folder(job.folder) as holder:
         # Another process may have finished the job between the check and the lock.
-        if not is_mine or action.is_done(job.run, job.training):
+        if holder is not None or action.is_done(job.run, job.training):
             return ""
         if read_failure(job.folder, token) is not None:
             return ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from videokd.pipeline.run import Run
 from videokd.study.analysis.embeddings import read_neighbours, read_similarity
-from videokd.study.analysis.rows import (
+from videokd.study.analysis.networks import (
     describe_fused_students,
     find_trainings,
     read_all_scores,
@@ -19,7 +19,7 @@ from videokd.study.analysis.scores import (
     read_class_changes,
     read_inheritance,
 )
-from videokd.study.section import Section
+from videokd.study.page import Section
 
 __all__ = ["Section", "write_analysis"]
 

@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 from videokd.pipeline.run import Run
 from videokd.study.analysis import figures
 from videokd.study.analysis.embedding_quality import knn_accuracy, linear_cka, tsne_points
-from videokd.study.analysis.features import EMBEDDING, PooledFeatures, extract_features
-from videokd.study.analysis.rows import (
+from videokd.study.analysis.networks import (
+    EMBEDDING,
     STUDENT_KEYS,
     TITLES,
+    PooledFeatures,
     describe_fused_students,
+    extract_features,
     find_trainings,
 )
-from videokd.study.section import Section, count_seeds, format_seeds, markdown_table
+from videokd.study.page import Section, count_seeds, format_seeds, markdown_table
 
 _NUM_NEIGHBOURS = 5
 _PERPLEXITY = 30.0

@@ -13,14 +13,14 @@ from videokd.study.analysis.calibration import (
     negative_log_likelihood,
     reliability,
 )
+from videokd.study.analysis.networks import STUDENT_KEYS, TITLES, Scores
 from videokd.study.analysis.predictions import (
     ClassChange,
     class_changes,
     inherited_errors,
     top1_agreement,
 )
-from videokd.study.analysis.rows import STUDENT_KEYS, TITLES, Scores
-from videokd.study.section import Section, count_seeds, format_seeds, markdown_table
+from videokd.study.page import Section, count_seeds, format_seeds, markdown_table
 
 # Maximum number of classes in a table and picture; the largest gains and losses are kept.
 _MAX_CLASSES = 30

@@ -7,7 +7,7 @@ import torch
 from videokd.data.test_views import ViewDataset
 from videokd.distill.tasks import to_float
 from videokd.pipeline.plan import ExperimentPlan
-from videokd.study.analysis.features import extract_features
+from videokd.study.analysis.networks import extract_features
 from videokd.utils.errors import InputError
 
 
@@ -56,7 +56,7 @@ def test_what_was_extracted_is_kept_for_the_unit_and_the_part(run, monkeypatch):
     assert loaded == ["experts/UCF", "experts/KINETICS"]
 
 
-def test_a_unit_that_is_not_trained_names_the_stage_to_run(make_run):
+def test_a_training_that_is_not_finished_names_the_stage_to_run(make_run):
     run = make_run("BASELINES", "[]", datasets=("UCF",), is_dry=False)
     with pytest.raises(InputError, match="joint is not trained yet; run --stage joint first"):
         extract_features(run, run.plan.find("joint"), "UCF", "test")
