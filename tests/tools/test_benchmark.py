@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import distill, figures, models, timing, workloads
+from benchmarks import distill, figures, models, workloads
 from benchmarks.figures import Figure, median_interval, to_rows
 from benchmarks.workloads import ModelCase
 
@@ -53,10 +53,10 @@ def test_the_interval_holds_the_median_as_often_as_it_says(num_samples):
 def test_alternatives_take_turns_and_the_order_turns_around():
     calls = []
     works = {name: lambda name=name: calls.append(name) for name in "ab"}
-    times = timing.time_interleaved(works, device=CPU, num_rounds=3)
+    times = figures.time_interleaved(works, device=CPU, num_rounds=3)
     assert "".join(calls) == "aaabbb" + "ab" + "ba" + "ab"
     assert {name: len(samples) for name, samples in times.items()} == {"a": 3, "b": 3}
-    assert timing.paired_ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
+    assert figures.paired_ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
 
 
 def test_a_winner_must_beat_the_reference_with_its_whole_interval():

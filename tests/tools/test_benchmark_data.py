@@ -9,8 +9,7 @@ from benchmarks import (
     data_views,
     data_workers,
 )
-from benchmarks.data_cases import make_clip_reader, make_index
-from benchmarks.data_counting import count_decoding
+from benchmarks.data_cases import count_decoding, make_clip_reader, make_index
 
 from videokd.data import dataset, decode
 from videokd.utils.errors import RunError

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from benchmarks.engine_start import benchmark_start
+from benchmarks.engine import benchmark_start
 from benchmarks.engine_step import benchmark_step
 from benchmarks.workloads import ModelCase
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.data_counting import check_sample, count_decoding
-from benchmarks.figures import Figure
-from benchmarks.timing import paired_ratios, time_interleaved
+from benchmarks.data_cases import check_sample, count_decoding
+from benchmarks.figures import Figure, paired_ratios, time_interleaved
 from videokd.data.augment import AugmentSpec
 from videokd.data.batch import ClipRequest
 from videokd.data.clip_spec import ClipSpec

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.data_cases import make_clip_reader, make_index
-from benchmarks.data_counting import count_decoding
+from benchmarks.data_cases import count_decoding, make_clip_reader, make_index
 from benchmarks.data_rivals import (
     has_decord,
     make_bare_reader,
@@ -13,8 +12,7 @@ from benchmarks.data_rivals import (
     make_pytorchvideo_reader,
 )
 from benchmarks.data_videos import BenchmarkVideo
-from benchmarks.figures import Figure
-from benchmarks.timing import paired_ratios, time_interleaved
+from benchmarks.figures import Figure, paired_ratios, time_interleaved
 
 # Rival -> required speed of videokd relative to it, and the goal.
 _PROMISES: dict[str, tuple[float | None, float | None]] = {

@@ -3,11 +3,9 @@
 import torch
 from torch import Tensor
 
-from benchmarks.data_cases import CLIP, make_index
-from benchmarks.data_counting import check_sample, count_decoding
+from benchmarks.data_cases import CLIP, check_sample, count_decoding, make_index
 from benchmarks.data_videos import BenchmarkVideo
-from benchmarks.figures import Figure
-from benchmarks.timing import paired_ratios, time_interleaved
+from benchmarks.figures import Figure, paired_ratios, time_interleaved
 from videokd.data.augment import Augmentation, apply_augmentation, uniform_crop_boxes
 from videokd.data.dataset import open_record
 from videokd.data.sampling import clip_frame_indices, uniform_clip_starts

@@ -8,11 +8,9 @@ from multiprocessing import active_children, get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from benchmarks.data_cases import make_clip_reader, make_dataset, make_index
-from benchmarks.data_counting import check_sample
+from benchmarks.data_cases import check_sample, make_clip_reader, make_dataset, make_index
 from benchmarks.data_videos import BenchmarkVideo
-from benchmarks.figures import Figure
-from benchmarks.timing import paired_ratios
+from benchmarks.figures import Figure, paired_ratios
 from videokd.data.batch import ClipBatch, ClipRequest, ClipSample, collate
 from videokd.data.batch_plan import BatchPlan, PlanSampler
 from videokd.data.loader import LoadableDataset, LoadingOptions, iterate_batches

@@ -6,8 +6,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from benchmarks.figures import Figure
-from benchmarks.timing import paired_ratios, time_interleaved
+from benchmarks.figures import Figure, paired_ratios, time_interleaved
 from benchmarks.workloads import (
     CPU_CASES,
     CUDA_CASES,

@@ -11,8 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from benchmarks.figures import Figure
-from benchmarks.timing import paired_ratios
+from benchmarks.figures import Figure, paired_ratios
 from benchmarks.workloads import CPU_CASES, ModelCase
 from videokd.config import default_config, load_config
 from videokd.data.batch import ClipBatch

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.figures import Figure
-from benchmarks.timing import paired_ratios
+from benchmarks.figures import Figure, paired_ratios
 from benchmarks.workloads import CPU_CASES, ModelCase
 from videokd.data.batch import ClipBatch
 from videokd.distill.tasks import ClassificationTask, to_float

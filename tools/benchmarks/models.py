@@ -7,8 +7,7 @@ from itertools import product
 
 import torch
 
-from benchmarks.figures import Figure
-from benchmarks.timing import paired_ratios, time_interleaved
+from benchmarks.figures import Figure, paired_ratios, time_interleaved
 from benchmarks.workloads import (
     ModelCase,
     cases_of_families,
