@@ -9,6 +9,7 @@ from videokd.distill.tasks import to_float
 from videokd.pipeline import step_cost
 from videokd.pipeline.dry_run import show_dry_run
 from videokd.pipeline.step_cost import StepCost, advise, make_batch, measure_step
+from videokd.pipeline.step_counters import FlopCounter, KeptBytes
 from videokd.pipeline.train import run_training
 from videokd.utils.errors import RunError
 
@@ -44,7 +45,7 @@ def test_the_frozen_share_of_a_student_is_its_teachers_forward(make_run):
     with FlopCounterMode(display=False) as counter:
         task.teacher(clips)
     cost = _measure(run, "students/UCF")
-    # Beside the features, the teacher's head is asked.
+    # The cost includes the teacher's head.
     assert counter.get_total_flops() < cost.frozen_flops < 1.02 * counter.get_total_flops()
     assert 0.0 < cost.frozen_share < 1.0
 
@@ -56,7 +57,7 @@ def test_adamw_keeps_three_numbers_beside_each_weight(make_run):
     assert _measure(run, "experts/UCF").trained_bytes == 4 * 4 * num_weights
 
 
-def test_what_a_forward_keeps_is_counted_once_and_without_weights():
+def test_tensors_kept_by_a_forward_are_counted_once_and_without_weights():
     class Task(nn.Module):
         def __init__(self):
             super().__init__()
@@ -68,18 +69,18 @@ def test_what_a_forward_keeps_is_counted_once_and_without_weights():
             return (y.square() + y.cos()).sum()
 
     task = Task()
-    kept = step_cost._KeptBytes(task)
+    kept = KeptBytes(task)
     with kept.watch():
         task(torch.randn(3, 5, requires_grad=True))
     assert kept.num_bytes == 4 * (3 * 5 + 3 * 7)
     assert kept.num_cast_bytes == 0
-    kept = step_cost._KeptBytes(task)
+    kept = KeptBytes(task)
     with torch.autocast("cpu", torch.bfloat16), kept.watch():
         task(torch.randn(3, 5, requires_grad=True))
     assert kept.num_cast_bytes == 2 * 5 * 7
 
 
-def test_memory_grows_with_the_batch_and_says_what_fits():
+def test_memory_grows_with_the_batch_and_limits_the_largest_batch():
     cost = StepCost(
         seconds=1.0,
         num_clips=2,
@@ -102,7 +103,7 @@ def test_every_shape_that_the_models_take_is_in_the_batch(make_run):
     assert set(others) == {(2, 3, 4, 32, 32), (2, 3, 2, 32, 32)}
 
 
-def test_a_dry_run_refuses_what_does_not_fit_and_says_what_would(make_run, monkeypatch):
+def test_a_dry_run_refuses_trainings_beyond_the_memory(make_run, monkeypatch):
     monkeypatch.setattr("videokd.pipeline.dry_run.device_memory_bytes", lambda device: 2**20)
     with pytest.raises(
         RunError, match=r"^experts/UCF, .* would not fit .*lower the size of the networks"
@@ -122,7 +123,7 @@ def test_a_dry_run_names_the_training_whose_first_step_fails(make_run, monkeypat
 def test_the_attention_of_a_cpu_is_counted():
     # (B, heads, L, D): two products of 2 L L D each, forward; five of them backward.
     q, k, v = (torch.randn(2, 3, 5, 8, requires_grad=True) for _ in range(3))
-    counter = step_cost._FlopCounter()
+    counter = FlopCounter()
     with counter:
         attention = torch.nn.functional.scaled_dot_product_attention(q, k, v)
     assert counter.total == 2 * 3 * 2 * (2 * 5 * 5 * 8)
@@ -134,7 +135,7 @@ def test_the_attention_of_a_cpu_is_counted():
 def test_the_backward_of_a_depthwise_convolution_costs_twice_its_forward():
     # 6 channels of 4 x 5 x 5 positions, 27 products each.
     conv = nn.Conv3d(6, 6, 3, padding=1, groups=6, bias=False)
-    counter = step_cost._FlopCounter()
+    counter = FlopCounter()
     with counter:
         result = conv(torch.randn(1, 6, 4, 5, 5, requires_grad=True))
     forward = 2 * 6 * (4 * 5 * 5) * 27
@@ -146,7 +147,7 @@ def test_the_backward_of_a_depthwise_convolution_costs_twice_its_forward():
 
 @pytest.fixture
 def train_beyond_memory(make_run, monkeypatch):
-    """``train_beyond_memory(largest)``: with more than ``largest`` clips at once it is too much."""
+    """``train_beyond_memory(largest)``: more than ``largest`` clips at once exceed the memory."""
 
     def train(largest, *overrides):
         run = make_run("SOLVER.MAX_EPOCH", 1, *overrides, is_dry=False, datasets=["UCF"])
@@ -165,7 +166,7 @@ def train_beyond_memory(make_run, monkeypatch):
     return train
 
 
-def test_a_step_beyond_the_memory_says_what_to_lower_and_where_it_goes(
+def test_a_step_beyond_the_memory_names_the_keys_to_lower_and_prints_its_memory(
     train_beyond_memory, capsys, caplog, monkeypatch
 ):
     monkeypatch.setattr(step_cost, "device_memory_bytes", lambda device: 2**30)
@@ -181,13 +182,13 @@ def test_a_step_beyond_the_memory_says_what_to_lower_and_where_it_goes(
     assert "experts/UCF: CUDA out of memory. Tried to allocate 2 GiB." in caplog.text
 
 
-def test_the_advice_is_the_number_that_the_estimate_says(train_beyond_memory, monkeypatch):
+def test_the_advice_is_the_estimated_number_of_clips(train_beyond_memory, monkeypatch):
     monkeypatch.setattr(StepCost, "largest_batch", lambda cost, memory: 5)
     with pytest.raises(RunError, match="lower TRAIN.BATCH_SIZE to 5 or less"):
         train_beyond_memory(4)
 
 
-def test_a_memory_that_others_hold_is_said_to_be_too_small_for_two_clips(train_beyond_memory):
+def test_two_clips_are_named_if_not_even_they_fit(train_beyond_memory):
     with pytest.raises(RunError, match="with 8 clips, and so it is with two: lower the size"):
         train_beyond_memory(1)
 
@@ -197,5 +198,5 @@ def test_the_advice_helps(train_beyond_memory):
     assert (run.folder / "experts" / "UCF" / "model.safetensors").exists()
 
 
-def test_where_the_weights_are_too_much_fewer_clips_do_not_help():
+def test_weights_beyond_the_memory_need_smaller_networks():
     assert advise(1).startswith("lower the size of the networks, or the size of their clips; ")

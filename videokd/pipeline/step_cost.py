@@ -2,28 +2,19 @@
 
 import gc
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import (
-    conv_flop_count,
-    flop_registry,
-    sdpa_backward_flop_count,
-    sdpa_flop_count,
-)
+from torch import Tensor
 
 from videokd.data.augment import Augmentation
 from videokd.data.batch import ClipBatch, ClipSample, collate
 from videokd.data.clip_spec import ClipSpec
-from videokd.models.frozen import Frozen
+from videokd.pipeline.step_counters import FlopCounter, KeptBytes, all_tensors
 from videokd.pipeline.training import Training
 from videokd.utils.env import device_memory_bytes
 from videokd.utils.errors import RunError
@@ -97,7 +88,7 @@ def measure_step(
         torch.manual_seed(0)
         task = training.build_task(training.build_model()).to(device).train()
         batch = make_batch(training, num_classes).to(device)
-        counter, kept = _FlopCounter(), _KeptBytes(task)
+        counter, kept = FlopCounter(), KeptBytes(task)
         start = time.perf_counter()
         with counter:
             with kept.watch():
@@ -109,7 +100,7 @@ def measure_step(
         seconds = time.perf_counter() - start
     trained = [p for p in task.parameters() if p.requires_grad]
     # ``parameters()`` does not list frozen weights, see ``Frozen``.
-    every = _all_tensors(task)
+    every = all_tensors(task)
     num_trained = sum(p.numel() * p.element_size() for p in trained)
     return StepCost(
         seconds=seconds,
@@ -154,7 +145,7 @@ def make_batch(training: Training, num_classes: Mapping[str, int]) -> ClipBatch:
 
 
 def count_clips_at_once(cfg: CfgNode) -> int:
-    """Return the number of clips in one forward: the largest part of a step."""
+    """Return the number of clips in one forward: see TRAIN.ACCUMULATE."""
     return int(-(-cfg.TRAIN.BATCH_SIZE // cfg.TRAIN.ACCUMULATE))
 
 
@@ -228,85 +219,3 @@ def _memory_table(cost: StepCost, num_clips: int, title: str) -> Table:
 def _random_clip(spec: ClipSpec) -> Tensor:
     size = (3, spec.num_frames, spec.crop_size, spec.crop_size)
     return torch.randint(256, size, dtype=torch.uint8)
-
-
-class _FlopCounter(TorchDispatchMode):
-    """Counter of a step's operations, and of those in forwards without gradient.
-
-    torch's FlopCounterMode assigns operations to modules of one module tree, which does not contain
-    the frozen networks.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-        self.frozen = 0
-        self.is_forward = True
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        flops = _count_flops(func._overloadpacket, args, kwargs, result)
-        if flops:
-            self.total += flops
-            if self.is_forward and not torch.is_grad_enabled():
-                self.frozen += flops
-        return result
-
-
-def _count_flops(op: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> int:
-    # torch's table lacks the attention kernels of the CPU.
-    if op is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:
-        return int(sdpa_flop_count(*(tensor.shape for tensor in args[:3])))
-    if op is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward:
-        return int(sdpa_backward_flop_count(*(tensor.shape for tensor in args[:4])))
-    if op is torch.ops.aten.convolution_backward:
-        # torch's table counts the backward of grouped convolutions as if they were ungrouped. Each
-        # of the two gradients costs as much as the forward.
-        forward = conv_flop_count(args[1].shape, args[2].shape, args[0].shape, args[7])
-        return int(forward) * sum(args[10][:2])
-    count = flop_registry.get(op)
-    return 0 if count is None else int(count(*args, **kwargs, out_val=result))
-
-
-class _KeptBytes:
-    """Counter of the bytes that a forward keeps for the backward, without weights and buffers."""
-
-    def __init__(self, task: nn.Module) -> None:
-        every = _all_tensors(task)
-        self._seen = {tensor.untyped_storage().data_ptr() for tensor in every}
-        # Under autocast the backward needs cast copies of the weights, whatever the batch size.
-        self._weight_shapes = {tuple(tensor.shape) for tensor in every if tensor.ndim > 1}
-        # The storages are kept alive so that no address is reused.
-        self._storages: list[Any] = []
-        self.num_bytes = 0
-        self.num_cast_bytes = 0
-
-    @contextmanager
-    def watch(self) -> Iterator[None]:
-        with torch.autograd.graph.saved_tensors_hooks(self._count, lambda tensor: tensor):
-            yield
-        self._storages.clear()
-
-    def _count(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
-            self._storages.append(storage)
-            shape = tuple(tensor.shape)
-            if shape in self._weight_shapes or shape[::-1] in self._weight_shapes:
-                self.num_cast_bytes += storage.nbytes()
-            else:
-                self.num_bytes += storage.nbytes()
-        return tensor
-
-
-def _all_tensors(module: nn.Module) -> list[Tensor]:
-    """List parameters and buffers without duplicates, including hidden frozen networks."""
-    found = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
-    for part in module.modules():
-        if isinstance(part, Frozen):
-            found |= {id(tensor): tensor for tensor in _all_tensors(part.module)}
-    return list(found.values())
