@@ -22,7 +22,8 @@ def read_training_file(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any
 
     Returns:
         inputs, is_finished, seconds and calls (see ``provenance``). A training that has begun also
-        has class_names; a finished one num_steps, num_parameters and the entry of ``save_best``.
+        has class_names; a finished one num_steps, num_parameters and, if earlier weights
+        did better in validation, best.
 
     Raises:
         InputError: The folder holds a training from other inputs.

@@ -1,4 +1,4 @@
-"""End of a training: measured batch norms (SOLVER.PRECISE_BN_BATCHES) and the best weights."""
+"""Batches of a training, its measured batch norms, and its final and best weights."""
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -6,16 +6,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from videokd.data.batch import ClipBatch
+from videokd.data.build import build_train_loader
 from videokd.distill.tasks import to_float
 from videokd.engine.checkpoint import find_damage, load_weights, save_weights
 from videokd.engine.disk import naming_failures
-from videokd.engine.distributed import ONE_RANK, Ranks
 from videokd.engine.metrics_log import find_best, read_metrics
 from videokd.engine.precise_norms import recompute_statistics
+from videokd.pipeline.run import Run
+from videokd.pipeline.training import Training
 from videokd.utils.class_names import ClassNames
 
 logger = logging.getLogger(__name__)
@@ -23,90 +24,102 @@ logger = logging.getLogger(__name__)
 _BEST_NAME = "best.safetensors"
 
 
-def measure_norms(
-    model: nn.Module,
-    make_loader: Callable[[int], Generator[ClipBatch, None, None]],
-    device: torch.device,
-    name: str,
-    raise_if_stopped: Callable[[], None],
-    ranks: Ranks = ONE_RANK,
-) -> None:
-    """Recompute the batch norm statistics of a model over all batches of a loader.
+def make_loader(
+    run: Run, training: Training, num_steps: int
+) -> Callable[[int], Generator[ClipBatch, None, None]]:
+    """Return a function from a step of a training to the batches from that step on.
+
+    Args:
+        run: The run.
+        training: A training of the run's plan.
+        num_steps: Number of steps to load.
+    """
+    return build_train_loader(
+        run.cfg,
+        [run.datasets[name] for name in training.trained_on],
+        clips=training.task_clips or training.clips,
+        num_steps=num_steps,
+        workers=run.loader_workers,
+    )
+
+
+def measure_norms(run: Run, training: Training, model: nn.Module) -> None:
+    """Recompute the batch norm statistics of a model over SOLVER.PRECISE_BN_BATCHES batches.
 
     Clips are augmented as in training, without mixup. They are always the first clips of the
     training, so an interrupted training ends with the same statistics as an uninterrupted one.
+    Each rank loads its share of every batch. With 0 batches nothing is changed.
 
     Args:
-        model: The model, on ``device``.
-        make_loader: Function from the first step to the batches from that step on.
-        device: Device of the model.
-        name: Name for the log.
-        raise_if_stopped: Called before every batch; raises ``Stopped`` on all ranks or on none.
-        ranks: Ranks that each load a part of every batch.
+        run: The run.
+        training: The training whose clips are used.
+        model: The model, on the run's device.
 
     Raises:
         Stopped: A signal arrived.
     """
-    with closing(make_loader(0)) as batches:
-        parts = (
-            ranks.share_step(batch) for batch in _checking_for_stops(raise_if_stopped, batches)
-        )
-        on_device = (part.batch.to(device) for part in parts if part.is_usable)
+    num_batches = run.cfg.SOLVER.PRECISE_BN_BATCHES
+    if not num_batches:
+        return
+    with closing(make_loader(run, training, num_batches)(0)) as batches:
+        shares = (run.ranks.share_step(batch) for batch in _checking_for_stops(run, batches))
+        on_device = (share.batch.to(run.device) for share in shares if share.is_usable)
         clips = (to_float(batch.clips) for batch in on_device)
-        num_norms = recompute_statistics(model, clips, ranks)
-    logger.debug("%s: measured %d batch norms", name, num_norms)
+        num_norms = recompute_statistics(model, clips, run.ranks)
+    logger.debug("%s: measured %d batch norms", training.folder, num_norms)
 
 
-def save_best(
-    folder: Path,
-    model: nn.Module,
-    num_steps: int,
-    measure: Callable[[nn.Module], None],
-    *,
-    class_names: ClassNames,
-    ranks: Ranks = ONE_RANK,
+def save_final_weights(
+    run: Run, training: Training, model: nn.Module, class_names: ClassNames
 ) -> dict[str, Any]:
-    """Write ``best.safetensors``, the weights of the best validation, unless they are the last.
+    """Write ``model.safetensors``, and ``best.safetensors`` unless the last weights are the best.
+
+    All ranks must call this function; the first chooses and writes.
 
     Args:
-        folder: Folder of a finished training, with ``model.safetensors`` and the checkpoints.
+        run: The run.
+        training: The training, with all its steps done and its checkpoints in place.
         model: The trained model; its weights are the same again on return.
-        num_steps: Number of steps of the training.
-        measure: Function that recomputes batch norms as before validation, see
-            ``SOLVER.PRECISE_BN_BATCHES``.
         class_names: Class names of the model's classifiers, stored with the weights.
-        ranks: All ranks must call this function; the first chooses and writes.
 
     Returns:
         The entry ``best`` of ``training.json`` with ``step`` and ``val_top1`` (percent, mean over
         the datasets). Empty if the last weights are the best or no weights were validated.
 
     Raises:
-        RunError: The file cannot be written.
+        RunError: A file cannot be written.
         Stopped: A signal arrived.
     """
+    folder = run.plan.path(training)
+    if run.ranks.is_first:
+        _save(folder / "model.safetensors", model, class_names)
+    run.ranks.wait()
     # The first rank decides for all: other ranks may still see an older state of a file just
     # written.
-    best = ranks.broadcast(_choose(folder, num_steps) if ranks.is_first else None)
+    best = run.ranks.broadcast(_choose(folder, training.num_steps) if run.ranks.is_first else None)
     if best is None:
         return {}
     step, score = best
     checkpoint = folder / "checkpoints" / f"step-{step}"
     average = checkpoint / "average.safetensors"
     load_weights(model, average if average.exists() else checkpoint / "model.safetensors")
-    measure(model)
-    if ranks.is_first:
-        with naming_failures(folder / _BEST_NAME):
-            save_weights(folder / _BEST_NAME, model.state_dict(), class_names)
+    measure_norms(run, training, model)
+    if run.ranks.is_first:
+        _save(folder / _BEST_NAME, model, class_names)
     load_weights(model, folder / "model.safetensors")
+    run.ranks.wait()  # all ranks have read the checkpoint
     return {"best": {"step": step, "val_top1": score}}
 
 
-def _checking_for_stops(
-    raise_if_stopped: Callable[[], None], batches: Iterable[ClipBatch]
-) -> Iterator[ClipBatch]:
+def _save(path: Path, model: nn.Module, class_names: ClassNames) -> None:
+    with naming_failures(path):
+        save_weights(path, model.state_dict(), class_names)
+
+
+def _checking_for_stops(run: Run, batches: Iterable[ClipBatch]) -> Iterator[ClipBatch]:
+    """Yield batches; raise Stopped on all ranks before the next one after a signal to any rank."""
     for batch in batches:
-        raise_if_stopped()
+        run.raise_if_stopped()
         yield batch
 
 

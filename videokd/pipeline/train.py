@@ -3,7 +3,7 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,9 +13,7 @@ import torch
 from torch import nn
 
 from videokd.data.batch import ClipBatch
-from videokd.data.build import build_train_loader
 from videokd.engine.averaging import WeightAverage
-from videokd.engine.checkpoint import save_weights
 from videokd.engine.disk import naming_failures
 from videokd.engine.distributed import explain_lost_ranks
 from videokd.engine.optim import build_optimizer
@@ -30,13 +28,12 @@ from videokd.models.classifier import trains_in_fp16
 from videokd.models.frozen import Frozen
 from videokd.models.layer_decay import layer_lr_scales
 from videokd.pipeline.dry_run import make_fusion_table
-from videokd.pipeline.finishing import measure_norms, save_best
+from videokd.pipeline.finishing import make_loader, measure_norms, save_final_weights
 from videokd.pipeline.progress import progress_bar
 from videokd.pipeline.run import Run, config_differences
 from videokd.pipeline.scoring import validate_training
 from videokd.pipeline.step_cost import explain_out_of_memory
 from videokd.pipeline.training import Training
-from videokd.utils.class_names import ClassNames
 from videokd.utils.env import (
     collect_environment,
     command_line,
@@ -97,8 +94,8 @@ def _run_training(run: Run, training: Training, record: dict[str, Any]) -> None:
             _train_learner(run, training, learner, result)
         with explain_lost_ranks(run.ranks):
             if training.num_steps:  # a ready-made training keeps the loaded statistics
-                _measure_norms(run, training, result)
-            best = _save_weights(run, training, result, record["class_names"])
+                measure_norms(run, training, result)
+            best = save_final_weights(run, training, result, record["class_names"])
     except BaseException:
         record["seconds"] += time.monotonic() - start
         _end_call(call, run, time.monotonic() - start)
@@ -151,27 +148,6 @@ def _end_call(call: dict[str, Any], run: Run, seconds: float) -> None:
     call["peak_memory_gib"] = peak_memory_gib(run.device)
 
 
-def _save_weights(
-    run: Run, training: Training, result: nn.Module, class_names: ClassNames
-) -> dict[str, Any]:
-    """Write the last and the best weights; return the entry of the best for ``training.json``."""
-    path = run.plan.path(training) / "model.safetensors"
-    if run.ranks.is_first:
-        with naming_failures(path):
-            save_weights(path, result.state_dict(), class_names)
-    run.ranks.wait()
-    best = save_best(
-        path.parent,
-        result,
-        training.num_steps,
-        lambda model: _measure_norms(run, training, model),
-        class_names=class_names,
-        ranks=run.ranks,
-    )
-    run.ranks.wait()  # all ranks have read the checkpoint
-    return best
-
-
 def _delete_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
@@ -202,10 +178,10 @@ def _make_learner(run: Run, training: Training, model: nn.Module) -> Learner:
 def _train_learner(run: Run, training: Training, learner: Learner, result: nn.Module) -> None:
     with explain_lost_ranks(run.ranks), run.ranks.watched(), ExitStack() as stack:
         bar = stack.enter_context(progress_bar(run.console, training.folder, training.num_steps))
-        make_loader = _make_loader(run, training)
+        load_from = make_loader(run, training, training.num_steps)
 
         def start_loader(step: int) -> Iterator[ClipBatch]:
-            return stack.enter_context(closing(make_loader(step)))
+            return stack.enter_context(closing(load_from(step)))
 
         train(
             learner,
@@ -222,27 +198,8 @@ def _train_learner(run: Run, training: Training, learner: Learner, result: nn.Mo
 def _validate_measured(run: Run, training: Training, model: nn.Module) -> dict[str, float]:
     # The measured statistics are used for validation only; training continues with its own.
     with statistics_kept(model):
-        _measure_norms(run, training, model)
+        measure_norms(run, training, model)
         return validate_training(run, training, model)
-
-
-def _measure_norms(run: Run, training: Training, model: nn.Module) -> None:
-    if num_batches := run.cfg.SOLVER.PRECISE_BN_BATCHES:
-        make_loader = _make_loader(run, training, num_batches)
-        stopping = run.raise_if_stopped
-        measure_norms(model, make_loader, run.device, training.folder, stopping, run.ranks)
-
-
-def _make_loader(
-    run: Run, training: Training, num_steps: int = 0
-) -> Callable[[int], Generator[ClipBatch, None, None]]:
-    return build_train_loader(
-        run.cfg,
-        [run.datasets[name] for name in training.trained_on],
-        clips=training.task_clips or training.clips,
-        num_steps=num_steps or training.num_steps,
-        workers=run.loader_workers,
-    )
 
 
 def _make_watch(run: Run, training: Training, task: nn.Module) -> Watch:
