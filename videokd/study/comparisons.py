@@ -17,7 +17,7 @@ from videokd.study.significance import (
     Pairs,
     holm,
     mcnemar,
-    paired_bootstrap_mean,
+    paired_bootstrap,
     paired_permutation_test,
 )
 from videokd.study.study import Study, Variant
@@ -186,11 +186,11 @@ def _measure(
     seeds: Sequence[int],
     data: Sequence[tuple[Pairs, NDArray[Any]]],
 ) -> Comparison:
-    over_videos = paired_bootstrap_mean(data, seed=_SEED)
+    over_videos = paired_bootstrap(data, seed=_SEED)
     over_seeds = None
     num_pairs = len(data[0][0])
     if num_pairs > 1:
-        over_seeds = paired_bootstrap_mean(data, resample_seeds=True, seed=_SEED)
+        over_seeds = paired_bootstrap(data, resample_seeds=True, seed=_SEED)
     # The p values pool the videos of all datasets.
     pooled = [
         (
@@ -212,7 +212,7 @@ def _measure(
         high=over_videos.high,
         low_seeds=None if over_seeds is None else over_seeds.low,
         high_seeds=None if over_seeds is None else over_seeds.high,
-        mcnemar_p=mcnemar(pooled).p_value,
+        mcnemar_p=mcnemar(pooled),
         permutation_p=p_value,
         holm_p=p_value,
     )

@@ -15,35 +15,25 @@ from numpy.typing import NDArray
 
 Pairs = Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
 
+_NUM_RESAMPLES = 10_000
+_LEVEL = 0.95
 # Number of random numbers held at once: 32 MiB of int64.
 _MAX_DRAWN = 2**22
 
 
 @dataclass(frozen=True)
-class McNemar:
-    """Result of ``mcnemar``."""
-
-    num_only_a_right: int
-    num_only_b_right: int
-    p_value: float
-    """Two-sided."""
-
-
-@dataclass(frozen=True)
 class Interval:
-    """Mean difference and its interval, in percentage points."""
+    """Mean difference and its 95 % interval, in percentage points."""
 
     mean: float
     low: float
     high: float
-    level: float
-    """Share of resamples between ``low`` and ``high``."""
 
 
-def mcnemar(pairs: Pairs) -> McNemar:
-    """Compute McNemar's test of a and b being right equally often.
+def mcnemar(pairs: Pairs) -> float:
+    """Compute the two-sided p value of McNemar's test of a and b being right equally often.
 
-    The test is exact: two-sided binomial with probability 1/2 over the videos that only one model
+    The test is exact: binomial with probability 1/2 over the videos that only one model
     gets right, for any number of videos. The counts of all seeds are added, which treats a video
     under two seeds as two independent videos. With several seeds the p value is therefore too
     small; report ``paired_permutation_test`` instead.
@@ -55,25 +45,21 @@ def mcnemar(pairs: Pairs) -> McNemar:
 
     difference = _differences(pairs)
     num_a, num_b = int((difference > 0).sum()), int((difference < 0).sum())
-    p_value = float(binomtest(num_a, num_a + num_b).pvalue) if num_a + num_b else 1.0
-    return McNemar(num_a, num_b, p_value)
+    return float(binomtest(num_a, num_a + num_b).pvalue) if num_a + num_b else 1.0
 
 
-def paired_permutation_test(
-    pairs: Pairs, groups: NDArray[Any] | None = None, *, num_resamples: int = 10_000, seed: int
-) -> float:
+def paired_permutation_test(pairs: Pairs, groups: NDArray[Any], *, seed: int) -> float:
     """Compute the two-sided p value of the mean difference by exchanging a and b.
 
     Null hypothesis: for the given networks, the labels a and b can be exchanged in each video (or
     group). All seeds of a video are exchanged together, so more seeds do not count as more videos.
-    With one seed and no groups the test equals ``mcnemar``. Like that test, it says nothing about
+    Up to 10,000 exchanges are all counted; beyond that, as many are drawn at random. With one seed
+    and groups of one video the test equals ``mcnemar``. Like that test, it says nothing about
     networks trained from other seeds.
 
     Args:
         pairs: See the module.
-        groups: (N,) of any sortable type; None puts every video in its own group.
-        num_resamples: Number of random exchanges; if there are no more exchanges than this, all of
-            them are counted.
+        groups: (N,) of any sortable type.
         seed: Seed of the exchanges.
 
     Raises:
@@ -93,7 +79,7 @@ def paired_permutation_test(
         lambda exchanged, axis: exchanged.sum(axis=axis),
         permutation_type="samples",
         vectorized=True,
-        n_resamples=num_resamples,
+        n_resamples=_NUM_RESAMPLES,
         batch=max(1, _MAX_DRAWN // len(totals)),
         random_state=np.random.default_rng(seed),
     )
@@ -101,15 +87,13 @@ def paired_permutation_test(
 
 
 def paired_bootstrap(
-    pairs: Pairs,
-    groups: NDArray[Any] | None = None,
+    datasets: Sequence[tuple[Pairs, NDArray[Any]]],
     *,
     resample_seeds: bool = False,
-    num_resamples: int = 10_000,
-    level: float = 0.95,
+    num_resamples: int = _NUM_RESAMPLES,
     seed: int,
 ) -> Interval:
-    """Compute the mean difference over seeds and videos with its percentile interval.
+    """Compute the mean difference over seeds, videos and datasets with its percentile interval.
 
     Each resample draws as many videos (or groups) as there are, with replacement, the same ones for
     all seeds. The interval covers the choice of test videos for the given networks only. With
@@ -118,50 +102,20 @@ def paired_bootstrap(
     their variance is underestimated by the factor (S - 1) / S, so the interval is too narrow for
     few seeds.
 
+    Every dataset has the same weight, independent of its number of videos. Videos are drawn in each
+    dataset independently. Seeds are drawn for all datasets together, because the networks of one
+    seed share a teacher.
+
     Args:
-        pairs: See the module.
-        groups: (N,) of any sortable type; None puts every video in its own group.
+        datasets: (pairs, groups) of each dataset, with the same seeds in the same order; groups are
+            (N,) of any sortable type.
         resample_seeds: Whether to draw seeds too.
         num_resamples: > 0.
-        level: In (0, 1).
         seed: Seed of the draws.
 
     Raises:
-        ValueError: No pair, arrays that do not match, or ``resample_seeds`` with a single seed.
-    """
-    return paired_bootstrap_mean(
-        [(pairs, groups)],
-        resample_seeds=resample_seeds,
-        num_resamples=num_resamples,
-        level=level,
-        seed=seed,
-    )
-
-
-def paired_bootstrap_mean(
-    datasets: Sequence[tuple[Pairs, NDArray[Any] | None]],
-    *,
-    resample_seeds: bool = False,
-    num_resamples: int = 10_000,
-    level: float = 0.95,
-    seed: int,
-) -> Interval:
-    """Compute the mean over datasets of the mean difference, with its percentile interval.
-
-    The method is that of ``paired_bootstrap``; every dataset has the same weight, independent of
-    its number of videos. Videos are drawn in each dataset independently. Seeds are drawn for all
-    datasets together, because the networks of one seed share a teacher.
-
-    Args:
-        datasets: (pairs, groups) of each dataset, with the same seeds in the same order.
-        resample_seeds: Whether to draw seeds too.
-        num_resamples: > 0.
-        level: In (0, 1).
-        seed: Seed of the draws.
-
-    Raises:
-        ValueError: No dataset, datasets with different numbers of seeds, or an error of
-            ``paired_bootstrap``.
+        ValueError: No dataset, datasets with different numbers of seeds, no pair, arrays that do
+            not match, or ``resample_seeds`` with a single seed.
     """
     differences = [_differences(pairs) for pairs, _ in datasets]
     counts = {len(difference) for difference in differences}
@@ -178,9 +132,9 @@ def paired_bootstrap_mean(
     if resample_seeds:
         means *= rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), num_resamples)
     resampled = 100 * means.sum(axis=1) / num_seeds
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(resampled, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     mean = float(np.mean([100 * difference.mean() for difference in differences]))
-    return Interval(mean, float(low), float(high), level)
+    return Interval(mean, float(low), float(high))
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -228,12 +182,10 @@ def _differences(pairs: Pairs) -> NDArray[np.int64]:
 
 
 def _group_totals(
-    difference: NDArray[np.int64], groups: NDArray[Any] | None
+    difference: NDArray[np.int64], groups: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the sums (S, G) of ``difference`` (S, N) over each group, and the sizes (G,)."""
     num_videos = difference.shape[1]
-    if groups is None:
-        return difference, np.ones(num_videos, np.int64)
     if np.shape(groups) != (num_videos,):
         raise ValueError(f"groups must be ({num_videos},), one per video, got {np.shape(groups)}")
     _, group_of_video, sizes = np.unique(groups, return_inverse=True, return_counts=True)

@@ -6,7 +6,6 @@ import pytest
 from videokd.study.analysis.embedding_quality import (
     knn_accuracy,
     linear_cka,
-    silhouette,
     tsne_points,
 )
 
@@ -45,21 +44,6 @@ def test_the_nearer_neighbours_decide_an_even_vote():
     # One neighbour of either class: class 9 is nearer.
     train, train_labels = np.array([[0.0, 1.0], [1.0, 0.1]]), np.array([2, 9])
     assert knn_accuracy(train, train_labels, np.array([[1.0, 0.0]]), np.array([9]), k=2) == 100
-
-
-def test_silhouette_is_that_of_a_slow_loop():
-    points, labels = _clusters(5, 0.5)
-    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
-    scores = []
-    for i in range(len(points)):
-        far = {c: [] for c in range(3)}
-        for j in range(len(points)):
-            if j != i:
-                far[labels[j]].append(1 - unit[i] @ unit[j])
-        own = np.mean(far.pop(labels[i]))
-        other = min(np.mean(values) for values in far.values())
-        scores.append((other - own) / max(own, other))
-    assert silhouette(points, labels) == pytest.approx(np.mean(scores))
 
 
 def test_tsne_keeps_clusters_together_and_repeats_itself():

@@ -1,4 +1,4 @@
-"""Class structure of embeddings (nearest neighbours, silhouette, t-SNE), and similarity of two.
+"""Class structure of embeddings (nearest neighbours, t-SNE), and similarity of two.
 
 The class structure uses the cosine distance, because the length of an embedding says little about
 its class. It calls scikit-learn and fixes the options that the results depend on.
@@ -37,25 +37,6 @@ def knn_accuracy(
     voters = KNeighborsClassifier(k, weights="distance", algorithm="brute", metric="cosine")
     voters.fit(train, train_labels)
     return float(100 * (voters.predict(test) == test_labels).mean())
-
-
-def silhouette(embeddings: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    """Compute the mean silhouette (Rousseeuw 1987) of the classes, by cosine distance.
-
-    Args:
-        embeddings: (N, D)
-        labels: (N,), with at least 2 and at most N - 1 classes.
-
-    Returns:
-        Mean over videos, in [-1, 1], of (b - a) / max(a, b), with a the mean distance to the
-        video's own class and b the mean distance to the nearest other class.
-
-    Raises:
-        ValueError: Too few or too many classes (scikit-learn's message).
-    """
-    from sklearn.metrics import silhouette_score
-
-    return float(silhouette_score(embeddings, labels, metric="cosine"))
 
 
 def tsne_points(
