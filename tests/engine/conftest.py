@@ -1,5 +1,8 @@
 """Trainings of milliseconds."""
 
+import itertools
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tiny_training import SETTINGS, Progress, TinyTask
@@ -58,3 +61,14 @@ def run(tmp_path, make_batch):
         return task if average is None else average.module
 
     return run_training
+
+
+@pytest.fixture(autouse=True)
+def every_start_in_a_second_of_its_own(monkeypatch):
+    """TensorBoard reads files in the order of their names, which begin with the second."""
+    try:
+        from tensorboard.summary.writer import event_file_writer
+    except ImportError:
+        return
+    seconds = itertools.count(1_000_000_000)
+    monkeypatch.setattr(event_file_writer, "time", SimpleNamespace(time=lambda: next(seconds)))

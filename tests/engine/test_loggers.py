@@ -1,4 +1,3 @@
-import itertools
 import json
 import sys
 from types import SimpleNamespace
@@ -24,14 +23,6 @@ def _write(folder, names, start_step, steps):
             log.write({"step": step, "val_top1_a": 10.0 * step})
     for receiver in loggers:
         receiver.close()
-
-
-@pytest.fixture(autouse=True)
-def every_start_in_a_second_of_its_own(monkeypatch):
-    """TensorBoard reads files in the order of their names, which begin with the second."""
-    writer = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
-    seconds = itertools.count(1_000_000_000)
-    monkeypatch.setattr(writer, "time", SimpleNamespace(time=lambda: next(seconds)))
 
 
 @pytest.fixture
