@@ -114,10 +114,14 @@ _ROWS = [
     Key("DATA.SHORT_SIDE", 128, "8 .. 4096", "all", "px, short side of decoded frames"),
     Key("DATA.CROP_SIZE", 112, "8 .. 4096", "all",
         "px, square crop in training and test; the largest where networks differ"),
+    Key("DATA.CROP_SHAPE", "square", "square | frame", "all",
+        "square, or frame: crops of the shape of the frame, squeezed into squares, so that nothing "
+        "at the sides is lost"),
     Key("DATA.TRAIN_SCALE_RANGE", [0.5, 1.0], "", "all",
         "[low, high] of the area of a training crop over that of the frame"),
     Key("DATA.TRAIN_RATIO_RANGE", [0.75, 1.3333], "", "all",
-        "[low, high] of the width of a training crop over its height"),
+        "[low, high] of the width of a training crop over its height; with CROP_SHAPE frame, over "
+        "that of the frame"),
     Key("DATA.TRAIN_JITTER_SCALES", [], "", "all",
         "px, [low, high]: scale the short side to a random size, then cut a square of CROP_SIZE "
         "(as PySlowFast does), instead of both ranges; [] = off"),

@@ -298,6 +298,7 @@ def build_augment(cfg: CfgNode) -> AugmentSpec:
     return AugmentSpec(
         scale_range=tuple(data.TRAIN_SCALE_RANGE),
         ratio_range=tuple(data.TRAIN_RATIO_RANGE),
+        crop_shape=data.CROP_SHAPE,
         flip=data.RANDOM_FLIP,
         color_jitter=data.COLOR_JITTER,
         saturation_jitter=aug.SATURATION_JITTER,
@@ -328,6 +329,7 @@ def build_clip_spec(cfg: CfgNode, node: CfgNode | None = None) -> ClipSpec:
         sampler=data.SAMPLER,
         target_fps=data.TARGET_FPS,
         short_video=data.SHORT_VIDEO,
+        crop_shape=data.CROP_SHAPE,
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from videokd.data.augment import SQUARE
 from videokd.data.decode.reader import VideoReader
 from videokd.data.sampling import CLAMP, DENSE, SEGMENTS, TemporalSampling
 from videokd.utils.errors import InputError
@@ -29,8 +30,9 @@ class ClipSpec:
         crop_size: Side of the square clip, pixels.
         short_side: Short side of the decoded frames that crops are cut from, pixels; 0 keeps
             the size of the video.
-        box_size: Side of the square that a view without a drawn crop cuts out of the decoded
-            frames, before it is resized to crop_size; 0 = crop_size.
+        box_size: Short side of what a view without a drawn crop cuts out of the decoded frames,
+            before it is resized to crop_size; 0 = crop_size.
+        crop_shape: "square" or "frame", see ``uniform_crop_boxes``.
         sampler: "dense", "segments" or "non_local", see ``TemporalSampling``. The window of
             "non_local" has num_frames * sampling_rate frames.
         target_fps: Frame rate that frames are counted at when > 0; 0.0 counts the video's own
@@ -46,6 +48,7 @@ class ClipSpec:
     sampler: str = DENSE
     target_fps: float = 0.0
     short_video: str = CLAMP
+    crop_shape: str = SQUARE
 
     @property
     def name(self) -> str:
@@ -66,13 +69,20 @@ class ClipSpec:
 
     @property
     def box(self) -> int:
-        """Side of the square that is cut when no crop is drawn, in decoded pixels."""
+        """Short side of what is cut when no crop is drawn, in decoded pixels."""
         return self.box_size or self.crop_size
 
     @property
-    def shared(self) -> tuple[int, int, str, float, str]:
+    def shared(self) -> tuple[int, int, str, str, float, str]:
         """Settings that all clips of a moment share: frame size, box and frame counting."""
-        return self.short_side, self.box, self.sampler, self.target_fps, self.short_video
+        return (
+            self.short_side,
+            self.box,
+            self.crop_shape,
+            self.sampler,
+            self.target_fps,
+            self.short_video,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +107,8 @@ class ClipSet:
         for spec in (*self.others, *self.plain):
             if spec.shared != self.main.shared:
                 raise InputError(
-                    "clips of one moment must agree in short side, box, sampler, rate of the "
-                    f"video and rule for short ones, got {self.main.shared} and {spec.shared}"
+                    "clips of one moment must agree in short side, box, its shape, sampler, rate of "
+                    f"the video and rule for short ones, got {self.main.shared} and {spec.shared}"
                 )
         names = [spec.name for spec in (self.main, *self.others)]
         if len(set(names)) < len(names):

@@ -139,7 +139,8 @@ class ClipDataset(Dataset[ClipSample | list[ClipSample] | BadVideo]):
         label, mirror = index.records[request.record_id].label, index.mirror_labels
         drawn = self._augments[request.dataset_id].draw(*shared.size, rng=rng)
         # Mirror plain clips too: teacher and student must see the same class.
-        plain = replace(center_crop(*shared.size, clips.main.box), flip=drawn.flip and bool(mirror))
+        whole = center_crop(*shared.size, clips.main.box, clips.main.crop_shape)
+        plain = replace(whole, flip=drawn.flip and bool(mirror))
         cuts, plain_cuts = (
             {spec.name: Cut(rows[spec], augmentation, spec.crop_size) for spec in specs}
             for specs, augmentation in (((clips.main, *clips.others), drawn), (clips.plain, plain))

@@ -162,7 +162,9 @@ class ViewDataset(Dataset[ViewSample | BadVideo]):
         )
         clips = [clip for moment in moments for clip in moment]
         shared = SharedFrames(reader, clips, short_side=main.short_side)
-        boxes = uniform_crop_boxes(*shared.size, size=main.box, num_crops=self._num_crops)
+        boxes = uniform_crop_boxes(
+            *shared.size, size=main.box, num_crops=self._num_crops, shape=main.crop_shape
+        )
         views: dict[str, list[Tensor]] = {spec.name: [] for spec in specs}
         for spec, rows in zip(cycle(specs), shared.rows, strict=False):
             cuts = [Cut(rows, Augmentation(box), spec.crop_size) for box in boxes]

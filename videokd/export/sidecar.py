@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from videokd.data.augment import NUM_CROPS
+from videokd.data.augment import CROP_SHAPES, NUM_CROPS, SQUARE
 from videokd.data.clip_spec import ClipSpec
 from videokd.data.sampling import CLAMP, DENSE, SEGMENT_CENTRES, TEST_RULES
 from videokd.models.zoo import Architecture
@@ -49,7 +49,7 @@ class Preprocessing:
     This field and the following ones store conventions that differ between toolkits.
     """
     box_size: int = 0
-    """Side of the square cut from the frames and resized to crop_size, px; 0 = crop_size."""
+    """Short side of the crop of the frames that is resized to crop_size, px; 0 = crop_size."""
     sampler: str = DENSE
     """Rule that picks the frames of a clip, see ``videokd.data.sampling.TemporalSampling``."""
     target_fps: float = 0.0
@@ -58,6 +58,8 @@ class Preprocessing:
     """Channel order of the network's input: "rgb" or "bgr"."""
     short_video: str = CLAMP
     """Frames used in place of missing ones after the end of a video."""
+    crop_shape: str = SQUARE
+    """Shape of that crop: "square", or "frame" for that of the frame."""
 
     def __post_init__(self) -> None:
         for name in ("num_frames", "sampling_rate", "crop_size", "num_clips"):
@@ -72,6 +74,9 @@ class Preprocessing:
             raise InputError(f"channels must be rgb or bgr, got {self.channels!r:.60}")
         if self.num_crops not in NUM_CROPS:
             raise InputError(f"num_crops must be 1, 3 or 5, got {self.num_crops!r}")
+        if self.crop_shape not in CROP_SHAPES:
+            shapes = ", ".join(CROP_SHAPES)
+            raise InputError(f"crop_shape must be one of {shapes}, got {self.crop_shape!r}")
         if self.clip_rule not in TEST_RULES:
             rules = ", ".join(TEST_RULES)
             raise InputError(f"clip_rule must be one of {rules}, got {self.clip_rule!r}")
@@ -92,6 +97,7 @@ class Preprocessing:
             sampler=self.sampler,
             target_fps=self.target_fps,
             short_video=self.short_video,
+            crop_shape=self.crop_shape,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -164,4 +164,5 @@ def _preprocessing(run: Run, dataset: str) -> Preprocessing:
         sampler=clip.sampler,
         target_fps=clip.target_fps,
         short_video=clip.short_video,
+        crop_shape=clip.crop_shape,
     )

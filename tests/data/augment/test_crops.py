@@ -48,3 +48,16 @@ def test_other_numbers_are_input_errors():
         uniform_crop_boxes(5, 5, size=5, num_crops=2)
     with pytest.raises(InputError, match="a crop of 0 needs a positive size"):
         uniform_crop_boxes(5, 5, size=0, num_crops=1)
+
+
+def test_crops_of_the_shape_of_the_frame_keep_its_sides():
+    # 30 of 36 pixels of the short side, and 60 of 72 of the long one.
+    assert uniform_crop_boxes(36, 72, size=30, num_crops=1, shape="frame") == [(3, 6, 30, 60)]
+    assert uniform_crop_boxes(36, 72, size=40, num_crops=1, shape="frame") == [(0, 0, 36, 72)]
+    starts = [box[1] for box in uniform_crop_boxes(36, 72, size=30, num_crops=3, shape="frame")]
+    assert starts == [0, 6, 12]
+
+
+def test_an_unknown_shape_is_an_input_error():
+    with pytest.raises(InputError, match="crop shape must be one of square, frame, got 'round'"):
+        uniform_crop_boxes(5, 5, size=5, num_crops=1, shape="round")

@@ -145,9 +145,19 @@ def test_a_description_with_scales_draws_jittered_crops():
     assert view.crop == draw_jittered(5)
 
 
+def test_crops_of_the_shape_of_the_frame_have_its_ratio():
+    whole = draw(0, 36, 72, scale_range=(1.0, 1.0), ratio_range=(1.0, 1.0), crop_shape="frame")
+    assert whole.crop == (0, 0, 36, 72)
+    spec = AugmentSpec(jitter_scales=(40, 80), jitter_crop_size=40, crop_shape="frame")
+    for seed in range(50):
+        _, _, height, width = spec.draw(360, 720, rng=make_rng(seed)).crop
+        assert width == pytest.approx(2 * height, abs=1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"crop_shape": "round"}, "crop_shape must be one of square, frame, got 'round'"),
         ({"scale_range": (0.0, 1.0)}, "scale_range must satisfy"),
         ({"scale_range": (0.9, 0.5)}, "scale_range must satisfy"),
         ({"ratio_range": (2.0, 1.0)}, "ratio_range must satisfy"),

@@ -6,7 +6,10 @@ until they are on the device.
 """
 
 from videokd.data.augment.augmentation import (
+    CROP_SHAPES,
+    FRAME,
     NUM_CROPS,
+    SQUARE,
     Augmentation,
     Box,
     Erasing,
@@ -19,7 +22,10 @@ from videokd.data.augment.draw import AugmentSpec, RandomErasing
 from videokd.data.augment.rand_augment import RandAugment
 
 __all__ = [
+    "CROP_SHAPES",
+    "FRAME",
     "NUM_CROPS",
+    "SQUARE",
     "AugmentSpec",
     "Augmentation",
     "Box",

@@ -29,6 +29,12 @@ Box = tuple[int, int, int, int]
 NUM_CROPS = (1, 3, 5)
 """Numbers of test crops that ``uniform_crop_boxes`` knows."""
 
+SQUARE = "square"
+"""Crops are squares of the frame."""
+FRAME = "frame"
+"""Crops have the shape of the frame, which is squeezed into a square clip."""
+CROP_SHAPES = (SQUARE, FRAME)
+
 
 @dataclass(frozen=True, slots=True)
 class Erasing:
@@ -75,31 +81,33 @@ class Augmentation:
     erasings: tuple[Erasing, ...] = ()
 
 
-def center_crop(height: int, width: int, size: int) -> Augmentation:
-    """Return the central square of `size` pixels, without augmentation."""
-    return Augmentation(uniform_crop_boxes(height, width, size=size, num_crops=1)[0])
+def center_crop(height: int, width: int, size: int, shape: str = SQUARE) -> Augmentation:
+    """Return the central crop whose short side has `size` pixels, without augmentation."""
+    return Augmentation(uniform_crop_boxes(height, width, size=size, num_crops=1, shape=shape)[0])
 
 
-def uniform_crop_boxes(height: int, width: int, *, size: int, num_crops: int) -> list[Box]:
+def uniform_crop_boxes(
+    height: int, width: int, *, size: int, num_crops: int, shape: str = SQUARE
+) -> list[Box]:
     """Return the boxes of test crops on a frame whose short side is already scaled.
 
     One crop is central. Three crops are at the start, the centre and the end of the long side,
     centred on the short side. Five crops are the corners top left, top right, bottom left, bottom
-    right, and the centre. Crops are squares of `size` pixels, or of the short side if the frame is
-    smaller.
+    right, and the centre. The short side of a crop has `size` pixels, or as many as the frame's. Its
+    long side is the same ("square"), or has the frame's ratio to it ("frame").
 
     Returns:
         num_crops boxes (top, left, height, width) in pixels.
 
     Raises:
-        InputError: num_crops is not 1, 3 or 5, or a number is not positive.
+        InputError: num_crops is not 1, 3 or 5, shape is unknown, or a number is not positive.
     """
     if num_crops not in NUM_CROPS:
         raise InputError(f"num_crops must be 1, 3 or 5, got {num_crops}")
     if min(height, width, size) <= 0:
         raise InputError(f"a crop of {size} needs a positive size and frame, got {height}x{width}")
-    side = min(size, height, width)
-    bottom, right = height - side, width - side
+    crop_height, crop_width = scale_crop(height, width, min(1.0, size / min(height, width)), shape)
+    bottom, right = height - crop_height, width - crop_width
     top, left = bottom // 2, right // 2
     if num_crops == 1:
         places = [(top, left)]
@@ -109,7 +117,21 @@ def uniform_crop_boxes(height: int, width: int, *, size: int, num_crops: int) ->
         places = [(top, x) for x in (0, left, right)]
     else:
         places = [(y, left) for y in (0, top, bottom)]
-    return [(y, x, side, side) for y, x in places]
+    return [(y, x, crop_height, crop_width) for y, x in places]
+
+
+def scale_crop(height: int, width: int, share: float, shape: str) -> tuple[int, int]:
+    """Return the height and width of a crop whose short side is a share of the frame's, 0 to 1.
+
+    Raises:
+        InputError: shape is unknown.
+    """
+    if shape not in CROP_SHAPES:
+        raise InputError(f"crop shape must be one of {', '.join(CROP_SHAPES)}, got {shape!r}")
+    if shape == FRAME:
+        return max(1, round(height * share)), max(1, round(width * share))
+    side = max(1, round(min(height, width) * share))
+    return side, side
 
 
 def apply_augmentation(

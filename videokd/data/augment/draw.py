@@ -5,7 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from videokd.data.augment.augmentation import Augmentation, Box, Erasing
+from videokd.data.augment.augmentation import (
+    CROP_SHAPES,
+    FRAME,
+    SQUARE,
+    Augmentation,
+    Box,
+    Erasing,
+    scale_crop,
+)
 from videokd.data.augment.rand_augment import RandAugment
 from videokd.utils.errors import InputError
 
@@ -81,7 +89,9 @@ class AugmentSpec:
 
     Args:
         scale_range: Smallest and largest area of the crop as a share of the frame, in (0, 1].
-        ratio_range: Smallest and largest width / height of the crop; drawn on a log scale.
+        ratio_range: Smallest and largest width / height of the crop, with crop_shape "frame" over
+            that of the frame; drawn on a log scale.
+        crop_shape: "square", or "frame" for crops of the shape of the frame.
         flip: Mirror half of the clips. If classes depend on left and right, it must be off, or the
             labels of mirrored clips (`Augmentation.flip`) must be swapped.
         color_jitter: Brightness and contrast are drawn from 1 - color_jitter .. 1 + color_jitter;
@@ -100,6 +110,7 @@ class AugmentSpec:
 
     scale_range: tuple[float, float] = (0.5, 1.0)
     ratio_range: tuple[float, float] = (3 / 4, 4 / 3)
+    crop_shape: str = SQUARE
     flip: bool = False
     color_jitter: float = 0.0
     saturation_jitter: float = 0.0
@@ -121,6 +132,10 @@ class AugmentSpec:
         ):
             if not 0.0 <= jitter <= 1.0:
                 raise InputError(f"{name} must be 0 .. 1, got {jitter}")
+        if self.crop_shape not in CROP_SHAPES:
+            raise InputError(
+                f"crop_shape must be one of {', '.join(CROP_SHAPES)}, got {self.crop_shape!r}"
+            )
         if self.jitter_scales is not None:
             low, high = self.jitter_scales
             if not 0 < self.jitter_crop_size <= low <= high:
@@ -141,16 +156,22 @@ class AugmentSpec:
             rng: Source of all randomness; must be seeded, as by `np.random.default_rng`.
         """
         if self.jitter_scales is None:
+            ratio = width / height if self.crop_shape == FRAME else 1.0
             crop = draw_resized_crop(
                 height,
                 width,
                 rng=rng,
                 scale_range=self.scale_range,
-                ratio_range=self.ratio_range,
+                ratio_range=(self.ratio_range[0] * ratio, self.ratio_range[1] * ratio),
             )
         else:
             crop = draw_jittered_crop(
-                height, width, rng=rng, scales=self.jitter_scales, crop_size=self.jitter_crop_size
+                height,
+                width,
+                rng=rng,
+                scales=self.jitter_scales,
+                crop_size=self.jitter_crop_size,
+                shape=self.crop_shape,
             )
         # The crop draws a varying number of values from rng, so nothing else may draw after it.
         ops_rng, erasing_rng, scalar_rng = rng.spawn(3)
@@ -207,8 +228,9 @@ def draw_jittered_crop(
     rng: np.random.Generator,
     scales: tuple[float, float],
     crop_size: int,
+    shape: str = SQUARE,
 ) -> Box:
-    """Draw a square crop of a frame whose short side is scaled to a random size.
+    """Draw a crop of a frame whose short side is scaled to a random size.
 
     A crop of crop_size from a frame of short side s is crop_size / s of the short side of the
     decoded frame, so frames need not be scaled twice. s is uniform in scales, as in PySlowFast
@@ -219,11 +241,11 @@ def draw_jittered_crop(
         width: Width of the decoded frames, pixels.
         rng: Source of all randomness.
         scales: Smallest and largest s, >= crop_size.
-        crop_size: Side of the crop in pixels of the scaled frame.
+        crop_size: Short side of the crop in pixels of the scaled frame.
+        shape: One of ``CROP_SHAPES``.
     """
-    share = crop_size / rng.uniform(*scales)
-    side = max(1, round(min(height, width) * share))
-    return _place_crop(height, width, side, side, rng)
+    crop = scale_crop(height, width, crop_size / rng.uniform(*scales), shape)
+    return _place_crop(height, width, *crop, rng)
 
 
 def _place_crop(
