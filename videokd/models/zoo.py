@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from videokd.models.families import (
+    cnn3d,
     mvit,
     ptv_mvit,
     ptv_resnet,
@@ -29,6 +30,7 @@ from videokd.utils.errors import InputError
 FAMILIES: Mapping[str, Family] = {
     family.name: family
     for family in (
+        cnn3d.FAMILY,
         video_resnet.FAMILY,
         s3d.FAMILY,
         mvit.FAMILY,
