@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from videokd.config.keys import KEYS, LEVELS
+from videokd.config.keys import KEYS
+from videokd.config.training_keys import LEVELS
 from videokd.data.augment import NUM_CROPS
 from videokd.data.batch_plan import MIXES
 from videokd.data.decode.choice import BACKENDS

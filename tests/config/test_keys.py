@@ -5,8 +5,9 @@ import pytest
 
 from videokd.config import default_config, named_node
 from videokd.config.checks import check_config
-from videokd.config.keys import KEYS, LEVELS, NAMED_SECTIONS, find_key
+from videokd.config.keys import KEYS, NAMED_SECTIONS, find_key
 from videokd.config.schema import AFFECTS, Key, leaves
+from videokd.config.training_keys import LEVELS
 from videokd.utils.errors import InputError
 
 ROOT = Path(__file__).parents[2]

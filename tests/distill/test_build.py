@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from videokd.config import default_config
-from videokd.config.keys import KEYS, LEVELS
+from videokd.config.keys import KEYS
 from videokd.config.schema import set_value
+from videokd.config.training_keys import LEVELS
 from videokd.distill.build import (
     build_cache,
     build_mixing,

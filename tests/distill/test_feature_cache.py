@@ -6,8 +6,9 @@ import torch
 
 from videokd.data.batch import ViewKey
 from videokd.distill.ensemble import EnsembleTask, ExpertEnsemble
-from videokd.distill.feature_cache import FeatureCache
+from videokd.distill.feature_cache import FeatureCache, flatten_features, unflatten_features
 from videokd.distill.tasks import ClassificationTask
+from videokd.models.levels import Features
 
 
 class _Source:
@@ -191,3 +192,17 @@ def make_views(make_batch):
         ]
 
     return make
+
+
+def test_features_of_several_experts_come_back_from_their_flat_form():
+    seen = {
+        "a": Features({"stage1": torch.ones(1), "stage2": torch.ones(2)}, torch.ones(3)),
+        "b": Features({}, torch.ones(4)),
+    }
+    flat = flatten_features(seen)
+    assert list(flat) == ["a/stage1", "a/stage2", "a/embedding", "b/embedding"]
+    back = unflatten_features(flat)
+    assert list(back) == list(seen)
+    for name, features in seen.items():
+        assert back[name].levels == features.levels
+        assert back[name].embedding is features.embedding

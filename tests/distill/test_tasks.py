@@ -7,15 +7,8 @@ import torch.nn.functional as F
 
 from videokd.distill.losses import entropy, feature_mse, soft_cross_entropy
 from videokd.distill.mixup import MixParams, apply_mix
-from videokd.distill.tasks import (
-    ClassificationTask,
-    MixOptions,
-    flatten_features,
-    to_float,
-    unflatten_features,
-)
+from videokd.distill.tasks import ClassificationTask, MixOptions, to_float
 from videokd.engine.optim import build_optimizer
-from videokd.models.levels import Features
 
 LEVELS = ["stage1", "stage2", "stage3", "stage4", "embedding"]
 PARTS = ["stem", "layer1", "layer2", "layer3", "layer4"]
@@ -321,17 +314,3 @@ def test_clips_are_dropped_anew_at_each_step(make_student_task, make_objective, 
         task(make_batch())
     assert all(keep.shape == (4,) and keep.dtype == torch.bool for keep in kept)
     assert len({tuple(keep.tolist()) for keep in kept}) > 1
-
-
-def test_features_of_several_experts_come_back_from_their_flat_form():
-    seen = {
-        "a": Features({"stage1": torch.ones(1), "stage2": torch.ones(2)}, torch.ones(3)),
-        "b": Features({}, torch.ones(4)),
-    }
-    flat = flatten_features(seen)
-    assert list(flat) == ["a/stage1", "a/stage2", "a/embedding", "b/embedding"]
-    back = unflatten_features(flat)
-    assert list(back) == list(seen)
-    for name, features in seen.items():
-        assert back[name].levels == features.levels
-        assert back[name].embedding is features.embedding

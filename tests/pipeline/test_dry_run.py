@@ -3,7 +3,7 @@ import torch
 
 from videokd.pipeline.dry_run import show_dry_run
 
-EVERY_BASELINE = ["B1", "B2", "B3", "B4", "B5", "B7"]
+EVERY_BASELINE = ["B1", "B1x", "B2", "B3", "B4", "B4F", "B5", "B7", "B9", "B10", "B11"]
 
 
 def _show(run, capsys):

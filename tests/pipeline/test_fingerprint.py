@@ -58,7 +58,8 @@ VALUES = {
     "all": {
         **{"SEED": 1, "DATA.NUM_FRAMES": 8, "DATA.SAMPLING_RATE": 2, "DATA.SAMPLER": "segments"},
         **{"DATA.TARGET_FPS": 5.0, "DATA.SHORT_VIDEO": "loop", "DATA.SHORT_SIDE": 40},
-        **{"DATA.CROP_SIZE": 24, "DATA.TRAIN_SCALE_RANGE": [0.4, 1.0]},
+        **{"DATA.CROP_SIZE": 24, "DATA.CROP_SHAPE": "frame"},
+        **{"DATA.TRAIN_SCALE_RANGE": [0.4, 1.0]},
         **{"DATA.TRAIN_RATIO_RANGE": [0.5, 2.0], "DATA.TRAIN_JITTER_SCALES": [32.0, 40.0]},
         **{"DATA.RANDOM_FLIP": False, "DATA.COLOR_JITTER": 0.0, "DATA.DECODER": "pyav"},
         **{"DATA.MIX": "balanced", "DATA.REPEATED_AUG": 2, "DATA.VAL_FRACTION": 0.0},
@@ -80,6 +81,7 @@ VALUES = {
     "joint schedule": {"JOINT.BASE_LR": 0.5, "JOINT.MAX_EPOCH": 3},
     "fused experts": {"JOINT.EXPERTS": ["UCF", "HMDB"]},
     "logits": {
+        **{"DISTILL.BASE_LR": 0.5, "DISTILL.MAX_EPOCH": 3},
         **{"DISTILL.W_KD": 0.5, "DISTILL.W_CE": 0.5, "DISTILL.TEMPERATURE": 4.0},
         **{"DISTILL.LOGIT_LOSS.NAME": "dist", "DISTILL.STANDARDISE_LOGITS": True},
         **{"DISTILL.TEACHING": "fixed", "DISTILL.CLIPS": "all", "DISTILL.TEACHER_DROP": 0.5},
@@ -102,6 +104,7 @@ ELSEWHERE = {
     *("SYNTHETIC.ROOT", "SYNTHETIC.PROFILE", "SYNTHETIC.SEED", "SOLVER.STEPS", "JOINT.SCOPE"),
     *("JOINT.SHAPES_FROM", "DATA.MIX_TEMPERATURE", "AUG.RAND_MAGNITUDE", "DISTILL.CACHE_GIB"),
     *(f"DATASETS.<NAME>.{key}" for key in ("FORMAT", "ROOT", "ANNOTATIONS", "SEPARATOR")),
+    *("DISTILL.INIT", *(name for name in KEYS if name.startswith(("GENERALIST", "BASELINE.")))),
     *("DATASETS.<NAME>.GROUP_PATTERN", "DATASETS.<NAME>.LEFT_RIGHT_PAIRS"),
     *(f"{section}.<NAME>.{key}" for section in ("EXPERTS", "STUDENTS") for key in WEIGHTS),
     *(name for name in KEYS if name.startswith("VARIANTS.") or KEYS[name].is_option),

@@ -85,6 +85,11 @@ class BatchPlan:
         """Number of batches in an epoch."""
         return sum(self._sizes) // self._batch_size
 
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of the clips that come from each dataset."""
+        return tuple(count / sum(self._counts) for count in self._counts)
+
     def batch(self, step: int, rank: int = 0, num_ranks: int = 1) -> list[ClipRequest]:
         """Compute the batch of a step, or a rank's part of it.
 

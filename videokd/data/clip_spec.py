@@ -107,8 +107,9 @@ class ClipSet:
         for spec in (*self.others, *self.plain):
             if spec.shared != self.main.shared:
                 raise InputError(
-                    "clips of one moment must agree in short side, box, its shape, sampler, rate of "
-                    f"the video and rule for short ones, got {self.main.shared} and {spec.shared}"
+                    "clips of one moment must agree in short side, box, its shape, sampler, rate "
+                    "of the video and rule for short ones, "
+                    f"got {self.main.shared} and {spec.shared}"
                 )
         names = [spec.name for spec in (self.main, *self.others)]
         if len(set(names)) < len(names):

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videokd.data.batch import ClipBatch
-from videokd.distill.feature_cache import FeatureCache
-from videokd.distill.tasks import TaskOutput, flatten_features, to_float, unflatten_features
+from videokd.distill.feature_cache import FeatureCache, flatten_features, unflatten_features
+from videokd.distill.tasks import TaskOutput, to_float
 from videokd.models.classifier import Clips, VideoClassifier
 from videokd.models.frozen import Frozen
 from videokd.models.levels import Features

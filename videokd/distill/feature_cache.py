@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from videokd.models.levels import Features
+
 ViewKey = tuple[int, int, int]
 
 
@@ -79,6 +81,21 @@ class FeatureCache:
             # A slice would keep the whole batch in memory.
             self._rows[key] = {name: value.detach().clone() for name, value in row.items()}
             self._num_bytes += num_bytes
+
+
+def flatten_features(features: Mapping[str, Features]) -> dict[str, Tensor]:
+    """Return the features of several experts as one mapping: "expert/level" -> map or embedding."""
+    flat = {f"{name}/{level}": x for name, f in features.items() for level, x in f.levels.items()}
+    return {**flat, **{f"{name}/embedding": f.embedding for name, f in features.items()}}
+
+
+def unflatten_features(flat: Mapping[str, Tensor]) -> dict[str, Features]:
+    """Return the features by expert from a mapping made by ``flatten_features``."""
+    features: dict[str, dict[str, Tensor]] = {}
+    for key, value in flat.items():
+        name, level = key.split("/")
+        features.setdefault(name, {})[level] = value
+    return {name: Features(maps, maps.pop("embedding")) for name, maps in features.items()}
 
 
 def _num_bytes(row: Mapping[str, Tensor]) -> int:

@@ -5,7 +5,7 @@ A task holds all modules that its stage trains. Networks that it only evaluates 
 for the device, except that a feature cache reads its flags about once per epoch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videokd.data.batch import ClipBatch
-from videokd.distill.feature_cache import FeatureCache
+from videokd.distill.expert_group import GroupObjective
+from videokd.distill.feature_cache import FeatureCache, flatten_features, unflatten_features
 from videokd.distill.losses import entropy
 from videokd.distill.mixup import MixParams, apply_mix, draw_mix
 from videokd.distill.objective import DistillObjective, Targets
@@ -22,8 +23,9 @@ from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.classifier import Clips, VideoClassifier, VideoModel
 from videokd.models.frozen import Frozen
 from videokd.models.joined import JoinedClassifier
-from videokd.models.levels import Features
 from videokd.utils.errors import InputError
+
+_NO_CLASS = -1e4  # logit of a class that the clip's dataset does not have
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class ClassificationTask(nn.Module):
 
 
 class StudentTask(nn.Module):
-    """Distillation of a teacher into the student of one dataset (METHOD, stage 3).
+    """Distillation of a teacher into a student (METHOD, stage 3).
 
     With consistent teaching the teacher gets the student's clip: same crop, colours and mix. With
     fixed teaching it gets the same frames without augmentation (the published way), from the
@@ -163,13 +165,14 @@ class StudentTask(nn.Module):
 
     Clips of other datasets may be used for distillation too (all teachers on all data: Sariyildiz
     et al. 2025, DUNE). The teacher's head for ``dataset`` then gives the targets of every clip, and
-    the cross-entropy is the mean over ``dataset``'s own clips (0 without own clips).
+    the cross-entropy is the mean over ``dataset``'s own clips (0 without own clips). A generalist,
+    the student of all datasets, learns of each clip the logits of the clip's own head.
 
     Args:
         student: Network to train.
-        teacher: Network that returns features of clips and has ``classify`` with a head for
-            ``dataset``.
-        dataset: Name of the dataset whose classes are taught.
+        teacher: Network that returns features of clips and has ``classify`` with a head for each
+            taught dataset.
+        dataset: Name of the dataset whose classes are taught; None for a generalist.
         objective: The loss.
         trained_on: Datasets of the clips, in the order of the batches' ``dataset_ids``; None for
             ``dataset`` alone.
@@ -186,8 +189,8 @@ class StudentTask(nn.Module):
         student: VideoClassifier,
         teacher: nn.Module,
         *,
-        dataset: str,
-        objective: DistillObjective,
+        dataset: str | None,
+        objective: DistillObjective | GroupObjective,
         trained_on: Sequence[str] | None = None,
         mixing: MixOptions = MixOptions(),  # noqa: B008  (it is frozen)
         is_fixed: bool = False,
@@ -199,7 +202,7 @@ class StudentTask(nn.Module):
         self.objective = objective
         self.teacher = Frozen(teacher)
         self.dataset = dataset
-        self.trained_on = tuple(trained_on or (dataset,))
+        self.trained_on = tuple(trained_on or ([dataset] if dataset else student.heads))
         self.mixing = mixing
         self.is_fixed = is_fixed
         self.cache = cache
@@ -215,8 +218,8 @@ class StudentTask(nn.Module):
         clips, mix = self.mixing.prepare(batch)
         targets = self._compute_targets(batch, clips)
         features = self.model(clips)
-        logits = self.model.classify(features.embedding, self.dataset)
-        is_own = batch.dataset_ids == self.trained_on.index(self.dataset)
+        logits = self._classify(self.model, features.embedding, batch)
+        is_own = self._is_own(batch.dataset_ids)
         # A label of another dataset may be out of range here.
         labels = torch.where(is_own, batch.labels, 0)
         num_own = is_own.sum()
@@ -251,8 +254,18 @@ class StudentTask(nn.Module):
         # The losses of micro-batches are weighted by their number of clips, but own clips may be
         # spread unevenly over them. This divisor gives each own clip the same weight in the whole
         # batch.
-        is_own = batch.whole_ids == self.trained_on.index(self.dataset)
-        return is_own.sum().clamp(min=1) * batch.share
+        return self._is_own(batch.whole_ids).sum().clamp(min=1) * batch.share
+
+    def _is_own(self, dataset_ids: Tensor) -> Tensor:
+        """Return (B,) bool: whether a clip's label is one of the taught classes."""
+        if self.dataset is None:
+            return torch.ones_like(dataset_ids, dtype=torch.bool)
+        return dataset_ids == self.trained_on.index(self.dataset)
+
+    def _classify(self, model: nn.Module, embedding: Tensor, batch: ClipBatch) -> Tensor:
+        if self.dataset is None:
+            return classify_own(model, embedding, batch.dataset_ids, self.trained_on)
+        return cast(Callable[[Tensor, str], Tensor], model.classify)(embedding, self.dataset)
 
     def _compute_targets(self, batch: ClipBatch, clips: Clips) -> Targets:
         if self.is_fixed:
@@ -263,7 +276,7 @@ class StudentTask(nn.Module):
         def compute() -> dict[str, Tensor]:
             features = self.teacher(clips)
             with torch.no_grad():
-                logits = self.teacher.module.classify(features.embedding, self.dataset)
+                logits = self._classify(self.teacher.module, features.embedding, batch)
             maps = {**features.levels, "embedding": features.embedding}
             return {
                 "logits": logits,
@@ -272,6 +285,29 @@ class StudentTask(nn.Module):
 
         targets = compute() if self.cache is None else self.cache(batch.view_keys, compute)
         return Targets(targets.pop("logits"), targets)
+
+
+def classify_own(
+    model: nn.Module, embedding: Tensor, dataset_ids: Tensor, names: Sequence[str]
+) -> Tensor:
+    """Return the logits of each clip's own dataset.
+
+    Args:
+        model: Model with ``classify`` and a head for each of ``names``.
+        embedding: (B, D)
+        dataset_ids: (B,), positions in ``names``.
+        names: Datasets.
+
+    Returns:
+        (B, K) for the K classes of the largest dataset. Clips of smaller datasets have -10,000 for
+        the missing classes: their probability is 0 at any useful temperature.
+    """
+    classify = cast(Callable[[Tensor, str], Tensor], model.classify)
+    each = [classify(embedding, name) for name in names]
+    width = max(logits.shape[1] for logits in each)
+    padded = [F.pad(logits, (0, width - logits.shape[1]), value=_NO_CLASS) for logits in each]
+    picked = dataset_ids.view(-1, 1, 1).expand(-1, 1, width)
+    return torch.stack(padded, dim=1).gather(1, picked).squeeze(1)
 
 
 def _check_whole_clips(mixing: MixOptions, *, has_cache: bool, is_fixed: bool = False) -> None:
@@ -299,18 +335,3 @@ def mixed_cross_entropy(logits: Tensor, labels: Tensor, mix: MixParams | None) -
 def to_float(clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert uint8 clips to the networks' input: float32 in [0, 1], on their device."""
     return {name: each.float() / 255 for name, each in clips.items()}
-
-
-def flatten_features(features: Mapping[str, Features]) -> dict[str, Tensor]:
-    """Return the features of several experts as one mapping: "expert/level" -> map or embedding."""
-    flat = {f"{name}/{level}": x for name, f in features.items() for level, x in f.levels.items()}
-    return {**flat, **{f"{name}/embedding": f.embedding for name, f in features.items()}}
-
-
-def unflatten_features(flat: Mapping[str, Tensor]) -> dict[str, Features]:
-    """Return the features by expert from a mapping made by ``flatten_features``."""
-    features: dict[str, dict[str, Tensor]] = {}
-    for key, value in flat.items():
-        name, level = key.split("/")
-        features.setdefault(name, {})[level] = value
-    return {name: Features(maps, maps.pop("embedding")) for name, maps in features.items()}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from videokd.models.levels import Backbone, Features
 from videokd.models.normalizer import ClipNormalizer
-from videokd.models.precision import PRECISIONS, use_safe_convs
+from videokd.models.precision import autocast, use_safe_convs
 
 MEMORY_FORMATS = {
     "contiguous": torch.contiguous_format,
@@ -82,8 +82,7 @@ class VideoClassifier(nn.Module):
         """
         normalised: Tensor = self.normalizer(self._pick(clips))
         own = normalised.contiguous(memory_format=self.memory_format)
-        dtype = PRECISIONS[self.precision]
-        with torch.autocast(own.device.type, dtype, enabled=dtype is not None):
+        with autocast(self.precision, own.device.type):
             return self.backbone(own)
 
     def classify(self, embedding: Tensor, dataset: str) -> Tensor:

@@ -7,11 +7,22 @@ and inputs of 1 to 10 frames: no other case was wrong, and neither was any outpu
 r2plus1d_18 has such convolutions for clips of 8 frames.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 # Config value -> dtype of autocast; float32 runs without autocast.
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(precision: str, device_type: str) -> AbstractContextManager[Any]:
+    """Return the context that a network of a precision runs in."""
+    if device_type == "meta":  # torch has no autocast for it; there, only shapes are computed
+        return nullcontext()
+    dtype = PRECISIONS[precision]
+    return torch.autocast(device_type, dtype, enabled=dtype is not None)
 
 
 class SafeConv3d(nn.Conv3d):

@@ -1,7 +1,8 @@
 """Schedules and fingerprint inputs of the trainings of a config."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fvcore.common.config import CfgNode
@@ -31,20 +32,43 @@ class Fingerprints:
         self._datasets = datasets
         self._positions = {name: position for position, name in enumerate(datasets)}
 
-    def fields(self, trained_on: tuple[str, ...], node: CfgNode, **parts: Any) -> dict[str, Any]:
+    def fields(
+        self,
+        trained_on: tuple[str, ...],
+        nodes: Sequence[CfgNode],
+        *,
+        num_epochs: int = 0,
+        own: str = "",
+        lr_scale: float = 1.0,
+        **parts: Any,
+    ) -> dict[str, Any]:
         """Return trained_on, schedule and inputs of a ``Training``.
 
         Args:
             trained_on: Names of the training datasets.
-            node: Config node with BASE_LR and MAX_EPOCH, which override SOLVER's unless they are 0.
+            nodes: Config nodes with BASE_LR and MAX_EPOCH. The first one that is not 0 counts,
+                SOLVER's if all are.
+            num_epochs: Epochs; 0 for those of ``nodes``.
+            own: Dataset whose clips must come at least as often as in a training on it alone: more
+                epochs if they are too few. "" for no such dataset.
+            lr_scale: Factor on the learning rate.
             **parts: Further inputs of the weights beside seed, data, solver and schedule.
         """
         cfg = self._cfg
         plan = build_batch_plan(cfg, [self._datasets[name] for name in trained_on])
+        nodes = [*nodes, cfg.SOLVER]
+        num_epochs = num_epochs or next(node.MAX_EPOCH for node in nodes if node.MAX_EPOCH)
+        base_lr = next(node.BASE_LR for node in nodes if node.BASE_LR)
+        if own and trained_on != (own,):
+            alone = self.steps_per_epoch((own,))
+            share = plan.shares[trained_on.index(own)]
+            num_epochs = max(
+                num_epochs, math.ceil(num_epochs * alone / (plan.num_steps_per_epoch * share))
+            )
         schedule = {
-            "num_epochs": node.MAX_EPOCH or cfg.SOLVER.MAX_EPOCH,
+            "num_epochs": num_epochs,
             "num_steps_per_epoch": plan.num_steps_per_epoch,
-            "base_lr": self._scaled(node.BASE_LR or cfg.SOLVER.BASE_LR),
+            "base_lr": self._scaled(base_lr) * lr_scale,
         }
         synthetic = {"generator": [GENERATOR_VERSION, cfg.SYNTHETIC.SEED]}
         inputs = {
@@ -59,6 +83,11 @@ class Fingerprints:
         # In the form that is read back from JSON: without tuples and config nodes.
         plain: dict[str, Any] = json.loads(json.dumps(inputs))
         return {"trained_on": trained_on, **schedule, "inputs": plain}
+
+    def steps_per_epoch(self, names: tuple[str, ...]) -> int:
+        """Return the number of steps of an epoch on datasets."""
+        datasets = [self._datasets[name] for name in names]
+        return build_batch_plan(self._cfg, datasets).num_steps_per_epoch
 
     def values(self, affects: str, *, under: str = "") -> dict[str, Any]:
         """Return the keys on which the weights of trainings depend, with their values.

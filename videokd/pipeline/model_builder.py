@@ -1,7 +1,8 @@
-"""Builder of an experiment's models and tasks; it does not train or write."""
+"""Builder of an experiment's models; it does not train or write."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -10,28 +11,30 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from videokd.config import override_config
 from videokd.data.build import build_clip_spec
 from videokd.data.clip_spec import ClipSet, ClipSpec
-from videokd.distill.build import build_cache, build_mixing, build_objective
-from videokd.distill.ensemble import EnsembleTask, ExpertEnsemble
-from videokd.distill.tasks import ClassificationTask, StudentTask
+from videokd.distill.ensemble import ExpertEnsemble
+from videokd.distill.expert_group import ExpertGroup
 from videokd.engine.checkpoint import load_weights
 from videokd.fusion.build import build_joint_teacher
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.build import build_architecture, build_classifier, load_initial_weights
-from videokd.models.classifier import VideoClassifier, VideoModel
+from videokd.models.classifier import VideoClassifier
+from videokd.models.flops import count_multiply_adds
 from videokd.models.joined import HEAD, JoinedClassifier
 from videokd.models.levels import LevelShapes, compute_level_shapes
+from videokd.models.tuned import Tuned
 from videokd.models.zoo import Architecture
 from videokd.pipeline.training import Training, TrainingFolders
 from videokd.utils.errors import InputError
 
 # Seed offsets of other networks; experts and students use the position of their dataset.
-_UNTRAINED_SEED, _ENSEMBLE_SEED, _PROJECTOR_SEED, _JOINT_SEED = 500, 997, 998, 999
+_UNTRAINED_SEED, _ENSEMBLE_SEED, _JOINT_SEED = 500, 997, 999
 
 
 class ModelBuilder:
-    """Builder of the models and tasks that a config describes.
+    """Builder of the models that a config describes.
 
     Initial weights depend only on the seed and the dataset's position in DATASETS. A student and
     the baselines that it is compared with therefore start from the same weights.
@@ -70,13 +73,6 @@ class ModelBuilder:
         """Return the clip specs of the fused experts."""
         return join_clips([self.clip("EXPERTS", name) for name in self.fused_experts])
 
-    def taught_clips(self, dataset: str, teacher: ClipSet) -> ClipSet:
-        """Return the clip specs of the student of ``dataset`` and its teacher."""
-        student, theirs = self.clip("STUDENTS", dataset), teacher.specs
-        if self._cfg.DISTILL.TEACHING == "fixed":
-            return ClipSet(student, plain=theirs)
-        return join_clips([student, *theirs])
-
     def architecture(self, section: str, dataset: str) -> Architecture:
         """Return the architecture of ``section`` ("EXPERTS" or "STUDENTS") for a dataset."""
         clip = self.clip(section, dataset)
@@ -95,6 +91,22 @@ class ModelBuilder:
         architecture = self.architecture(section, dataset)
         arguments = json.dumps(architecture.arguments)
         return _level_shapes(architecture.name, architecture.family, arguments, clip_shape)
+
+    def multiply_adds(self, section: str, dataset: str) -> int:
+        """Return the multiply-adds of one clip in a network of ``section``."""
+        clip, architecture = self.clip(section, dataset), self.architecture(section, dataset)
+        with torch.device("meta"):
+            net = architecture.build_plain(num_classes=1).eval()
+        return count_multiply_adds(net, (3, clip.num_frames, clip.crop_size, clip.crop_size))
+
+    @contextmanager
+    def without_weights(self) -> Iterator[None]:
+        """Let ``load`` return fresh weights of the same shapes in the body."""
+        before, self._is_dry = self._is_dry, True
+        try:
+            yield
+        finally:
+            self._is_dry = before
 
     def classifier(self, section: str, dataset: str) -> VideoClassifier:
         """Build an expert or a student for the classes of its dataset."""
@@ -166,9 +178,63 @@ class ModelBuilder:
         assert isinstance(model, VideoClassifier | JointTeacher)
         return {f"heads.{name}": tuple(known[name]) for name in model.heads}
 
+    def copy_trained(self, model: VideoClassifier, source: Training, dataset: str) -> None:
+        """Copy the backbone of a trained network, and the classifiers that both have.
+
+        Args:
+            model: Network to change, of the same architecture.
+            source: Finished training of that network, or of a joint teacher that fine-tunes a copy
+                of it.
+            dataset: Dataset whose expert a joint teacher's copy is of.
+
+        Raises:
+            InputError: The training is not finished.
+        """
+        trained = self.load(source)
+        if isinstance(trained, JointTeacher):
+            trained = cast(Tuned, trained.experts[dataset]).module
+        assert isinstance(trained, VideoClassifier)
+        model.backbone.load_state_dict(trained.backbone.state_dict())
+        for name in model.heads.keys() & trained.heads.keys():
+            model.heads[name].load_state_dict(trained.heads[name].state_dict())
+
     def shared_student(self, dataset: str) -> VideoClassifier:
-        """Build the student of ``dataset`` with one classifier per dataset (baseline B2)."""
+        """Build the student of ``dataset`` with one classifier per dataset (B2, generalist)."""
         return self._classifier("STUDENTS", dataset, self._num_classes)
+
+    def wide_student(self, dataset: str, width_factor: float) -> VideoClassifier:
+        """Build ``shared_student`` with another WIDTH_FACTOR (baseline B11)."""
+        return self._widened(dataset, width_factor).shared_student(dataset)
+
+    def find_width_factor(self, dataset: str, num_parameters: int) -> float:
+        """Return the WIDTH_FACTOR, in 32nds, that gives a student about a number of parameters.
+
+        Args:
+            dataset: Dataset of the student.
+            num_parameters: Parameters of the backbone and its classifiers.
+        """
+        low, high = 1, 32 * 16
+        while low < high:  # the smallest width that is not too small
+            middle = (low + high) // 2
+            if self._count_wide(dataset, middle / 32) < num_parameters:
+                low = middle + 1
+            else:
+                high = middle
+        return low / 32
+
+    def _count_wide(self, dataset: str, width_factor: float) -> int:
+        with torch.device("meta"):
+            model = self.wide_student(dataset, width_factor)
+        return sum(parameter.numel() for parameter in model.parameters())
+
+    def _widened(self, dataset: str, width_factor: float) -> "ModelBuilder":
+        key = f"STUDENTS.{dataset}.WIDTH_FACTOR"
+        cfg = override_config(self._cfg, [key, width_factor], source="baseline B11")
+        return ModelBuilder(cfg, self._class_names, self._folders, is_dry=self._is_dry)
+
+    def expert_group(self, experts: Mapping[str, Training], dataset: str) -> ExpertGroup:
+        """Build the trained experts as one teacher of a dataset (baseline B10)."""
+        return ExpertGroup(self._load_experts(experts), dataset, self._cfg.JOINT.LEVELS)
 
     def joined_student(self, dataset: str) -> JoinedClassifier:
         """Build the student of ``dataset`` with one classifier for all classes (baseline B3)."""
@@ -211,64 +277,6 @@ class ModelBuilder:
             return ExpertEnsemble(
                 loaded, dims, dataset=dataset, num_classes=self._num_classes[dataset]
             )
-
-    def ensemble_task(self, model: ExpertEnsemble) -> EnsembleTask:
-        """Build the task that fits the heads of averaged experts."""
-        return EnsembleTask(model, cache=build_cache(self._cfg.DISTILL))
-
-    def classification_task(
-        self, model: VideoModel, weights: Mapping[str, float]
-    ) -> ClassificationTask:
-        """Build the task of a model that is trained on labels only."""
-        has_frozen = isinstance(model, JointTeacher) and self._cfg.JOINT.FINE_TUNE == "none"
-        return ClassificationTask(
-            model,
-            weights,
-            mixing=build_mixing(self._cfg.MIXUP),
-            expert_cache=build_cache(self._cfg.DISTILL) if has_frozen else None,
-        )
-
-    def student_task(
-        self,
-        student: VideoClassifier,
-        *,
-        build_teacher: Callable[[], nn.Module],
-        dataset: str,
-        reference: str | None,
-    ) -> StudentTask:
-        """Build the task of a student.
-
-        Args:
-            student: Student of ``dataset``.
-            build_teacher: Function that returns a model that classifies ``dataset``.
-            dataset: Name of the student's dataset.
-            reference: Dataset whose student has the shapes of the teacher's levels; None to distil
-                logits only.
-        """
-        shapes = None
-        if reference is not None:
-            whole = self.shapes("STUDENTS", reference)
-            fused = {level: whole.levels[level] for level in self._cfg.JOINT.LEVELS}
-            shapes = LevelShapes(fused, whole.embedding_dim)
-        return StudentTask(
-            student,
-            build_teacher(),
-            dataset=dataset,
-            objective=build_objective(
-                self._cfg.DISTILL,
-                student=self.shapes("STUDENTS", dataset),
-                teacher=shapes,
-                seed=self._seed(_PROJECTOR_SEED),
-            ),
-            trained_on=self.taught_on(dataset),
-            mixing=build_mixing(self._cfg.MIXUP),
-            is_fixed=self._cfg.DISTILL.TEACHING == "fixed",
-            cache=build_cache(self._cfg.DISTILL),
-        )
-
-    def taught_on(self, dataset: str) -> tuple[str, ...]:
-        """Return the datasets whose clips are used to distil the student of ``dataset``."""
-        return (dataset,) if self._cfg.DISTILL.CLIPS == "own" else tuple(self._num_classes)
 
     def _load_experts(self, experts: Mapping[str, Training]) -> dict[str, VideoClassifier]:
         loaded = {name: self.load(training) for name, training in experts.items()}

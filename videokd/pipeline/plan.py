@@ -9,9 +9,12 @@ from torch import nn
 from videokd.data.build import DatasetSplits
 from videokd.engine.training_file import read_training_file
 from videokd.pipeline.baselines import BASELINES, baseline_trainings
+from videokd.pipeline.cost import CostMeter
 from videokd.pipeline.fingerprint import Fingerprints
+from videokd.pipeline.method import plan_method
 from videokd.pipeline.model_builder import ModelBuilder
-from videokd.pipeline.stages import Setup, expert_trainings, joint_trainings, student_trainings
+from videokd.pipeline.stages import Setup
+from videokd.pipeline.task_builder import TaskBuilder
 from videokd.pipeline.training import Training, TrainingFolders
 from videokd.utils.errors import InputError
 
@@ -48,16 +51,18 @@ class ExperimentPlan:
         for section in ("EXPERTS", "STUDENTS"):
             for name in self._names:
                 self.builder.shapes(section, name)
-        setup = Setup(cfg, self._names, self.builder, Fingerprints(cfg, datasets))
-        experts = expert_trainings(setup)
-        joints = joint_trainings(setup, experts)
-        students = student_trainings(setup, joints)
-        self.trainings = [
-            *experts.values(),
-            *{joint.folder: joint for joint in joints.values()}.values(),
-            *students.values(),
-            *baseline_trainings(setup, experts),
-        ]
+        self.meter = CostMeter(cfg, datasets, self.builder)
+        setup = Setup(
+            cfg,
+            self._names,
+            self.builder,
+            TaskBuilder(cfg, self.builder, self._names),
+            Fingerprints(cfg, datasets),
+            self.meter,
+        )
+        method = plan_method(setup)
+        self._has_generalist = bool(method.generalists)
+        self.trainings = [*method.trainings, *baseline_trainings(setup, method)]
 
     def path(self, training: Training) -> Path:
         """Return the folder of a training."""
@@ -91,7 +96,8 @@ class ExperimentPlan:
     def rows(self) -> list[str]:
         """Keys of the result table's rows, in order."""
         baselines = [key for key in BASELINES if key in self._baselines]
-        return ["experts", *baselines, "joint", "students"]
+        generalist = ["generalist"] if self._has_generalist else []
+        return ["experts", *baselines, "joint", *generalist, "students"]
 
     def check_folders(self) -> None:
         """Check that all trainings begun in the run directory belong to this config.

@@ -1,20 +1,20 @@
-"""Trainings of METHOD's three stages, one function per stage; baselines are in ``baselines``.
+"""Trainings of experts and joint teachers (METHOD, stages 1 and 2); see ``students`` for stage 3.
 
 The functions only describe trainings. Models and tasks are built by ``ModelBuilder`` when a
 training starts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 from fvcore.common.config import CfgNode
-from torch import nn
 
-from videokd.data.clip_spec import ClipSet
+from videokd.pipeline.cost import CostMeter
 from videokd.pipeline.fingerprint import Fingerprints
 from videokd.pipeline.model_builder import ModelBuilder, join_clips
+from videokd.pipeline.task_builder import TaskBuilder
 from videokd.pipeline.training import Training
 
 
@@ -26,7 +26,9 @@ class Setup:
     names: tuple[str, ...]
     """Datasets, in the order of DATASETS."""
     builder: ModelBuilder
+    tasks: TaskBuilder
     fingerprints: Fingerprints
+    meter: CostMeter
 
 
 def expert_trainings(setup: Setup) -> dict[str, Training]:
@@ -51,26 +53,9 @@ def joint_trainings(setup: Setup, experts: Mapping[str, Training]) -> dict[str, 
     return dict.fromkeys(setup.names, _joint_training(setup, "joint", setup.names, experts))
 
 
-def student_trainings(setup: Setup, joints: Mapping[str, Training]) -> dict[str, Training]:
-    """Return dataset name -> the training of its student.
-
-    Args:
-        setup: The experiment.
-        joints: Dataset name -> the training of its joint teacher.
-    """
-    return {
-        name: distilled_from(
-            setup,
-            "students",
-            name,
-            teacher=joints[name],
-            reference=reference_student(setup, name),
-        )
-        for name in setup.names
-    }
-
-
-def classifier_training(setup: Setup, section: str, name: str, *, key: str, stage: str) -> Training:
+def classifier_training(
+    setup: Setup, section: str, name: str, *, key: str, stage: str, num_epochs: int = 0
+) -> Training:
     """Return the training of a network on the labels of its dataset only.
 
     An expert with TRAIN False is used as loaded: its training has no steps.
@@ -81,11 +66,12 @@ def classifier_training(setup: Setup, section: str, name: str, *, key: str, stag
         name: Name of the network's dataset.
         key: Row of the result table.
         stage: Stage of the training.
+        num_epochs: Epochs; 0 for those of the config.
     """
     builder, fingerprints, node = setup.builder, setup.fingerprints, setup.cfg[section][name]
     network = fingerprints.network(section, name)
     if node.TRAIN:
-        fields = fingerprints.fields((name,), node, **network)
+        fields = fingerprints.fields((name,), [node], num_epochs=num_epochs, **network)
     else:
         fields = fingerprints.ready_made(name, **network)
     return Training(
@@ -96,85 +82,8 @@ def classifier_training(setup: Setup, section: str, name: str, *, key: str, stag
         **fields,
         clips=join_clips([builder.clip(section, name)]),
         build_model=partial(builder.classifier, section, name),
-        build_task=partial(builder.classification_task, weights={name: 1.0}),
+        build_task=partial(setup.tasks.classification, weights={name: 1.0}),
         load_initial=partial(builder.load_initial, section=section, dataset=name),
-    )
-
-
-def distilled_from(
-    setup: Setup,
-    key: str,
-    name: str,
-    *,
-    teacher: Training,
-    reference: str | None = None,
-) -> Training:
-    """Return the training of a student with a trained teacher.
-
-    Args:
-        setup: The experiment.
-        key: Row of the result table.
-        name: The student's dataset.
-        teacher: Training of the teacher.
-        reference: See ``ModelBuilder.student_task``; None to distil logits only.
-    """
-    return distilled_training(
-        setup,
-        key,
-        name,
-        build_teacher=partial(setup.builder.load, teacher),
-        teacher_inputs=teacher.fingerprint,
-        teacher_clips=teacher.clips,
-        needs=(teacher,),
-        reference=reference,
-    )
-
-
-def distilled_training(
-    setup: Setup,
-    key: str,
-    name: str,
-    *,
-    build_teacher: Callable[[], nn.Module],
-    teacher_inputs: Any,
-    teacher_clips: ClipSet,
-    needs: tuple[Training, ...] = (),
-    reference: str | None = None,
-) -> Training:
-    """Return the training of a student with any teacher.
-
-    Args:
-        setup: The experiment.
-        key: Row of the result table.
-        name: The student's dataset.
-        build_teacher: Function that returns the teacher with its weights.
-        teacher_inputs: Fingerprint inputs of the teacher's weights.
-        teacher_clips: Clip specs of the teacher.
-        needs: Trainings that must be finished before.
-        reference: See ``ModelBuilder.student_task``; None to distil logits only.
-    """
-    builder, fingerprints = setup.builder, setup.fingerprints
-    is_main = key == "students"
-    return Training(
-        key=key,
-        stage="students" if is_main else "baselines",
-        folder=f"students/{name}" if is_main else f"baselines/{key}/{name}",
-        tested_on=(name,),
-        **fingerprints.fields(
-            builder.taught_on(name),
-            setup.cfg.STUDENTS[name],
-            **fingerprints.network("STUDENTS", name),
-            **fingerprints.distilled(has_features=reference is not None),
-            teacher=teacher_inputs,
-        ),
-        build_model=partial(builder.classifier, "STUDENTS", name),
-        build_task=partial(
-            builder.student_task, build_teacher=build_teacher, dataset=name, reference=reference
-        ),
-        load_initial=partial(builder.load_initial, section="STUDENTS", dataset=name),
-        needs=needs,
-        clips=join_clips([builder.clip("STUDENTS", name)]),
-        task_clips=builder.taught_clips(name, teacher_clips),
     )
 
 
@@ -215,14 +124,14 @@ def _joint_training(
         tested_on=heads,
         **fingerprints.fields(
             heads,
-            joint,
+            [joint],
             **joint_inputs(setup, reference),
             loss_weights=weights,
             experts={name: training.fingerprint for name, training in fused.items()},
         ),
         clips=builder.expert_clips(),
         build_model=partial(builder.joint_teacher, fused, reference=reference, heads=heads),
-        build_task=partial(builder.classification_task, weights=weights),
+        build_task=partial(setup.tasks.classification, weights=weights),
         needs=tuple(fused.values()),
         lr_scales={"model.experts": joint.FINE_TUNE_LR_SCALE} if is_tuned else {},
     )

@@ -16,6 +16,7 @@ TITLES = {
     "experts": "Experts (T_i)",
     **{key: f"{key} {baseline.title}" for key, baseline in BASELINES.items()},
     "joint": "Joint teacher (T*)",
+    "generalist": "MLFD generalist",
     "students": "MLFD students",
 }
 

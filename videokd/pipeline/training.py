@@ -17,7 +17,7 @@ class Training:
     """One training: a model, its task and its folder."""
 
     key: str
-    """Row of the result table: experts, joint, students, B1 ... B7; or B5_teachers."""
+    """Row of the result table, such as experts, joint, students or B1; or B5_teachers."""
     stage: str
     """One of ``videokd.pipeline.TRAINING_STAGES``."""
     folder: str

@@ -19,7 +19,7 @@ from videokd.pipeline.run import Run, prepare_run
 from videokd.pipeline.training import Training
 from videokd.utils.errors import InputError
 
-ROWS = ("experts", "joint", "students", *BASELINES)
+ROWS = ("experts", "joint", "generalist", "students", *BASELINES)
 
 # Keys that the study itself sets. All variants share one store of trainings.
 _OF_THE_STUDY = ("SEED", "OUTPUT_DIR", "BASELINES", "VARIANTS")

@@ -93,8 +93,8 @@ def uniform_crop_boxes(
 
     One crop is central. Three crops are at the start, the centre and the end of the long side,
     centred on the short side. Five crops are the corners top left, top right, bottom left, bottom
-    right, and the centre. The short side of a crop has `size` pixels, or as many as the frame's. Its
-    long side is the same ("square"), or has the frame's ratio to it ("frame").
+    right, and the centre. The short side of a crop has `size` pixels, or as many as the frame's.
+    Its long side is the same ("square"), or has the frame's ratio to it ("frame").
 
     Returns:
         num_crops boxes (top, left, height, width) in pixels.
