@@ -56,7 +56,7 @@ def test_a_wrong_option_names_its_variant(read):
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        ({"ROW": "B8"}, "a.ROW must be one of experts, joint, students, B1, .* got 'B8'"),
+        ({"ROW": "B8"}, "a.ROW must be one of experts, joint, generalist, students, B1, .* got 'B8'"),
         ({"NUM_SEEDS": -1}, "a.NUM_SEEDS must be >= 0"),
         ({"OPTS": ["SEED", 3]}, "a.OPTS must not set SEED"),
         ({"OPTS": ["SEED=3"]}, "a.OPTS must not set SEED"),

@@ -10,66 +10,50 @@ import pytest
 
 from videokd.engine.stop import Stopped
 from videokd.study.study import Job
-from videokd.study.work import Action, do_jobs, read_failure
+from videokd.study.work import Work, do_jobs, read_failure
 from videokd.utils.errors import RunError
 
 
-def _job(root, name, needs=(), *, is_shown=True):
+def _job(root, name, needs=()):
     folders = tuple(root / need for need in needs)
-    training = SimpleNamespace(folder=name, path=root / name)
-    return Job(None, training, 0, training.path, folders, ("v",), is_shown)
+    training = SimpleNamespace(folder=name)
+    return Job(None, training, 0, root / name, folders, ("v",), True)
 
 
 class Recorder:
-    """Actions that leave a file and record their order."""
+    """Work that leaves a file and records its order."""
 
     def __init__(self, seconds=0.0, failing=()):
         self.done = []
         self._seconds = seconds
         self._failing = failing
+        self.work = Work(self._do, lambda job: (job.folder / "done").exists())
 
-    def actions(self):
-        return tuple(
-            Action(verb, self._doer(verb), self._checker(verb)) for verb in ("train", "test")
-        )
-
-    def _doer(self, verb):
-        def do(run, training):
-            time.sleep(self._seconds)
-            self.done.append((verb, training.folder))
-            if (verb, training.folder) in self._failing:
-                raise RunError("the loss is nan")
-            (training.path / verb).touch()
-
-        return do
-
-    def _checker(self, verb):
-        return lambda run, training: (training.path / verb).exists()
+    def _do(self, job):
+        time.sleep(self._seconds)
+        self.done.append(job.folder.name)
+        if job.folder.name in self._failing:
+            raise RunError("the loss is nan")
+        (job.folder / "done").touch()
 
 
 def _work(jobs, recorder, *, token="now", check=lambda: None):
-    do_jobs(jobs, recorder.actions(), token=token, check=check, poll_sec=0.01)
+    do_jobs(jobs, recorder.work, token=token, check=check, poll_sec=0.01)
 
 
-def test_jobs_are_done_in_order_and_scored_when_all_are_trained(tmp_path):
-    jobs = [
-        _job(tmp_path, "a", is_shown=False),
-        _job(tmp_path, "b", ["a"]),
-        _job(tmp_path, "c", ["b"]),
-    ]
+def test_jobs_are_done_in_order(tmp_path):
     recorder = Recorder()
-    _work(jobs, recorder)
-    trained = [("train", name) for name in "abc"]
-    assert recorder.done == [*trained, ("test", "b"), ("test", "c")]
+    _work([_job(tmp_path, "a"), _job(tmp_path, "b", ["a"]), _job(tmp_path, "c", ["b"])], recorder)
+    assert recorder.done == [*"abc"]
 
 
 def test_finished_jobs_are_skipped(tmp_path):
     jobs = [_job(tmp_path, name) for name in "ab"]
     _work(jobs, Recorder())
-    (tmp_path / "b" / "test").unlink()
+    (tmp_path / "b" / "done").unlink()
     recorder = Recorder()
     _work(jobs, recorder)
-    assert recorder.done == [("test", "b")]
+    assert recorder.done == ["b"]
 
 
 def test_two_workers_never_do_one_job(tmp_path):
@@ -80,8 +64,7 @@ def test_two_workers_never_do_one_job(tmp_path):
         worker.start()
     for worker in workers:
         worker.join()
-    assert len(recorder.done) == len(set(recorder.done)) == 24
-    assert recorder.done[:12] == [done for done in recorder.done if done[0] == "train"]
+    assert sorted(recorder.done, key=int) == [str(i) for i in range(12)]
 
 
 def test_the_job_of_a_worker_that_is_killed_is_taken_over(tmp_path):
@@ -97,32 +80,32 @@ def test_the_job_of_a_worker_that_is_killed_is_taken_over(tmp_path):
         jobs = [_job(tmp_path, name) for name in "ab"]
         worker = threading.Thread(target=_work, args=(jobs, recorder))
         worker.start()
-        while ("train", "b") not in recorder.done:
+        while "b" not in recorder.done:
             time.sleep(0.01)
-        assert ("train", "a") not in recorder.done
+        assert "a" not in recorder.done
         os.kill(other.pid, signal.SIGKILL)
         worker.join()
-    assert sorted(recorder.done) == [("test", "a"), ("test", "b"), ("train", "a"), ("train", "b")]
+    assert recorder.done == ["b", "a"]
 
 
 def test_jobs_that_need_a_failed_job_are_skipped_and_the_rest_goes_on(tmp_path):
     needs = {"a": [], "b": ["a"], "c": ["b"], "d": []}
     jobs = [_job(tmp_path, name, of) for name, of in needs.items()]
-    recorder = Recorder(failing=[("train", "a")])
+    recorder = Recorder(failing=["a"])
     _work(jobs, recorder)
-    assert recorder.done == [("train", "a"), ("train", "d"), ("test", "d")]
+    assert recorder.done == ["a", "d"]
     assert read_failure(tmp_path / "a", "now") == "the loss is nan"
     assert read_failure(tmp_path / "b", "now") is None
 
 
 def test_a_failed_job_is_tried_again_by_the_next_call_only(tmp_path):
     jobs = [_job(tmp_path, "a")]
-    _work(jobs, Recorder(failing=[("train", "a")]))
+    _work(jobs, Recorder(failing=["a"]))
     recorder = Recorder()
     _work(jobs, recorder, token="now")
     assert recorder.done == []
     _work(jobs, recorder, token="later")
-    assert recorder.done == [("train", "a"), ("test", "a")]
+    assert recorder.done == ["a"]
     assert not (tmp_path / "a" / "failure.json").exists()
 
 
@@ -135,4 +118,4 @@ def test_a_stop_is_passed_on_before_the_next_job(tmp_path):
 
     with pytest.raises(Stopped, match="^$"):
         _work([_job(tmp_path, "a"), _job(tmp_path, "b")], recorder, check=check)
-    assert recorder.done == [("train", "a")]
+    assert recorder.done == ["a"]

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -26,7 +26,6 @@ from videokd.engine.stop import EXIT_STOPPED, Stopped, StopRequest
 from videokd.pipeline.run import Run
 from videokd.pipeline.scoring import is_scored, score_training
 from videokd.pipeline.train import run_training
-from videokd.pipeline.training import Training
 from videokd.study.study import Job, Study, Variant, make_study
 from videokd.utils.env import num_available_cores
 from videokd.utils.errors import InputError, RunError, VideoError
@@ -133,8 +132,7 @@ def _work(cfg: CfgNode, variants: tuple[Variant, ...], split: str, token: str) -
 
         try:
             study = make_study(cfg, variants, Console(quiet=True, force_terminal=False), stop)
-            actions = (training_action(), scoring_action(split))
-            do_jobs(study.jobs, actions, token=token, check=check)
+            do_jobs(study.jobs, train_and_score(split), token=token, check=check)
         except Stopped:
             sys.exit(EXIT_STOPPED)
 
@@ -149,26 +147,26 @@ def _blocked_signals() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Action:
-    """One kind of work on a job, and the check that it is done."""
+class Work:
+    """Work on a job, and the check that it is done."""
 
-    verb: str
-    do: Callable[[Run, Training], None]
-    is_done: Callable[[Run, Training], bool]
-
-
-def training_action() -> Action:
-    """Return the action that trains jobs."""
-    return Action("trained", run_training, lambda run, training: run.plan.is_finished(training))
+    do: Callable[[Job], None]
+    is_done: Callable[[Job], bool]
 
 
-def scoring_action(split: str) -> Action:
-    """Return the action that scores jobs on "val" or "test"."""
-    return Action(
-        "scored",
-        lambda run, training: score_training(run, training, split),
-        lambda run, training: is_scored(run, training, split),
-    )
+def train_and_score(split: str) -> Work:
+    """Return the work that trains a job and scores it on "val" or "test" if a table shows it."""
+
+    def do(job: Job) -> None:
+        run_training(job.run, job.training)
+        if job.is_shown:
+            score_training(job.run, job.training, split)
+
+    def is_done(job: Job) -> bool:
+        is_trained = job.run.plan.is_finished(job.training)
+        return is_trained and (not job.is_shown or is_scored(job.run, job.training, split))
+
+    return Work(do, is_done)
 
 
 def read_failure(folder: Path, token: str) -> str | None:
@@ -182,19 +180,20 @@ def read_failure(folder: Path, token: str) -> str | None:
 
 def do_jobs(
     jobs: Sequence[Job],
-    actions: tuple[Action, Action],
+    work: Work,
     *,
     token: str,
     check: Callable[[], None],
     poll_sec: float = 1.0,
 ) -> None:
-    """Train all jobs, then score those that are shown; return when no job is left.
+    """Do all jobs; return when no job is left.
 
-    Jobs of other processes are waited for, and taken over if such a process ends early.
+    A job that needs a failed one is left out. Jobs of other processes are waited for, and taken
+    over if such a process ends early.
 
     Args:
         jobs: Jobs in an order in which each follows the jobs that it needs.
-        actions: Training and scoring.
+        work: What is done for each.
         token: Id of this tool call; jobs that failed in it are not tried again.
         check: Called often; raises to stop.
         poll_sec: Seconds between checks of jobs in other processes.
@@ -202,52 +201,41 @@ def do_jobs(
     Raises:
         Stopped: From ``check`` or from a training.
     """
-    train, score = actions
-    failed = _run_until_done(jobs, train, token=token, check=check, poll_sec=poll_sec)
-    shown = [replace(job, needs=()) for job in jobs if job.is_shown and job.folder not in failed]
-    _run_until_done(shown, score, token=token, check=check, poll_sec=poll_sec)
-
-
-def _run_until_done(
-    jobs: Sequence[Job], action: Action, *, token: str, check: Callable[[], None], poll_sec: float
-) -> set[Path]:
-    """Do all jobs; return the folders of failed jobs and of jobs that need a failed job."""
     still_open = {job.folder: job for job in jobs}
     failed: set[Path] = set()
     while still_open:
         outcome = ""
         for folder, job in list(still_open.items()):
             check()
-            if action.is_done(job.run, job.training):
+            if work.is_done(job):
                 del still_open[folder]
             elif read_failure(folder, token) is not None or not failed.isdisjoint(job.needs):
                 failed.add(folder)
                 del still_open[folder]
             elif still_open.keys().isdisjoint(job.needs):
-                outcome = _try(job, action, token)
+                outcome = _try(job, work, token)
             if outcome:
-                num_done = sum(action.is_done(j.run, j.training) for j in still_open.values())
-                num_done += len(jobs) - len(still_open) - len(failed)
-                logger.info("%s; %s: %d of %d", outcome, action.verb, num_done, len(jobs))
+                num_open = sum(not work.is_done(j) for j in still_open.values())
+                num_done = len(jobs) - num_open - len(failed)
+                logger.info("%s; %d of %d done", outcome, num_done, len(jobs))
                 break  # restart: an earlier job may be ready by now
         if still_open and not outcome:
             time.sleep(poll_sec)
-    return failed
 
 
-def _try(job: Job, action: Action, token: str) -> str:
+def _try(job: Job, work: Work, token: str) -> str:
     """Do a job and return a line on the result; "" if another process has or had the job."""
     with lock_folder(job.folder) as holder:
         # Another process may have finished the job between the check and the lock.
-        if holder is not None or action.is_done(job.run, job.training):
+        if holder is not None or work.is_done(job):
             return ""
         if read_failure(job.folder, token) is not None:
             return ""
         start = time.monotonic()
         try:
-            action.do(job.run, job.training)
+            work.do(job)
         except (InputError, RunError, VideoError) as error:
             write_json(job.folder / "failure.json", {"token": token, "cause": str(error)})
             return f"{job} FAILED in {job.folder}: {error}"
         (job.folder / "failure.json").unlink(missing_ok=True)
-        return f"{job} {action.verb} in {time.monotonic() - start:.1f} s"
+        return f"{job}: {time.monotonic() - start:.1f} s"
