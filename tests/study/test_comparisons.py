@@ -2,19 +2,24 @@ import numpy as np
 import pytest
 
 from videokd.study.comparisons import Outcome, compare_all, read_outcomes
+from videokd.study.finished import Finished
 from videokd.study.significance import holm, mcnemar, paired_permutation_test
 from videokd.study.study import Variant
 from videokd.utils.errors import InputError
 
 
 def _variant(name, group="main", seeds=(0, 1)):
-    return Variant(name, name, group, "students", (), seeds)
+    return Variant(name, name, group, "", "students", (), seeds)
 
 
 def _outcome(right, videos=None, groups=None):
     is_right = np.array([letter == "1" for letter in right])
     videos = tuple(videos or (f"v{i}" for i in range(len(right))))
     return Outcome(is_right, videos, tuple(groups or videos))
+
+
+def _read(study, split):
+    return read_outcomes(study, split, study.collect(Finished(), split))
 
 
 def _by_dataset(comparisons, b):
@@ -109,7 +114,7 @@ def test_variants_scored_on_other_videos_cannot_be_compared():
 def test_an_outcome_has_correct_videos_and_groups_of_near_copies(plan_study, score):
     study = plan_study({"a": {"ROW": "experts"}})
     score(study, "a", "test", right=3)
-    outcomes = read_outcomes(study, "test")
+    outcomes = _read(study, "test")
     of_ucf, of_hmdb = (outcomes["a", 0][name] for name in ("UCF", "HMDB"))
     assert of_ucf.is_right.tolist() == [True] * 3 + [False] * (len(of_ucf.is_right) - 3)
     assert of_ucf.top1 == pytest.approx(100 * 3 / len(of_ucf.videos))
@@ -121,9 +126,9 @@ def test_an_outcome_has_correct_videos_and_groups_of_near_copies(plan_study, sco
 def test_held_out_and_test_videos_are_other_outcomes(plan_study, score):
     study = plan_study({"a": {"ROW": "experts"}})
     score(study, "a", "val", right=2)
-    assert read_outcomes(study, "test") == {}
+    assert _read(study, "test") == {}
     score(study, "a", "test", right=4)
-    held_out, tested = (read_outcomes(study, split)["a", 0]["UCF"] for split in ("val", "test"))
+    held_out, tested = (_read(study, split)["a", 0]["UCF"] for split in ("val", "test"))
     assert (held_out.is_right.sum(), tested.is_right.sum()) == (2, 4)
     assert not set(held_out.videos) & set(tested.videos)
 
@@ -135,4 +140,4 @@ def test_a_variant_that_is_not_scored_on_all_datasets_has_no_outcome(plan_study,
     score(study, "b", "test", right=3)
     run = study.runs["b", 0]
     (run.plan.path(run.plan.row("experts")["HMDB"]) / "test" / "HMDB.json").unlink()
-    assert list(read_outcomes(study, "test")) == [("a", 0)]
+    assert list(_read(study, "test")) == [("a", 0)]

@@ -2,14 +2,8 @@ import math
 
 import pytest
 
-from videokd.study.page import (
-    Section,
-    count_seeds,
-    format_seeds,
-    keep_notes,
-    make_page,
-    markdown_table,
-)
+from videokd.study.markdown import Section, count_seeds, format_seeds, markdown_table
+from videokd.study.page import keep_notes, make_page
 
 
 def _row(mean, std=0.5):
@@ -27,7 +21,9 @@ def _comparison(b, dataset, difference, *, holm_p=0.5, low_seeds=None):
 
 def _define(title, group, seeds=(0, 1)):
     opts = ["JOINT.LEVELS", [], "JOINT.WIDTH", 8] if group == "levels" else []
-    return {"title": title, "group": group, "row": "students", "opts": opts, "seeds": list(seeds)}
+    row = "B1" if title == "alone" else "students"
+    fields = {"title": title, "group": group, "row": row, "opts": opts, "curve": ""}
+    return {**fields, "seeds": list(seeds)}
 
 
 @pytest.fixture
@@ -62,6 +58,10 @@ def results():
             "B1": _define("alone", "main"),
             "flat": _define("no levels", "levels", [0]),
         },
+        "cost": {
+            name: {"clip_passes": passes, "minutes": 2.5, "parameters": 1234, "networks": 2}
+            for name, passes in (("mlfd", 30_000), ("B1", 10_000), ("flat", 1000))
+        },
         "comparisons": [
             _comparison("B1", "X", 1.04),
             _comparison("B1", "Y", 10.0, holm_p=0.01),
@@ -81,8 +81,11 @@ def _cells(page, title):
 
 def test_accuracies_stand_in_the_table_of_their_group(results):
     page = make_page(results, [], name="demo")
-    assert _cells(page, "MLFD")[0] == ["MLFD", "61.0 +- 0.5", "50.0 +- 0.5", "55.5 +- 1.2"]
-    assert _cells(page, "no levels")[0] == ["no levels (seeds 0)", "30.0", "20.0", "25.0"]
+    cost = ["2.5", "1,234", "2"]
+    accuracies = ["61.0 +- 0.5", "50.0 +- 0.5", "55.5 +- 1.2"]
+    assert _cells(page, "MLFD")[0] == ["MLFD", *accuracies, "30", *cost]
+    few = _cells(page, "no levels")[0]
+    assert few == ["no levels (seeds 0)", "30.0", "20.0", "25.0", "1", *cost]
     assert page.index("### main") < page.index("### levels") < page.index("## Differences")
     assert "Chance: X 12.5, Y 12.5" in page
 

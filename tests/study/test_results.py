@@ -4,6 +4,7 @@ import pytest
 
 from videokd.config import load_config
 from videokd.engine.training_file import read_training_file, write_training_file
+from videokd.study.finished import Finished
 from videokd.study.results import describe_training, list_changed_settings, make_results
 from videokd.utils.errors import InputError
 from videokd.utils.io import write_json
@@ -13,7 +14,8 @@ OTHER = {"ROW": "experts", "OPTS": ["SOLVER.BETA2", 0.9], "GROUP": "solver", "NU
 
 def _make(study, split="test"):
     cfg = next(iter(study.runs.values())).cfg
-    return make_results(cfg, study, split, command="study", wall_sec=1.5)
+    finished = study.collect(Finished(), split)
+    return make_results(cfg, study, split, finished, command="study", wall_sec=1.5)
 
 
 def test_results_of_one_seed_have_no_spread_and_are_plain_json(plan_study, score, tmp_path):
@@ -45,8 +47,7 @@ def test_the_time_is_summed_over_trainings_and_kinds(plan_study, score):
     study = plan_study({"mlfd": {"ROW": "experts"}, "B6": {"ROW": "joint"}})
     score(study, "mlfd", "test", right=4)
     for job in study.jobs:
-        stage = read_training_file(job.folder, job.training.inputs)
-        write_training_file(job.folder, {**stage, "seconds": 10.0})
+        _finish(job, seconds=10.0)
     seconds = _make(study)["seconds"]
     assert seconds["wall"] == 1.5
     assert seconds["training"] == 40
@@ -66,11 +67,18 @@ def test_changed_settings_are_those_that_a_user_set(write_config):
     assert not any(key.startswith("VARIANTS") for key in changed)
 
 
+def _finish(job, seconds=1.0):
+    record = read_training_file(job.folder, job.training.inputs)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write_training_file(job.folder, {**record, "seconds": seconds, "is_finished": True})
+
+
 def _write_log(study, seed, folder, lines):
     job = next(job for job in study.jobs if (job.seed, job.training.folder) == (seed, folder))
     job.folder.mkdir(parents=True)
     text = "".join(json.dumps({"step": i, **line}) + "\n" for i, line in enumerate(lines))
     (job.folder / "metrics.jsonl").write_text(text)
+    _finish(job)
 
 
 def test_means_are_over_trainings_first_lines_and_last_lines(plan_study):
@@ -82,7 +90,7 @@ def test_means_are_over_trainings_first_lines_and_last_lines(plan_study):
             {"val_top1_UCF": 77.0},
         ]
         _write_log(study, seed, "students/UCF", lines)
-    found = describe_training(study, study.variants[0], (0, 1))
+    found = describe_training(study, study.variants[0], (0, 1), study.collect(Finished(), "test"))
     assert found["steps"] == study.jobs[-1].training.num_steps
     assert (found["top1"], found["agreement"], found["teacher_top1"]) == (30, 60, 60)
     assert found["feat"] == {"stage3": [2.1, 1]}
@@ -90,12 +98,12 @@ def test_means_are_over_trainings_first_lines_and_last_lines(plan_study):
 
 def test_values_in_no_log_are_left_out(plan_study):
     study = plan_study({"mlfd": {}}, datasets=["UCF"])
-    found = describe_training(study, study.variants[0], (0,))
+    found = describe_training(study, study.variants[0], (0,), study.collect(Finished(), "test"))
     assert set(found) == {"steps", "feat"}
 
 
 def test_a_network_of_several_datasets_counts_once(plan_study):
     study = plan_study({"B2": {"ROW": "B2"}})
     _write_log(study, 0, "baselines/B2/UCF-HMDB-KINETICS", [{"top1": 12.0}])
-    found = describe_training(study, study.variants[0], (0,))
+    found = describe_training(study, study.variants[0], (0,), study.collect(Finished(), "test"))
     assert (found["steps"], found["top1"]) == (study.jobs[0].training.num_steps, 12)

@@ -1,9 +1,13 @@
 from collections import Counter
 
 import pytest
+from rich.console import Console
 
 from videokd.config import load_config
-from videokd.study.study import read_variants, variant_config
+from videokd.engine.stop import StopRequest
+from videokd.engine.training_file import read_training_file, write_training_file
+from videokd.study.finished import Finished
+from videokd.study.study import make_study, read_variants, variant_config
 from videokd.utils.errors import InputError
 
 
@@ -56,7 +60,10 @@ def test_a_wrong_option_names_its_variant(read):
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        ({"ROW": "B8"}, "a.ROW must be one of experts, joint, generalist, students, B1, .* got 'B8'"),
+        (
+            {"ROW": "B8"},
+            "a.ROW must be one of experts, joint, generalist, students, .* got 'B8'",
+        ),
         ({"NUM_SEEDS": -1}, "a.NUM_SEEDS must be >= 0"),
         ({"OPTS": ["SEED", 3]}, "a.OPTS must not set SEED"),
         ({"OPTS": ["SEED=3"]}, "a.OPTS must not set SEED"),
@@ -143,3 +150,35 @@ def test_the_text_of_a_job_has_its_seed_folder_and_first_variants(plan_study):
 def test_every_row_covers_all_datasets(plan_study, row):
     study = plan_study({"a": {"ROW": row}})
     assert list(study.row(study.variants[0], 0)) == ["UCF", "HMDB", "KINETICS"]
+
+
+def test_known_scores_and_what_only_they_need_are_not_planned_again(plan_study, score):
+    variants = {
+        "mlfd": {"ROW": "joint"},
+        "other": {"ROW": "experts", "OPTS": ["SOLVER.BETA2", 0.9]},
+    }
+    study = plan_study(variants, datasets=["UCF", "HMDB"])
+    score(study, "mlfd", "test", right=4)
+    for job in study.jobs:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        record = read_training_file(job.folder, job.training.inputs)
+        write_training_file(job.folder, {**record, "is_finished": True})
+    finished = study.collect(Finished(), "test")
+    cfg = next(iter(study.runs.values())).cfg
+
+    def plan_again(split):
+        console, stop = Console(quiet=True), StopRequest()
+        return make_study(cfg, study.variants, console, stop, split=split, finished=finished).jobs
+
+    # The joint teacher is known; its experts are needed for nothing else.
+    left = plan_again("test")
+    assert {job.training.folder for job in left} == {"experts/UCF", "experts/HMDB"}
+    assert all(job.variants == ("other",) for job in left)
+    assert len(plan_again("val")) == len(study.jobs)
+
+
+def test_what_is_finished_comes_back_from_its_file(tmp_path):
+    finished = Finished({"a": {"seconds": 1.5, "steps": 3, "log": {"feat": {}}}}, {"b": "10-"})
+    finished.write(tmp_path / "finished.json")
+    assert Finished.read(tmp_path / "finished.json") == finished
+    assert Finished.read(tmp_path / "other.json") == Finished()

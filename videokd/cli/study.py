@@ -15,6 +15,7 @@ import logging
 import shlex
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from videokd.cli.common import (
@@ -23,9 +24,9 @@ from videokd.cli.common import (
     load_config_of,
     path_argument,
 )
-from videokd.engine.stop import StopRequest
+from videokd.engine.stop import Stopped, StopRequest
 from videokd.utils.errors import InputError
-from videokd.utils.log import make_console, setup_logging
+from videokd.utils.log import make_console, setup_logging, show
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str]) -> int:
     cfg = load_config_of(args)
     # Imported late: --help and wrong keys answer at once, and the processes that generate and
     # decode videos, which import this file again, stay small.
+    from videokd.study.finished import Finished
+    from videokd.study.output import finished_path, write_output
+    from videokd.study.plan_table import plan_table
     from videokd.study.study import make_study, read_variants
     from videokd.study.work import LOG_NAME, run_jobs
 
@@ -44,25 +48,39 @@ def main(arguments: Sequence[str]) -> int:
     console = make_console()
     setup_logging(console, Path(cfg.OUTPUT_DIR) / LOG_NAME)
     with StopRequest() as stop:
-        study = make_study(cfg, variants, console, stop)
-        logger.info("%d variants, %d trainings", len(variants), len(study.jobs))
-        failures = run_jobs(cfg, study, args.split, num_processes=args.jobs, stop=stop)
-        for job in study.jobs:
-            if job.folder in failures:
-                logger.error("%s failed in %s: %s", job, job.folder, failures[job.folder])
-        if args.output is not None:
-            from videokd.study.output import write_output
+        finished = Finished.read(finished_path(args.output)) if args.output else Finished()
+        study = make_study(cfg, variants, console, stop, split=args.split, finished=finished)
+        show(console, plan_table(study, finished), logger=logger)
+        if args.plan:
+            return 0
 
+        def write(*, with_analysis: bool) -> None:
+            if args.output is None:
+                return
             write_output(
                 cfg,
                 study,
                 args.split,
                 args.output,
+                finished,
                 command=shlex.join(["videokd", "study", *arguments]),
                 wall_sec=time.monotonic() - start,
-                with_analysis=not args.no_analysis,
+                with_analysis=with_analysis,
             )
             console.print(f"results: {args.output}.md", soft_wrap=True)
+
+        try:
+            failures = run_jobs(
+                cfg, study, args.split, finished, num_processes=args.jobs, stop=stop
+            )
+        except Stopped:
+            with suppress(InputError):  # nothing is complete yet
+                write(with_analysis=False)
+            raise
+        for job in study.jobs:
+            if job.folder in failures:
+                logger.error("%s failed in %s: %s", job, job.folder, failures[job.folder])
+        write(with_analysis=not args.no_analysis)
     return EXIT_FAILED if failures else 0
 
 
@@ -78,6 +96,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         default="val",
         choices=("val", "test"),
         help="val (default): the held-out part, for choices; test: to be read once, at the end",
+    )
+    parser.add_argument(
+        "--plan", action="store_true", help="print the trainings and their cost, and stop"
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes")
     parser.add_argument(

@@ -154,6 +154,8 @@ ROWS = [
 
     Key("VARIANTS.<NAME>.TITLE", "", "", "nothing", "title in tables; empty = the name"),
     Key("VARIANTS.<NAME>.GROUP", "main", "", "nothing", "table in which the variant is listed"),
+    Key("VARIANTS.<NAME>.CURVE", "", "", "nothing",
+        "line of the picture of accuracy against cost; empty = none"),
     Key("VARIANTS.<NAME>.ROW", "students", "", "nothing",
         "compared model: experts, joint, students or one of BASELINES"),
     Key("VARIANTS.<NAME>.OPTS", [], "", "nothing", "KEY, VALUE, ... that override the config"),

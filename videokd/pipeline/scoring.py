@@ -36,7 +36,7 @@ def score_training(run: Run, training: Training, split: str = "test") -> None:
     """
     model: nn.Module | None = None
     for name in training.tested_on:
-        if run.ranks.broadcast(_has_result(run, training, name, split)):
+        if run.ranks.broadcast(has_score(run, training, name, split)):
             continue
         model = model or run.plan.load_model(training).to(run.device)
         title = f"{split} {training.folder}" + (f" {name}" if len(training.tested_on) > 1 else "")
@@ -50,7 +50,7 @@ def score_training(run: Run, training: Training, split: str = "test") -> None:
             predictions,
             build_view_plan(run.cfg),
             clip=training.clips.main,
-            fingerprint=_result_fingerprint(run, training, name, split),
+            fingerprint=score_fingerprint(run, training, name, split),
             split=split,
         )
         logger.debug(
@@ -66,7 +66,7 @@ def is_scored(run: Run, training: Training, split: str = "test") -> bool:
     Raises:
         InputError: A dataset has no such split.
     """
-    return all(_has_result(run, training, name, split) for name in training.tested_on)
+    return all(has_score(run, training, name, split) for name in training.tested_on)
 
 
 def predict_split(
@@ -121,7 +121,8 @@ def validate_training(run: Run, training: Training, model: nn.Module) -> dict[st
     return line
 
 
-def _result_fingerprint(run: Run, training: Training, name: str, split: str) -> str:
+def score_fingerprint(run: Run, training: Training, name: str, split: str) -> str:
+    """Return a hash of all that a score depends on: network, views and videos."""
     views = build_view_plan(run.cfg)
     videos = run.datasets[name].index(split).digest()
     return sha256_json(
@@ -129,11 +130,12 @@ def _result_fingerprint(run: Run, training: Training, name: str, split: str) -> 
     )
 
 
-def _has_result(run: Run, training: Training, name: str, split: str) -> bool:
+def has_score(run: Run, training: Training, name: str, split: str) -> bool:
+    """Return whether a score on one dataset exists."""
     known = read_result(run.plan.path(training), name, split)
     if known is None:
         return False
-    return bool(known.get("fingerprint") == _result_fingerprint(run, training, name, split))
+    return bool(known.get("fingerprint") == score_fingerprint(run, training, name, split))
 
 
 def _predict(

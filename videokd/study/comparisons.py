@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from videokd.pipeline.run import Run
-from videokd.pipeline.scoring import is_scored
-from videokd.pipeline.training import Training
-from videokd.report.results import read_scores
-from videokd.study.analysis.predictions import decide
+from videokd.pipeline.scoring import score_fingerprint
+from videokd.study.finished import Finished
 from videokd.study.significance import (
     Pairs,
     holm,
@@ -48,43 +45,41 @@ Outcomes = dict[tuple[str, int], dict[str, Outcome]]
 """(variant, seed) -> dataset -> outcome; only entries that are scored on all datasets."""
 
 
-def read_outcomes(study: Study, split: str) -> Outcomes:
-    """Read the outcomes of all scored variants.
+def read_outcomes(study: Study, split: str, finished: Finished) -> Outcomes:
+    """Return the outcomes of all scored variants.
 
     Args:
         study: The study.
         split: "val" or "test".
+        finished: Scores of the study.
     """
-    known: dict[tuple[Path, str], Outcome | None] = {}
     outcomes: Outcomes = {}
     for variant, seed in [(v, seed) for v in study.variants for seed in v.seeds]:
         run = study.runs[variant.name, seed]
-        found = {}
-        for name, training in study.row(variant, seed).items():
-            key = (run.plan.path(training), name)
-            if key not in known:
-                known[key] = _read(run, training, name, split)
-            found[name] = known[key]
-        whole = {name: outcome for name, outcome in found.items() if outcome is not None}
-        if len(whole) == len(found):
-            outcomes[variant.name, seed] = whole
+        row = study.row(variant, seed)
+        found = {
+            name: finished.scores.get(score_fingerprint(run, training, name, split))
+            for name, training in row.items()
+        }
+        if all(found.values()):
+            outcomes[variant.name, seed] = {
+                name: _make_outcome(run, name, split, answers or "")
+                for name, answers in found.items()
+            }
     return outcomes
 
 
-def _read(run: Run, training: Training, name: str, split: str) -> Outcome | None:
-    if not is_scored(run, training, split):
-        return None
-    scored = read_scores(run.plan.path(training), name, split)
-    if scored is None:
-        return None
+def _make_outcome(run: Run, name: str, split: str, answers: str) -> Outcome:
     # In UCF101, videos of the same class and group are near copies of each other.
     has_groups = run.cfg.DATASETS[name].FORMAT == "ucf101"
-    groups = {
-        record.path: f"{record.label}/{record.group}" if has_groups else record.path
-        for record in run.datasets[name].index(split).records
-    }
-    is_right = decide(scored.probs) == scored.labels
-    return Outcome(is_right, scored.paths, tuple(groups[path] for path in scored.paths))
+    records = [
+        (record, answer == "1")
+        for record, answer in zip(run.datasets[name].index(split).records, answers, strict=True)
+        if answer != "-"
+    ]
+    groups = (f"{r.label}/{r.group}" if has_groups else r.path for r, _ in records)
+    is_right = np.array([right for _, right in records])
+    return Outcome(is_right, tuple(record.path for record, _ in records), tuple(groups))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from fvcore.common.config import CfgNode
 
 from videokd.pipeline.run import Run
 from videokd.study.analysis.analyse import write_analysis
+from videokd.study.finished import Finished
+from videokd.study.overview import draw_curves, draw_forest
 from videokd.study.page import make_page
 from videokd.study.results import make_results
 from videokd.study.study import Study
@@ -18,11 +20,17 @@ logger = logging.getLogger(__name__)
 _READ_ROWS = {"joint", "students"}
 
 
+def finished_path(output: Path) -> Path:
+    """Return the file of what is finished, for the path of a study's output."""
+    return output / "finished.json"
+
+
 def write_output(
     cfg: CfgNode,
     study: Study,
     split: str,
     output: Path,
+    finished: Finished,
     *,
     command: str,
     wall_sec: float,
@@ -35,6 +43,7 @@ def write_output(
         study: Study of that config, trained and scored.
         split: "val" or "test".
         output: Path without extension.
+        finished: Trainings and scores that were known before; those on disk are added.
         command: Command line of the call.
         wall_sec: Seconds that the call took.
         with_analysis: Whether to add the feature analysis of the config without OPTS, which needs
@@ -43,8 +52,11 @@ def write_output(
     Raises:
         InputError: No variant is complete.
     """
-    results = make_results(cfg, study, split, command=command, wall_sec=wall_sec)
+    study.collect(finished, split).write(finished_path(output))
+    results = make_results(cfg, study, split, finished, command=command, wall_sec=wall_sec)
     write_json(output.with_name(f"{output.name}.json"), results)
+    draw_forest(output / "forest.png", results)
+    draw_curves(output / "curves.png", results)
     page = output.with_name(f"{output.name}.md")
     old_page = page.read_text(encoding="utf-8") if page.exists() else ""
     # Write the page before the feature analysis, which takes minutes, and again after it.

@@ -1,64 +1,14 @@
 """Markdown page of a study, built from its results; handwritten notes are kept."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
+from videokd.study.markdown import Section, markdown_table
+from videokd.study.overview import curve_table, curves, sentences
 
 _NOTES = ("<!-- notes -->", "<!-- /notes -->")
 # Level below which a difference is marked as significant.
 _ALPHA = 0.05
-
-
-@dataclass(frozen=True)
-class Section:
-    """One section of the page."""
-
-    title: str
-    text: str
-    """Markdown without the title and the pictures."""
-    pictures: tuple[str, ...]
-    """File names in the folder of the pictures."""
-
-
-def markdown_table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], *, num_names: int = 1
-) -> str:
-    """Return a Markdown table.
-
-    Args:
-        header: Names of the columns.
-        rows: Rows with one cell per column.
-        num_names: Number of leading columns with names, aligned left; the other columns are
-            numbers.
-    """
-    rule = ["---" if column < num_names else "---:" for column in range(len(header))]
-    # Names of classes and datasets come from the user and may contain "|".
-    lines = [[cell.replace("|", "\\|") for cell in row] for row in (header, rule, *rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def count_seeds(num: int) -> str:
-    """Return "1 seed" or "3 seeds"."""
-    return "1 seed" if num == 1 else f"{num} seeds"
-
-
-def format_seeds(values: Iterable[float], *, digits: int = 1) -> str:
-    """Return "mean +- std" of one number over seeds, or the number alone for a single seed.
-
-    Args:
-        values: One value per seed; nan leaves a seed out.
-        digits: Number of decimals.
-
-    Returns:
-        The mean with the sample standard deviation (n - 1); "-" if no seed has a value.
-    """
-    known = [value for value in values if not np.isnan(value)]
-    if not known:
-        return "-"
-    mean = f"{np.mean(known):.{digits}f}"
-    return mean if len(known) == 1 else f"{mean} +- {np.std(known, ddof=1):.{digits}f}"
 
 
 def make_page(
@@ -81,12 +31,14 @@ def make_page(
     differences = {group: _comparison_table(results, names) for group, names in groups.items()}
     blocks = [
         f"# Study: {name}",
+        *_overview(results, name),
         _describe_run(results),
         "## Accuracy",
         _describe_accuracy(results),
         tables[0],
         keep_notes(old_page),
         *tables[1:],
+        *_curve_section(results, name),
         "## Differences",
         _describe_comparisons(results),
         *(f"### {group}: differences\n\n{text}" for group, text in differences.items() if text),
@@ -100,6 +52,21 @@ def make_page(
         _setting_list(results),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _overview(results: Mapping[str, Any], folder: str) -> list[str]:
+    texts = sentences(results)
+    if not texts:
+        return []
+    picture = f"![Differences between the reference and each variant]({folder}/forest.png)"
+    return [picture, "\n".join(f"- {text}" for text in texts)]
+
+
+def _curve_section(results: Mapping[str, Any], folder: str) -> list[str]:
+    if not curves(results):
+        return []
+    picture = f"![Accuracy against clip passes]({folder}/curves.png)"
+    return ["## Accuracy against cost", picture, curve_table(results)]
 
 
 def keep_notes(old_page: str) -> str:
@@ -151,7 +118,10 @@ def _describe_accuracy(results: Mapping[str, Any]) -> str:
     return (
         f"Top-1 in percent on {split}: mean +- standard deviation over seeds "
         f"({', '.join(map(str, results['seeds']))} unless a row states others). "
-        f"Chance: {chance}."
+        f"Chance: {chance}. Cost of all trainings of a row, experts and teachers included: clip "
+        "passes (the forward of one clip through the first student is 1, forward and backward 3, "
+        "other networks by their multiply-adds), minutes on this machine; then parameters and "
+        "number of the networks that classify all datasets."
     )
 
 
@@ -164,8 +134,14 @@ def _accuracy_table(results: Mapping[str, Any], names: Sequence[str]) -> str:
         is_all = seeds == results["seeds"]
         title = definition["title"] + ("" if is_all else f" (seeds {', '.join(map(str, seeds))})")
         cells = [_accuracy(accuracies[c]) if c in accuracies else "-" for c in columns]
-        rows.append([title, *cells])
-    return markdown_table(["", *columns], rows)
+        rows.append([title, *cells, *_costs(results["cost"][name])])
+    cost_columns = ("thousand passes", "minutes", "parameters", "networks")
+    return markdown_table(["", *columns, *cost_columns], rows)
+
+
+def _costs(cost: Mapping[str, Any]) -> tuple[str, ...]:
+    passes, parameters = cost["clip_passes"] / 1000, cost["parameters"]
+    return (f"{passes:,.0f}", f"{cost['minutes']:.1f}", f"{parameters:,}", str(cost["networks"]))
 
 
 def _accuracy(numbers: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,23 +11,24 @@ from fvcore.common.config import CfgNode
 
 from videokd.config import default_config, named_node
 from videokd.config.keys import NAMED_SECTIONS
-from videokd.engine.metrics_log import read_metrics
-from videokd.pipeline.training import Training
+from videokd.pipeline.cost import list_chain
 from videokd.study.comparisons import Outcomes, compare_all, read_outcomes
+from videokd.study.finished import Finished, mean_log
 from videokd.study.significance import mean_and_std
 from videokd.study.study import Study, Variant
 from videokd.synthetic.generate import GENERATOR_VERSION
-from videokd.utils.class_names import TRAINING_NAME
 from videokd.utils.env import collect_environment
 from videokd.utils.errors import InputError
-from videokd.utils.io import read_json
-
-# Values that the log holds as shares of clips, 0 to 1.
-_SHARES = ("agreement", "teacher_top1")
 
 
 def make_results(
-    cfg: CfgNode, study: Study, split: str, *, command: str, wall_sec: float
+    cfg: CfgNode,
+    study: Study,
+    split: str,
+    finished: Finished,
+    *,
+    command: str,
+    wall_sec: float,
 ) -> dict[str, Any]:
     """Collect the results of all trained and scored variants.
 
@@ -36,13 +36,14 @@ def make_results(
         cfg: The study's config.
         study: Study of that config.
         split: "val" or "test".
+        finished: Trainings and scores of the study.
         command: Command line of the call.
         wall_sec: Seconds that the call took.
 
     Raises:
         InputError: No variant is complete under any seed.
     """
-    outcomes = read_outcomes(study, split)
+    outcomes = read_outcomes(study, split, finished)
     if not outcomes:
         raise InputError("no variant is trained and scored on all its datasets; see the failures")
     variants = [v for v in study.variants if _seeds(v, outcomes)]
@@ -52,7 +53,7 @@ def make_results(
     return {
         "command": command,
         "date": datetime.now(timezone.utc).date().isoformat(),
-        "seconds": {"wall": wall_sec, **_training_seconds(study)},
+        "seconds": {"wall": wall_sec, **_training_seconds(study, finished)},
         "environment": _environment(study),
         "data": _describe_data(cfg, study),
         "seeds": sorted({seed for _, seed in outcomes}),
@@ -61,7 +62,10 @@ def make_results(
         "variants": {v.name: _accuracies(v, outcomes) for v in variants},
         "definitions": {v.name: _define(v, outcomes) for v in variants},
         "comparisons": [asdict(comparison) for comparison in comparisons],
-        "training": {v.name: describe_training(study, v, _seeds(v, outcomes)) for v in variants},
+        "cost": {v.name: describe_cost(study, v, _seeds(v, outcomes), finished) for v in variants},
+        "training": {
+            v.name: describe_training(study, v, _seeds(v, outcomes), finished) for v in variants
+        },
         "missing": [
             {"variant": name, "seed": seed} for name, seed in study.runs.keys() - outcomes.keys()
         ],
@@ -112,20 +116,26 @@ def _define(variant: Variant, outcomes: Outcomes) -> dict[str, Any]:
     return {
         "title": variant.title,
         "group": variant.group,
+        "curve": variant.curve,
         "row": variant.row,
         "opts": list(variant.opts),
         "seeds": _seeds(variant, outcomes),
     }
 
 
-def _training_seconds(study: Study) -> dict[str, Any]:
+def _training_seconds(study: Study, finished: Finished) -> dict[str, Any]:
     by_kind: dict[str, dict[str, Any]] = {}
-    for job in study.jobs:
-        path = job.folder / TRAINING_NAME
-        if path.exists():
-            kind = by_kind.setdefault(job.training.key, {"num_trainings": 0, "seconds": 0.0})
+    every = {
+        training.fingerprint: training
+        for variant in study.variants
+        for seed in variant.seeds
+        for training in list_chain(*study.row(variant, seed).values())
+    }
+    for fingerprint, training in every.items():
+        if fingerprint in finished.trainings:
+            kind = by_kind.setdefault(training.key, {"num_trainings": 0, "seconds": 0.0})
             kind["num_trainings"] += 1
-            kind["seconds"] += read_json(path)["seconds"]
+            kind["seconds"] += finished.trainings[fingerprint]["seconds"]
     total = sum(kind["seconds"] for kind in by_kind.values())
     return {"training": total, "by_kind": by_kind}
 
@@ -163,42 +173,59 @@ def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def describe_training(study: Study, variant: Variant, seeds: Sequence[int]) -> dict[str, Any]:
+def describe_cost(
+    study: Study, variant: Variant, seeds: Sequence[int], finished: Finished
+) -> dict[str, float]:
+    """Return the cost of a variant: all trainings that it needs, each counted once.
+
+    Args:
+        study: The study.
+        variant: A variant of the study.
+        seeds: Seeds under which everything is trained; at least one.
+        finished: Trainings of the study.
+
+    Returns:
+        clip_passes, see ``CostMeter``; minutes, the mean over seeds; parameters and networks that
+        classify all datasets.
+    """
+    row = list(study.row(variant, seeds[0]).values())
+    shown = {training.fingerprint: training for training in row}
+    meter = study.runs[variant.name, seeds[0]].plan.meter
+    seconds = [
+        sum(
+            finished.trainings[training.fingerprint]["seconds"]
+            for training in list_chain(*study.row(variant, seed).values())
+            if training.fingerprint in finished.trainings
+        )
+        for seed in seeds
+    ]
+    return {
+        "clip_passes": round(meter.of_chain(*row)),
+        "minutes": float(np.mean(seconds)) / 60,
+        "parameters": sum(meter.num_parameters(training) for training in shown.values()),
+        "networks": len(shown),
+    }
+
+
+def describe_training(
+    study: Study, variant: Variant, seeds: Sequence[int], finished: Finished
+) -> dict[str, Any]:
     """Return means over seeds and datasets of the trainings that a variant shows.
 
     Args:
         study: The study.
         variant: A variant of the study.
         seeds: Seeds under which everything is trained; at least one.
+        finished: Trainings of the study.
 
     Returns:
-        steps; top1, agreement and teacher_top1 in percent of clips, from the last log line with
-        each; feat, a mapping of term -> [first, last]. Values in no log are left out.
+        steps, and what ``mean_log`` returns.
     """
-    trainings: dict[Path, Training] = {}
-    for seed in seeds:
-        plan = study.runs[variant.name, seed].plan
-        trainings |= {
-            plan.path(training): training for training in study.row(variant, seed).values()
-        }
-    logs = [read_metrics(folder / "metrics.jsonl") for folder in trainings]
-    found: dict[str, Any] = {
-        "steps": float(np.mean([training.num_steps for training in trainings.values()]))
+    shown = {
+        training.fingerprint: training
+        for seed in seeds
+        for training in study.row(variant, seed).values()
     }
-    for name in ("top1", *_SHARES):
-        ends = [values[-1] for values in _series(logs, name)]
-        if ends:
-            found[name] = float(np.mean(ends)) * (100 if name in _SHARES else 1)
-    keys = dict.fromkeys(key for log in logs for line in log for key in line)
-    terms = [key for key in keys if key.startswith("feat_")]
-    found["feat"] = {}
-    for term in terms:
-        series = _series(logs, term)
-        first, last = (float(np.mean([values[i] for values in series])) for i in (0, -1))
-        found["feat"][term.removeprefix("feat_")] = [first, last]
-    return found
-
-
-def _series(logs: Sequence[list[dict[str, Any]]], name: str) -> list[list[float]]:
-    series = [[line[name] for line in log if name in line] for log in logs]
-    return [values for values in series if values]
+    steps = float(np.mean([training.num_steps for training in shown.values()]))
+    logs = [finished.trainings[key]["log"] for key in shown if key in finished.trainings]
+    return {"steps": steps, **mean_log(logs)}

@@ -17,6 +17,7 @@ from videokd.pipeline.baselines import BASELINES
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.run import Run, prepare_run
 from videokd.pipeline.training import Training
+from videokd.study.finished import Finished
 from videokd.utils.errors import InputError
 
 ROWS = ("experts", "joint", "generalist", "students", *BASELINES)
@@ -33,6 +34,8 @@ class Variant:
     title: str
     group: str
     """Name of the variant's table."""
+    curve: str
+    """Line of the picture of accuracy against cost; "" for none."""
     row: str
     """One of ``ROWS``."""
     opts: tuple[Any, ...]
@@ -103,6 +106,7 @@ def _read_variant(name: str, node: CfgNode, seeds: tuple[int, ...]) -> Variant:
         name=name,
         title=node.TITLE or name,
         group=node.GROUP,
+        curve=node.CURVE,
         row=node.ROW,
         opts=tuple(node.OPTS),
         seeds=seeds[: node.NUM_SEEDS] if node.NUM_SEEDS else seeds,
@@ -144,9 +148,23 @@ class Study:
         """Return dataset name -> the training that a variant shows for it."""
         return self.runs[variant.name, seed].plan.row(variant.row)
 
+    def collect(self, finished: Finished, split: str) -> Finished:
+        """Add the trainings and scores that are on disk to ``finished``, and return it."""
+        for variant in self.variants:
+            for seed in variant.seeds:
+                for training in self.row(variant, seed).values():
+                    finished.collect(self.runs[variant.name, seed], training, split)
+        return finished
+
 
 def make_study(
-    cfg: CfgNode, variants: Sequence[Variant], console: Console, stop: StopRequest
+    cfg: CfgNode,
+    variants: Sequence[Variant],
+    console: Console,
+    stop: StopRequest,
+    *,
+    split: str = "val",
+    finished: Finished | None = None,
 ) -> Study:
     """Plan every variant under each of its seeds, and collect the trainings.
 
@@ -157,6 +175,8 @@ def make_study(
         variants: Variants of that config.
         console: Console of the progress bars for generating and decoding videos.
         stop: Stop request, checked between videos and between plans.
+        split: "val" or "test", the split that is scored.
+        finished: Trainings and scores that are known and not done again; None for none.
 
     Raises:
         InputError: See ``prepare_run``.
@@ -176,7 +196,26 @@ def make_study(
                 runs.update({(variant.name, seed): run for variant in present})
             stop.raise_if_set()
     jobs = [job for seed in seeds for job in _collect_jobs(variants, runs, seed)]
+    if finished is not None:
+        jobs = _drop_known(jobs, finished, split)
     return Study(tuple(variants), runs, tuple(jobs))
+
+
+def _drop_known(jobs: Sequence[Job], finished: Finished, split: str) -> list[Job]:
+    """Return the jobs whose scores are not known, and the jobs that these need."""
+    by_folder = {job.folder: job for job in jobs}
+    wanted: set[Path] = set()
+
+    def add(folder: Path) -> None:
+        if folder not in wanted:
+            wanted.add(folder)
+            for need in by_folder[folder].needs:
+                add(need)
+
+    for job in jobs:
+        if job.is_shown and not finished.has(job.run, job.training, split, is_shown=True):
+            add(job.folder)
+    return [job for job in jobs if job.folder in wanted]
 
 
 def _make_run(cfg: CfgNode, with_data: dict[str, Run], console: Console, stop: StopRequest) -> Run:

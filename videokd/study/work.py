@@ -23,9 +23,9 @@ from fvcore.common.config import CfgNode
 from rich.console import Console
 
 from videokd.engine.stop import EXIT_STOPPED, Stopped, StopRequest
-from videokd.pipeline.run import Run
 from videokd.pipeline.scoring import is_scored, score_training
 from videokd.pipeline.train import run_training
+from videokd.study.finished import Finished
 from videokd.study.study import Job, Study, Variant, make_study
 from videokd.utils.env import num_available_cores
 from videokd.utils.errors import InputError, RunError, VideoError
@@ -41,7 +41,13 @@ _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
 
 
 def run_jobs(
-    cfg: CfgNode, study: Study, split: str, *, num_processes: int, stop: StopRequest
+    cfg: CfgNode,
+    study: Study,
+    split: str,
+    finished: Finished,
+    *,
+    num_processes: int,
+    stop: StopRequest,
 ) -> dict[Path, str]:
     """Train and score all jobs of a study in worker processes.
 
@@ -51,6 +57,7 @@ def run_jobs(
         cfg: The study's config.
         study: Study of that config.
         split: "val" or "test", the split to score.
+        finished: What the study was made with.
         num_processes: Number of workers, each with the loader processes and threads of the config.
         stop: Stop request; signals are forwarded to the workers.
 
@@ -68,7 +75,7 @@ def run_jobs(
     # A signal that arrives before a worker can handle it stays pending until then.
     with _blocked_signals():
         for number in range(num_processes):
-            arguments = (cfg, study.variants, split, token)
+            arguments = (cfg, study.variants, split, finished, token)
             worker = context.Process(target=_work, args=arguments, name=f"worker-{number}")
             worker.start()
             workers.append(worker)
@@ -118,7 +125,9 @@ def _wait(workers: list[BaseProcess], stop: StopRequest) -> None:
                 worker.kill()
 
 
-def _work(cfg: CfgNode, variants: tuple[Variant, ...], split: str, token: str) -> None:
+def _work(
+    cfg: CfgNode, variants: tuple[Variant, ...], split: str, finished: Finished, token: str
+) -> None:
     setup_logging(make_console(), Path(cfg.OUTPUT_DIR) / LOG_NAME)
     parent = parent_process()
 
@@ -131,7 +140,8 @@ def _work(cfg: CfgNode, variants: tuple[Variant, ...], split: str, token: str) -
                 raise Stopped
 
         try:
-            study = make_study(cfg, variants, Console(quiet=True, force_terminal=False), stop)
+            console = Console(quiet=True, force_terminal=False)
+            study = make_study(cfg, variants, console, stop, split=split, finished=finished)
             do_jobs(study.jobs, train_and_score(split), token=token, check=check)
         except Stopped:
             sys.exit(EXIT_STOPPED)

@@ -7,7 +7,7 @@ from videokd.evaluation.results import write_result
 from videokd.study.analysis.analyse import write_analysis
 from videokd.study.analysis.embedding_quality import knn_accuracy, linear_cka
 from videokd.study.analysis.networks import extract_features
-from videokd.study.page import format_seeds
+from videokd.study.markdown import format_seeds
 from videokd.utils.errors import InputError
 
 SEEDS = (3, 7)

@@ -11,7 +11,7 @@ from videokd.study.analysis.scores import (
     read_class_changes,
     read_inheritance,
 )
-from videokd.study.page import format_seeds
+from videokd.study.markdown import format_seeds
 
 NUM_SEEDS = 2
 

@@ -19,7 +19,7 @@ from videokd.study.analysis.scores import (
     read_class_changes,
     read_inheritance,
 )
-from videokd.study.page import Section
+from videokd.study.markdown import Section
 
 __all__ = ["Section", "write_analysis"]
 

@@ -18,7 +18,7 @@ from videokd.study.analysis.networks import (
     extract_features,
     find_trainings,
 )
-from videokd.study.page import Section, count_seeds, format_seeds, markdown_table
+from videokd.study.markdown import Section, count_seeds, format_seeds, markdown_table
 
 _NUM_NEIGHBOURS = 5
 _PERPLEXITY = 30.0

@@ -57,7 +57,7 @@ def draw_similarities(
         rows: R names.
         columns: C names.
     """
-    with _style({"axes.spines.left": False, "axes.spines.bottom": False}):
+    with styled({"axes.spines.left": False, "axes.spines.bottom": False}):
         width, height = 1.2 + 0.62 * len(columns), 1.5 + 0.32 * len(rows)
         figure, axes = _panels(len(values), width=width, height=height)
         for column, (axis, (name, cka)) in enumerate(zip(axes, values.items(), strict=True)):
@@ -70,7 +70,7 @@ def draw_similarities(
             axis.set_yticks(range(len(rows)), rows if column == 0 else [""] * len(rows))
             axis.tick_params(length=0)
         figure.colorbar(image, ax=axes, label="linear CKA (no unit)", shrink=0.9, pad=0.01)
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def draw_embeddings(
@@ -90,7 +90,7 @@ def draw_embeddings(
         labels: (N,)
         class_names: Class names, shown if there are at most 20. Beyond 70 classes the marks repeat.
     """
-    with _style():
+    with styled():
         figure, axes = _panels(len(points), width=2.7, height=3.3)
         for axis, (title, xy) in zip(axes, points.items(), strict=True):
             for label in np.unique(labels):
@@ -110,7 +110,7 @@ def draw_embeddings(
         if len(class_names) <= _MAX_NAMED_CLASSES:
             handles, names = axes[0].get_legend_handles_labels()
             figure.legend(handles, names, loc="outside right center", fontsize=8, handletextpad=0)
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def draw_shares(path: Path, panels: Mapping[str, Groups]) -> None:
@@ -120,7 +120,7 @@ def draw_shares(path: Path, panels: Mapping[str, Groups]) -> None:
         path: Output path.
         panels: Title -> values in percent; nan is left out.
     """
-    with _style():
+    with styled():
         figure, axes = _panels(len(panels), width=3.5, height=2.9)
         for axis, (title, groups) in zip(axes, panels.items(), strict=True):
             datasets = list(dict.fromkeys(name for name, _ in groups))
@@ -137,7 +137,7 @@ def draw_shares(path: Path, panels: Mapping[str, Groups]) -> None:
             axis.set(title=title, xlabel="dataset", ylabel="percent", ylim=(0, 100))
             axis.set_xticks(range(len(datasets)), datasets)
         _legend(figure, axes[0])
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def draw_reliability(path: Path, tables: Mapping[str, Mapping[str, Reliability]]) -> None:
@@ -147,7 +147,7 @@ def draw_reliability(path: Path, tables: Mapping[str, Mapping[str, Reliability]]
         path: Output path.
         tables: Dataset -> network -> reliability diagram.
     """
-    with _style():
+    with styled():
         figure, axes = _panels(len(tables), width=3.4, height=3.5)
         for axis, (name, of_dataset) in zip(axes, tables.items(), strict=True):
             axis.plot([0, 100], [0, 100], color="0.6", linewidth=1, linestyle="--")
@@ -161,7 +161,7 @@ def draw_reliability(path: Path, tables: Mapping[str, Mapping[str, Reliability]]
             axis.set(title=name, xlabel="confidence (%)", xlim=(0, 101), ylim=(-2, 102))
         axes[0].set_ylabel("accuracy (%)")
         _legend(figure, axes[0])
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def draw_changes(
@@ -174,7 +174,7 @@ def draw_changes(
         changes: Dataset -> class -> (change, change of each seed), in percentage points; the first
             class is on top.
     """
-    with _style():
+    with styled():
         height = 1.0 + 0.22 * max(len(of_dataset) for of_dataset in changes.values())
         figure, axes = _panels(len(changes), width=3.9, height=height)
         for axis, (name, of_dataset) in zip(axes, changes.items(), strict=True):
@@ -188,7 +188,7 @@ def draw_changes(
             axis.set(title=name, xlabel="top-1, student - B1 (points)")
             axis.set_yticks(heights, list(of_dataset))
         axes[0].set_ylabel("class")
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def _known(values: Sequence[float]) -> list[float]:
@@ -201,7 +201,8 @@ def _legend(figure: "Figure", axis: "Axes") -> None:
     figure.legend(handles, names, loc="outside lower center", ncols=len(names))
 
 
-def _style(changes: Mapping[Any, Any] | None = None) -> Any:
+def styled(changes: Mapping[Any, Any] | None = None) -> Any:
+    """Return the context that pictures are drawn in, with changes of matplotlib's settings."""
     import matplotlib as mpl
 
     return mpl.rc_context({**_STYLE, **(changes or {})})
@@ -215,7 +216,8 @@ def _panels(count: int, *, width: float, height: float) -> tuple["Figure", list[
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
 
 
-def _save(figure: "Figure", path: Path) -> None:
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure as a small PNG file."""
     from PIL import Image
 
     drawn, packed = io.BytesIO(), io.BytesIO()

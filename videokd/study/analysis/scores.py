@@ -20,7 +20,7 @@ from videokd.study.analysis.predictions import (
     inherited_errors,
     top1_agreement,
 )
-from videokd.study.page import Section, count_seeds, format_seeds, markdown_table
+from videokd.study.markdown import Section, count_seeds, format_seeds, markdown_table
 
 # Maximum number of classes in a table and picture; the largest gains and losses are kept.
 _MAX_CLASSES = 30
