@@ -154,7 +154,7 @@ def test_every_row_covers_all_datasets(plan_study, row):
 
 def test_known_scores_and_what_only_they_need_are_not_planned_again(plan_study, score):
     variants = {
-        "mlfd": {"ROW": "joint"},
+        "mlfd": {"ROW": "experts"},
         "other": {"ROW": "experts", "OPTS": ["SOLVER.BETA2", 0.9]},
     }
     study = plan_study(variants, datasets=["UCF", "HMDB"])
@@ -170,7 +170,6 @@ def test_known_scores_and_what_only_they_need_are_not_planned_again(plan_study, 
         console, stop = Console(quiet=True), StopRequest()
         return make_study(cfg, study.variants, console, stop, split=split, finished=finished).jobs
 
-    # The joint teacher is known; its experts are needed for nothing else.
     left = plan_again("test")
     assert {job.training.folder for job in left} == {"experts/UCF", "experts/HMDB"}
     assert all(job.variants == ("other",) for job in left)

@@ -1,4 +1,4 @@
-"""What a study keeps of its finished trainings, so that it can go on where they are gone.
+"""Record of a study's finished trainings, with which it goes on where their folders are gone.
 
 ``OUTPUT/finished.json`` lies beside the page. Trainings and scores are found by their fingerprints,
 so a changed option, video list or number of views makes them unknown. Paths of videos are not kept.
