@@ -54,7 +54,10 @@ def make_objective(shapes_of) -> Callable[..., DistillObjective]:
         **options: object,
     ) -> DistillObjective:
         projectors = Projectors(
-            shapes_of(student), shapes_of("r3d_18"), levels=levels, always=always
+            shapes_of(student),
+            shapes_of("r3d_18"),
+            levels=levels,
+            kind="always" if always else "auto",
         )
         return DistillObjective(
             DistillOptions(**options),

@@ -275,7 +275,7 @@ def test_projectors_and_standardisers_are_the_only_state():
     assert not list(_objective().state_dict())
     objective = DistillObjective(
         DistillOptions(),
-        projectors=Projectors(SHAPES, SHAPES, levels=("embedding",), always=True),
+        projectors=Projectors(SHAPES, SHAPES, levels=("embedding",), kind="always"),
         num_levels=3,
         standardisers={"embedding": nn.BatchNorm1d(5, affine=False)},
     )

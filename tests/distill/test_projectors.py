@@ -1,8 +1,11 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from videokd.distill.projectors import Projectors
+from videokd.engine.optim import build_optimizer, is_decayed
 from videokd.models.levels import Features, LevelShapes
 from videokd.utils.errors import InputError
 
@@ -34,7 +37,7 @@ def test_different_shapes_are_projected_to_the_teachers():
 
 
 def test_always_projects_equal_shapes_too():
-    projectors = Projectors(SHAPES, SHAPES, levels=LEVELS, always=True)
+    projectors = Projectors(SHAPES, SHAPES, levels=LEVELS, kind="always")
     features = _features(SHAPES)
     projected = projectors(features)
     conv = projectors.projections["stage1"].conv
@@ -60,3 +63,38 @@ def test_a_level_that_one_side_lacks_is_refused(student, teacher):
     for pair in [(student, teacher), (more, teacher), (teacher, more)]:
         with pytest.raises(InputError, match=r"level 'stage3' is not in both the student \(stage1"):
             Projectors(*pair, levels=["stage3"])
+
+
+@pytest.mark.parametrize(("student", "teacher"), [(SHAPES, OTHERS), (OTHERS, SHAPES)])
+def test_orthogonal_projectors_stay_orthonormal_while_they_learn(student, teacher):
+    projectors = Projectors(student, teacher, levels=LEVELS, kind="orthogonal")
+    features = _features(student)
+    optimizer = build_optimizer(projectors, name="adamw", base_lr=0.1, weight_decay=0.5)
+    before = projectors(features)["stage2"].detach()
+    for _ in range(3):
+        optimizer.zero_grad()
+        sum(value.square().mean() for value in projectors(features).values()).backward()
+        optimizer.step()
+    assert not torch.allclose(projectors(features)["stage2"], before)
+    for level in LEVELS:
+        own = projectors.projections[level]
+        weight = (own if level == "embedding" else own.conv.linear).weight
+        small = weight @ weight.T if len(weight) <= weight.shape[1] else weight.T @ weight
+        torch.testing.assert_close(small, torch.eye(len(small)), atol=1e-5, rtol=0)
+
+
+def test_orthogonal_projectors_are_stored_copied_and_not_decayed():
+    projectors = Projectors(SHAPES, OTHERS, levels=LEVELS, kind="orthogonal")
+    other = Projectors(SHAPES, OTHERS, levels=LEVELS, kind="orthogonal")
+    other.load_state_dict(projectors.state_dict())
+    features = _features(SHAPES)
+    expected = projectors(features)
+    for same in (other, copy.deepcopy(projectors)):
+        found = same(features)
+        assert all(torch.equal(found[level], expected[level]) for level in LEVELS)
+    assert not any(is_decayed(name, p) for name, p in projectors.named_parameters())
+
+
+def test_an_unknown_kind_is_an_input_error():
+    with pytest.raises(InputError, match="kind must be one of auto, always, orthogonal, got 'no'"):
+        Projectors(SHAPES, SHAPES, levels=LEVELS, kind="no")

@@ -206,7 +206,7 @@ def run(make_classifier, make_batch, tmp_path):
         shapes = compute_level_shapes(student.backbone, (3, 4, 32, 32))
         objective = DistillObjective(
             DistillOptions(),
-            projectors=Projectors(shapes, shapes, levels=LEVELS, always=True),
+            projectors=Projectors(shapes, shapes, levels=LEVELS, kind="always"),
             num_levels=len(LEVELS),
             standardisers={"stage2": RunningStandardiser(shapes.levels["stage2"][0])},
         )

@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from videokd.fusion.pyramid import FusedEmbedding, FusedLevel
 from videokd.fusion.trunk import PooledEmbedding, TrunkLevel
@@ -58,8 +57,8 @@ def test_a_fused_level_is_the_documented_formula(randomise):
             x = _norm(adaptor.norm, _numpy(maps[name])[(0, slice(None), *cell)])
             parts.append(_numpy(adaptor.conv.weight)[:, :, 0, 0, 0] @ x + _numpy(adaptor.conv.bias))
         parts.append(_strided_cell(level.down, _numpy(below)[0], cell))
-        mixed = _gelu(_norm(level.mix_norm, np.concatenate(parts)))
-        return _gelu(_norm(level.norm, _numpy(level.mix.weight)[:, :, 0, 0, 0] @ mixed))
+        mixed = _gelu(_norm(level.mix.norm, np.concatenate(parts)))
+        return _gelu(_norm(level.norm, _numpy(level.mix.conv.weight)[:, :, 0, 0, 0] @ mixed))
 
     with torch.no_grad():
         _assert_cells_are(level(maps, below)[0], grid, compute_cell)
@@ -118,5 +117,4 @@ def test_the_lowest_level_has_no_map_below():
     level = FusedLevel({"a": 3}, (4, 1, 2, 2), below=None, width=6)
     assert level.down is None
     assert level({"a": torch.randn(2, 3, 1, 2, 2)}, None).shape == (2, 4, 1, 2, 2)
-    assert isinstance(level.mix, nn.Conv3d)
-    assert level.mix.in_channels == 6
+    assert level.mix.conv.in_channels == 6

@@ -39,8 +39,8 @@ class _SlowHead:
             x = self.norm(adaptor.norm, self.read(seen[name].levels[level])[:, :, 0])
             bias = self.read(adaptor.conv.bias)[:, None, None]
             adapted.append(self.pointwise_conv(adaptor.conv, x) + bias)
-        mixed = self.gelu(self.norm(fusion.mix_norm, np.concatenate(adapted, axis=1)))
-        return self.gelu(self.norm(fusion.norm, self.pointwise_conv(fusion.mix, mixed)))
+        mixed = self.gelu(self.norm(fusion.mix.norm, np.concatenate(adapted, axis=1)))
+        return self.gelu(self.norm(fusion.norm, self.pointwise_conv(fusion.mix.conv, mixed)))
 
     def norm(self, layer, x):
         out = np.empty_like(x)

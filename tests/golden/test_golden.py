@@ -82,7 +82,7 @@ def make_task(make_classifier):
         shapes = compute_level_shapes(student.backbone, CLIP)
         objective = DistillObjective(
             DistillOptions(),
-            projectors=Projectors(shapes, shapes, levels=[*LEVELS, "embedding"], always=True),
+            projectors=Projectors(shapes, shapes, levels=[*LEVELS, "embedding"], kind="always"),
             num_levels=len(LEVELS) + 1,
         )
         return StudentTask(student, make_joint(kind), dataset="a", objective=objective)

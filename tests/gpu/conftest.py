@@ -70,7 +70,7 @@ def make_task(make_classifier, make_joint_teacher) -> Callable[..., torch.nn.Mod
             dataset="a",
             objective=DistillObjective(
                 DistillOptions(),
-                projectors=Projectors(shapes, shapes, levels=[*LEVELS, "embedding"], always=True),
+                projectors=Projectors(shapes, shapes, levels=[*LEVELS, "embedding"], kind="always"),
                 num_levels=len(LEVELS) + 1,
             ),
         )

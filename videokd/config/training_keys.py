@@ -16,6 +16,9 @@ ROWS = [
     Key("JOINT.LEVELS", ["stage2", "stage3"], "stage1 | stage2 | stage3 | stage4", "joint",
         "fused levels; the embedding is always fused, [] = only it"),
     Key("JOINT.WIDTH", 64, "1 .. 100000", "joint", "channels of every adaptor"),
+    Key("JOINT.MIX", "conv1", "conv1 | conv3 | gates | attention", "joint",
+        "how the experts' maps of a level are mixed: by a 1x1x1 or 3x3x3 convolution, by gates per "
+        "expert and position, or by attention over experts"),
     Key("JOINT.DROPOUT", 0.9, "0 .. 0.99", "joint",
         "dropout before the classifiers (the published heads mostly use 0.9)"),
     Key("JOINT.STANDARDISE", "batch_norm", "none | batch_norm | running | phi_s", "joint",
@@ -55,7 +58,12 @@ ROWS = [
         "epochs of trainings with a teacher; 0 = those of the student", derived=True),
     Key("DISTILL.W_KD", 0.6, "0 ..", "logits",
         "weight of the logit loss; published: W_KD 0.6, W_FEAT 0.2, W_CE 0.2"),
+    Key("DISTILL.W_KD_SCHEDULE", "constant", "constant | rising | falling | late_fall", "logits",
+        "factor on W_KD over the training: rising and falling are half cosines, late_fall falls to "
+        "0 in the last third"),
     Key("DISTILL.W_FEAT", 0.2, "0 ..", "features", "weight of the feature losses"),
+    Key("DISTILL.W_FEAT_SCHEDULE", "constant", "constant | rising | falling | late_fall",
+        "features", "factor on W_FEAT over the training"),
     Key("DISTILL.W_CE", 0.2, "0 ..", "logits", "weight of the cross-entropy with the labels"),
     Key("DISTILL.TEMPERATURE", 2.0, ">0 .. 1000", "logits",
         "temperature of the logit loss (published: 2)"),
@@ -65,7 +73,7 @@ ROWS = [
     Key("DISTILL.STANDARDISE_LOGITS", False, "", "logits",
         "shift and scale logits to mean 0 and variance 1 over classes before the logit loss"),
     Key("DISTILL.FEATURE_LOSS.NAME", "mse", "", "features",
-        "mse, smooth_l1_cosine, attention, relational or similarity", derived=True),
+        "mse, smooth_l1_cosine, attention, relational, similarity or cka", derived=True),
     Key("DISTILL.FEATURE_LOSS.<OPTION>", 0.0, "", "features", "options of that loss: WEIGHT, BETA "
         "of smooth_l1_cosine; DISTANCE_WEIGHT, ANGLE_WEIGHT of relational", derived=True),
     *(row for level in LEVELS for row in (
@@ -78,11 +86,12 @@ ROWS = [
         "standardisation of the teacher's features before the loss"),
     *(Key(f"DISTILL.LEVEL_WEIGHTS.{level}", 1.0, "0 ..", "features",
           f"weight of the feature loss at {level}; 0 = none") for level in LEVELS),
-    *(Key(f"DISTILL.LEVEL_SCHEDULES.{level}", "constant", "constant | rising | falling",
-          "features", "factor on that weight over the training: rising and falling are half "
-          "cosines") for level in LEVELS),
-    Key("DISTILL.PROJECTOR", "auto", "auto | always", "features",
-        "projection of student features; auto = only where shapes differ"),
+    *(Key(f"DISTILL.LEVEL_SCHEDULES.{level}", "constant",
+          "constant | rising | falling | late_fall", "features",
+          "factor on that weight over the training, as W_KD_SCHEDULE") for level in LEVELS),
+    Key("DISTILL.PROJECTOR", "auto", "auto | always | orthogonal", "features",
+        "projection of student features; auto = only where shapes differ, orthogonal = always, "
+        "with orthonormal rows or columns (VkD), so that it cannot absorb the loss"),
     Key("DISTILL.TEACHING", "consistent", "consistent | fixed", "logits",
         "input of the teacher: consistent = the student's augmented clip, fixed = the same frames "
         "without augmentation (as published)"),

@@ -51,6 +51,8 @@ def build_objective(
         w_kd=cfg.W_KD,
         w_feat=cfg.W_FEAT,
         w_ce=cfg.W_CE,
+        kd_schedule=cfg.W_KD_SCHEDULE,
+        feat_schedule=cfg.W_FEAT_SCHEDULE,
         logit_loss=make_logit_loss(
             **losses["LOGIT_LOSS"],
             temperature=cfg.TEMPERATURE,
@@ -67,7 +69,7 @@ def build_objective(
     taught = [level for level in levels if options.weight(level) > 0 and cfg.W_FEAT > 0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        projectors = Projectors(student, teacher, levels=levels, always=cfg.PROJECTOR == "always")
+        projectors = Projectors(student, teacher, levels=levels, kind=cfg.PROJECTOR)
     # Projectors for all levels are drawn first, so that the initial weights of one do not depend on
     # which other levels are used.
     projectors.keep(taught)

@@ -13,7 +13,7 @@ from videokd.distill.losses.table import (
     make_logit_loss,
 )
 from videokd.distill.projectors import Projectors
-from videokd.distill.schedules import level_factor
+from videokd.distill.schedules import schedule_factor
 from videokd.models.levels import Features
 
 
@@ -34,6 +34,10 @@ class DistillOptions:
     w_kd: float = 0.6
     w_feat: float = 0.2
     w_ce: float = 0.2
+    kd_schedule: str = "constant"
+    """Schedule of ``w_kd``, see ``schedule_factor``."""
+    feat_schedule: str = "constant"
+    """Schedule of ``w_feat``."""
     logit_loss: LogitLoss = field(default_factory=lambda: make_logit_loss("kd", temperature=2.0))
     feature_loss: FeatureLoss = field(default_factory=lambda: make_feature_loss("mse"))
     level_losses: Mapping[str, FeatureLoss] = field(default_factory=dict)
@@ -41,7 +45,7 @@ class DistillOptions:
     level_weights: Mapping[str, float] = field(default_factory=dict)
     """Level name, "embedding" included -> weight. Missing levels have 1; 0 turns a level off."""
     level_schedules: Mapping[str, str] = field(default_factory=dict)
-    """Level name -> schedule, see ``level_factor``. Missing levels are constant."""
+    """Level name -> schedule, see ``schedule_factor``. Missing levels are constant."""
     teacher_drop: float = 0.0
     """Share of clips whose teacher losses are dropped, in [0, 1).
 
@@ -56,8 +60,9 @@ class DistillOptions:
 class DistillObjective(nn.Module):
     """Weighted sum of the logit loss, the feature losses and the cross-entropy of a student.
 
-    loss = w_kd L_logit + w_feat / L * sum_l w_l s_l(progress) L_feat(P^l(f^l), N(F^l)) + w_ce CE
+    loss = w_kd s_kd L_logit + w_feat s_feat / L * sum_l w_l s_l L_feat(P^l(f^l), N(F^l)) + w_ce CE
 
+    s are the schedules' factors at the training's progress.
     L is the number of the teacher's levels, including levels of weight 0: turning one level off
     does not change the weight of the others. P^l are the projectors, N the standardisation of
     targets.
@@ -125,7 +130,9 @@ class DistillObjective(nn.Module):
         """
         options = self.options
         kd = _mean_over_kept(options.logit_loss, keep, logits, targets.logits, labels)
-        loss = options.w_kd * kd + options.w_ce * ce
+        w_kd = options.w_kd * schedule_factor(options.kd_schedule, progress)
+        w_feat = options.w_feat * schedule_factor(options.feat_schedule, progress)
+        loss = w_kd * kd + options.w_ce * ce
         terms = {"kd": kd, "ce": ce}
         projected = {} if self.projectors is None else self.projectors(features)
         for level, value in projected.items():
@@ -134,8 +141,8 @@ class DistillObjective(nn.Module):
                 target = self.standardisers[level](target)
             feature_loss = options.level_losses.get(level, options.feature_loss)
             term = _mean_over_kept(feature_loss, keep, value, target)
-            factor = level_factor(options.level_schedules.get(level, "constant"), progress)
-            loss = loss + options.w_feat * options.weight(level) * factor / self.num_levels * term
+            factor = schedule_factor(options.level_schedules.get(level, "constant"), progress)
+            loss = loss + w_feat * options.weight(level) * factor / self.num_levels * term
             terms[f"feat_{level}"] = term
         return loss, terms
 

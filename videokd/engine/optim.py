@@ -60,16 +60,16 @@ def build_optimizer(
 def is_decayed(name: str, parameter: nn.Parameter) -> bool:
     """Return whether weight decay applies to a parameter.
 
-    Excluded are norms and biases (one dimension), tables of relative position biases (Swin), and
-    parameters that are broadcast over a batch (three or more dimensions, the first of size 1), such
-    as class tokens and position embeddings of ViTs. Position embeddings stored as matrices, as in
-    MViT, are decayed, as in the authors' recipes.
+    Excluded are norms and biases (one dimension), tables of relative position biases (Swin), what
+    orthogonal weights are computed from, and parameters that are broadcast over a batch (three or
+    more dimensions, the first of size 1), such as class tokens and position embeddings of ViTs.
+    Position embeddings stored as matrices, as in MViT, are decayed, as in the authors' recipes.
 
     Args:
         name: Dotted name of the parameter.
         parameter: The parameter.
     """
-    if name.endswith("relative_position_bias_table"):
+    if name.endswith("relative_position_bias_table") or ".parametrizations." in f".{name}":
         return False
     is_broadcast = parameter.ndim >= 3 and parameter.shape[0] == 1
     return parameter.ndim > 1 and not is_broadcast

@@ -42,6 +42,7 @@ def build_joint_teacher(
             dropout=cfg.DROPOUT,
             options=FusionOptions(
                 topology=cfg.TOPOLOGY,
+                mix=cfg.MIX,
                 standardise=cfg.STANDARDISE,
                 fine_tune=cfg.FINE_TUNE,
                 expert_drop=cfg.EXPERT_DROP,

@@ -71,6 +71,7 @@ class JointTeacher(nn.Module):
             levels=levels,
             width=width,
             standardise=options.standardise,
+            mix=options.mix,
         )
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleDict(

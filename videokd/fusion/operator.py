@@ -54,6 +54,7 @@ class FusionOperator(nn.Module, ABC):
         levels: Names of the fused levels, low to high; the embedding follows them.
         width: Channels of every adaptor.
         standardise: One of ``options.STANDARDISERS``.
+        mix: One of ``mixes.MIXES``.
     """
 
     def __init__(
@@ -64,10 +65,11 @@ class FusionOperator(nn.Module, ABC):
         levels: Sequence[str],
         width: int,
         standardise: str = "batch_norm",
+        mix: str = "conv1",
     ) -> None:
         super().__init__()
         self.experts, self.shapes = dict(experts), shapes
-        self.width, self.standardise = width, standardise
+        self.width, self.standardise, self.mix = width, standardise, mix
         self.layers = nn.ModuleDict()
         below: Shape = ()
         for level in (*levels, EMBEDDING):

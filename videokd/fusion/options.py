@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from videokd.fusion.mixes import MIXES
 from videokd.fusion.operator import FusionOperator
 from videokd.fusion.pyramid import Pyramid
 from videokd.fusion.trunk import Trunk
@@ -24,6 +25,8 @@ class FusionOptions:
 
     topology: str = "pyramid"
     """Name of the fusion operator, one of ``OPERATORS``."""
+    mix: str = "conv1"
+    """How the maps of a level are mixed, one of ``mixes.MIXES``."""
     standardise: str = "batch_norm"
     """Standardisation of each expert's features before the fusion.
 
@@ -38,6 +41,7 @@ class FusionOptions:
     def __post_init__(self) -> None:
         """Check the values."""
         _check_choice("topology", self.topology, tuple(OPERATORS))
+        _check_choice("mix", self.mix, tuple(MIXES))
         _check_choice("standardise", self.standardise, STANDARDISERS)
         _check_choice("fine_tune", self.fine_tune, FINE_TUNES)
         if not 0 <= self.expert_drop < 1:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videokd.fusion.adaptors import EmbeddingAdaptor, Grid, MapAdaptor, adapt, resample
+from videokd.fusion.mixes import MIXES
 from videokd.fusion.operator import EMBEDDING, FusionLayer, FusionOperator, Shape
 
 MapShape = tuple[int, int, int, int]
@@ -18,9 +19,10 @@ class Pyramid(FusionOperator):
 
     For the levels l = l1 < l2 < ... and experts i:
         a_i^l = resample(conv1x1x1(S(f_i^l)), grid of l)                   width channels each
-        F^l   = GELU(BN(conv1x1x1(GELU(BN(cat(a_1^l .. a_N^l, down(F^(l-1))))))))
-    where S standardises (by default: BN) and down is a strided 3x3x3 convolution to ``width``
-    channels, absent at l1, and
+        F^l   = GELU(BN(mix(a_1^l .. a_N^l, down(F^(l-1)))))
+    where S standardises (by default: BN), mix is one of ``MIXES`` (by default a 1x1x1 convolution
+    of the concatenated maps) and down is a strided 3x3x3 convolution to ``width`` channels, absent
+    at l1, and
         embedding = GELU(BN(linear(cat(a_1^emb .. a_N^emb, avgpool(F^top)))))
     Without levels there is no F^top.
     """
@@ -42,6 +44,7 @@ class Pyramid(FusionOperator):
             below=cast(MapShape, below) if below else None,
             width=self.width,
             standardise=self.standardise,
+            mix=self.mix,
         )
 
 
@@ -54,6 +57,7 @@ class FusedLevel(FusionLayer):
         below: (C, T, H, W) of F^(l-1); None at the lowest level.
         width: Channels of every adaptor.
         standardise: One of ``FusionOptions.standardise``.
+        mix: One of ``MIXES``.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class FusedLevel(FusionLayer):
         below: MapShape | None,
         width: int,
         standardise: str = "batch_norm",
+        mix: str = "conv1",
     ) -> None:
         grid: Grid = shape[1:]
         num_inputs = len(channels) + (below is not None)
@@ -79,8 +84,7 @@ class FusedLevel(FusionLayer):
         if below is not None:
             stride = compute_stride(below, shape)
             self.down = nn.Conv3d(below[0], width, 3, stride=stride, padding=1)
-        self.mix_norm = nn.BatchNorm3d(num_inputs * width)
-        self.mix = nn.Conv3d(num_inputs * width, shape[0], 1, bias=False)
+        self.mix = MIXES[mix](num_inputs, width, shape[0])
         self.norm = nn.BatchNorm3d(shape[0])
 
     def forward(
@@ -94,8 +98,7 @@ class FusedLevel(FusionLayer):
         if self.down is not None:
             # Odd sizes can leave the strided map one cell off the grid.
             parts.append(resample(self.down(below), self.grid))
-        mixed = self.mix(F.gelu(self.mix_norm(torch.cat(parts, dim=1))))
-        return F.gelu(self.norm(mixed))
+        return F.gelu(self.norm(self.mix(parts)))
 
 
 class FusedEmbedding(FusionLayer):

@@ -8,6 +8,7 @@ from videokd.data.lists.stand_in import SPLIT
 from videokd.fusion.describe import describe_joint_teacher
 from videokd.fusion.joint_teacher import JointTeacher
 from videokd.models.levels import LEVEL_NAMES
+from videokd.pipeline.advice import find_doubts
 from videokd.pipeline.run import Run
 from videokd.pipeline.step_cost import GIB, NUM_CLIPS, advise, count_clips_at_once, measure_step
 from videokd.utils.env import device_memory_bytes
@@ -31,6 +32,8 @@ def show_dry_run(run: Run) -> None:
                 make_fusion_table(cast(JointTeacher, training.build_model()), training.folder)
             )
     run.console.print(_training_table(run))
+    for doubt in find_doubts(run):
+        run.console.print(f"warning: {doubt}", style="yellow", soft_wrap=True)
     _show_costs(run)
 
 
@@ -81,8 +84,11 @@ def _level_table(run: Run) -> Table:
 
 
 def _training_table(run: Run) -> Table:
-    table = Table(title="Trainings")
-    for column in ("folder", "trained on", "epochs", "steps", "parameters"):
+    table = Table(
+        title="Trainings",
+        caption="Passes: the forward of one clip through the first student is 1.",
+    )
+    for column in ("folder", "trained on", "epochs", "steps", "thousand passes", "parameters"):
         table.add_column(column, justify="left" if column in ("folder", "trained on") else "right")
     for training in run.plan.trainings:
         model = training.build_model()
@@ -91,6 +97,7 @@ def _training_table(run: Run) -> Table:
             ", ".join(training.trained_on),
             str(training.num_epochs),
             str(training.num_steps),
+            f"{run.plan.meter.of_training(training) / 1000:,.0f}",
             f"{sum(p.numel() for p in model.parameters()):,}",
         )
     return table

@@ -207,14 +207,14 @@ class ModelBuilder:
         return self._widened(dataset, width_factor).shared_student(dataset)
 
     def find_width_factor(self, dataset: str, num_parameters: int) -> float:
-        """Return the WIDTH_FACTOR, in 32nds, that gives a student about a number of parameters.
+        """Return the least WIDTH_FACTOR, in 32nds, that gives a student so many parameters.
 
         Args:
             dataset: Dataset of the student.
             num_parameters: Parameters of the backbone and its classifiers.
         """
         low, high = 1, 32 * 16
-        while low < high:  # the smallest width that is not too small
+        while low < high:
             middle = (low + high) // 2
             if self._count_wide(dataset, middle / 32) < num_parameters:
                 low = middle + 1

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from videokd.distill.losses import relational, similarity_preserving
+from videokd.distill.losses import cka, relational, similarity_preserving
 
 SHAPES = [(4, 6), (4, 3, 2, 2, 2)]
 all_shapes = pytest.mark.parametrize("shape", SHAPES, ids=["embedding", "map"])
@@ -160,3 +160,30 @@ def test_relations_equal_to_the_teachers_cost_nothing(loss, shape):
 def test_a_map_can_be_compared_with_an_embedding_of_the_same_clips(loss):
     student, teacher = torch.randn(4, 3, 2, 2, 2), torch.randn(4, 7)
     torch.testing.assert_close(loss(student, teacher), loss(student.flatten(1), teacher))
+
+
+def _slow_cka(student, teacher):
+    """Products of all pairs of centred clips, one at a time."""
+    products = []
+    for features in (student.flatten(1).double(), teacher.flatten(1).double()):
+        centred = features - features.mean(dim=0)
+        products.append([(u * v).sum() for u in centred for v in centred])
+    norms = [sum(p * p for p in own).sqrt() for own in products]
+    return 1 - sum(s * t for s, t in zip(*products, strict=True)) / (norms[0] * norms[1])
+
+
+@all_shapes
+def test_cka_equals_a_float64_loop_in_value_and_gradient(assert_same_with_gradient, shape):
+    student, teacher = _pair(shape)
+    loss = cka(student, teacher)
+    assert_same_with_gradient(loss, lambda s: _slow_cka(s, teacher), student)
+
+
+def test_cka_does_not_see_what_a_rotation_a_scale_and_a_shift_change():
+    teacher = torch.randn(6, 5)
+    rotation = torch.linalg.qr(torch.randn(5, 5))[0]
+    assert cka(3 * teacher @ rotation + 2, teacher) == pytest.approx(0.0, abs=1e-6)
+    assert cka(torch.ones(6, 5), teacher) == 1.0
+    # Two clips at +-1 along one axis and at 0 along another, against the reverse.
+    one, other = torch.tensor([1.0, -1, 0, 0]), torch.tensor([0.0, 0, 1, -1])
+    assert cka(one[:, None], other[:, None]) == pytest.approx(1.0)

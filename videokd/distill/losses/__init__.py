@@ -8,13 +8,14 @@ from videokd.distill.losses.logits import (
     soft_cross_entropy,
     standardise_logits,
 )
-from videokd.distill.losses.relations import relational, similarity_preserving
+from videokd.distill.losses.relations import cka, relational, similarity_preserving
 from videokd.distill.losses.table import FEATURE_LOSSES, LOGIT_LOSSES
 
 __all__ = [
     "FEATURE_LOSSES",
     "LOGIT_LOSSES",
     "attention_transfer",
+    "cka",
     "decoupled_kd",
     "dist_loss",
     "entropy",

@@ -75,6 +75,36 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(_similarities(student), _similarities(teacher.detach())).float()
 
 
+def cka(student: Tensor, teacher: Tensor) -> Tensor:
+    """Compute 1 - linear CKA of the clips' features in a batch.
+
+    CKA = <K, L> / (|K| |L|),  K and L the inner products (B, B) of the student's and the teacher's
+    features, flattened and centred over the batch (Kornblith et al. 2019, "Similarity of Neural
+    Network Representations Revisited", section 3; as a loss: Li et al. 2021, URL). It is invariant
+    to scalings, shifts and rotations of all features, which a projector could learn. It is computed
+    in float64; constant features have CKA 0.
+
+    Args:
+        student: (B, C, T, H, W) or (B, D), any float dtype.
+        teacher: The same B, other axes may differ; carries no gradient.
+
+    Returns:
+        Scalar float32 in [0, 1].
+
+    Raises:
+        ValueError: B differs.
+    """
+    check_same_batch(student, teacher)
+    similarity = (_centred_products(student) * _centred_products(teacher.detach())).sum()
+    return (1 - similarity).float()
+
+
+def _centred_products(features: Tensor) -> Tensor:
+    """Return the inner products of centred features as one unit vector (B * B,)."""
+    vectors = features.flatten(1).double()
+    return unit_vectors(_gram(vectors - vectors.mean(dim=0)).flatten(), dim=0)
+
+
 def _distances_and_angles(features: Tensor) -> tuple[Tensor, Tensor]:
     """Return distances over their mean (B, B) and cosines (B, B, B) of the angles i, j, k at j."""
     # Squared distances are small differences of large products; float32, TF32 and autocast would

@@ -23,7 +23,7 @@ from videokd.distill.losses.logits import (
     soft_cross_entropy,
     standardise_logits,
 )
-from videokd.distill.losses.relations import relational, similarity_preserving
+from videokd.distill.losses.relations import cka, relational, similarity_preserving
 from videokd.utils.errors import InputError
 
 FeatureLoss = Callable[[Tensor, Tensor], Tensor]
@@ -66,6 +66,7 @@ FEATURE_LOSSES: Mapping[str, LossEntry] = {
         compares_clips=True,
     ),
     "similarity": LossEntry(similarity_preserving, compares_clips=True),
+    "cka": LossEntry(cka, compares_clips=True),
 }
 LOGIT_LOSSES: Mapping[str, LossEntry] = {
     "kd": LossEntry(soft_cross_entropy),

@@ -69,7 +69,7 @@ def fine_tuned(setup: Setup, method: Method) -> list[Training]:
 
 
 def as_large_as_joint_teacher(setup: Setup, method: Method) -> list[Training]:
-    """Return the trainings of B11: B2 with about T*'s number of parameters, at MLFD's cost."""
+    """Return the trainings of B11: B2 with at least T*'s number of parameters, at MLFD's cost."""
     trainings = []
     for names, budget in _budgets(setup, method.students.values()):
         size = setup.meter.num_parameters(method.joints[names[0]])
