@@ -54,7 +54,7 @@ def main():
         ),
         (["--seeds", "0", "0"], "seeds must be >= 0 and named once each"),
         (["--seeds", "0", "--jobs", "0"], "--jobs must be >= 1, got 0"),
-        (["--seeds", "0", "--opts", "VARIANTS.B1.ROW", "B9"], "VARIANTS.B1.ROW must be one of"),
+        (["--seeds", "0", "--opts", "VARIANTS.B1.ROW", "B8"], "VARIANTS.B1.ROW must be one of"),
     ],
 )
 def test_a_wrong_call_is_answered_before_anything_is_done(main, config, tmp_path, words, message):
@@ -75,7 +75,7 @@ def test_a_study_is_trained_once_scored_on_both_parts_and_written(config, tmp_pa
     assert len(stages) == 2 * 7 + 2
     assert list(trainings.glob("*/val/*.json"))
     assert not list(trainings.glob("*/test"))
-    assert not output.is_dir()
+    assert {path.name for path in output.iterdir()} == {"finished.json", "forest.png"}
 
     second = _run(config, *words, "--split", "test")
     assert second.returncode == 0, second.stdout + second.stderr
@@ -91,8 +91,18 @@ def test_a_study_is_trained_once_scored_on_both_parts_and_written(config, tmp_pa
         rows = [c["dataset"] for c in results["comparisons"] if c["b"] == name]
         assert rows == ["UCF", "HMDB", "mean"]
     page = output.with_suffix(".md").read_text()
+    assert page.index("](tiny/forest.png)") < page.index("- mlfd ") < page.index("## Accuracy")
     assert "## Calibration" in page
-    assert list(output.glob("*.png"))
+    assert (output / "forest.png").exists()
+
+    # Elsewhere, without the trainings: nothing is trained again and no number changes.
+    (tmp_path / "run").rename(tmp_path / "gone")
+    third = _run(config, *words, "--split", "test")
+    assert third.returncode == 0, third.stdout + third.stderr
+    assert not list(tmp_path.glob("run/trainings/*/training.json"))
+    again = json.loads(output.with_suffix(".json").read_text())
+    for key in ("variants", "comparisons", "cost", "training", "missing"):
+        assert again[key] == results[key]
 
 
 @pytest.mark.slow
@@ -113,16 +123,23 @@ def test_a_failed_training_is_named_and_the_rest_is_shown(config, tmp_path):
 
 @pytest.mark.slow
 def test_a_signal_stops_with_a_checkpoint_and_the_same_command_goes_on(config, tmp_path):
-    words = ("--seeds", 0, "--variants", "B1", "--opts", "SOLVER.MAX_EPOCH", 20)
+    output = tmp_path / "tiny"
+    words = ("--seeds", 0, 1, "--variants", "B1", "--output", output)
+    words += ("--opts", "SOLVER.MAX_EPOCH", 20)
     command = _command(config, *words)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as call:
-        while not list((tmp_path / "run").glob("trainings/*/metrics.jsonl")):
+        # The third training is the first of the second seed.
+        while len(list((tmp_path / "run").glob("trainings/*/metrics.jsonl"))) < 3:
             assert call.poll() is None
             time.sleep(0.05)
         os.kill(call.pid, signal.SIGTERM)
-        output, _ = call.communicate(timeout=60)
-    assert call.returncode == 75, output
+        text, _ = call.communicate(timeout=60)
+    assert call.returncode == 75, text
     assert list((tmp_path / "run").glob("trainings/*/checkpoints/*"))
+    results = json.loads(output.with_suffix(".json").read_text())
+    assert results["seeds"] == [0]
+    assert results["missing"] == [{"variant": "B1", "seed": 1}]
     again = _run(config, *words)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "going on at step" in again.stdout
+    assert json.loads(output.with_suffix(".json").read_text())["seeds"] == [0, 1]
