@@ -22,7 +22,7 @@ def plan_table(study: Study, finished: Finished) -> Table:
     rate = _seconds_per_pass(study, finished)
     table = Table(
         title=f"Study: {len(study.variants)} variants, {len(study.jobs)} trainings to do or check",
-        caption="Clip passes: forwards of one clip through the first student; see docs/README.md",
+        caption="Clip passes: forwards of one clip through the first student; see README",
     )
     columns = ("trainings", "number", "finished", "clip passes, thousands", "minutes left")
     for column in columns:
