@@ -1,6 +1,7 @@
 import pytest
 from PIL import Image
 
+from videokd.study import overview
 from videokd.study.overview import (
     curve_table,
     curves,
@@ -91,3 +92,36 @@ def test_the_forest_plot_has_a_row_per_main_variant(results, tmp_path):
             heights.append(image.height)
     assert heights[0] < heights[1]
     assert not draw_forest(tmp_path / "none.png", {**results, "comparisons": []})
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """List of the figures that are saved instead of written."""
+    figures = []
+    monkeypatch.setattr(overview, "save_figure", lambda figure, path: figures.append(figure))
+    return figures
+
+
+def test_rows_of_the_forest_plot_name_the_ratio_of_cost(results, drawn, tmp_path):
+    results["cost"]["own"]["clip_passes"] = 0  # used as loaded
+    draw_forest(tmp_path / "forest.png", results)
+    (axis,) = drawn[0].axes
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert labels == ["alone (x 3.0)", "joint (x 1.0)", "tuned (x 2.0)", "own"]
+    # Whisker of three seeds and of one, each with its point, then the zero line.
+    lines = [list(line.get_xdata()) for line in axis.lines]
+    assert lines[:4] == [[2.5, 5.5], [4.0], [-1.0, 5.0], [2.0]]
+    assert lines[-1] == [0, 0]
+
+
+def test_every_curve_is_drawn_however_many_there_are(results, drawn, tmp_path):
+    for name in results["definitions"]:
+        for number in range(2):
+            copy = f"{name}{number}"
+            for part in ("cost", "variants"):
+                results[part][copy] = results[part][name]
+    names = [name for name in results["cost"] if name[-1] in "01"]
+    results["definitions"] = {n: _define(n, "students", curve=f"curve {n}") for n in names}
+    draw_curves(tmp_path / "curves.png", results)
+    (axis,) = drawn[0].axes
+    assert len(axis.get_legend().get_texts()) == len(names) == 12

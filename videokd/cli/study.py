@@ -25,7 +25,7 @@ from videokd.cli.common import (
     path_argument,
 )
 from videokd.engine.stop import Stopped, StopRequest
-from videokd.utils.errors import InputError
+from videokd.utils.errors import InputError, RunError
 from videokd.utils.log import make_console, setup_logging, show
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     # decode videos, which import this file again, stay small.
     from videokd.study.finished import Finished
     from videokd.study.output import finished_path, write_output
-    from videokd.study.plan_table import plan_table
+    from videokd.study.plan_table import training_table, variant_table
     from videokd.study.study import make_study, read_variants
     from videokd.study.work import LOG_NAME, run_jobs
 
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     with StopRequest() as stop:
         finished = Finished.read(finished_path(args.output)) if args.output else Finished()
         study = make_study(cfg, variants, console, stop, split=args.split, finished=finished)
-        show(console, plan_table(study, finished), logger=logger)
+        for table in (training_table(study, finished), variant_table(study)):
+            show(console, table, logger=logger)
         if args.plan:
             return 0
 
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
             failures = run_jobs(
                 cfg, study, args.split, finished, num_processes=args.jobs, stop=stop
             )
-        except Stopped:
+        except (Stopped, RunError):
             with suppress(InputError):  # nothing is complete yet
                 write(with_analysis=False)
             raise

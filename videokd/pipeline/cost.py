@@ -6,6 +6,7 @@ baselines). Convolutions, matrix products and attention are counted, on the meta
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
@@ -16,9 +17,19 @@ from videokd.pipeline.model_builder import ModelBuilder
 from videokd.pipeline.step_cost import make_batch
 from videokd.pipeline.step_counters import FlopCounter, all_tensors
 from videokd.pipeline.training import Training
+from videokd.utils.io import sha256_json
 
-# Fingerprint -> result of ``count_step_flops``: a study asks for a training under many plans.
+# Key of ``describe_shape`` -> result of ``count_step_flops`` or number of parameters. A study has
+# hundreds of trainings of few shapes.
 _COUNTS: dict[str, tuple[float, float]] = {}
+_SIZES: dict[str, int] = {}
+
+# Inputs of a training that do not change the operations of a step, and prefixes of such inputs.
+_SHAPELESS = {
+    *("SEED", "position", "videos", "mirror_labels", "generator"),
+    *("num_epochs", "num_steps_per_epoch", "base_lr"),
+}
+_SHAPELESS_SECTIONS = ("SOLVER.", "TRAIN.", "AUG.")
 
 
 class CostMeter:
@@ -38,6 +49,8 @@ class CostMeter:
         self._num_views = int(cfg.DATA.VIEWS_PER_VIDEO) if cfg.DISTILL.CACHE_GIB > 0 else 0
         self._num_videos = {name: len(splits.train) for name, splits in datasets.items()}
         self._num_classes = {name: splits.num_classes for name, splits in datasets.items()}
+        # Students of some teachers do not have the taught levels among their inputs.
+        self._shapes = {"classes": self._num_classes, "levels": list(cfg.JOINT.LEVELS)}
         self._unit = 2.0 * builder.multiply_adds("STUDENTS", next(iter(datasets)))
 
     def passes_per_clip(self, training: Training) -> float:
@@ -62,12 +75,15 @@ class CostMeter:
 
     def num_parameters(self, training: Training) -> int:
         """Return the number of parameters of a training's model, those of frozen parts included."""
-        with self._builder.without_weights():
-            model = training.build_model()
-        return sum(t.numel() for t in all_tensors(model) if isinstance(t, nn.Parameter))
+        key = describe_shape(training, self._shapes)
+        if key not in _SIZES:
+            with self._builder.without_weights():
+                every = all_tensors(training.build_model())
+            _SIZES[key] = sum(t.numel() for t in every if isinstance(t, nn.Parameter))
+        return _SIZES[key]
 
     def _count_step(self, training: Training) -> tuple[float, float]:
-        key = training.fingerprint
+        key = describe_shape(training, self._shapes)
         if key not in _COUNTS:
             with self._builder.without_weights():
                 _COUNTS[key] = count_step_flops(training, self._num_classes)
@@ -87,6 +103,40 @@ def list_chain(*trainings: Training) -> list[Training]:
     for training in trainings:
         add(training)
     return list(found.values())
+
+
+def describe_shape(training: Training, others: Mapping[str, Any]) -> str:
+    """Return a key of the shapes in a training: equal keys have equal operations and parameters.
+
+    Seeds, videos, schedules, and the values of weights and rates are left out. A training that is
+    needed counts by its own shapes.
+
+    Args:
+        training: The training.
+        others: Values beside the inputs of trainings on which shapes depend.
+    """
+    shapes: dict[str, str] = {}
+    for one in list_chain(training):  # each follows the trainings that it needs
+        inputs = _keep_shapes(one.inputs, shapes)
+        shapes[one.fingerprint] = sha256_json([one.key, one.tested_on, inputs, others])
+    return shapes[training.fingerprint]
+
+
+def _keep_shapes(value: Any, shapes: Mapping[str, str], name: str = "") -> Any:
+    """Return the inputs of a training, or a part of them, without what changes no shape."""
+    if isinstance(value, Mapping):
+        return {
+            key: _keep_shapes(part, shapes, key)
+            for key, part in value.items()
+            if key not in _SHAPELESS and not key.startswith(_SHAPELESS_SECTIONS)
+        }
+    if isinstance(value, list):
+        return [_keep_shapes(part, shapes) for part in value]
+    if isinstance(value, str):
+        return shapes.get(value, value)
+    # A weight of 0 switches a part off; WIDTH_FACTOR and DEPTH_FACTOR are sizes.
+    is_weight = isinstance(value, float) and not name.lower().endswith("factor")
+    return value != 0 if is_weight else value
 
 
 def count_step_flops(training: Training, num_classes: Mapping[str, int]) -> tuple[float, float]:

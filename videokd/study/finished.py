@@ -19,6 +19,7 @@ from videokd.pipeline.scoring import has_score, score_fingerprint
 from videokd.pipeline.training import Training
 from videokd.report.results import read_scores
 from videokd.study.analysis.predictions import decide
+from videokd.utils.errors import InputError
 from videokd.utils.io import read_json, write_json
 
 # Terms of the log, each kept by its last value; those in shares are of clips, 0 to 1.
@@ -37,8 +38,22 @@ class Finished:
 
     @classmethod
     def read(cls, path: Path) -> "Finished":
-        """Read a file that ``write`` wrote; nothing is known without one."""
-        return cls(**read_json(path)) if path.exists() else cls()
+        """Read a file that ``write`` wrote; nothing is known without one.
+
+        Raises:
+            InputError: The file is damaged or of another version.
+        """
+        if not path.exists():
+            return cls()
+        try:
+            known = read_json(path)
+            trainings, scores = dict(known["trainings"]), dict(known["scores"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} is not a record of finished trainings of this version; delete it, or "
+                "name another --output"
+            ) from error
+        return cls(trainings, scores)
 
     def write(self, path: Path) -> None:
         """Write everything that is known."""

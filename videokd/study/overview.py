@@ -1,6 +1,7 @@
 """First screen of a study's page: a forest plot, generated sentences, accuracy against cost."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,8 @@ def _sentence(results: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
         verdict = f"is {size:.1f} points worse than"
     else:
         verdict = f"differs by {comparison['difference']:+.1f} points, which is not clear, from"
-    costs = [results["cost"][comparison[key]]["clip_passes"] for key in "ab"]
-    cost = f", at {costs[0] / costs[1]:.1f} times its clip passes" if all(costs) else ""
+    ratio = _cost_ratio(results, comparison)
+    cost = "" if ratio is None else f", at {ratio:.1f} times its clip passes"
     return f"{a} {verdict} {b} (95 % interval {low:+.1f} to {high:+.1f} {over}){cost}."
 
 
@@ -98,18 +99,25 @@ def draw_forest(path: Path, results: Mapping[str, Any]) -> bool:
         axis.axvline(0, color="black", linewidth=0.8)
         reference = results["definitions"][results["reference"]]["title"]
         axis.set_yticks(list(heights), [_label(results, c) for c in comparisons])
-        axis.set_xlabel(f"top-1 of {reference} minus that of the row, points (95 % interval)")
+        axis.set_xlabel(
+            f"top-1 of {reference} minus that of the row, points (95 % interval; x: ratio of cost)"
+        )
         save_figure(figure, path)
     return True
 
 
 def _label(results: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
-    title = results["definitions"][comparison["b"]]["title"]
-    return f"{title} ({_passes(results, comparison['b'])})"
+    title, ratio = (
+        results["definitions"][comparison["b"]]["title"],
+        _cost_ratio(results, comparison),
+    )
+    return title if ratio is None else f"{title} (x {ratio:.1f})"
 
 
-def _passes(results: Mapping[str, Any], variant: str) -> str:
-    return f"{results['cost'][variant]['clip_passes'] / 1000:,.0f}k passes"
+def _cost_ratio(results: Mapping[str, Any], comparison: Mapping[str, Any]) -> float | None:
+    """Return the clip passes of the reference per pass of the other; None if one has none."""
+    a, b = (results["cost"][comparison[key]]["clip_passes"] for key in "ab")
+    return a / b if a and b else None
 
 
 def curves(results: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -132,7 +140,9 @@ def draw_curves(path: Path, results: Mapping[str, Any]) -> bool:
 
         figure = Figure(figsize=(7, 4.2), layout="constrained")
         axis = figure.subplots()
-        for color, marker, (title, names) in zip(COLORS, "osD^vP", found.items(), strict=False):
+        # Seven markers and six colours, so that the pairs do not repeat soon.
+        styles = zip(cycle(COLORS), cycle("osD^vPX"), found.items(), strict=False)
+        for color, marker, (title, names) in styles:
             x = [results["cost"][name]["clip_passes"] / 1000 for name in names]
             means = [results["variants"][name]["mean"] for name in names]
             y, spread = ([m[key] or 0.0 for m in means] for key in ("top1_mean", "top1_std"))

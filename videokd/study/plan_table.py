@@ -1,63 +1,117 @@
-"""Table of the trainings that a study will do, with their cost, printed before it starts."""
+"""Tables of a study's plan, printed before it starts: its trainings, variants and their cost."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 from rich.table import Table
 
+from videokd.engine.training_file import read_training_file
 from videokd.pipeline.cost import list_chain
 from videokd.study.finished import Finished
-from videokd.study.study import Job, Study
+from videokd.study.study import Study
 
 
-def plan_table(study: Study, finished: Finished) -> Table:
-    """Build the table of a study's trainings by kind, and of what is left to do.
+@dataclass(frozen=True)
+class _Row:
+    """Cost of one training."""
 
-    The time is estimated from the finished trainings' seconds per clip pass; without any it is left
-    out.
+    kind: str
+    passes: float
+    seconds: float | None
+    """None if it is not finished."""
+    is_left: bool
+    """Whether the study will train it."""
+
+
+def training_table(study: Study, finished: Finished) -> Table:
+    """Build the table of a study's trainings by kind, and of those that are left.
+
+    The time is estimated from the seconds per clip pass of finished trainings of the same kind, or
+    of all kinds where that kind has none; without any it is left out.
 
     Args:
         study: The study.
-        finished: What is known of its trainings.
+        finished: Trainings and scores that were known before.
     """
-    rate = _seconds_per_pass(study, finished)
+    rows = _list_rows(study, finished)
     table = Table(
-        title=f"Study: {len(study.variants)} variants, {len(study.jobs)} trainings to do or check",
+        title=f"Study: {len(study.variants)} variants, {len(rows)} trainings",
         caption="Clip passes: forwards of one clip through the first student; see README",
     )
-    columns = ("trainings", "number", "finished", "clip passes, thousands", "minutes left")
+    columns = ("trainings", "number", "finished", "left", "clip passes, thousands", "minutes left")
     for column in columns:
         table.add_column(column, justify="left" if column == columns[0] else "right")
-    kinds: dict[str, list[Job]] = {}
-    for job in study.jobs:
-        kinds.setdefault(job.training.key, []).append(job)
-    for kind, jobs in kinds.items():
-        table.add_row(kind, *_describe(jobs, rate))
-    table.add_row("all", *_describe(study.jobs, rate))
+    minutes = []
+    for kind in dict.fromkeys(row.kind for row in rows):
+        own = [row for row in rows if row.kind == kind]
+        minutes.append(_estimate_minutes(own, rows))
+        table.add_row(kind, *_count(own), _format(minutes[-1]))
+    known = [value for value in minutes if value is not None]
+    total = sum(known) if len(known) == len(minutes) else None
+    table.add_row("all", *_count(rows), _format(total))
     return table
 
 
-def _describe(jobs: Iterable[Job], rate: float | None) -> tuple[str, ...]:
-    jobs = list(jobs)
-    left = [job for job in jobs if not job.run.plan.is_finished(job.training)]
-    passes = sum(_passes(job) for job in left)
-    minutes = "-" if rate is None else f"{passes * rate / 60:.0f}"
-    every = sum(_passes(job) for job in jobs)
-    return str(len(jobs)), str(len(jobs) - len(left)), f"{every / 1000:,.0f}", minutes
+def variant_table(study: Study) -> Table:
+    """Build the table of the clip passes of each variant, with all trainings that it needs."""
+    table = Table(title="Clip passes of each variant and of all that it needs")
+    table.add_column("variant")
+    table.add_column("seeds", justify="right")
+    table.add_column("thousands per seed", justify="right")
+    for variant in study.variants:
+        passes = np.mean([study.clip_passes(variant, seed) for seed in variant.seeds])
+        table.add_row(variant.title, str(len(variant.seeds)), f"{passes / 1000:,.1f}")
+    return table
 
 
-def _passes(job: Job) -> float:
-    return job.run.plan.meter.of_training(job.training)
+def _list_rows(study: Study, finished: Finished) -> list[_Row]:
+    """Return a row for each training that the study's variants need, finished or not."""
+    wanted = {job.training.fingerprint for job in study.jobs}
+    rows: dict[str, _Row] = {}
+    for variant in study.variants:
+        for seed in variant.seeds:
+            plan = study.runs[variant.name, seed].plan
+            for training in list_chain(*study.row(variant, seed).values()):
+                key = training.fingerprint
+                if key in rows:
+                    continue
+                record = read_training_file(plan.path(training), training.inputs)
+                is_here = record["is_finished"]
+                known = record if is_here else finished.trainings.get(key)
+                rows[key] = _Row(
+                    training.key,
+                    plan.meter.of_training(training),
+                    None if known is None else float(known["seconds"]),
+                    key in wanted and not is_here,
+                )
+    return list(rows.values())
 
 
-def _seconds_per_pass(study: Study, finished: Finished) -> float | None:
-    """Return the mean over the finished trainings of a study; None if there are none."""
-    seconds = passes = 0.0
-    seen: set[str] = set()
-    for run in study.runs.values():
-        for training in list_chain(*run.plan.trainings):
-            record = finished.trainings.get(training.fingerprint)
-            if record and training.fingerprint not in seen:
-                seen.add(training.fingerprint)
-                seconds += record["seconds"]
-                passes += run.plan.meter.of_training(training)
-    return seconds / passes if passes else None
+def _estimate_minutes(own: Sequence[_Row], rows: Sequence[_Row]) -> float | None:
+    """Return the minutes of the trainings of a kind that are left; None without a known rate.
+
+    Args:
+        own: Trainings of the kind.
+        rows: All trainings.
+    """
+    left = sum(row.passes for row in own if row.is_left)
+    if not left:
+        return 0.0
+    for some in (own, rows):
+        seconds = sum(row.seconds for row in some if row.seconds is not None)
+        passes = sum(row.passes for row in some if row.seconds is not None)
+        if passes:
+            return left * seconds / passes / 60
+    return None
+
+
+def _count(rows: Sequence[_Row]) -> tuple[str, ...]:
+    num_finished = sum(row.seconds is not None for row in rows)
+    num_left = sum(row.is_left for row in rows)
+    passes = sum(row.passes for row in rows)
+    return str(len(rows)), str(num_finished), str(num_left), f"{passes / 1000:,.1f}"
+
+
+def _format(minutes: float | None) -> str:
+    return "-" if minutes is None else f"{minutes:.0f}"

@@ -185,11 +185,10 @@ def describe_cost(
         finished: Trainings of the study.
 
     Returns:
-        clip_passes, see ``CostMeter``; minutes, the mean over seeds; parameters and networks that
-        classify all datasets.
+        clip_passes, see ``CostMeter``, and minutes, both means over seeds; parameters and networks
+        that classify all datasets.
     """
-    row = list(study.row(variant, seeds[0]).values())
-    shown = {training.fingerprint: training for training in row}
+    shown = {training.fingerprint: training for training in study.row(variant, seeds[0]).values()}
     meter = study.runs[variant.name, seeds[0]].plan.meter
     seconds = [
         sum(
@@ -199,8 +198,10 @@ def describe_cost(
         )
         for seed in seeds
     ]
+    # The seed also chooses the held-out videos, so that the number of steps may differ.
+    passes = [study.clip_passes(variant, seed) for seed in seeds]
     return {
-        "clip_passes": round(meter.of_chain(*row)),
+        "clip_passes": round(float(np.mean(passes))),
         "minutes": float(np.mean(seconds)) / 60,
         "parameters": sum(meter.num_parameters(training) for training in shown.values()),
         "networks": len(shown),

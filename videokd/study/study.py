@@ -148,6 +148,11 @@ class Study:
         """Return dataset name -> the training that a variant shows for it."""
         return self.runs[variant.name, seed].plan.row(variant.row)
 
+    def clip_passes(self, variant: Variant, seed: int) -> float:
+        """Return the clip passes of all trainings that a variant needs, each counted once."""
+        row = self.row(variant, seed).values()
+        return self.runs[variant.name, seed].plan.meter.of_chain(*row)
+
     def collect(self, finished: Finished, split: str) -> Finished:
         """Add the trainings and scores that are on disk to ``finished``, and return it."""
         for variant in self.variants:
