@@ -20,7 +20,7 @@ _WIDTH = 100
 _PAGE_HEAD = """\
 # Config keys
 
-This page is generated from [keys.py](../videokd/config/keys.py) by
+This page is generated from [the tables of keys](../videokd/config/data_keys.py) by
 `python -m videokd.config.describe > docs/config.md`.
 
 A config file is YAML. `_BASE_: FILE` merges it over another file. `KEY VALUE` words on the command

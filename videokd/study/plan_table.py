@@ -37,7 +37,7 @@ def training_table(study: Study, finished: Finished) -> Table:
     rows = _list_rows(study, finished)
     table = Table(
         title=f"Study: {len(study.variants)} variants, {len(rows)} trainings",
-        caption="Clip passes: forwards of one clip through the first student; see docs/README.md",
+        caption="Clip passes: forwards of one clip through the first student; see README",
     )
     columns = ("trainings", "number", "finished", "left", "clip passes, thousands", "minutes left")
     for column in columns:
