@@ -125,3 +125,9 @@ def test_every_curve_is_drawn_however_many_there_are(results, drawn, tmp_path):
     draw_curves(tmp_path / "curves.png", results)
     (axis,) = drawn[0].axes
     assert len(axis.get_legend().get_texts()) == len(names) == 12
+    # No formula, which the style of the pictures would show as its source.
+    assert [axis.xaxis.get_major_formatter()(x) for x in (0.5, 20.0, 5000.0)] == [
+        "0.5",
+        "20",
+        "5,000",
+    ]

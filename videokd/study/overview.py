@@ -99,18 +99,18 @@ def draw_forest(path: Path, results: Mapping[str, Any]) -> bool:
         axis.axvline(0, color="black", linewidth=0.8)
         reference = results["definitions"][results["reference"]]["title"]
         axis.set_yticks(list(heights), [_label(results, c) for c in comparisons])
+        axis.set_ylim(-0.6, len(comparisons) - 0.4)
         axis.set_xlabel(
-            f"top-1 of {reference} minus that of the row, points (95 % interval; x: ratio of cost)"
+            f"top-1 of {reference} minus that of the row, points (95 % interval)\n"
+            f"in brackets: clip passes of {reference} divided by those of the row"
         )
         save_figure(figure, path)
     return True
 
 
 def _label(results: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
-    title, ratio = (
-        results["definitions"][comparison["b"]]["title"],
-        _cost_ratio(results, comparison),
-    )
+    title = results["definitions"][comparison["b"]]["title"]
+    ratio = _cost_ratio(results, comparison)
     return title if ratio is None else f"{title} (x {ratio:.1f})"
 
 
@@ -137,6 +137,7 @@ def draw_curves(path: Path, results: Mapping[str, Any]) -> bool:
         return False
     with styled():
         from matplotlib.figure import Figure
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
         figure = Figure(figsize=(7, 4.2), layout="constrained")
         axis = figure.subplots()
@@ -148,6 +149,10 @@ def draw_curves(path: Path, results: Mapping[str, Any]) -> bool:
             y, spread = ([m[key] or 0.0 for m in means] for key in ("top1_mean", "top1_std"))
             axis.errorbar(x, y, spread, color=color, marker=marker, capsize=2, label=title)
         axis.set_xscale("log")
+        # The default labels are formulas, which these pictures show as plain text.
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xlabel("clip passes of all trainings, thousands (logarithmic)")
         axis.set_ylabel("mean top-1, % (bars: standard deviation over seeds)")
         axis.legend()
