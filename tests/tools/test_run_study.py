@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from videokd.utils.errors import InputError
+from videokd.utils.errors import InputError, RunError
 
 TOOL = Path(__file__).parents[2] / "tools" / "run_study.py"
 VARIANTS = {
@@ -42,7 +43,9 @@ def main():
     spec = importlib.util.spec_from_file_location("run_study_tool", TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.main
+    yield module.main
+    for handler in logging.getLogger("videokd").handlers:
+        handler.close()
 
 
 @pytest.mark.parametrize(
@@ -61,6 +64,30 @@ def test_a_wrong_call_is_answered_before_anything_is_done(main, config, tmp_path
     with pytest.raises(InputError, match=message):
         main(["--config-file", str(config), *words])
     assert not (tmp_path / "run").exists()
+
+
+def test_the_plan_is_printed_without_training(main, config, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main(["--config-file", str(config), "--seeds", "0", "1", "--plan"]) == 0
+    shown = capsys.readouterr().out
+    # Per seed two experts and B1s, T* and two students; two students without maps.
+    assert "Study: 4 variants, 16 trainings" in shown
+    assert "Clip passes of each variant" in shown
+    assert not (tmp_path / "run" / "trainings").exists()
+
+
+def test_when_all_workers_end_early_what_is_finished_is_written(
+    main, config, tmp_path, monkeypatch
+):
+    def fail(*args, **options):
+        raise RunError("all workers ended early")
+
+    monkeypatch.setattr("videokd.study.work.run_jobs", fail)
+    output = tmp_path / "tiny"
+    words = ["--seeds", "0", "--variants", "B1", "--output", str(output)]
+    with pytest.raises(RunError, match="all workers ended early"):
+        main(["--config-file", str(config), *words])
+    assert json.loads((output / "finished.json").read_text()) == {"trainings": {}, "scores": {}}
 
 
 @pytest.mark.slow
