@@ -13,7 +13,7 @@ from videokd.study.study import Study
 
 
 @dataclass(frozen=True)
-class _Row:
+class _CostRow:
     """Cost of one training."""
 
     kind: str
@@ -65,10 +65,10 @@ def variant_table(study: Study) -> Table:
     return table
 
 
-def _list_rows(study: Study, finished: Finished) -> list[_Row]:
+def _list_rows(study: Study, finished: Finished) -> list[_CostRow]:
     """Return a row for each training that the study's variants need, finished or not."""
     wanted = {job.training.fingerprint for job in study.jobs}
-    rows: dict[str, _Row] = {}
+    rows: dict[str, _CostRow] = {}
     for variant in study.variants:
         for seed in variant.seeds:
             plan = study.runs[variant.name, seed].plan
@@ -79,7 +79,7 @@ def _list_rows(study: Study, finished: Finished) -> list[_Row]:
                 record = read_training_file(plan.path(training), training.inputs)
                 is_here = record["is_finished"]
                 known = record if is_here else finished.trainings.get(key)
-                rows[key] = _Row(
+                rows[key] = _CostRow(
                     training.key,
                     plan.meter.of_training(training),
                     None if known is None else float(known["seconds"]),
@@ -88,7 +88,7 @@ def _list_rows(study: Study, finished: Finished) -> list[_Row]:
     return list(rows.values())
 
 
-def _estimate_minutes(own: Sequence[_Row], rows: Sequence[_Row]) -> float | None:
+def _estimate_minutes(own: Sequence[_CostRow], rows: Sequence[_CostRow]) -> float | None:
     """Return the minutes of the trainings of a kind that are left; None without a known rate.
 
     Args:
@@ -106,7 +106,7 @@ def _estimate_minutes(own: Sequence[_Row], rows: Sequence[_Row]) -> float | None
     return None
 
 
-def _count(rows: Sequence[_Row]) -> tuple[str, ...]:
+def _count(rows: Sequence[_CostRow]) -> tuple[str, ...]:
     num_finished = sum(row.seconds is not None for row in rows)
     num_left = sum(row.is_left for row in rows)
     passes = sum(row.passes for row in rows)
