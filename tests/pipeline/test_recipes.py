@@ -136,3 +136,13 @@ def test_own_clips_come_at_least_as_often_as_alone(make_run, mix):
         share = shares.get(mix, sizes[name] / sum(sizes.values()))
         assert taught.num_steps * share >= alone.num_steps - 1e-6
         assert taught.num_epochs <= 3 * alone.num_epochs
+
+
+@pytest.mark.parametrize("key", ["B4F", "B9", "B10"])
+def test_students_of_other_teachers_depend_on_the_taught_levels(make_run, key):
+    options = {"datasets": NAMES, "BASELINES": [key]}
+    prints = [
+        make_run(*LIKE_EXPERTS, "JOINT.LEVELS", levels, **options).plan.row(key)["UCF"].fingerprint
+        for levels in ([], ["stage3"])
+    ]
+    assert prints[0] != prints[1]

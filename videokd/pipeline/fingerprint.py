@@ -146,7 +146,10 @@ class Fingerprints:
         """
         losses = resolve_losses(self._cfg.DISTILL)
         logit_loss = losses.pop("LOGIT_LOSS")
-        features = {**self.values("features"), "feature_losses": losses} if has_features else {}
+        # Teachers other than T* are taught at its levels too, but do not depend on them.
+        levels = list(self._cfg.JOINT.LEVELS)
+        taught = {**self.values("features"), "feature_losses": losses, "levels": levels}
+        features = taught if has_features else {}
         return {**self.values("logits"), "logit_loss": logit_loss, **features}
 
     def ready_made(self, name: str, **parts: Any) -> dict[str, Any]:
