@@ -146,3 +146,21 @@ def test_students_of_other_teachers_depend_on_the_taught_levels(make_run, key):
         for levels in ([], ["stage3"])
     ]
     assert prints[0] != prints[1]
+
+
+def test_other_teachers_teach_for_as_many_steps_as_the_joint_teacher(make_run):
+    words = [*LIKE_EXPERTS, "DISTILL.INIT", "generalist", "GENERALIST.MAX_EPOCH", 4]
+    words += ["DISTILL.MAX_EPOCH", 1, "DISTILL.BASE_LR", 0.5]
+    keys = ["B4", "B4F", "B7", "B9", "B10"]
+    plan = make_run(*words, datasets=NAMES, BASELINES=keys).plan
+    lineage = plan.find("generalist/UCF-HMDB").num_steps + plan.find("students/UCF").num_steps
+    for key in ("B4", "B4F", "B10"):
+        training = plan.row(key)["UCF"]
+        assert 0 <= training.num_steps - lineage < training.num_steps_per_epoch
+        assert training.base_lr == plan.find("experts/UCF").base_lr
+    for key in ("B7", "B9"):
+        generalist = plan.find(f"baselines/{key}_generalist/UCF-HMDB")
+        student = plan.row(key)["UCF"]
+        assert generalist.num_epochs == 4
+        assert generalist in student.needs
+        assert (student.num_epochs, student.base_lr) == (1, 0.5)

@@ -19,6 +19,11 @@ class Method:
     """Empty unless DISTILL.INIT is "generalist"."""
     students: Mapping[str, Training]
 
+    def num_steps(self, name: str) -> int:
+        """Return the steps of the student of a dataset, with those of its generalist."""
+        generalist = self.generalists.get(name)
+        return self.students[name].num_steps + (generalist.num_steps if generalist else 0)
+
     @property
     def trainings(self) -> list[Training]:
         """All trainings, each once, in the order of their stages."""

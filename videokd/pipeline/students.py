@@ -1,5 +1,6 @@
 """Trainings with a teacher: generalists, students, and the baselines that are distilled."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -72,8 +73,12 @@ def generalist_trainings(
         )
     found: dict[str, Training] = {}
     for names in group_students(setup):
-        generalist = _generalist(setup, names, experts, joints[names[0]])
-        found |= dict.fromkeys(names, generalist)
+        first, init = names[0], setup.cfg.GENERALIST.INIT
+        sources = {"random": None, "expert": experts[first], "joint": joints[first]}
+        start = _checked_start(setup, init, first, sources[init], key="GENERALIST.INIT")
+        shapes = setup.tasks.fused_shapes(reference_student(setup, first))
+        teacher = trained_teacher(setup, joints[first], shapes)
+        found |= dict.fromkeys(names, generalist_training(setup, names, teacher, start=start))
     return {name: found[name] for name in setup.names}
 
 
@@ -112,7 +117,13 @@ def student_trainings(
 
 
 def distilled_training(
-    setup: Setup, key: str, name: str, *, teacher: Teacher, start: Training | None = None
+    setup: Setup,
+    key: str,
+    name: str,
+    *,
+    teacher: Teacher,
+    start: Training | None = None,
+    num_steps: int = 0,
 ) -> Training:
     """Return the training of the student of one dataset.
 
@@ -122,8 +133,12 @@ def distilled_training(
         name: The student's dataset.
         teacher: Its teacher.
         start: Training whose weights the student starts from; None for the student's WEIGHTS.
+        num_steps: Steps, rounded up to whole epochs, at the learning rate of the student alone; 0
+            for the schedule of DISTILL.
     """
     is_main = key == "students"
+    own = setup.cfg.STUDENTS[name]
+    steps_per_epoch = setup.fingerprints.steps_per_epoch(setup.tasks.taught_on(name))
     return _distilled(
         setup,
         teacher,
@@ -131,7 +146,8 @@ def distilled_training(
         dataset=name,
         start=start,
         start_of=name,
-        nodes=[setup.cfg.DISTILL, setup.cfg.STUDENTS[name]],
+        nodes=[own] if num_steps else [setup.cfg.DISTILL, own],
+        num_epochs=math.ceil(num_steps / steps_per_epoch),
         names={
             "key": key,
             "stage": "students" if is_main else "baselines",
@@ -144,8 +160,8 @@ def distilled_training(
 def own_start(setup: Setup, name: str, experts: Mapping[str, Training]) -> Training | None:
     """Return what a student of another teacher starts from: its expert, or its WEIGHTS (None).
 
-    If MLFD's students start from the joint teacher's copies or from a generalist, those that they
-    are compared with start from their experts where the networks are the same.
+    If MLFD's students start from trained weights, those that they are compared with start from
+    their experts where the networks are the same.
     """
     kinds = [setup.builder.architecture(part, name) for part in ("EXPERTS", "STUDENTS")]
     if setup.cfg.DISTILL.INIT == "random" or kinds[0] != kinds[1]:
@@ -171,24 +187,37 @@ def group_students(setup: Setup) -> list[tuple[str, ...]]:
     return [tuple(names) for names in groups.values()]
 
 
-def _generalist(
-    setup: Setup, names: tuple[str, ...], experts: Mapping[str, Training], joint: Training
+def generalist_training(
+    setup: Setup,
+    names: tuple[str, ...],
+    teacher: Teacher,
+    *,
+    key: str = "generalist",
+    start: Training | None = None,
 ) -> Training:
-    first, init = names[0], setup.cfg.GENERALIST.INIT
-    sources = {"random": None, "expert": experts[first], "joint": joint}
+    """Return the training of the generalist of students with equal STUDENTS nodes.
+
+    Args:
+        setup: The experiment.
+        names: Datasets of these students; the first defines the network.
+        teacher: A teacher that classifies all datasets.
+        key: Row of the result table; a generalist of another teacher is not tested.
+        start: Training whose weights it starts from; None for the student's WEIGHTS.
+    """
+    is_main = key == "generalist"
     return _distilled(
         setup,
-        trained_teacher(setup, joint, setup.tasks.fused_shapes(reference_student(setup, first))),
-        like=first,
+        teacher,
+        like=names[0],
         dataset=None,
-        start=_checked_start(setup, init, first, sources[init], key="GENERALIST.INIT"),
-        start_of=first,
-        nodes=[setup.cfg.GENERALIST, setup.cfg.STUDENTS[first]],
+        start=start,
+        start_of=names[0],
+        nodes=[setup.cfg.GENERALIST, setup.cfg.STUDENTS[names[0]]],
         names={
-            "key": "generalist",
-            "stage": "generalist",
-            "folder": f"generalist/{'-'.join(names)}",
-            "tested_on": names,
+            "key": key,
+            "stage": "generalist" if is_main else "baselines",
+            "folder": f"{'' if is_main else 'baselines/'}{key}/{'-'.join(names)}",
+            "tested_on": names if is_main else (),
         },
     )
 
@@ -203,6 +232,7 @@ def _distilled(
     start_of: str,
     nodes: list[Any],
     names: Mapping[str, Any],
+    num_epochs: int = 0,
 ) -> Training:
     builder, fingerprints, tasks = setup.builder, setup.fingerprints, setup.tasks
     if dataset is None:
@@ -220,6 +250,7 @@ def _distilled(
         **fingerprints.fields(
             tasks.taught_on(dataset),
             nodes,
+            num_epochs=num_epochs,
             own=dataset or "",
             **fingerprints.network("STUDENTS", like, is_random=start is not None),
             **fingerprints.distilled(has_features=teacher.shapes is not None),

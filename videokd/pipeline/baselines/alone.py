@@ -23,10 +23,8 @@ def long_students_alone(setup: Setup, method: Method) -> list[Training]:
     """Return the trainings of B1x: as many steps as MLFD's student, its generalist's included."""
     trainings = []
     for name in setup.names:
-        lineage = [method.students[name]]
-        lineage += [method.generalists[name]] if name in method.generalists else []
-        num_steps = sum(training.num_steps for training in lineage)
-        num_epochs = math.ceil(num_steps / setup.fingerprints.steps_per_epoch((name,)))
+        steps_per_epoch = setup.fingerprints.steps_per_epoch((name,))
+        num_epochs = math.ceil(method.num_steps(name) / steps_per_epoch)
         trainings.append(
             classifier_training(
                 setup, "STUDENTS", name, key="B1x", stage="baselines", num_epochs=num_epochs

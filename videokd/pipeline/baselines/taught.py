@@ -1,5 +1,10 @@
-"""Students of teachers other than the joint teacher, with the steps of MLFD's students."""
+"""Students of teachers other than the joint teacher, with the steps of MLFD's students.
 
+A teacher of all datasets teaches as T* does, a generalist first if MLFD has one. A teacher of one
+dataset teaches its student for as many steps.
+"""
+
+from collections.abc import Mapping
 from functools import partial
 
 from videokd.pipeline.baselines.joint import shared_at_cost
@@ -9,6 +14,7 @@ from videokd.pipeline.stages import Setup, joint_inputs, reference_student
 from videokd.pipeline.students import (
     Teacher,
     distilled_training,
+    generalist_training,
     group_students,
     own_start,
     trained_teacher,
@@ -55,7 +61,7 @@ def averaged_experts(setup: Setup, method: Method) -> list[Training]:
 
 def untrained_teacher(setup: Setup, method: Method) -> list[Training]:
     """Return the trainings of B7, the control: a joint teacher that is not trained."""
-    trainings = []
+    teachers = {}
     for name in setup.names:
         reference = reference_student(setup, name)
         heads = (name,) if setup.cfg.JOINT.SCOPE == "target" else setup.names
@@ -63,14 +69,14 @@ def untrained_teacher(setup: Setup, method: Method) -> list[Training]:
             key: setup.fingerprints.network("EXPERTS", key, is_random=True)
             for key in setup.builder.fused_experts
         }
-        teacher = Teacher(
+        teachers[name] = Teacher(
             partial(setup.builder.untrained_teacher, reference, heads),
             {**joint_inputs(setup, reference), "untrained": untrained, "heads": heads},
             setup.builder.expert_clips(),
             shapes=setup.tasks.fused_shapes(reference),
         )
-        trainings.append(_student(setup, "B7", name, method, teacher))
-    return trainings
+    groups = group_students(setup)
+    return [t for names in groups for t in _taught_like_mlfd(setup, "B7", names, method, teachers)]
 
 
 def jointly_trained_teacher(setup: Setup, method: Method) -> list[Training]:
@@ -80,10 +86,9 @@ def jointly_trained_teacher(setup: Setup, method: Method) -> list[Training]:
     for names in group_students(setup):
         budget = total * len(names) / len(setup.names)
         network = shared_at_cost(setup, "B9_teacher", names, budget, is_tested=False)
-        trainings.append(network)
-        for name in names:
-            teacher = trained_teacher(setup, network, setup.tasks.fused_shapes(name))
-            trainings.append(_student(setup, "B9", name, method, teacher))
+        teacher = trained_teacher(setup, network, setup.tasks.fused_shapes(names[0]))
+        teachers = dict.fromkeys(names, teacher)
+        trainings += [network, *_taught_like_mlfd(setup, "B9", names, method, teachers)]
     return trainings
 
 
@@ -108,7 +113,28 @@ def all_experts(setup: Setup, method: Method) -> list[Training]:
     return trainings
 
 
+def _taught_like_mlfd(
+    setup: Setup,
+    key: str,
+    names: tuple[str, ...],
+    method: Method,
+    teachers: Mapping[str, Teacher],
+) -> list[Training]:
+    if not method.generalists:
+        return [_student(setup, key, name, method, teachers[name]) for name in names]
+    first = teachers[names[0]]
+    generalist = generalist_training(setup, names, first, key=f"{key}_generalist")
+    students = [
+        distilled_training(setup, key, name, teacher=teachers[name], start=generalist)
+        for name in names
+    ]
+    return [generalist, *students]
+
+
 def _student(setup: Setup, key: str, name: str, method: Method, teacher: Teacher) -> Training:
+    if method.generalists:
+        steps = method.num_steps(name)
+        return distilled_training(setup, key, name, teacher=teacher, num_steps=steps)
     start = own_start(setup, name, method.experts)
     return distilled_training(setup, key, name, teacher=teacher, start=start)
 
