@@ -145,7 +145,6 @@ def distilled_training(
         like=name,
         dataset=name,
         start=start,
-        start_of=name,
         nodes=[own] if num_steps else [setup.cfg.DISTILL, own],
         num_epochs=math.ceil(num_steps / steps_per_epoch),
         names={
@@ -211,7 +210,6 @@ def generalist_training(
         like=names[0],
         dataset=None,
         start=start,
-        start_of=names[0],
         nodes=[setup.cfg.GENERALIST, setup.cfg.STUDENTS[names[0]]],
         names={
             "key": key,
@@ -229,7 +227,6 @@ def _distilled(
     like: str,
     dataset: str | None,
     start: Training | None,
-    start_of: str,
     nodes: list[Any],
     names: Mapping[str, Any],
     num_epochs: int = 0,
@@ -243,8 +240,8 @@ def _distilled(
     load_initial = partial(builder.load_initial, section="STUDENTS", dataset=like)
     needs = [*teacher.needs, *([] if start is None else [start])]
     if start is not None:
-        parts["start"] = [start.fingerprint, start_of]
-        load_initial = partial(builder.copy_trained, source=start, dataset=start_of)
+        parts["start"] = [start.fingerprint, like]
+        load_initial = partial(builder.copy_trained, source=start, dataset=like)
     return Training(
         **names,
         **fingerprints.fields(
