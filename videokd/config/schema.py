@@ -16,11 +16,11 @@ AFFECTS = {
     "nothing": "no weights",
     "all": "every training",
     "dataset": "trainings on videos of this dataset",
-    "several": "trainings on several datasets: the joint teacher, B2, B3",
+    "several": "trainings on several datasets: the joint teacher, B2 and its kin, B3",
     "network": "trainings of this network",
     "joint": "the joint teacher, B7",
-    "logits": "trainings with a teacher: students, B4, B5, B7",
-    "features": "trainings with feature losses: students, B7",
+    "logits": "trainings with a teacher: generalists, students, B4 to B10",
+    "features": "trainings with feature losses: those with a teacher, except B4 and B5",
 }
 _HIGHEST = 1e6
 # Last parts of the keys that hold paths, which may contain ``~`` and environment variables.

@@ -26,7 +26,7 @@ class FusionOptions:
     topology: str = "pyramid"
     """Name of the fusion operator, one of ``OPERATORS``."""
     mix: str = "conv1"
-    """How the maps of a level are mixed, one of ``mixes.MIXES``."""
+    """Mix of the maps of a level, one of ``mixes.MIXES``."""
     standardise: str = "batch_norm"
     """Standardisation of each expert's features before the fusion.
 

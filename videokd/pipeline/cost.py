@@ -53,10 +53,6 @@ class CostMeter:
         self._shapes = {"classes": self._num_classes, "levels": list(cfg.JOINT.LEVELS)}
         self._unit = 2.0 * builder.multiply_adds("STUDENTS", next(iter(datasets)))
 
-    def passes_per_clip(self, training: Training) -> float:
-        """Return the passes of one clip in a step, 3 for a network like the first student."""
-        return self._count_step(training)[0] / self._unit
-
     def of_training(self, training: Training) -> float:
         """Return the passes of one training, without those of the trainings that it needs."""
         num_clips = training.num_steps * self._batch_size
