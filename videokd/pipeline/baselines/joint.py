@@ -4,7 +4,7 @@ Students with equal STUDENTS nodes share one network. "At MLFD's cost" means at 
 MLFD's whole chain: experts, joint teacher, generalist and students.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -98,7 +98,7 @@ def shared_at_cost(
     return _shared(setup, key, names, num_epochs=num_epochs, **options)
 
 
-def _budgets(setup: Setup, trainings: Any) -> list[tuple[tuple[str, ...], float]]:
+def _budgets(setup: Setup, trainings: Iterable[Training]) -> list[tuple[tuple[str, ...], float]]:
     """Return each group of students with its share of the passes of trainings and their needs."""
     total = setup.meter.of_chain(*trainings)
     return [(names, total * len(names) / len(setup.names)) for names in group_students(setup)]
