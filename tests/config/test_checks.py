@@ -39,7 +39,11 @@ def test_the_defaults_are_allowed_and_left_as_they_are(cfg):
         ("TRAIN.PROFILE_STEPS", [5, 3], r"1 <= first <= last, got \[5, 3\]"),
         ("TRAIN.PROFILE_STEPS", [0, 3], r"1 <= first <= last, got \[0, 3\]"),
         ("TRAIN.PROFILE_STEPS", [1, 2.5], r"1 <= first <= last, got \[1, 2.5\]"),
-        ("DATA.SHORT_VIDEO", "pad", "DATA.SHORT_VIDEO must be one of clamp, loop; got 'pad'"),
+        (
+            "DATA.SHORT_VIDEO",
+            "pad",
+            "DATA.SHORT_VIDEO must be one of spread, clamp, loop; got 'pad'",
+        ),
         ("DATA.AUGMENT_ON", "gpu", "DATA.AUGMENT_ON must be one of worker, device; got 'gpu'"),
         ("DATA.TARGET_FPS", -1.0, "DATA.TARGET_FPS must be >= 0 .*, got -1.0"),
         ("DATA.TRAIN_JITTER_SCALES", [256.0], r"must be \[\] or \[low, high\] .* got \[256.0\]"),

@@ -150,7 +150,7 @@ def test_times_are_looked_for_where_clips_ask_for_them():
         ),
         (
             (ClipSpec(2, 1, 32, 40, target_fps=5.0),),
-            "agree in .* rate of the video .* 5.0, 'clamp'",
+            "agree in .* rate of the video .* 5.0, 'spread'",
         ),
         ((ClipSpec(2, 1, 32, 40, short_video="loop"),), "agree in .* rule for short .* 'loop'"),
         ((ClipSpec(4, 3, 32, 40),), "must differ in shape, got 4x3x32, 4x3x32"),

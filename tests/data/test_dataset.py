@@ -93,9 +93,13 @@ def test_seconds_are_those_of_a_variable_rate(index, make_video, tmp_path, is_ca
     assert sample.frame_indices.tolist() == every[place : place + 14]
 
 
-def test_a_short_video_repeats_its_last_frame(index):
-    sample = make_dataset(index)[ClipRequest(0, 2, 0, 0)]
-    assert sample.frame_indices.tolist() == [0, 3, 4, 4]
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [("spread", [0, 1, 3, 4]), ("clamp", [0, 3, 4, 4]), ("loop", [0, 3, 1, 4])],
+)
+def test_a_short_video_follows_its_rule(index, rule, expected):
+    sample = make_dataset(index, clip=replace(CLIP, short_video=rule))[ClipRequest(0, 2, 0, 0)]
+    assert sample.frame_indices.tolist() == expected
 
 
 def test_a_clip_depends_on_seed_epoch_and_position_alone(index):

@@ -64,7 +64,7 @@ def test_a_result_names_the_rule_of_its_views_and_the_shape_of_its_clips(
     assert (written["num_crops"], written["clip_rule"]) == (5, "end_inclusive")
     assert written["clip"] == {
         **{"num_frames": 8, "sampling_rate": 4, "crop_size": 56, "short_side": 128},
-        **{"box_size": 112, "sampler": "segments", "target_fps": 25.0, "short_video": "clamp"},
+        **{"box_size": 112, "sampler": "segments", "target_fps": 25.0, "short_video": "spread"},
         "crop_shape": "square",
     }
 

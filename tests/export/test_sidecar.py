@@ -101,7 +101,7 @@ def test_read_refuses_what_is_not_an_object(tmp_path):
             "must be one of segment_centres, end_inclusive, got 'random'",
         ),
         ("sampler", "sparse", "kind must be one of dense, segments, non_local, got 'sparse'"),
-        ("short_video", "pad", "short_video must be one of clamp, loop, got 'pad'"),
+        ("short_video", "pad", "short_video must be one of spread, clamp, loop, got 'pad'"),
         ("target_fps", -1.0, r"target_fps must be >= 0 \(0 = frames as they are\), got -1.0"),
         ("target_fps", "25", "target_fps must be a number, got '25'"),
         ("box_size", -1, "box_size must be a whole number >= 0, got -1"),

@@ -101,8 +101,9 @@ ROWS = [
         "NUM_FRAMES * SAMPLING_RATE"),
     Key("DATA.TARGET_FPS", 0.0, "0 .. 1000", "all",
         "count frames as if every video had this frame rate; 0 = off"),
-    Key("DATA.SHORT_VIDEO", "clamp", "clamp | loop", "all",
-        "end of a video that is too short: clamp = repeat its last frame, loop = start again"),
+    Key("DATA.SHORT_VIDEO", "spread", "spread | clamp | loop", "all",
+        "videos shorter than a clip: spread = one frame of each of NUM_FRAMES equal parts, "
+        "clamp = repeat the last frame, loop = start again"),
     Key("DATA.SHORT_SIDE", 128, "8 .. 4096", "all", "px, short side of decoded frames"),
     Key("DATA.CROP_SIZE", 112, "8 .. 4096", "all",
         "px, square crop in training and test; the largest where networks differ"),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from videokd.data.augment import SQUARE
 from videokd.data.decode.reader import VideoReader
-from videokd.data.sampling import CLAMP, DENSE, SEGMENTS, TemporalSampling
+from videokd.data.sampling import DENSE, SEGMENTS, SPREAD, TemporalSampling
 from videokd.utils.errors import InputError
 
 
@@ -37,7 +37,7 @@ class ClipSpec:
             "non_local" has num_frames * sampling_rate frames.
         target_fps: Frame rate that frames are counted at when > 0; 0.0 counts the video's own
             frames.
-        short_video: Rule for frames past the end of the video, "clamp" or "loop".
+        short_video: Rule for videos shorter than the clip, "spread", "clamp" or "loop".
     """
 
     num_frames: int
@@ -47,7 +47,7 @@ class ClipSpec:
     box_size: int = 0
     sampler: str = DENSE
     target_fps: float = 0.0
-    short_video: str = CLAMP
+    short_video: str = SPREAD
     crop_shape: str = SQUARE
 
     @property

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from videokd.data.augment import CROP_SHAPES, NUM_CROPS, SQUARE
 from videokd.data.clip_spec import ClipSpec
-from videokd.data.sampling import CLAMP, DENSE, SEGMENT_CENTRES, TEST_RULES
+from videokd.data.sampling import DENSE, SEGMENT_CENTRES, SPREAD, TEST_RULES
 from videokd.models.zoo import Architecture
 from videokd.utils.errors import InputError
 from videokd.utils.io import write_json
@@ -56,7 +56,7 @@ class Preprocessing:
     """If > 0, frames are counted as if the video had this frame rate."""
     channels: str = "rgb"
     """Channel order of the network's input: "rgb" or "bgr"."""
-    short_video: str = CLAMP
+    short_video: str = SPREAD
     """Frames used in place of missing ones after the end of a video."""
     crop_shape: str = SQUARE
     """Shape of that crop: "square", or "frame" for that of the frame."""

@@ -11,6 +11,7 @@ from videokd.data.sampling.clips import (
     looped_clip_frame_indices,
     random_clip_start,
     random_segment_frames,
+    spread_clip_frame_indices,
     uniform_clip_starts,
 )
 from videokd.utils.errors import InputError
@@ -65,6 +66,22 @@ def test_clip_frame_indices_that_clamp_by_hand(start, num_video_frames, expected
 )
 def test_clip_frame_indices_that_loop_by_hand(start, num_video_frames, expected):
     indices = looped_clip_frame_indices(start, num_video_frames, num_frames=4, sampling_rate=3)
+    assert indices.dtype == np.int64
+    assert indices.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "num_video_frames", "expected"),
+    [
+        (90, 100, [90, 93, 96, 99]),
+        (0, 10, [0, 3, 6, 9]),
+        (0, 9, [1, 3, 5, 7]),
+        (0, 2, [0, 0, 1, 1]),
+        (0, 1, [0, 0, 0, 0]),
+    ],
+)
+def test_clip_frame_indices_that_spread_by_hand(start, num_video_frames, expected):
+    indices = spread_clip_frame_indices(start, num_video_frames, num_frames=4, sampling_rate=3)
     assert indices.dtype == np.int64
     assert indices.tolist() == expected
 

@@ -8,6 +8,7 @@ from videokd.data.sampling.temporal import (
     SEGMENT_CENTRES,
     SEGMENTS,
     SHORT_VIDEO_RULES,
+    SPREAD,
     TEST_RULES,
     TemporalSampling,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "SEGMENTS",
     "SEGMENT_CENTRES",
     "SHORT_VIDEO_RULES",
+    "SPREAD",
     "TEST_RULES",
     "TemporalSampling",
     "clip_frame_indices",

@@ -1,8 +1,8 @@
 """Frames of clips: equally spaced from a start, or one from each segment of a video.
 
 An equally spaced clip is `num_frames` frames, `sampling_rate` source frames apart; it spans
-(num_frames - 1) * sampling_rate + 1 source frames. For a shorter video, the last frame is repeated
-or the video is looped.
+(num_frames - 1) * sampling_rate + 1 source frames. For a shorter video, the clip is the centres of
+segments, or the last frame is repeated, or the video is looped.
 
 Segment t of a video of N frames is [t * N / T, (t + 1) * N / T) on a scale where frame n fills
 [n, n + 1). A border may divide a frame, and with fewer frames than segments neighbouring segments
@@ -93,6 +93,29 @@ def clip_frame_indices(
     """
     indices = _unbounded_indices(start, num_video_frames, num_frames, sampling_rate)
     return np.minimum(indices, num_video_frames - 1)
+
+
+def spread_clip_frame_indices(
+    start: int, num_video_frames: int, *, num_frames: int, sampling_rate: int
+) -> NDArray[np.int64]:
+    """Return the source frames of a clip; those at the segments' centres if the video is shorter.
+
+    Args:
+        start: First frame, 0 .. num_video_frames - 1; 0 if the video is shorter than the clip.
+        num_video_frames: Frames in the video, > 0.
+        num_frames: Frames in the clip, > 0.
+        sampling_rate: Source frames from one frame of the clip to the next, > 0.
+
+    Returns:
+        (num_frames,) int64, not decreasing.
+
+    Raises:
+        InputError: a number is not positive or start is not a frame of the video.
+    """
+    indices = _unbounded_indices(start, num_video_frames, num_frames, sampling_rate)
+    if indices[-1] < num_video_frames:
+        return indices
+    return central_segment_frames(num_video_frames, num_clips=1, num_frames=num_frames)[0]
 
 
 def looped_clip_frame_indices(

@@ -15,6 +15,7 @@ from videokd.data.sampling.clips import (
     looped_clip_frame_indices,
     random_clip_start,
     random_segment_frames,
+    spread_clip_frame_indices,
     uniform_clip_starts,
 )
 from videokd.data.sampling.resampling import count_resampled_frames, find_resampled_frames
@@ -28,11 +29,13 @@ NON_LOCAL = "non_local"
 """Frames spread over a window of non_local_window frames anywhere in the video."""
 KINDS = (DENSE, SEGMENTS, NON_LOCAL)
 
+SPREAD = "spread"
+"""A short video gives the centre of each of num_frames equal parts."""
 CLAMP = "clamp"
 """A short video repeats its last frame."""
 LOOP = "loop"
 """A short video starts again at its first frame."""
-SHORT_VIDEO_RULES = (CLAMP, LOOP)
+SHORT_VIDEO_RULES = (SPREAD, CLAMP, LOOP)
 
 SEGMENT_CENTRES = "segment_centres"
 """Test clips lie at the centres of equal segments of the video."""
@@ -40,7 +43,11 @@ END_INCLUSIVE = "end_inclusive"
 """The first test clip starts with the video and the last one ends with it."""
 TEST_RULES = (SEGMENT_CENTRES, END_INCLUSIVE)
 
-_FRAME_INDICES = {CLAMP: clip_frame_indices, LOOP: looped_clip_frame_indices}
+_FRAME_INDICES = {
+    SPREAD: spread_clip_frame_indices,
+    CLAMP: clip_frame_indices,
+    LOOP: looped_clip_frame_indices,
+}
 _TEST_STARTS = {
     SEGMENT_CENTRES: uniform_clip_starts,
     END_INCLUSIVE: end_inclusive_clip_starts,
@@ -70,7 +77,7 @@ class TemporalSampling:
         target_fps: If > 0, all frame counts refer to the video resampled to this rate (see
             `resampling`), so that a clip lasts as many seconds in every video. 0.0 counts the
             video's own frames.
-        short_video: Rule for frames past the end of the video, "clamp" or "loop".
+        short_video: Rule for videos shorter than the clip, "spread", "clamp" or "loop".
         non_local_window: Frames that a "non_local" clip is spread over, >= num_frames.
 
     Raises:
@@ -81,7 +88,7 @@ class TemporalSampling:
     sampling_rate: int = 1
     kind: str = DENSE
     target_fps: float = 0.0
-    short_video: str = CLAMP
+    short_video: str = SPREAD
     non_local_window: int = 64
 
     def __post_init__(self) -> None:
