@@ -8,8 +8,8 @@ from videokd.study.study import Variant
 from videokd.utils.errors import InputError
 
 
-def _variant(name, group="main", seeds=(0, 1)):
-    return Variant(name, name, group, "", "students", (), seeds)
+def _variant(name, group="main", seeds=(0, 1), against="a"):
+    return Variant(name, name, group, "", "students", against, (), seeds)
 
 
 def _outcome(right, videos=None, groups=None):
@@ -33,7 +33,7 @@ def test_the_mean_is_of_datasets_and_its_p_values_are_of_all_videos():
         ("b", 0): {"X": _outcome("1000"), "Y": _outcome("11100000")},
         ("b", 1): {"X": _outcome("1100"), "Y": _outcome("00110000")},
     }
-    found = _by_dataset(compare_all(outcomes, [_variant("a"), _variant("b")], _variant("a")), "b")
+    found = _by_dataset(compare_all(outcomes, [_variant("a"), _variant("b")]), "b")
     # X: (3 + 1) of 8; Y: (2 + 2) of 16.
     differences = {name: c.difference for name, c in found.items()}
     assert differences == pytest.approx({"X": 50, "Y": 25, "mean": 37.5})
@@ -51,7 +51,7 @@ def test_the_mean_is_of_datasets_and_its_p_values_are_of_all_videos():
 def test_copies_of_one_scene_are_no_more_evidence_than_one_video():
     of_a, of_b = _outcome("1" * 8, groups="ppppqqqq"), _outcome("0" * 8, groups="ppppqqqq")
     outcomes = {("a", 0): {"X": of_a}, ("b", 0): {"X": of_b}}
-    (found,) = compare_all(outcomes, [_variant("a"), _variant("b")], _variant("a"))
+    (found,) = compare_all(outcomes, [_variant("a"), _variant("b")])
     assert (found.difference, found.low, found.high) == (100, 100, 100)
     # Two groups that can be exchanged: 2 of 4 exchanges are as extreme.
     assert found.permutation_p == 0.5
@@ -59,7 +59,7 @@ def test_copies_of_one_scene_are_no_more_evidence_than_one_video():
 
 def test_one_dataset_has_no_mean_and_one_seed_no_interval_over_seeds():
     outcomes = {("a", 0): {"X": _outcome("1110")}, ("b", 0): {"X": _outcome("1000")}}
-    (found,) = compare_all(outcomes, [_variant("a"), _variant("b")], _variant("a"))
+    (found,) = compare_all(outcomes, [_variant("a"), _variant("b")])
     assert found.dataset == "X"
     assert (found.low_seeds, found.high_seeds) == (None, None)
 
@@ -71,7 +71,7 @@ def test_variants_are_compared_on_the_seeds_that_both_have():
         ("b", 1): {"X": _outcome("1000")},
     }
     variants = [_variant("a"), _variant("b"), _variant("c")]
-    (found,) = compare_all(outcomes, variants, variants[0])
+    (found,) = compare_all(outcomes, variants)
     assert (found.b, found.seeds, found.difference) == ("b", (1,), -25)
 
 
@@ -82,7 +82,7 @@ def test_seeds_that_hold_out_other_videos_are_laid_end_to_end():
         ("b", 0): {"X": _outcome("00", "pq")},
         ("b", 1): {"X": _outcome("1100", "qrst")},
     }
-    (found,) = compare_all(outcomes, [_variant("a"), _variant("b")], _variant("a"))
+    (found,) = compare_all(outcomes, [_variant("a"), _variant("b")])
     assert found.difference == pytest.approx(100 * 4 / 6)
     assert found.low_seeds is None
     # p, q, s and t differ; q, which both seeds hold out, is one group.
@@ -97,7 +97,7 @@ def test_holm_is_over_the_comparisons_of_one_group():
         for v in variants
         for seed in (0, 1)
     }
-    found = compare_all(outcomes, variants, variants[0])
+    found = compare_all(outcomes, variants)
     for group, count in (("x", 6), ("y", 3)):
         family = [c for c in found if c.group == group]
         assert len(family) == count
@@ -105,10 +105,22 @@ def test_holm_is_over_the_comparisons_of_one_group():
         assert [c.holm_p for c in family] == adjusted.tolist()
 
 
+def test_a_variant_is_compared_with_the_one_that_it_is_set_against():
+    variants = [
+        _variant("a"),
+        _variant("b"),
+        _variant("c", against="b"),
+        _variant("d", against="x"),
+    ]
+    outcomes = {(v.name, 0): {"X": _outcome(f"{n:04b}")} for n, v in enumerate(variants)}
+    found = compare_all(outcomes, variants)
+    assert [(c.a, c.b, c.difference) for c in found] == [("a", "b", -25), ("b", "c", 0)]
+
+
 def test_variants_scored_on_other_videos_cannot_be_compared():
     outcomes = {("a", 0): {"X": _outcome("10")}, ("b", 0): {"X": _outcome("10", "pq")}}
     with pytest.raises(InputError, match="X: a and b are scored on different videos"):
-        compare_all(outcomes, [_variant("a"), _variant("b")], _variant("a"))
+        compare_all(outcomes, [_variant("a"), _variant("b")])
 
 
 def test_an_outcome_has_correct_videos_and_groups_of_near_copies(plan_study, score):
@@ -118,9 +130,9 @@ def test_an_outcome_has_correct_videos_and_groups_of_near_copies(plan_study, sco
     of_ucf, of_hmdb = (outcomes["a", 0][name] for name in ("UCF", "HMDB"))
     assert of_ucf.is_right.tolist() == [True] * 3 + [False] * (len(of_ucf.is_right) - 3)
     assert of_ucf.top1 == pytest.approx(100 * 3 / len(of_ucf.videos))
-    # Class and group in the UCF101 layout; the videos of others are their own.
+    # Class, and the group that the name tells.
     assert of_ucf.groups[:3] == ("0/g01", "0/g02", "1/g01")
-    assert of_hmdb.groups == of_hmdb.videos
+    assert of_hmdb.groups[0] == "0/Clip#1_0"
 
 
 def test_held_out_and_test_videos_are_other_outcomes(plan_study, score):

@@ -150,6 +150,17 @@ def test_without_its_reference_a_study_has_no_differences(results):
     assert "None: the reference, mlfd, is not among the variants." in page
 
 
+def test_a_difference_from_another_variant_than_the_first_is_named(results):
+    definition = _define("no levels, alone", "levels")
+    results["definitions"]["flat_alone"] = definition
+    for key in ("variants", "cost", "training"):
+        results[key]["flat_alone"] = results[key]["B1"]
+    comparison = _comparison("flat_alone", "mean", 3.0) | {"a": "flat"}
+    results["comparisons"].append(comparison)
+    page = make_page(results, [], name="demo")
+    assert "| no levels - no levels, alone | - | - | +3.0 [" in page
+
+
 def test_the_changed_settings_are_listed(results):
     page = make_page(results, [], name="demo")
     assert "- `SEED: 3`" in page

@@ -64,6 +64,7 @@ def test_a_wrong_option_names_its_variant(read):
             {"ROW": "B8"},
             "a.ROW must be one of experts, joint, generalist, students, .* got 'B8'",
         ),
+        ({"AGAINST": "c"}, "a.AGAINST must be one of a, or empty for the first; got 'c'"),
         ({"NUM_SEEDS": -1}, "a.NUM_SEEDS must be >= 0"),
         ({"OPTS": ["SEED", 3]}, "a.OPTS must not set SEED"),
         ({"OPTS": ["SEED=3"]}, "a.OPTS must not set SEED"),

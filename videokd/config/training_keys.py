@@ -167,6 +167,8 @@ ROWS = [
         "line of the picture of accuracy against cost; empty = none"),
     Key("VARIANTS.<NAME>.ROW", "students", "", "nothing",
         "compared model: experts, joint, generalist, students or one of BASELINES"),
+    Key("VARIANTS.<NAME>.AGAINST", "", "", "nothing",
+        "variant that it is compared with; empty = the first"),
     Key("VARIANTS.<NAME>.OPTS", [], "", "nothing", "KEY, VALUE, ... that override the config"),
     Key("VARIANTS.<NAME>.NUM_SEEDS", 0, "0 ..", "nothing",
         "number of the study's seeds to use, from the first; 0 = all"),

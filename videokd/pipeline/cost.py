@@ -51,7 +51,8 @@ class CostMeter:
         self._num_classes = {name: splits.num_classes for name, splits in datasets.items()}
         # Students of some teachers do not have the taught levels among their inputs.
         self._shapes = {"classes": self._num_classes, "levels": list(cfg.JOINT.LEVELS)}
-        self._unit = 2.0 * builder.multiply_adds("STUDENTS", next(iter(datasets)))
+        self.unit = 2.0 * builder.multiply_adds("STUDENTS", next(iter(datasets)))
+        """Operations of one pass."""
 
     def of_training(self, training: Training) -> float:
         """Return the passes of one training, without those of the trainings that it needs."""
@@ -63,7 +64,7 @@ class CostMeter:
         if self._num_views:  # a cache answers every view that comes again
             videos = sum(self._num_videos[name] for name in training.trained_on)
             num_frozen = min(num_clips, videos * self._num_views)
-        return ((total - frozen) * num_clips + frozen * num_frozen) / self._unit
+        return ((total - frozen) * num_clips + frozen * num_frozen) / self.unit
 
     def of_chain(self, *trainings: Training) -> float:
         """Return the passes of trainings and of all that they need, each counted once."""

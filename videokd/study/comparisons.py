@@ -1,4 +1,4 @@
-"""Outcomes of scored variants, and the comparison of the reference with every other variant."""
+"""Outcomes of scored variants, and the comparison of each with the one that it is set against."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -70,14 +70,12 @@ def read_outcomes(study: Study, split: str, finished: Finished) -> Outcomes:
 
 
 def _make_outcome(run: Run, name: str, split: str, answers: str) -> Outcome:
-    # In UCF101, videos of the same class and group are near copies of each other.
-    has_groups = run.cfg.DATASETS[name].FORMAT == "ucf101"
     records = [
         (record, answer == "1")
         for record, answer in zip(run.datasets[name].index(split).records, answers, strict=True)
         if answer != "-"
     ]
-    groups = (f"{r.label}/{r.group}" if has_groups else r.path for r, _ in records)
+    groups = (f"{record.label}/{record.group}" for record, _ in records)
     is_right = np.array([right for _, right in records])
     return Outcome(is_right, tuple(record.path for record, _ in records), tuple(groups))
 
@@ -106,30 +104,26 @@ class Comparison:
     holm_p: float
 
 
-def compare_all(
-    outcomes: Outcomes, variants: Sequence[Variant], reference: Variant
-) -> list[Comparison]:
-    """Compare the reference with every other variant on their common seeds.
+def compare_all(outcomes: Outcomes, variants: Sequence[Variant]) -> list[Comparison]:
+    """Compare every variant with the one that it is set against, on their common seeds.
 
     Args:
         outcomes: Outcomes of all scored variants; variants without a common seed are left out.
-        variants: All variants of the study.
-        reference: Variant a of every comparison.
+        variants: All scored variants; one that is set against another that is not among them is
+            left out.
 
     Raises:
         InputError: Two variants are scored on different videos.
     """
+    by_name = {variant.name: variant for variant in variants}
     found = []
-    for other in variants:
-        if other.name == reference.name:
+    for b in variants:
+        a = by_name.get(b.against)
+        if a is None or a is b:
             continue
-        seeds = [
-            s
-            for s in reference.seeds
-            if (reference.name, s) in outcomes and (other.name, s) in outcomes
-        ]
+        seeds = [s for s in a.seeds if (a.name, s) in outcomes and (b.name, s) in outcomes]
         if seeds:
-            found += _compare(outcomes, reference, other, seeds)
+            found += _compare(outcomes, a, b, seeds)
     return _correct(found)
 
 

@@ -19,11 +19,14 @@ def main_differences(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     datasets = list(results["data"]["datasets"])
     column = "mean" if len(datasets) > 1 else datasets[0]
     definitions = results["definitions"]
-    group = definitions[results["reference"]]["group"] if results["comparisons"] else ""
+    reference = definitions.get(results["reference"])
+    group = reference["group"] if reference else ""
     return [
         comparison
         for comparison in results["comparisons"]
-        if comparison["dataset"] == column and definitions[comparison["b"]]["group"] == group
+        if comparison["dataset"] == column
+        and comparison["a"] == results["reference"]
+        and definitions[comparison["b"]]["group"] == group
     ]
 
 

@@ -151,12 +151,14 @@ def _accuracy(numbers: Mapping[str, Any]) -> str:
 
 def _describe_comparisons(results: Mapping[str, Any]) -> str:
     reference = results["definitions"].get(results["reference"])
-    if reference is None:
+    if not results["comparisons"]:
         return f"None: the reference, {results['reference']}, is not among the variants."
+    first = f"{reference['title']} minus" if reference else "Minus"
     return (
-        f"{reference['title']} minus the variant of the row, points of top-1 on the seeds that "
-        "both have, with the 95 % paired bootstrap interval over videos (over the groups that "
-        "clips were cut from, where the dataset has them); 'with seeds': over videos and seeds, "
+        f"{first} the variant of the row, or the difference that the row names, points of top-1 "
+        "on the seeds that both have, with the 95 % paired bootstrap interval over videos (over "
+        "the groups that clips were cut from, where the dataset names them); 'with seeds': over "
+        "videos and seeds, "
         f"of the mean. * marks differences with p < {_ALPHA} after Holm's correction over all "
         "differences of the table (permutation test that exchanges the two networks' answers "
         "video by video). The p values on the right are those of the mean, with the videos of all "
@@ -178,7 +180,10 @@ def _comparison_table(results: Mapping[str, Any], names: Sequence[str]) -> str:
         if last["low_seeds"] is not None:
             over_seeds = f"[{last['low_seeds']:+.1f}, {last['high_seeds']:+.1f}]"
         p_values = [_p_value(last[key]) for key in ("mcnemar_p", "permutation_p", "holm_p")]
-        rows.append([results["definitions"][name]["title"], *cells, over_seeds, *p_values])
+        title = results["definitions"][name]["title"]
+        if last["a"] != results["reference"]:
+            title = f"{results['definitions'][last['a']]['title']} - {title}"
+        rows.append([title, *cells, over_seeds, *p_values])
     header = ["minus", *columns, "with seeds", "McNemar p", "permutation p", "Holm p"]
     return markdown_table(header, rows) if rows else ""
 

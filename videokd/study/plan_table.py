@@ -71,17 +71,17 @@ def _list_rows(study: Study, finished: Finished) -> list[_CostRow]:
     rows: dict[str, _CostRow] = {}
     for variant in study.variants:
         for seed in variant.seeds:
-            plan = study.runs[variant.name, seed].plan
+            run = study.runs[variant.name, seed]
             for training in list_chain(*study.row(variant, seed).values()):
                 key = training.fingerprint
                 if key in rows:
                     continue
-                record = read_training_file(plan.path(training), training.inputs)
+                record = read_training_file(run.plan.path(training), training.inputs)
                 is_here = record["is_finished"]
                 known = record if is_here else finished.trainings.get(key)
                 rows[key] = _CostRow(
                     training.key,
-                    plan.meter.of_training(training),
+                    study.sum_passes(run, [training]),
                     None if known is None else float(known["seconds"]),
                     key in wanted and not is_here,
                 )

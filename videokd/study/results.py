@@ -48,8 +48,6 @@ def make_results(
         raise InputError("no variant is trained and scored on all its datasets; see the failures")
     variants = [v for v in study.variants if _seeds(v, outcomes)]
     first = next(iter(cfg.VARIANTS))
-    reference = [variant for variant in variants if variant.name == first]
-    comparisons = compare_all(outcomes, variants, reference[0]) if reference else []
     return {
         "command": command,
         "date": datetime.now(timezone.utc).date().isoformat(),
@@ -61,7 +59,7 @@ def make_results(
         "reference": first,
         "variants": {v.name: _accuracies(v, outcomes) for v in variants},
         "definitions": {v.name: _define(v, outcomes) for v in variants},
-        "comparisons": [asdict(comparison) for comparison in comparisons],
+        "comparisons": [asdict(comparison) for comparison in compare_all(outcomes, variants)],
         "cost": {v.name: describe_cost(study, v, _seeds(v, outcomes), finished) for v in variants},
         "training": {
             v.name: describe_training(study, v, _seeds(v, outcomes), finished) for v in variants

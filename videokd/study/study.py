@@ -1,7 +1,7 @@
 """A study: its variants, their configs under each seed, and the trainings that they need."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from videokd.config.load import split_overrides
 from videokd.engine.stop import StopRequest
 from videokd.models.build import fill_model_inputs
 from videokd.pipeline.baselines import BASELINES
+from videokd.pipeline.cost import list_chain
 from videokd.pipeline.plan import ExperimentPlan
 from videokd.pipeline.run import Run, prepare_run
 from videokd.pipeline.training import Training
@@ -38,6 +39,8 @@ class Variant:
     """Line of the picture of accuracy against cost; "" for none."""
     row: str
     """One of ``ROWS``."""
+    against: str
+    """Name of the variant that it is compared with; its own for none."""
     opts: tuple[Any, ...]
     """KEY, VALUE, ... overrides of the study's config."""
     seeds: tuple[int, ...]
@@ -66,7 +69,7 @@ def read_variants(
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise InputError(f"seeds must be >= 0 and named once each, got {list(seeds)}")
     names = [name for name in known if name in wanted or not wanted]
-    return tuple(_read_variant(name, cfg.VARIANTS[name], tuple(seeds)) for name in names)
+    return tuple(_read_variant(cfg, name, tuple(seeds)) for name in names)
 
 
 def variant_config(cfg: CfgNode, variants: Sequence[Variant], seed: int) -> CfgNode:
@@ -86,7 +89,13 @@ def variant_config(cfg: CfgNode, variants: Sequence[Variant], seed: int) -> CfgN
     return override_config(cfg, opts, source=f"VARIANTS.{variants[0].name}")
 
 
-def _read_variant(name: str, node: CfgNode, seeds: tuple[int, ...]) -> Variant:
+def _read_variant(cfg: CfgNode, name: str, seeds: tuple[int, ...]) -> Variant:
+    node, known = cfg.VARIANTS[name], list(cfg.VARIANTS)
+    if node.AGAINST and node.AGAINST not in known:
+        raise InputError(
+            f"VARIANTS.{name}.AGAINST must be one of {', '.join(known)}, or empty for the first; "
+            f"got {node.AGAINST!r}"
+        )
     if node.ROW not in ROWS:
         raise InputError(f"VARIANTS.{name}.ROW must be one of {', '.join(ROWS)}; got {node.ROW!r}")
     if node.NUM_SEEDS < 0:
@@ -108,6 +117,7 @@ def _read_variant(name: str, node: CfgNode, seeds: tuple[int, ...]) -> Variant:
         group=node.GROUP,
         curve=node.CURVE,
         row=node.ROW,
+        against=node.AGAINST or known[0],
         opts=tuple(node.OPTS),
         seeds=seeds[: node.NUM_SEEDS] if node.NUM_SEEDS else seeds,
     )
@@ -150,8 +160,16 @@ class Study:
 
     def clip_passes(self, variant: Variant, seed: int) -> float:
         """Return the clip passes of all trainings that a variant needs, each counted once."""
-        row = self.row(variant, seed).values()
-        return self.runs[variant.name, seed].plan.meter.of_chain(*row)
+        chain = list_chain(*self.row(variant, seed).values())
+        return self.sum_passes(self.runs[variant.name, seed], chain)
+
+    def sum_passes(self, run: Run, trainings: Iterable[Training]) -> float:
+        """Return the clip passes of trainings, without those that they need.
+
+        The unit is a pass through the student of the first variant, whatever that of the run is.
+        """
+        meter, first = run.plan.meter, next(iter(self.runs.values())).plan.meter
+        return sum(map(meter.of_training, trainings)) * meter.unit / first.unit
 
     def collect(self, finished: Finished, split: str) -> Finished:
         """Add the trainings and scores that are on disk to ``finished``, and return it."""

@@ -41,11 +41,13 @@ def at_equal_cost(setup: Setup, method: Method) -> list[Training]:
 def from_expert(setup: Setup, method: Method) -> list[Training]:
     """Return the trainings of B2W: B2 that starts from an expert, at MLFD's cost.
 
-    The expert is that of the group's first dataset; its own training is part of the cost.
+    The expert is the first one of the group that T* fuses, else that of the group's first dataset;
+    its own training is part of the cost.
     """
     trainings = []
     for names, budget in _budgets(setup, method.students.values()):
-        start = expert_start(setup, names[0], method.experts)
+        fused = [name for name in setup.cfg.JOINT.EXPERTS if name in names]
+        start = expert_start(setup, (fused or names)[0], method.experts)
         left = budget - setup.meter.of_chain(start)
         trainings.append(shared_at_cost(setup, "B2W", names, left, start=start))
     return trainings
@@ -124,7 +126,7 @@ def _shared(
         build: Function that builds the network of a dataset's student; None for one head per
             dataset.
         num_epochs: Epochs; 0 for those of the config.
-        start: Training of the first dataset's network, whose weights it starts from.
+        start: Training of a network of the same architecture, whose weights it starts from.
         is_tested: Whether it is a row of the result table.
         **inputs: Further fingerprint inputs.
     """
