@@ -205,7 +205,7 @@ def write_config(tiny_data: Path, tmp_path: Path) -> Callable[..., Path]:
                 "FRAME_CACHE": str(tiny_data / "frames"),
                 "VAL_FRACTION": 0.3,  # one of three videos of a class
             },
-            "SOLVER": {"MAX_EPOCH": 2, "WARMUP_EPOCHS": 0.5},
+            "SOLVER": {"MAX_EPOCH": 2, "WARMUP_SHARE": 0.25},
             "TRAIN": {"BATCH_SIZE": 8, "LOG_PERIOD": 2, "EVAL_PERIOD": 1},
             "TEST": {"NUM_ENSEMBLE_VIEWS": 2, "NUM_SPATIAL_CROPS": 1},
             "JOINT": {"WIDTH": 8, "DROPOUT": 0.5},

@@ -83,8 +83,14 @@ def test_rates_are_scaled_by_the_batch_size_where_that_is_asked_for(make_run):
 
 def test_the_policy_sets_the_rates_of_the_steps(make_run):
     words = ("SOLVER.LR_POLICY", "step", "SOLVER.STEPS", "[0.5]")
-    _, lines = train_expert(make_run, *words, "SOLVER.BASE_LR", 0.01, "SOLVER.WARMUP_EPOCHS", 0.0)
+    _, lines = train_expert(make_run, *words, "SOLVER.BASE_LR", 0.01, "SOLVER.WARMUP_SHARE", 0.0)
     assert [line["lr"] for line in lines] == pytest.approx([0.01, 0.01, 0.001, 0.001])
+
+
+def test_the_rate_rises_in_a_share_of_the_steps(make_run):
+    words = ("SOLVER.LR_POLICY", "constant", "SOLVER.BASE_LR", 0.01, "SOLVER.WARMUP_SHARE", 0.5)
+    _, lines = train_expert(make_run, *words)
+    assert [line["lr"] for line in lines] == pytest.approx([0.005, 0.01, 0.01, 0.01])
 
 
 def test_layers_near_the_clips_learn_slower(make_run, monkeypatch):

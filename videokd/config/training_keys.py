@@ -109,8 +109,7 @@ ROWS = [
         "clips per step that learning rates are given for; they are scaled by TRAIN.BATCH_SIZE "
         "over it; 0 = no scaling", derived=True),
     Key("SOLVER.LR_POLICY", "cosine", "cosine | step | one_cycle | constant", "all",
-        "schedule after WARMUP_EPOCHS of linear warm-up; one_cycle warms up by a cosine from 1/25 "
-        "of the rate"),
+        "schedule after a linear warm-up; one_cycle warms up by a cosine from 1/25 of the rate"),
     Key("SOLVER.STEPS", [], "", "all",
         "fractions of the training, as [0.5, 0.8], where LR_POLICY step divides the rate by 10"),
     Key("SOLVER.LAYER_DECAY", 1.0, ">0 .. 1", "all",
@@ -120,7 +119,8 @@ ROWS = [
     Key("SOLVER.WEIGHT_DECAY", 0.05, "0 .. 1000", "all",
         "not applied to norms, biases, tokens and position embeddings"),
     Key("SOLVER.MAX_EPOCH", 30, "1 ..", "all", "epochs", derived=True),
-    Key("SOLVER.WARMUP_EPOCHS", 2.0, "0 ..", "all", "epochs of warm-up"),
+    Key("SOLVER.WARMUP_SHARE", 0.1, "0 .. 0.5", "all",
+        "share of every training's steps in which the learning rate rises"),
     Key("SOLVER.CLIP_GRAD_NORM", 0.0, "0 ..", "all", "largest L2 norm of the gradient; 0 = off"),
     Key("SOLVER.EMA_DECAY", 0.0, "0 .. 0.99999", "all",
         "decay of the weight average that is tested and kept; 0 = off"),

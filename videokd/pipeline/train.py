@@ -221,7 +221,7 @@ def _settings(run: Run, training: Training) -> TrainSettings:
     return TrainSettings(
         num_steps=training.num_steps,
         base_lr=training.base_lr,
-        warmup_steps=cfg.SOLVER.WARMUP_EPOCHS * training.num_steps_per_epoch,
+        warmup_steps=cfg.SOLVER.WARMUP_SHARE * training.num_steps,
         clip_grad_norm=cfg.SOLVER.CLIP_GRAD_NORM,
         seed=cfg.SEED,
         log_period=cfg.TRAIN.LOG_PERIOD,
