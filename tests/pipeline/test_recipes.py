@@ -61,6 +61,21 @@ def test_a_student_starts_as_an_exact_copy(make_run, with_trained, init):
     assert torch.equal(logits, source.classify(source(clips).embedding, "HMDB"))
 
 
+def test_a_network_of_all_datasets_starts_from_an_expert_that_is_fused(make_run, with_trained):
+    words = [*LIKE_EXPERTS, "DISTILL.INIT", "generalist", "GENERALIST.INIT", "joint"]
+    words += ["JOINT.FINE_TUNE", "all", "JOINT.EXPERTS", "['HMDB']"]
+    plan = make_run(*words, datasets=NAMES, BASELINES=["B2W"]).plan
+    of_expert = with_trained(plan, "experts/HMDB").backbone.state_dict()
+    of_joint = with_trained(plan, "joint").experts["HMDB"].module.backbone.state_dict()
+    copies = {"generalist/UCF-HMDB": of_joint, "baselines/B2W/UCF-HMDB": of_expert}
+    for folder, expected in copies.items():
+        training = plan.find(folder)
+        network = training.build_model()
+        training.load_initial(network)
+        for name, tensor in network.backbone.state_dict().items():
+            assert torch.equal(tensor, expected[name]), (folder, name)
+
+
 def test_what_a_student_starts_from_is_in_its_fingerprint(make_run):
     prints = {}
     for init in ("random", "expert", "joint", "generalist"):

@@ -1,7 +1,7 @@
 """Trainings with a teacher: generalists, students, and the baselines that are distilled."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -73,7 +73,7 @@ def generalist_trainings(
         )
     found: dict[str, Training] = {}
     for names in group_students(setup):
-        first, init = names[0], setup.cfg.GENERALIST.INIT
+        first, init = lead_of(setup, names), setup.cfg.GENERALIST.INIT
         sources = {"random": None, "expert": experts[first], "joint": joints[first]}
         start = _checked_start(setup, init, first, sources[init], key="GENERALIST.INIT")
         shapes = setup.tasks.fused_shapes(reference_student(setup, first))
@@ -186,6 +186,15 @@ def group_students(setup: Setup) -> list[tuple[str, ...]]:
     return [tuple(names) for names in groups.values()]
 
 
+def lead_of(setup: Setup, names: Sequence[str]) -> str:
+    """Return the dataset whose expert a network of all ``names`` starts from.
+
+    It is the first whose expert the joint teacher fuses, or the first of all if it fuses none.
+    """
+    fused = [name for name in names if name in setup.builder.fused_experts]
+    return (fused or names)[0]
+
+
 def generalist_training(
     setup: Setup,
     names: tuple[str, ...],
@@ -198,7 +207,7 @@ def generalist_training(
 
     Args:
         setup: The experiment.
-        names: Datasets of these students; the first defines the network.
+        names: Datasets of these students.
         teacher: A teacher that classifies all datasets.
         key: Row of the result table; a generalist of another teacher is not tested.
         start: Training whose weights it starts from; None for the student's WEIGHTS.
@@ -207,7 +216,7 @@ def generalist_training(
     return _distilled(
         setup,
         teacher,
-        like=names[0],
+        like=lead_of(setup, names),
         dataset=None,
         start=start,
         nodes=[setup.cfg.GENERALIST, setup.cfg.STUDENTS[names[0]]],

@@ -13,7 +13,7 @@ from torch import nn
 from videokd.pipeline.method import Method
 from videokd.pipeline.model_builder import join_clips
 from videokd.pipeline.stages import Setup
-from videokd.pipeline.students import expert_start, group_students
+from videokd.pipeline.students import expert_start, group_students, lead_of
 from videokd.pipeline.training import Training
 
 
@@ -46,8 +46,7 @@ def from_expert(setup: Setup, method: Method) -> list[Training]:
     """
     trainings = []
     for names, budget in _budgets(setup, method.students.values()):
-        fused = [name for name in setup.cfg.JOINT.EXPERTS if name in names]
-        start = expert_start(setup, (fused or names)[0], method.experts)
+        start = expert_start(setup, lead_of(setup, names), method.experts)
         left = budget - setup.meter.of_chain(start)
         trainings.append(shared_at_cost(setup, "B2W", names, left, start=start))
     return trainings
