@@ -103,7 +103,7 @@ ROWS = [
         "count frames as if every video had this frame rate; 0 = off"),
     Key("DATA.SHORT_VIDEO", "spread", "spread | clamp | loop", "all",
         "videos shorter than a clip: spread = one frame of each of NUM_FRAMES equal parts, "
-        "clamp = repeat the last frame, loop = start again"),
+        "clamp = repeat the last frame (as PySlowFast), loop = start again (as MMAction2)"),
     Key("DATA.SHORT_SIDE", 128, "8 .. 4096", "all", "px, short side of decoded frames"),
     Key("DATA.CROP_SIZE", 112, "8 .. 4096", "all",
         "px, square crop in training and test; the largest where networks differ"),
